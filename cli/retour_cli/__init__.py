@@ -1,0 +1,1 @@
+"""The postmaster's command `retour`, and the process that runs each service."""

@@ -1,0 +1,1 @@
+"""Receives returned mail over LMTP and answers look-ups."""

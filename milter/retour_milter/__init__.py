@@ -1,0 +1,1 @@
+"""Stamps outgoing mail and refuses suppressed recipients."""

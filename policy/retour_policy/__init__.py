@@ -1,0 +1,1 @@
+"""Configuration, tokens, the store, and every decision about an address."""
