@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retour_bounces import autoreply, complaint, delivery_status, original, receipt, verdict, wire
+from retour_bounces import autoreply, complaint, delivery_status, original, receipt, textual, verdict, wire
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 
@@ -19,7 +19,7 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """
     rules = rules or Rules.bundled()
     message = wire.scan(bytes(data))
-    for reader in (_delivery_status, complaint.read, receipt.read, autoreply.read):
+    for reader in (_delivery_status, complaint.read, receipt.read, textual.read, autoreply.read):
         report = reader(message, rules)
         if report is not None:
             return report
