@@ -1,0 +1,72 @@
+"""Addresses: finds and cleans the e-mail addresses that reports name."""
+
+from __future__ import annotations
+
+import re
+
+_LOCAL = r'(?:"[^"\n\r]{1,100}"|[^\s<>()\[\],;:@"\\|]{1,256})'
+_DOMAIN = r"(?:\[[0-9A-Fa-f.:IPv]{3,45}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{}^]{1,255})"
+TEXT = rf"(?<![^\s<>()\[\],;:=\"'|]){_LOCAL}@{_DOMAIN}"
+"""Regular expression of an address in running text; it begins only where a word begins, so a scan is linear."""
+
+FIND = re.compile(TEXT)
+_TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
+_ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
+_TRAILING = ".,;:'`\")>]}"
+
+
+def tidy(word: str) -> str | None:
+    """`word` without brackets, quotes, a source route and closing punctuation; None where no address is left."""
+    word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
+    word = _ROUTE.sub("", word)
+    if word.lower().startswith(("mailto:", "smtp:")):
+        word = word.partition(":")[2]
+    word = word.rstrip(_TRAILING)
+    local, at, domain = word.rpartition("@")
+    if not at or not local or not domain or len(word) > 512 or ".." in domain:
+        return None
+    if domain[0] in ".-" or not (domain[0].isalnum() or domain[0] == "["):
+        return None
+    return word
+
+
+def first(text: str) -> str | None:
+    """The first address in `text`, or None."""
+    for match in FIND.finditer(text):
+        found = tidy(match[0])
+        if found:
+            return found
+    return None
+
+
+def every(text: str) -> list[str]:
+    """All addresses in `text`, each once (compared without case), in order."""
+    found: dict[str, str] = {}
+    for match in FIND.finditer(text):
+        word = tidy(match[0])
+        if word:
+            found.setdefault(word.lower(), word)
+    return list(found.values())
+
+
+def typed(value: str) -> tuple[str, str]:
+    """The type and the address of a recipient field such as "rfc822; user@example.com" (RFC 3464 section 2.3.1).
+
+    Takes `rfc822/user@...`, a missing type, comments and brackets. A `utf-8` address (RFC 6533 section 3) comes
+    back with its `\\x{...}` escapes resolved. What holds no address comes back as it is, cleaned of space.
+    """
+    match = _TYPE.match(value)
+    kind, rest = (match[1].lower(), match[2]) if match and "@" not in match[1] else ("rfc822", value)
+    rest = rest.strip()
+    if "\\x{" in rest:
+        rest = _ESCAPE.sub(_unescape, rest)
+    if kind == "x400":
+        return kind, rest
+    bare = tidy(rest) if " " not in rest and "\t" not in rest and "(" not in rest else None
+    return kind, bare or first(rest) or tidy(rest.split("(")[0]) or rest.strip("<> ")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    number = int(match[1], 16)
+    return chr(number) if 0x20 < number < 0x110000 and not 0xD800 <= number < 0xE000 else match[0]

@@ -1,0 +1,161 @@
+"""Delivery status: the fields of RFC 3464 and RFC 6533 reports, wherever they stand and however broken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from retour_bounces import address
+from retour_bounces.report import Action
+
+_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
+_QUOTED = re.compile(r"^(?:[ \t]*>)+[ \t]?|^[ \t]+(?=[A-Z][A-Za-z-]{3,40}[ \t]*:)", re.MULTILINE)
+_PRESENT = re.compile(r"^[> \t]*(?:final|original)-recipient[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_START = re.compile(
+    r"^[> \t]*(?:reporting-mta|action|(?:final|original)-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_PER_RECIPIENT = {
+    "final-recipient",
+    "original-recipient",
+    "action",
+    "status",
+    "diagnostic-code",
+    "x-actual-recipient",
+}
+_OPENING = {"final-recipient", "original-recipient", "action", "status"}
+_ACTIONS: dict[str, Action] = {
+    "failed": "failed", "failure": "failed", "fail": "failed", "error": "failed", "expired": "failed",
+    "bounced": "failed", "undeliverable": "failed", "delayed": "delayed", "delay": "delayed",
+    "deferred": "delayed", "delivered": "delivered", "deliverable": "delivered", "relayed": "relayed",
+    "expanded": "expanded",
+}  # fmt: skip
+_WORD = re.compile(r"[A-Za-z]+")
+_CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The fields about one recipient."""
+
+    recipient: str | None
+    original_recipient: str | None
+    action: Action | None
+    status: str | None
+    """Status field's code, None where it is missing or no code."""
+    diagnostic: str
+    """Diagnostic-Code without its type, still with its line breaks."""
+    diagnostic_type: str
+    """Type of the diagnostic in lower case, "" where it has none."""
+    comment: str
+    """What stands behind the code in the Status field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that one delivery-status part says."""
+
+    groups: tuple[Group, ...]
+    envelope_id: str | None
+    received_from: str
+    reporting_mta: str
+
+
+def present(text: str) -> bool:
+    """Do delivery-status fields stand in `text`, quoted or not?"""
+    return "ecipient" in text and _PRESENT.search(text) is not None
+
+
+def loose_fields(text: str) -> str:
+    """The delivery-status fields out of running text, quote marks and indents taken off."""
+    start = _START.search(text)
+    return _QUOTED.sub("", text[start.start() :]) if start else ""
+
+
+def read(text: str) -> Status:
+    """Reads the fields of a delivery-status part (RFC 3464 section 2.1)."""
+    blocks = _blocks(text)
+    message: dict[str, str] = {}
+    groups: list[dict[str, str]] = []
+    for block in blocks:
+        if not _PER_RECIPIENT & block.keys():
+            message = block | message
+        elif (
+            groups
+            and "final-recipient" not in block
+            and "original-recipient" not in block
+            and not (groups[-1].keys() & block.keys())
+        ):
+            groups[-1] |= block
+        else:
+            groups.append(block)
+    if groups and not message:
+        message = groups[0]
+    return Status(
+        tuple(_group(block) for block in groups),
+        message.get("original-envelope-id", "").strip() or None,
+        message.get("received-from-mta", ""),
+        message.get("reporting-mta", ""),
+    )
+
+
+def _blocks(text: str) -> list[dict[str, str]]:
+    """Runs of fields; a new run begins at an empty line, or where a field that opens a recipient comes again."""
+    blocks: list[dict[str, str]] = []
+    block: dict[str, str] = {}
+    name = ""
+    for line in text.split("\n"):
+        if not line.strip():
+            if block:
+                blocks.append(block)
+            block, name = {}, ""
+            continue
+        match = None if line[0] in " \t" else _FIELD.match(line)
+        if match is None:
+            if name:
+                block[name] += "\n" + line.strip()
+            continue
+        name = match[1].lower()
+        if name in block and name in _OPENING:
+            blocks.append(block)
+            block = {}
+        if name in block:
+            block[name] += "\n" + match[2]
+        else:
+            block[name] = match[2]
+    return [*blocks, block] if block else blocks
+
+
+def _group(block: dict[str, str]) -> Group:
+    final, original = _recipient(block, "final-recipient"), _recipient(block, "original-recipient")
+    actual = _recipient(block, "x-actual-recipient")
+    final = final if final and "@" in final else (original or actual or final)
+    word = _WORD.search(block.get("action", ""))
+    code = _CODE.match(block.get("status", ""))
+    kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
+    return Group(
+        final,
+        original if original and "@" in original else None,
+        _ACTIONS.get(word[0].lower()) if word else None,
+        ".".join(code.groups()) if code else None,
+        diagnostic,
+        kind,
+        block["status"][code.end() :].strip(" ()\t\n") if code else "",
+    )
+
+
+def _recipient(block: dict[str, str], name: str) -> str | None:
+    value = block.get(name, "")
+    return address.typed(value[:1_000])[1] or None if value else None
+
+
+def diagnostic_of(value: str) -> tuple[str, str]:
+    """Type in lower case and text of a Diagnostic-Code field, "smtp; 550 5.1.1 ..."."""
+    kind, semicolon, rest = value.partition(";")
+    if (
+        semicolon
+        and len(kind) < 40
+        and kind.strip()
+        and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind)
+    ):
+        return kind.strip().lower(), rest.strip()
+    return "", value.strip()

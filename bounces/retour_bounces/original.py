@@ -1,0 +1,46 @@
+"""Original: the few header fields that Retour uses of the message that came back."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from retour_bounces import address, wire
+from retour_bounces.report import Original
+
+_WORD = re.compile(r"=\?([A-Za-z0-9*._-]{1,40})\?([BbQq])\?([^?\s]{0,400})\?=(?:[ \t\n]+(?==\?))?")
+_NAMES = re.compile(
+    rb"^[> \t]{0,8}(?:message-id|from|to|subject|retour-ref|received|return-path|date|x-[a-z-]{1,40})[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def from_header(block: bytes, envelope_id: str | None = None) -> Original:
+    """Reads the header block of the returned message; what is missing is None."""
+    fields = wire.header(block[: wire.MAX_HEADER])
+    to = address.every(decoded(fields.get("to", "")[:4_000]))
+    reference = fields.get("retour-ref", "").strip()
+    return Original(
+        message_id=fields.get("message-id", "").strip()[:998] or None,
+        retour_ref=reference[:200] or None,
+        sender=address.first(fields.get("from", "")[:4_000]),
+        recipient=to[0] if len(to) == 1 else None,
+        subject=" ".join(decoded(fields.get("subject", "")[:4_000]).split())[:500] or None,
+        envelope_id=envelope_id,
+    )
+
+
+def decoded(value: str) -> str:
+    """A header value with its encoded words (RFC 2047) resolved; what cannot be decoded stays."""
+    return _WORD.sub(_decode_word, value) if "=?" in value else value
+
+
+def _decode_word(match: re.Match[str]) -> str:
+    try:
+        if match[2] in "Bb":
+            raw = binascii.a2b_base64(match[3] + "=" * (-len(match[3]) % 4))
+        else:
+            raw = binascii.a2b_qp(match[3].replace("_", " "), header=False)
+    except (binascii.Error, ValueError):
+        return match[0]
+    return wire.characters(raw, match[1].partition("*")[0])

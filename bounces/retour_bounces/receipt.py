@@ -1,0 +1,30 @@
+"""Receipt: a disposition notification (RFC 8098), which says that a message was displayed or deleted."""
+
+from __future__ import annotations
+
+from retour_bounces import address, original, wire
+from retour_bounces.report import Original, Report
+from retour_bounces.rules import Rules
+
+_KINDS = ("message/disposition-notification", "message/global-disposition-notification")
+
+
+def read(message: wire.Message, rules: Rules) -> Report | None:
+    """Reads a read receipt; None where the message is none."""
+    part = next((p for p in message.parts if p.kind in _KINDS), None)
+    if part is None and message.report_type != "disposition-notification":
+        return None
+    fields = wire.header(part.text().encode("utf-8", "replace")) if part else {}
+    back = next((p for p in message.parts if p.returned), None)
+    headers = original.from_header(wire.divide(back.body.lstrip(b"\n"))[0]) if back else Original()
+    if headers.message_id is None and "original-message-id" in fields:
+        headers = Original(message_id=fields["original-message-id"].strip()[:998] or None)
+    who = fields.get("final-recipient") or fields.get("original-recipient") or ""
+    mode, _, what = fields.get("disposition", "").partition(";")
+    return Report(
+        "mdn",
+        original=headers,
+        reason=what.strip().split("/")[0].strip().lower()[:40] or None,
+        recipient=address.first(address.typed(who)[1]) if who else None,
+        truncated=message.truncated,
+    )

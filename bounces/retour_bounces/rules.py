@@ -1,0 +1,254 @@
+"""Rules: what the words of a diagnostic mean; data in TOML, an operator's own before the bundled ones."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from retour_bounces import patterns, vocabulary
+from retour_bounces.report import Blame, Type
+
+COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
+_KEYS = {
+    "name",
+    "reason",
+    "type",
+    "blame",
+    "words",
+    "match",
+    "all",
+    "unless",
+    "status",
+    "code",
+    "command",
+    "examples",
+}
+_TOKEN = re.compile(r"\w+")
+_PLAIN = str.maketrans(dict.fromkeys("-_\n\t*", " ") | {"\u2019": "'", "\u2018": "'", "\u00a0": " "})
+
+
+class RuleError(ValueError):
+    """A rule file cannot be used; the message names file, rule and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered, as rules see it."""
+
+    text: str
+    """The words, as `plain` makes them."""
+    status: str = ""
+    """Enhanced status code, "" where there is none."""
+    code: str = ""
+    """SMTP reply code, "" where there is none."""
+    command: str = ""
+    """SMTP command that was answered, one of `COMMANDS`, "" where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: when all its conditions hold, the reason is known."""
+
+    name: str
+    reason: str
+    type: Type | None = None
+    blame: Blame | None = None
+    words: tuple[str, ...] = ()
+    """Phrases of which one must stand in the text, at the beginning of a word."""
+    match: tuple[patterns.Pattern, ...] = ()
+    """Regular expressions; one that is found does instead of one of the `words`."""
+    all: tuple[str, ...] = ()
+    """Phrases that must all stand in the text."""
+    unless: tuple[str, ...] = ()
+    """Phrases of which none may stand in the text."""
+    status: tuple[str, ...] = ()
+    """Status codes of which one must be given; "5.7." stands for all that begin so."""
+    code: tuple[str, ...] = ()
+    """SMTP reply codes, in the same way."""
+    command: tuple[str, ...] = ()
+    """SMTP commands of which one must have been answered; "?" stands for an unknown one."""
+    examples: tuple[str, ...] = ()
+
+    def fires(self, reply: Reply) -> tuple[int, int] | None:
+        """Where in the reply's text the rule fires; None where it does not."""
+        for phrase in self.words:
+            where = find(phrase, reply.text)
+            if where is not None:
+                return where if self.allows(reply) else None
+        return self.fires_without_words(reply)
+
+    def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
+        """The same, when it is known that none of its phrases stands in the text."""
+        if not self.allows(reply):
+            return None
+        for pattern in self.match:
+            found = pattern.search(reply.text)
+            if found:
+                return found
+        if self.words or self.match:
+            return None
+        return find(self.all[0], reply.text) if self.all else (0, 0)
+
+    def allows(self, reply: Reply) -> bool:
+        """Do all conditions hold, apart from `words` and `match`?"""
+        if self.status and not reply.status.startswith(self.status):
+            return False
+        if self.code and not reply.code.startswith(self.code):
+            return False
+        if self.command and (reply.command or "?") not in self.command:
+            return False
+        text = reply.text
+        if self.unless and any(phrase in text for phrase in self.unless):
+            return False
+        return not self.all or all(phrase in text for phrase in self.all)
+
+
+def find(phrase: str, text: str) -> tuple[int, int] | None:
+    """Where `phrase` stands in `text` at the beginning of a word, or None."""
+    at = text.find(phrase)
+    while at > 0 and text[at - 1].isalnum() and text[at].isascii():
+        at = text.find(phrase, at + 1)
+    return (at, at + len(phrase)) if at >= 0 else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules in the order in which they are asked; the first that fires decides."""
+
+    rules: tuple[Rule, ...] = ()
+    _by_word: dict[str, list[tuple[int, str]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    _loose: list[tuple[int, str]] = field(init=False, repr=False, compare=False, default_factory=list)
+    _wordless: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        for number, rule in enumerate(self.rules):
+            for phrase in rule.words:
+                token = _TOKEN.search(phrase)
+                if token is None or token.end() == len(phrase) or not phrase.isascii():
+                    self._loose.append((number, phrase))
+                else:
+                    self._by_word.setdefault(token[0], []).append((number, phrase))
+            if rule.match or not rule.words:
+                self._wordless.append(number)
+
+    @classmethod
+    def bundled(cls) -> Rules:
+        """The rules that come with the package."""
+        return _bundled()
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Rules:
+        """The rules of an operator's TOML file, asked before the bundled ones.
+
+        Raises `RuleError` for what is wrong in it (file, rule and key are named) and `OSError` if it cannot be read.
+        """
+        try:
+            raw = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RuleError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+        return cls(parse(raw, str(path)).rules + _bundled().rules)
+
+    def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
+        """The first rule that fires on `reply` and where; None where none does."""
+        text = reply.text
+        spans: dict[int, tuple[int, int]] = {}
+        by_word = self._by_word
+        for token in set(_TOKEN.findall(text)):
+            for number, phrase in by_word.get(token, ()):
+                if number not in spans and (where := find(phrase, text)):
+                    spans[number] = where
+        for number, phrase in self._loose:
+            if phrase in text and number not in spans and (where := find(phrase, text)):
+                spans[number] = where
+        for number in sorted({*spans, *self._wordless}):
+            rule = self.rules[number]
+            if number in spans:
+                if rule.allows(reply):
+                    return rule, spans[number]
+            elif found := rule.fires_without_words(reply):
+                return rule, found
+        return None
+
+
+def plain(text: str) -> str:
+    """`text` as rules compare it: lower case, dashes and line breaks as spaces, of the same length."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
+    return lower.translate(_PLAIN)
+
+
+def parse(raw: str, origin: str) -> Rules:
+    """Rules from TOML text; `origin` is the name that errors give. Raises `RuleError`."""
+    try:
+        tables = tomllib.loads(raw)
+    except tomllib.TOMLDecodeError as error:
+        raise RuleError(f"{origin}: {error}") from error
+    stray = set(tables) - {"rule"}
+    if stray:
+        raise RuleError(f"{origin}: unknown key {sorted(stray)[0]!r}; rules are written as [[rule]]")
+    rows = tables.get("rule", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise RuleError(f"{origin}: 'rule' must be a list of tables, written as [[rule]]")
+    rules: list[Rule] = []
+    for number, row in enumerate(rows, 1):
+        rules.append(_rule(row, f"{origin}: rule {row.get('name') or number}"))
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise RuleError(f"{origin}: rule {name}: the name is used twice")
+    return Rules(tuple(rules))
+
+
+def _rule(row: dict[str, Any], origin: str) -> Rule:
+    for key in row:
+        if key not in _KEYS:
+            raise RuleError(f"{origin}: unknown key {key!r}")
+    for key in ("name", "reason"):
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise RuleError(f"{origin}: {key!r} is missing or not a text")
+    _one_of(row, "reason", set(vocabulary.reasons()), origin)
+    _one_of(row, "type", set(get_args(Type)), origin)
+    _one_of(row, "blame", set(get_args(Blame)), origin)
+    lists = {key: tuple(_texts(row, key, origin)) for key in _KEYS - {"name", "reason", "type", "blame"}}
+    if not any(lists[key] for key in ("words", "match", "all", "status", "code")):
+        raise RuleError(f"{origin}: has no condition; give words, match, all, status or code")
+    if not lists["examples"]:
+        raise RuleError(f"{origin}: 'examples' is missing; give at least one reply that the rule is for")
+    for command in lists["command"]:
+        if command not in COMMANDS | {"?"}:
+            raise RuleError(f"{origin}: 'command': {command!r} is none of {', '.join(sorted(COMMANDS))}, ?")
+    try:
+        compiled = tuple(patterns.Pattern(text) for text in lists["match"])
+    except patterns.PatternError as error:
+        raise RuleError(f"{origin}: 'match': {error}") from error
+    for key in ("words", "all", "unless"):
+        lists[key] = tuple(plain(text) for text in lists[key])
+    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled})  # type: ignore[arg-type]
+
+
+def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:
+    if key in row and row[key] not in allowed:
+        raise RuleError(f"{origin}: {key!r}: {row[key]!r} is none of {', '.join(sorted(allowed))}")
+
+
+def _texts(row: dict[str, Any], key: str, origin: str) -> Iterator[str]:
+    value = row.get(key, [])
+    for one in [value] if isinstance(value, str) else value if isinstance(value, list) else [None]:
+        if not isinstance(one, str) or not one.strip():
+            raise RuleError(f"{origin}: {key!r} must be a text or a list of texts, none of them empty")
+        yield one
+
+
+@cache
+def _bundled() -> Rules:
+    raw = resources.files("retour_bounces").joinpath("data/reasons.toml").read_text(encoding="utf-8")
+    return parse(raw, "reasons.toml")

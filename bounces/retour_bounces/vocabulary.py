@@ -1,0 +1,27 @@
+"""Vocabulary: every reason, who can mend it, and the status concluded from it where a message holds none."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from retour_bounces.report import Blame
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason, in the vocabulary that Sisimai made common."""
+
+    name: str
+    blame: Blame
+    status: str
+    text: str
+
+
+@cache
+def reasons() -> dict[str, Reason]:
+    """All reasons by name."""
+    raw = resources.files("retour_bounces").joinpath("data/vocabulary.toml").read_text(encoding="utf-8")
+    return {name: Reason(name, **row) for name, row in tomllib.loads(raw).items()}

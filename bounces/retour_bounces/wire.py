@@ -1,0 +1,227 @@
+"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before it is read."""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import re
+from dataclasses import dataclass, field
+
+MAX_PARTS = 40
+"""Parts looked at; a report has three, a mailing list or a gateway adds a few."""
+MAX_DEPTH = 12
+MAX_HEADER = 65_536
+"""Bytes of a header block that are read."""
+MAX_TEXT = 2_000_000
+"""Bytes of a part that are decoded."""
+
+Fields = dict[str, str]
+
+_PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
+_DELIMITER = re.compile(
+    rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE
+)
+_TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
+_NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
+_RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
+
+
+@dataclass(slots=True)
+class Part:
+    """One leaf of a message, still encoded."""
+
+    kind: str
+    """Content type in lower case, without parameters."""
+    fields: Fields = field(default_factory=dict)
+    """Header fields by lower-case name; of repeated fields the first."""
+    body: bytes = b""
+    whole: bool = True
+    """False where the message ends inside the part, so that its last line may be cut."""
+
+    @property
+    def returned(self) -> bool:
+        """Is it (the header of) the message that came back?"""
+        return self.kind in _RETURNED or self.kind in ("message/rfc822", "message/global", "message/partial")
+
+    def text(self) -> str:
+        """The part's text, line ends as `\\n`; a last line that may be cut is left off."""
+        return decode(self)
+
+
+@dataclass(slots=True)
+class Message:
+    """A message's header and its leaves."""
+
+    fields: Fields
+    kind: str
+    parts: list[Part]
+    report_type: str
+    truncated: bool
+
+    def text_parts(self) -> list[Part]:
+        """Leaves that people read, in order."""
+        return [part for part in self.parts if part.kind.startswith("text/") and not part.returned]
+
+
+def scan(data: bytes) -> Message:
+    """Splits `data` into header fields and leaves; never raises, in time linear in its length."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    data = data.lstrip(b"\n \t") if data[:1] in (b"\n", b" ", b"\t") else data
+    head, body = divide(data)
+    fields = header(head)
+    kind, parameters = content_type(fields)
+    whole = bool(body) or head.endswith(b"\n")
+    if not whole:
+        fields = header(head[: head.rfind(b"\n") + 1])
+    parts, closed = _leaves(kind, parameters, fields, body)
+    return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not (closed and whole))
+
+
+def divide(data: bytes) -> tuple[bytes, bytes]:
+    """Header block and body of a message or part, at the first empty line."""
+    if data[:1] == b"\n":
+        return b"", data[1:]
+    end = data.find(b"\n\n")
+    if end < 0:
+        return data[:MAX_HEADER], b""
+    return data[: min(end + 1, MAX_HEADER)], data[end + 2 :]
+
+
+def header(block: bytes) -> Fields:
+    """Fields of a header block by lower-case name, unfolded; the first of each name, X-Failed-Recipients joined."""
+    fields: Fields = {}
+    name = ""
+    fold: list[str] = []
+    for line in loose(block).split("\n"):
+        if line[:1] in (" ", "\t"):
+            fold.append(line)
+            continue
+        if fold and name:
+            fields[name] += "".join(["\n" + more for more in fold])
+        fold = []
+        key, colon, value = line.partition(":")
+        name = key.rstrip().lower()
+        if not colon or " " in name or not name:
+            name = ""
+        elif name not in fields:
+            fields[name] = value.strip()
+        elif name == "x-failed-recipients":
+            fields[name] += "," + value
+        else:
+            name = ""
+    if fold and name:
+        fields[name] += "".join(["\n" + more for more in fold])
+    return fields
+
+
+def loose(raw: bytes) -> str:
+    """`raw` as text: UTF-8 where it is that, else one character a byte."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
+    """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
+    value = fields.get("content-type", "")[:4_000]
+    match = _TYPE.match(value)
+    if match is None:
+        return "text/plain", {}
+    found: dict[str, str] = {}
+    for name, quoted, bare in _PARAMETER.findall(value):
+        found.setdefault(name.lower(), quoted or bare)
+    return match[1].lower(), found
+
+
+def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) -> tuple[list[Part], bool]:
+    """All leaves in order, with what stands before the first delimiter, and whether the outermost closes."""
+    if not kind.startswith("multipart/"):
+        whole = body.endswith(b"\n") or not body
+        return [Part(kind, fields, body, whole)], True
+    leaves: list[Part] = []
+    closed_all = True
+    stack: list[tuple[int, str, dict[str, str], Part]] = [(0, kind, parameters, Part(kind, fields, body))]
+    while stack and len(leaves) < MAX_PARTS:
+        depth, kind, parameters, part = stack.pop()
+        if depth >= MAX_DEPTH or not kind.startswith("multipart/"):
+            leaves.append(part)
+            continue
+        inner, closed = _split(part, parameters.get("boundary", ""))
+        closed_all = closed_all and (closed or depth > 0)
+        for one in reversed(inner):
+            inner_kind, inner_parameters = content_type(one.fields)
+            stack.append((depth + 1, inner_kind, inner_parameters, one))
+    return leaves, closed_all
+
+
+def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
+    """Parts of a multipart body; its boundary is guessed from the lines where the one named is not there."""
+    body = b"\n" + part.body
+    delimiter = b"\n--" + boundary.encode("utf-8", "replace")
+    start = body.find(delimiter) if boundary else -1
+    if start < 0 and (guess := _DELIMITER.search(part.body)):
+        delimiter = b"\n--" + guess[1]
+        start = body.find(delimiter)
+    if start < 0:
+        return [Part("text/plain", {}, part.body, part.whole and part.body.endswith(b"\n"))], False
+    found = [Part("text/plain", {}, body[1:start])] if body[:start].strip() else []
+    while start >= 0 and len(found) < MAX_PARTS:
+        begin = start + len(delimiter)
+        end_of_line = body.find(b"\n", begin)
+        if body[begin : begin + 2] == b"--":
+            return found, True
+        if end_of_line < 0:
+            break
+        start = body.find(delimiter, end_of_line)
+        found.append(
+            _part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0)
+        )
+    return found, False
+
+
+def _part(raw: bytes, whole: bool) -> Part:
+    if re.match(rb"[A-Za-z-]{1,60}[ \t]*:", raw) is None:
+        head, body = b"", raw.lstrip(b"\n")
+    else:
+        head, body = divide(raw)
+    fields = header(head)
+    return Part(content_type(fields)[0], fields, body, whole)
+
+
+def decode(part: Part) -> str:
+    """A part's text: transfer encoding undone, character set resolved, what may be cut left off."""
+    raw, whole = part.body[:MAX_TEXT], part.whole and len(part.body) <= MAX_TEXT
+    encoding = part.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
+    if encoding.startswith("base64"):
+        raw = _base64(raw)
+    elif encoding.startswith("quoted"):
+        whole = whole and not raw.rstrip(b"\n").endswith(b"=")
+        raw = binascii.a2b_qp(raw)
+    if not whole and not raw.endswith(b"\n"):
+        raw = raw[: raw.rfind(b"\n") + 1]
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return characters(raw, content_type(part.fields)[1].get("charset", ""))
+
+
+def _base64(raw: bytes) -> bytes:
+    raw = re.sub(rb"[^A-Za-z0-9+/]", b"", raw)
+    raw = raw[: len(raw) - 1] if len(raw) % 4 == 1 else raw
+    return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))
+
+
+def characters(raw: bytes, charset: str) -> str:
+    """`raw` in the character set named, or in the likeliest where that is missing, wrong or made up."""
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii")
+    if b"\x1b$" in raw:
+        charset = "iso-2022-jp"
+    try:
+        codec = codecs.lookup(charset.lower() or "utf-8")
+        if codec.name not in _NO_TEXT and getattr(codec, "_is_text_encoding", True):
+            return raw.decode(codec.name, "strict" if codec.name == "utf-8" else "replace")
+    except (LookupError, ValueError, UnicodeError):
+        pass
+    return loose(raw)

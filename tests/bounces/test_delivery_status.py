@@ -1,0 +1,148 @@
+"""Reports with a delivery-status part: recipients, actions, status and the returned header are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from retour_bounces import read
+
+
+def report(
+    *groups: str, returned: str = "Message-ID: <1@example.com>\nTo: user@example.net\nFrom: us@example.com\n"
+) -> bytes:
+    """A multipart/report with one group of fields a recipient."""
+    status = "\n\n".join(("Reporting-MTA: dns; mx.example.com\nOriginal-Envelope-Id: env-1", *groups))
+    return (
+        "From: MAILER-DAEMON@mx.example.com\nTo: b-token@bounces.example.com\nSubject: Undelivered\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b1"\n\n'
+        "--b1\nContent-Type: text/plain\n\nIt did not work.\n"
+        f"--b1\nContent-Type: message/delivery-status\n\n{status}\n\n"
+        f"--b1\nContent-Type: text/rfc822-headers\n\n{returned}\n--b1--\n"
+    ).encode()
+
+
+def group(recipient: str, action: str = "failed", status: str = "5.1.1", *more: str) -> str:
+    """The fields of one recipient."""
+    return "\n".join(
+        (f"Final-Recipient: rfc822; {recipient}", f"Action: {action}", f"Status: {status}", *more)
+    )
+
+
+def test_one_failed_recipient_is_read_with_status_reason_and_blame() -> None:
+    """A plain 5.1.1 report says who failed, why, and that the recipient's side is to blame."""
+    found = read(
+        report(group("user@example.net", "failed", "5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 User unknown"))
+    )
+    assert found.kind == "bounce"
+    (one,) = found.reports
+    assert (one.recipient, one.action, one.status, one.status_source) == (
+        "user@example.net",
+        "failed",
+        "5.1.1",
+        "wire",
+    )
+    assert (one.type, one.reason, one.blame) == ("hard", "userunknown", "recipient")
+    assert one.diagnostic == "550 5.1.1 User unknown"
+
+
+@pytest.mark.parametrize("action", ["delayed", "delivered", "relayed", "expanded"])
+def test_an_action_that_is_no_failure_gives_the_kind_its_name(action: str) -> None:
+    """Only `failed` makes a bounce."""
+    found = read(report(group("user@example.net", action, "4.4.1" if action == "delayed" else "2.0.0")))
+    assert found.kind == action
+    assert [one.action for one in found.reports] == [action]
+    assert found.reports[0].type is None
+
+
+def test_mixed_fates_are_kept_apart() -> None:
+    """Each recipient keeps an action of its own; one failure makes the whole a bounce."""
+    found = read(
+        report(
+            group("a@example.net", "delivered", "2.0.0"),
+            group("b@example.net"),
+            group("c@example.net", "delayed", "4.2.2"),
+        )
+    )
+    assert found.kind == "bounce"
+    assert [(one.recipient, one.action) for one in found.reports] == [
+        ("a@example.net", "delivered"),
+        ("b@example.net", "failed"),
+        ("c@example.net", "delayed"),
+    ]
+
+
+def test_the_returned_header_is_read() -> None:
+    """Message-ID, Retour-Ref, sender, only recipient, subject and envelope id come from the report."""
+    header = "Message-ID: <1@example.com>\nRetour-Ref: ref-token\nFrom: Us <us@example.com>\nTo: user@example.net\nSubject: =?utf-8?Q?Caf=C3=A9?=\n"
+    original = read(report(group("user@example.net"), returned=header)).original
+    assert original.message_id == "<1@example.com>"
+    assert original.retour_ref == "ref-token"
+    assert original.sender == "us@example.com"
+    assert original.recipient == "user@example.net"
+    assert original.subject == "Café"
+    assert original.envelope_id == "env-1"
+
+
+def test_several_to_addresses_are_no_single_recipient() -> None:
+    """`original.recipient` stands only where the message went to one address."""
+    assert (
+        read(report(group("a@example.net"), returned="To: a@example.net, b@example.net\n")).original.recipient
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipient"),
+    [
+        ("Final-Recipient : rfc822/user@example.net\nAction : failed\nStatus : 5.1.1", "user@example.net"),
+        (
+            "Final-Recipient: user@example.net\nAction: Failed (bad)\nStatus: 5.1.1 (no such user)",
+            "user@example.net",
+        ),
+        ("Final-Recipient: rfc822; <user@example.net>\nAction: failure\nStatus: 5.1.1", "user@example.net"),
+        (
+            "Final-Recipient: RFC822;@relay.example.org:user@example.net\nAction: failed\nStatus: 5.1.1",
+            "user@example.net",
+        ),
+        ("Final-Recipient: utf-8; us\\x{E9}r@example.net\nAction: failed\nStatus: 5.1.1", "usér@example.net"),
+        (
+            "Original-Recipient: rfc822;user@example.net\nFinal-Recipient: X400; /S=user/O=x/\nAction: failed\nStatus: 5.1.1",
+            "user@example.net",
+        ),
+    ],
+)
+def test_broken_field_lines_are_read(fields: str, recipient: str) -> None:
+    """Spaces before colons, wrong type separators, comments, brackets, routes and escapes do not hide a recipient."""
+    found = read(report(fields))
+    assert [(one.recipient, one.action, one.status) for one in found.reports] == [
+        (recipient, "failed", "5.1.1")
+    ]
+
+
+def test_recipients_without_an_empty_line_between_are_told_apart() -> None:
+    """A Final-Recipient that comes again opens a new recipient."""
+    found = read(report(group("a@example.net") + "\n" + group("b@example.net", "failed", "5.2.2")))
+    assert [(one.recipient, one.status) for one in found.reports] == [
+        ("a@example.net", "5.1.1"),
+        ("b@example.net", "5.2.2"),
+    ]
+
+
+def test_the_address_before_forwarding_is_kept() -> None:
+    """Final and original recipient both stand in the report."""
+    (one,) = read(report("Original-Recipient: rfc822;old@example.com\n" + group("new@example.net"))).reports
+    assert (one.recipient, one.original_recipient) == ("new@example.net", "old@example.com")
+
+
+def test_an_encoded_status_part_is_read() -> None:
+    """A base64 delivery-status part says the same as a plain one."""
+    import base64
+
+    plain = report(group("user@example.net"))
+    head, middle, tail = plain.partition(b"Reporting-MTA")
+    status, delimiter, rest = (middle + tail).partition(b"\n--b1\nContent-Type: text/rfc822-headers")
+    coded = head.replace(
+        b"message/delivery-status\n", b"message/delivery-status\nContent-Transfer-Encoding: base64\n"
+    )
+    found = read(coded + base64.encodebytes(status) + delimiter + rest)
+    assert [one.recipient for one in found.reports] == ["user@example.net"]
