@@ -1,14 +1,27 @@
-"""The command `retour`: finds the subcommand and loads only what it needs."""
+"""The command `retour`: finds the subcommand, loads only what it needs, and turns errors into exit statuses."""
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
 COMMANDS = {
-    # name: (module, attribute, one line for `retour --help`)
-    "explain": ("retour_cli.explain", "explain", "What a returned message is, and why."),
+    # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
+    "init": ("init", "Write a configuration, a key ring and a database to begin with."),
+    "check": ("check", "Check the configuration, and say what it means."),
+    "serve": ("serve", "Run all services in one go, for a small host or a try-out."),
+    "milter": ("milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
+    "lmtpd": ("lmtpd", "Run the LMTP daemon: takes returned mail, answers look-ups."),
+    "courier": ("courier", "Run the courier: forwards to postmaster what nothing matches."),
+    "explain": ("explain", "What a returned message is, and why."),
+    "events": ("events", "What happened, in order."),
+    "address": ("address", "Everything about one address, and why it is as it is."),
+    "suppressions": ("suppressions", "List, add and remove addresses that are not written to."),
+    "token": ("token", "Make a VERP address to try things with, or read one."),
+    "keys": ("keys", "Rotate the keys that sign."),
+    "db": ("db", "The database's schema: its state, and bringing it up to date."),
 }
 
 
@@ -16,20 +29,40 @@ class LazyGroup(click.Group):
     """A group that imports a subcommand's module only when that subcommand is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of that name."""
         if name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"retour_cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; an error of ours becomes its words on standard error and its exit status."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            status = getattr(error, "exit_status", None)
+            if status is None:
+                raise
+            click.echo(f"retour: {error}", err=True)
+            ctx.exit(status)
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="retour")
 def main() -> None:
-    """Knows which recipients cannot be reached, why, and makes the mail server act on it."""
+    """Knows who cannot be reached by mail, and why, and makes the mail server act on it.
+
+    \b
+    Exit status: 0 done, 1 not found or failed, 2 usage,
+    75 try again later (the store is down), 78 configuration.
+    """

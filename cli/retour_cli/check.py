@@ -1,0 +1,132 @@
+"""Check: says in plain words what a configuration means, and warns of what will hurt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from retour_cli.output import json_option, print_json
+from retour_cli.setup import Setup, options
+from retour_policy.clock import DAY
+from retour_policy.config import Config, PolicySection, Stream
+from retour_policy.pattern import SRS_LIMIT
+
+
+@click.command()
+@options
+@json_option
+def check(setup: Setup, as_json: bool) -> None:
+    """Check the configuration, the key ring and the database, and say what they mean.
+
+    Exit status 78 where a file is wrong, 75 where the database is down.
+    """
+    config = setup.config
+    ring = setup.ring.ring
+    setup.store.close()
+    if as_json:
+        print_json(
+            {
+                "config": str(setup.path),
+                "streams": [_as_dict(config, s) for s in config.stream],
+                "warnings": warnings(config),
+            }
+        )
+        return
+    click.echo(f"{setup.path}: good")
+    click.echo(f"  database   {setup.store.name}")
+    click.echo(f"  key ring   {config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify")
+    click.echo(f"  policy     {policy_words(config.policy)}")
+    for stream in config.stream:
+        click.echo(f"\nstream {stream.name}")
+        for label, text in stream_words(config, stream).items():
+            click.echo(f"  {label:<10} {text}")
+    if not config.stream:
+        click.echo("\nno stream: all mail passes untouched")
+    for text in warnings(config):
+        click.echo(f"\nwarning: {text}", err=True)
+
+
+def policy_words(policy: PolicySection) -> str:
+    """The policy in a sentence."""
+    thresholds = [
+        f"{getattr(policy, name)} {words}"
+        for name, words in (("hard", "hard bounces"), ("soft", "soft bounces"), ("autoreply", "auto-replies"))
+        if getattr(policy, name)
+    ]
+    if not thresholds:
+        return "nobody is ever suppressed: all thresholds are 0"
+    where = "everywhere" if policy.scope == "everywhere" else "in the stream that came back"
+    span = f"for {policy.suppress_for // DAY} days" if policy.suppress_for else "for good"
+    return f"after {' or '.join(thresholds)} an address is suppressed {where}, {span}"
+
+
+def stream_words(config: Config, stream: Stream) -> dict[str, str]:
+    """What a stream does, by label."""
+    match = stream.match
+    keys = [
+        f"{name} {' or '.join(map(str, value))}"
+        for name, value in (("sender", match.sender), ("login", match.login), ("client", match.client))
+        if value
+    ]
+    keys += [
+        f"header {name}: {value if isinstance(value, str) else ' or '.join(value)}"
+        for name, value in match.header.items()
+    ]
+    words = {
+        "mail from": ", and ".join(keys) or "everybody whom the milter serves",
+        "sender": sender_words(stream),
+        "refuses": refusal_words(config, stream),
+    }
+    if not stream.track:
+        words["records"] = "nothing (track = false): what comes back is counted for nobody"
+    return words
+
+
+def sender_words(stream: Stream) -> str:
+    """How the envelope sender becomes."""
+    if stream.pattern:
+        return f"{stream.envelope_from}, {stream.pattern.length()} octets with the token"
+    return stream.envelope_from or "stays as it is"
+
+
+def refusal_words(config: Config, stream: Stream) -> str:
+    """When suppressed recipients are refused."""
+    if stream.suppressed == "pass":
+        return "nobody (suppressed = pass)"
+    if stream.suppressed == "drop":
+        return "nobody: suppressed recipients are taken off silently"
+    if known_at_rcpt(config, stream):
+        return "suppressed recipients, with 550 at RCPT"
+    return "at the end of the message: a header decides; suppressed recipients are taken off, 550 when nobody is left"
+
+
+def known_at_rcpt(config: Config, stream: Stream) -> bool:
+    """Whether neither this stream nor one above it needs a header field."""
+    above = config.stream[: config.stream.index(stream) + 1]
+    return not any(one.match.header for one in above)
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed and will hurt."""
+    found = []
+    for stream in config.stream:
+        if stream.pattern and stream.pattern.length() > SRS_LIMIT:
+            found.append(
+                f"stream {stream.name}: {stream.envelope_from} has {stream.pattern.length()} octets with its token; "
+                f"forwarders that rewrite senders (SRS) cut above {SRS_LIMIT}, and bounces from behind them are lost"
+            )
+        if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
+            found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")
+    if config.lmtpd.postmaster == "postmaster":
+        found.append("lmtpd.postmaster is not set: what nothing matches goes to the relay's own postmaster")
+    return found
+
+
+def _as_dict(config: Config, stream: Stream) -> dict[str, Any]:
+    return {
+        "name": stream.name,
+        "envelope_from": stream.envelope_from,
+        "refuses_at_rcpt": stream.suppressed == "refuse" and known_at_rcpt(config, stream),
+        "track": stream.track,
+    }

@@ -1,0 +1,46 @@
+"""Db: the database's schema, its state and its upgrade."""
+
+from __future__ import annotations
+
+import click
+
+from retour_cli.output import json_option, print_json
+from retour_cli.setup import Setup, options
+from retour_policy.schema import REVISION
+from retour_policy.store import open_store
+
+
+@click.group()
+def db() -> None:
+    """The database's schema: its state, and bringing it up to date."""
+
+
+@db.command()
+@options
+@json_option
+def status(setup: Setup, as_json: bool) -> None:
+    """Which schema the database has, and which this version needs.
+
+    Exit status 78 where they differ.
+    """
+    store = open_store(setup.config.store.url, file=str(setup.path), check=False)
+    found = store.revision() if store.exists() else None
+    if as_json:
+        print_json({"database": store.name, "schema": found, "needed": REVISION})
+    else:
+        click.echo(f"{store.name}: schema {found or 'none'}, this version needs {REVISION}")
+    store.check()
+
+
+@db.command()
+@options
+def upgrade(setup: Setup) -> None:
+    """Make the tables, or change those of an older version.
+
+    Stop the services first: it holds the database until it is done.
+    """
+    from retour_policy import migrate
+
+    store = open_store(setup.config.store.url, file=str(setup.path), check=False)
+    migrate.upgrade(store)
+    click.echo(f"{store.name}: schema {REVISION}")

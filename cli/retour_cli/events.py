@@ -1,0 +1,94 @@
+"""Events: what happened, in order, as a table or as JSON."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import click
+
+from retour_cli.output import json_option, print_json, print_table
+from retour_cli.setup import Setup, options
+from retour_policy import addresses, facts
+from retour_policy.clock import DAY, HOUR, MINUTE, iso_text, time_text
+from retour_policy.facts import Fact, Wanted
+
+_AGO = re.compile(r"(\d{1,6})([mhd])")
+_UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
+
+
+@click.command()
+@options
+@click.option("--address", help="Only this address.")
+@click.option("--stream", help="Only this stream.")
+@click.option("--kind", help="Only this kind: bounce, delayed, autoreply, withheld ...")
+@click.option("--since", help="Only from then on: 2h, 3d, or 2026-01-31, or 2026-01-31T12:00.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=None, help="Only so many, the latest. [default: 50; JSON: all]"
+)
+@json_option
+def events(
+    setup: Setup,
+    address: str | None,
+    stream: str | None,
+    kind: str | None,
+    since: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """What happened, in order, the latest last.
+
+    Exit status 1 where there is nothing.
+    """
+    limit = limit or (None if as_json else 50)
+    from_then = parse_since(since, setup.clock()) if since else None
+    with setup.store.reading() as connection:
+        number = None
+        if address:
+            number = addresses.find(connection, [setup.key(address)]).get(setup.key(address), -1)
+        wanted = Wanted(number, setup.stream(stream).name if stream else None, kind, from_then, limit)
+        found = facts.read(connection, wanted)
+        shown = show_json(found) if as_json else show_table(list(found))
+    if not shown:
+        click.echo("nothing happened", err=True)
+        raise SystemExit(1)
+
+
+def show_json(found: object) -> int:
+    """Print facts as JSON, one a line; how many."""
+    count = 0
+    for fact in found:  # type: ignore[attr-defined]
+        print_json(fact.to_dict() | {"at": iso_text(fact.what.at)})
+        count += 1
+    return count
+
+
+def show_table(found: list[Fact]) -> int:
+    """Print facts as a table; how many."""
+    if found:
+        rows = [(time_text(f.what.at)[5:16], f.what.stream or "-", f.address or "-", words(f)) for f in found]
+        print_table(("at (UTC)", "stream", "address", "what"), rows)
+    return len(found)
+
+
+def words(fact: Fact) -> str:
+    """A fact in a few words, such as "bounce hard 5.1.1 userunknown"."""
+    what = fact.what
+    parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
+    if what.proof == "unsigned":
+        parts.append("(unsigned: not counted)")
+    if what.detail.get("lost_send"):
+        parts.append("(record gone: not counted)")
+    return " ".join(part for part in parts if part)
+
+
+def parse_since(text: str, now: int) -> int:
+    """The time that `text` means, in milliseconds since 1970. Raises `click.BadParameter`."""
+    found = _AGO.fullmatch(text)
+    if found:
+        return now - int(found[1]) * _UNITS[found[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time; right would be 2h, 3d or 2026-01-31T12:00") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,130 @@
+"""Listen: opens the sockets that the configuration names, or says clearly why it cannot."""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from retour_policy.config import SocketsSection
+from retour_policy.errors import ConfigError, Problem
+
+LONGEST_PATH = 107  # octets, the kernel's limit for a unix socket
+BACKLOG = 128
+FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a socket is asked for: the file and the key, for messages."""
+
+    file: str
+    key: str
+
+    def wrong(self, text: str) -> ConfigError:
+        """An error about this place."""
+        return ConfigError(Problem(self.file, self.key, text))
+
+
+def open_socket(place: Place, spec: str, settings: SocketsSection) -> socket.socket:
+    """A listening socket for "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME". Raises `ConfigError`."""
+    kind, _, rest = spec.partition(":")
+    if kind == "unix":
+        return _unix(place, Path(rest), settings)
+    if kind == "inet":
+        return _inet(place, rest)
+    return _handed_over(place, rest)
+
+
+def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise place.wrong(f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {LONGEST_PATH}")
+    if not path.parent.is_dir():
+        raise place.wrong(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(place, path)
+        listener.bind(str(path))
+        _give_to_group(place, path, settings)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
+    except ConfigError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(place: Place, path: Path) -> None:
+    """Remove a socket that nobody listens on any more; another kind of file, or a live one, stays."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise place.wrong(f"{path} is there and is not a socket; name another path or remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.settimeout(1)
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise place.wrong(f"{path} is in use and does not answer: {error.strerror}") from error
+    raise place.wrong(f"{path} is in use: another process listens there; is Retour running already?")
+
+
+def _give_to_group(place: Place, path: Path, settings: SocketsSection) -> None:
+    path.chmod(int(settings.mode, 8))
+    try:
+        os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
+    except KeyError:
+        raise Place(place.file, "sockets.group").wrong(
+            f"there is no group {settings.group!r} on this machine"
+        ) from None
+    except PermissionError:
+        text = (
+            f"{path} cannot be given to group {settings.group}; add this user to it: usermod -aG {settings.group} USER"
+        )
+        raise Place(place.file, "sockets.group").wrong(text) from None
+
+
+def _inet(place: Place, rest: str) -> socket.socket:
+    port, _, host = rest.partition("@")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise place.wrong(f"cannot listen on port {port} of {host}: {what}") from error
+    return listener
+
+
+def _handed_over(place: Place, name: str) -> socket.socket:
+    """A socket that systemd opened: LISTEN_FDS and LISTEN_FDNAMES, as sd_listen_fds(3) has it."""
+    count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    wanted = [FIRST_DESCRIPTOR + n for n in range(count) if n < len(names) and names[n] == name]
+    if not wanted:
+        raise place.wrong(f"no socket named {name!r} came from systemd; see FileDescriptorName= in systemd.socket(5)")
+    try:
+        return socket.socket(fileno=wanted[0])
+    except OSError as error:
+        raise place.wrong(
+            f"what systemd handed over as {name!r} is no socket: {os.strerror(error.errno or 0)}"
+        ) from error
+
+
+def unlink(listener: socket.socket) -> None:
+    """Close a listener, and remove the path of one that was not handed over."""
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
+    listener.close()
+    if path and "LISTEN_FDS" not in os.environ:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,17 @@
+"""Notify: tells the service manager how a service is doing (the protocol of sd_notify(3))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send `state`, such as READY=1, to the service manager; without one, nothing happens."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
+        messenger.sendto(state.encode(), address)

@@ -1,0 +1,126 @@
+"""Serve: starts all services as children, and stops them together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+
+import click
+import structlog
+
+from retour_cli import logs
+from retour_cli.notify import notify
+from retour_cli.setup import Setup, options
+
+SERVICES = ("milter", "lmtpd", "courier")
+STOP = 40.0  # seconds that a service may take to finish: longer than the milter's drain
+
+log = structlog.get_logger()
+
+
+@click.command()
+@options
+def serve(setup: Setup) -> None:
+    """Run all services in the foreground.
+
+    For a small host, a container or a try-out; systemd runs each by itself.
+    SIGTERM stops all of them; SIGUSR1 or SIGHUP makes them read the
+    configuration again. When one dies, all stop, with exit status 1.
+    """
+    logs.set_up()
+    _ = setup.config, setup.ring, setup.store  # a fault shows once, here, and not in each service
+    setup.store.close()
+    status = Supervisor(setup).run()
+    raise SystemExit(status)
+
+
+class Supervisor:
+    """Holds the children. Signals are read from a pipe, so that nothing is polled."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ready: set[str] = set()
+        self._asked_to_stop = False
+        self._wakeup, write_end = socket.socketpair()
+        write_end.setblocking(False)
+        self._write_end = write_end
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(write_end.fileno())
+
+    def run(self) -> int:
+        """Start, wait, stop; the exit status."""
+        sockets = {name: self._start(name) for name in SERVICES}
+        selector = selectors.DefaultSelector()
+        selector.register(self._wakeup, selectors.EVENT_READ, None)
+        for name, messages in sockets.items():
+            selector.register(messages, selectors.EVENT_READ, name)
+        while not self._asked_to_stop and not self._dead():
+            for key, _ in selector.select():
+                self._take(key)
+        died = self._dead()
+        self._stop()
+        for name in died:
+            log.error("a service died", service=name, status=self._children[name].returncode)
+        return self._status(died)
+
+    def _start(self, name: str) -> socket.socket:
+        """Start one service with a socket of its own to say that it is ready."""
+        messages = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = f"retour-{os.getpid()}-{secrets.token_hex(8)}"
+        messages.bind("\0" + address)
+        command = [sys.executable, "-m", "retour_cli", name, "--config", str(self._setup.path)]
+        environment = os.environ | {"NOTIFY_SOCKET": "@" + address}
+        self._children[name] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        return messages
+
+    def _take(self, key: selectors.SelectorKey) -> None:
+        if key.data is not None:
+            message = key.fileobj.recv(4096)  # type: ignore[union-attr]
+            self._heard(key.data, message)
+            return
+        for number in self._wakeup.recv(4096):
+            self._signalled(signal.Signals(number))
+
+    def _heard(self, name: str, message: bytes) -> None:
+        if message.startswith(b"READY=1") and name not in self._ready:
+            self._ready.add(name)
+            if len(self._ready) == len(SERVICES):
+                log.info("all services ready")
+                notify("READY=1")
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._asked_to_stop = True
+        elif number in (signal.SIGUSR1, signal.SIGHUP):
+            self._send(signal.SIGUSR1)
+
+    def _send(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def _dead(self) -> list[str]:
+        return [name for name, child in self._children.items() if child.poll() is not None]
+
+    def _stop(self) -> None:
+        notify("STOPPING=1")
+        self._send(signal.SIGTERM)
+        for name, child in self._children.items():
+            try:
+                child.wait(STOP)
+            except subprocess.TimeoutExpired:
+                log.error("a service does not stop and is killed", service=name)
+                child.kill()
+                child.wait()
+
+    def _status(self, died: list[str]) -> int:
+        """0 where it was asked for; else that of the service that died, or 1."""
+        statuses = [self._children[name].returncode for name in died]
+        return 0 if not died else next((status for status in statuses if status > 0), 1)

@@ -1,0 +1,87 @@
+"""Setup: the configuration, the key ring and the store, opened when a command first asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy import Connection
+
+from retour_policy import load
+from retour_policy.address import address_key, is_address
+from retour_policy.clock import Clock, system_clock
+from retour_policy.config import Config, Stream
+from retour_policy.errors import InputError
+from retour_policy.keyring import KeyRingFile
+from retour_policy.store import Store, open_store
+
+T = TypeVar("T")
+
+
+class Setup:
+    """What the commands need."""
+
+    def __init__(self, path: Path, clock: Clock = system_clock) -> None:
+        self.path = path
+        self.clock = clock
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration. Raises `ConfigError`."""
+        return load.load(self.path)
+
+    @cached_property
+    def ring(self) -> KeyRingFile:
+        """The key ring. Raises `ConfigError`."""
+        return load.load_keyring(self.path, self.config)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, checked. Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`."""
+        return open_store(self.config.store.url, file=str(self.path))
+
+    def key(self, address: str) -> bytes:
+        """The store's key for an address. Raises `InputError` for what is none."""
+        if not is_address(address):
+            raise InputError(f"{address!r} is not an e-mail address")
+        return address_key(self.ring.ring.address_secret, address)
+
+    def stream(self, name: str) -> Stream:
+        """A stream by its name. Raises `InputError`."""
+        stream = self.config.stream_named(name)
+        if stream is None:
+            names = ", ".join(stream.name for stream in self.config.stream) or "none"
+            raise InputError(f"{self.path}: no stream {name!r}; there are: {names}")
+        return stream
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one durable transaction."""
+        with self.store.writing() as connection:
+            return work(connection)
+
+
+def default_path() -> Path:
+    """$RETOUR_CONFIG, or the usual place."""
+    return Path(load.DEFAULT_PATH)
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --config, and hand it a `Setup` as its first argument."""
+
+    def with_setup(config: Path, *args: Any, **named: Any) -> Any:
+        return command(Setup(config), *args, **named)
+
+    with_setup.__doc__ = command.__doc__
+    with_setup.__name__ = command.__name__
+    with_setup.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="RETOUR_CONFIG",
+        default=default_path,
+        show_default=load.DEFAULT_PATH,
+        help="The configuration file (or $RETOUR_CONFIG).",
+    )(with_setup)

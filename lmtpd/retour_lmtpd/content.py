@@ -1,0 +1,75 @@
+"""Content: takes a message in as it comes over the wire, whatever its size, and keeps what a reader needs. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEAD = 1_000_000  # octets kept from the beginning
+TAIL = 64_000  # octets kept from the end, where reports return the original header
+LONGEST_LINE = 65_536
+_END = b"\r\n.\r\n"
+_TRACE = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
+_LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % LONGEST_LINE, re.M)
+_FIELD = re.compile(rb"[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message as it was kept, dots unstuffed."""
+
+    raw: bytes
+    size: int
+    """Octets that came over the wire."""
+    truncated: bool
+
+    def header_and_body(self) -> tuple[bytes, bytes]:
+        """The header without trace fields, and the body: what makes it this message and no other."""
+        header, _, body = self.raw.partition(b"\r\n\r\n")
+        fields = _FIELD.findall(header)
+        return b"".join(field for field in fields if not field.lower().startswith(_TRACE)), body
+
+
+class Intake:
+    """Fed with chunks as they come; memory stays under `HEAD` + 3 times `TAIL` + a chunk."""
+
+    def __init__(self) -> None:
+        self._carry = b"\r\n"  # as if a line had ended, so that a dot in the first line is seen as one
+        self._size = -2
+        self._head = bytearray()
+        self._tail = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes | None:
+        """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
+        data = self._carry + chunk
+        end = data.find(_END)
+        if end < 0:
+            keep = len(_END) - 1
+            self._take(data[:-keep])
+            self._carry = data[-keep:]
+            return None
+        self._take(data[: end + 2])
+        self._carry = b""
+        return data[end + len(_END) :]
+
+    def content(self) -> Content:
+        """The message, once `feed` has seen its end."""
+        head, tail = bytes(self._head), bytes(self._tail[-TAIL:])
+        cut = self._size + 2 > len(head) + len(self._tail[-TAIL:])
+        if cut:  # at line ends, or half an address could be taken for a whole one
+            head = head[: head.rfind(b"\n") + 1]
+            tail = tail[tail.find(b"\n") + 1 :]
+        joined = (head + tail).replace(b"\r\n.", b"\r\n")[2:]
+        raw = _LONG_LINES.sub(rb"\1", joined)
+        return Content(raw, self._size, cut or len(raw) != len(joined))
+
+    def _take(self, data: bytes) -> None:
+        self._size += len(data)
+        room = HEAD - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._tail += data
+            if len(self._tail) > 2 * TAIL:
+                del self._tail[:-TAIL]

@@ -1,0 +1,66 @@
+"""Daemon: runs the LMTP listeners and the look-ups in one event loop until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from retour_lmtpd.guests import Guests
+from retour_lmtpd.lmtp import Session
+from retour_lmtpd.reception import Reception
+from retour_lmtpd.socketmap import Lookup
+
+DRAIN = 25_000  # milliseconds that sessions have to finish at the end
+STOP = (signal.SIGTERM, signal.SIGINT)
+RELOAD = (signal.SIGUSR1, signal.SIGHUP)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the daemon calls when it is ready, when it shall read its configuration again, and when it stops."""
+
+    ready: Callable[[], None]
+    reload: Callable[[], None]
+    stopping: Callable[[], None]
+
+
+def serve(reception: Reception, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
+    """Answer on `listeners` (LMTP) and `lookup` (socketmap) until SIGTERM; SIGUSR1 and SIGHUP reload."""
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs each line of each session
+    uvloop.run(_serve(reception, listeners, lookup, hooks))
+
+
+async def _serve(reception: Reception, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in STOP:
+        loop.add_signal_handler(number, stop.set)
+    for number in RELOAD:
+        loop.add_signal_handler(number, hooks.reload)
+    guests = Guests()
+    servers = [await _listen(loop, lambda: Session(reception, guests), listener) for listener in listeners]
+    asked = await _listen(loop, lambda: Lookup(reception), lookup)
+    hooks.ready()
+    await stop.wait()
+    hooks.stopping()
+    for server in (*servers, asked):
+        server.close()
+    if not await guests.wait_for_none(DRAIN):
+        log.error("sessions cut off at the end", waited_ms=DRAIN)
+
+
+async def _listen(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.BaseProtocol], listener: socket.socket
+) -> asyncio.Server:
+    if listener.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=listener)
+    return await loop.create_server(factory, sock=listener)

@@ -1,0 +1,61 @@
+"""Guests: the connections that are open, how many there may be, and from where."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import Any
+
+import structlog
+
+from retour_policy.config import LmtpdSection
+
+log = structlog.get_logger()
+
+
+class Guests:
+    """Counts sessions in, and waits for them to end."""
+
+    def __init__(self) -> None:
+        self._inside: dict[object, Any] = {}
+        self._gone = asyncio.Event()
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._inside
+
+    def enter(self, session: object, transport: Any, settings: LmtpdSection) -> str | None:
+        """Let a session in, or say why not."""
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple) and not _allowed(str(peer[0]), settings):
+            log.warning("client refused", client=peer[0])
+            return "421 4.7.0 you may not connect here"
+        if len(self._inside) >= settings.max_connections:
+            log.warning("too many connections", most=settings.max_connections)
+            return "421 4.3.2 too many connections, try again later"
+        self._inside[session] = transport
+        return None
+
+    def leave(self, session: object) -> bool:
+        """A session ended; whether it had been let in."""
+        was_inside = self._inside.pop(session, None) is not None
+        if not self._inside:
+            self._gone.set()
+        return was_inside
+
+    async def wait_for_none(self, timeout: int) -> bool:
+        """Wait at most `timeout` milliseconds until nobody is inside; whether that came."""
+        self._gone.clear()
+        if not self._inside:
+            return True
+        try:
+            async with asyncio.timeout(timeout / 1000):
+                await self._gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _allowed(client: str, settings: LmtpdSection) -> bool:
+    address = ipaddress.ip_address(client)
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in network for network in settings.allow)

@@ -1,0 +1,178 @@
+"""LMTP: one session with the mail server (RFC 2033), on aiosmtpd, made to answer once per recipient, always."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiosmtpd.lmtp import LMTP
+
+from retour_lmtpd.content import Content, Intake
+from retour_lmtpd.guests import Guests
+from retour_lmtpd.reception import Reception
+from retour_policy import token
+from retour_policy.clean import clean
+from retour_policy.route import Route, UnknownAddress
+
+EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
+MOST_RECIPIENTS = 1_000
+RECORDED = "250 2.0.0 recorded"
+LATER = "451 4.3.0 try again later"
+UNKNOWN = "550 5.1.1 no such address here"
+REFUSED = "550 5.7.1 this address does not take mail any more"
+_PATH = re.compile(
+    r"(FROM|TO):\s*<([^<>\x00-\x20]{0,1000}|\"[^\"<>\x00-\x1f]{1,500}\"@[^<>\x00-\x20]{1,500})>(?: .*)?", re.I
+)
+_BARE_REPLY = re.compile(r"([245])\d\d (?!\1\.\d)")
+_CLASS_STATUS = {"2": "2.0.0", "4": "4.3.0", "5": "5.5.0"}
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Transaction:
+    sender: str
+    recipients: list[tuple[str, Route]]
+
+
+class Session(LMTP):
+    """One connection. After RCPT it answers 250 or 451 and nothing else."""
+
+    line_length_limit = 65_536  # what may be buffered before a line ends: aiosmtpd gives it to its reader
+    command_size_limit = 4_096  # octets: the longest path, and parameters that nobody asked for
+
+    def __init__(self, reception: Reception, guests: Guests) -> None:
+        timeout = reception.config.lmtpd.idle_timeout / 1000
+        super().__init__(
+            None, data_size_limit=None, enable_SMTPUTF8=True, hostname="retour", ident="LMTP", timeout=timeout
+        )
+        self._reception = reception
+        self._guests = guests
+        self._transaction: _Transaction | None = None
+        self._greeted = False
+
+    def connection_made(self, transport: Any) -> None:
+        """A client: turn it away, with 421, where there are too many or it may not connect."""
+        refusal = self._guests.enter(self, transport, self._reception.config.lmtpd)
+        if refusal:
+            transport.write(refusal.encode() + b"\r\n")
+            transport.close()
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone; what is being recorded is recorded."""
+        if self._guests.leave(self):
+            super().connection_lost(error)
+
+    def eof_received(self) -> bool | None:
+        """The client ended its side."""
+        return super().eof_received() if self in self._guests else None
+
+    async def push(self, status: str | bytes) -> None:
+        """Send a reply line, with an enhanced status code (RFC 2034) where it has none."""
+        text = status.decode() if isinstance(status, bytes) else status
+        found = _BARE_REPLY.match(text)
+        if found and not text.startswith("220 "):
+            text = f"{text[:4]}{_CLASS_STATUS[found[1]]} {text[4:]}"
+        await super().push(text)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """A fault of ours is temporary, and what it was stands in the log only."""
+        log.error("LMTP session failed", exc_info=error)
+        self._transaction = None
+        return LATER
+
+    async def smtp_LHLO(self, arg: str) -> None:
+        """LHLO: the greeting and what is offered. No SIZE, or a report over it would be thrown away unseen."""
+        if not arg:
+            await self.push("501 5.5.4 Syntax: LHLO hostname")
+            return
+        self._transaction = None
+        self._greeted = True
+        lines = [self.hostname, *EXTENSIONS]
+        reply = "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{line}" for n, line in enumerate(lines))
+        self._writer.write(reply.encode() + b"\r\n")
+        await self._writer.drain()
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """MAIL FROM. Parameters are taken and none is needed."""
+        found = _PATH.fullmatch(arg or "")
+        if not self._greeted:
+            await self.push("503 5.5.1 send LHLO first")
+        elif self._transaction is not None:
+            await self.push("503 5.5.1 nested MAIL command")
+        elif found is None or found[1].upper() != "FROM":
+            await self.push("501 5.5.4 Syntax: MAIL FROM:<address>")
+        else:
+            self._transaction = _Transaction(clean(found[2]), [])
+            await self.push("250 2.1.0 OK")
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        """RCPT TO: only addresses of ours with a token that verifies, and those that need none."""
+        found = _PATH.fullmatch(arg or "")
+        if self._transaction is None:
+            await self.push("503 5.5.1 need MAIL command")
+        elif found is None or found[1].upper() != "TO":
+            await self.push("501 5.5.4 Syntax: RCPT TO:<address>")
+        elif len(self._transaction.recipients) >= MOST_RECIPIENTS:
+            await self.push("452 4.5.3 too many recipients")
+        else:
+            await self.push(self._accept(self._transaction, found[2]))
+
+    async def smtp_RSET(self, arg: str | None) -> None:
+        """RSET."""
+        self._transaction = None
+        await self.push("250 2.0.0 OK")
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """DATA: one reply for each recipient, in order."""
+        transaction = self._transaction
+        if transaction is None or not transaction.recipients:
+            await self.push("503 5.5.1 need RCPT command")
+            return
+        await self.push("354 end with <CRLF>.<CRLF>")
+        content = await self._content()
+        self._transaction = None
+        kept = await self._reception.deliver(transaction.sender, transaction.recipients, content)
+        for ok in kept:
+            await self.push(RECORDED if ok else LATER)
+
+    def _accept(self, transaction: _Transaction, recipient: str) -> str:
+        try:
+            route = self._reception.router.route(recipient)
+        except UnknownAddress:
+            return UNKNOWN
+        except token.UnknownKey as error:
+            log.warning("recipient put off", recipient=clean(recipient), reason=error.reason)
+            return LATER
+        except token.TokenError as error:
+            log.warning("recipient refused", recipient=clean(recipient), reason=error.reason)
+            return REFUSED
+        transaction.recipients.append((clean(recipient), route))
+        return "250 2.1.5 OK"
+
+    async def _content(self) -> Content:
+        """Read up to the lone dot, whatever the size, within the time that a message may take."""
+        intake = Intake()
+        async with asyncio.timeout(self._reception.config.lmtpd.data_timeout / 1000):
+            while True:
+                chunk = await self._reader.read(1 << 30)  # all that is buffered, which the reader bounds
+                if not chunk:
+                    raise ConnectionResetError("the client left within a message")
+                self._reset_timeout()
+                rest = intake.feed(chunk)
+                if rest is not None:
+                    break
+        if rest:
+            self._reader.feed_data(rest)  # pipelined commands; the buffer was emptied, so the order is right
+        return intake.content()
+
+    def _timeout_cb(self) -> None:
+        """Nothing came for too long: say so, and close."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.write(b"421 4.4.2 nothing came for too long\r\n")
+            self.transport.close()

@@ -1,0 +1,100 @@
+"""Reception: takes a returned message that is complete, reads it, and has it recorded before anybody says 250."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import structlog
+
+from retour_bounces import Report, read
+from retour_lmtpd.content import Content
+from retour_policy.clock import Clock
+from retour_policy.config import Config
+from retour_policy.errors import StoreUnavailable
+from retour_policy.keyring import KeyRingFile
+from retour_policy.record import Arrival, Outcome, Recorder, digest_of
+from retour_policy.route import Route, Router
+from retour_policy.writer import Writer
+
+LARGE = 64_000  # octets from which on a report is read in a thread, so that other sessions go on
+TRIES = 2  # to record a report that fails for its own sake, before only its head is kept
+
+log = structlog.get_logger()
+
+
+class Reception:
+    """What all sessions of the daemon share."""
+
+    def __init__(self, config: Config, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
+        self._ring = ring
+        self._writer = writer
+        self._clock = clock
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Use `config` from now on."""
+        self._ring.refresh()
+        self.config = config
+        self.router = Router(config, self._ring, self._clock)
+        self._recorder = Recorder(
+            secret=self._ring.ring.address_secret,
+            policy=config.policy,
+            postmaster=config.lmtpd.postmaster,
+            reference=self.router.reference,
+        )
+
+    async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
+        """Read and record; for each recipient whether it is recorded. Never raises."""
+        report = await self._read(content)
+        header, body = content.header_and_body()
+        arrivals = [
+            Arrival(
+                at=self._clock(),
+                route=route,
+                recipient=recipient,
+                sender=sender,
+                raw=content.raw,
+                digest=digest_of(route.send, recipient, header, body, content.size),
+                report=report,
+                truncated=content.truncated,
+            )
+            for recipient, route in recipients
+        ]
+        return list(await asyncio.gather(*(self._record(arrival) for arrival in arrivals)))
+
+    async def _read(self, content: Content) -> Report | None:
+        try:
+            if len(content.raw) > LARGE:
+                return await asyncio.to_thread(read, content.raw)
+            return read(content.raw)
+        except Exception:
+            log.exception("report cannot be read", size=content.size)
+            return None
+
+    async def _record(self, arrival: Arrival) -> bool:
+        if arrival.report is not None:
+            for _ in range(TRIES):
+                try:
+                    return await self._commit(arrival)
+                except Exception:
+                    log.exception("report cannot be recorded", send=arrival.route.send, came_to=arrival.recipient)
+        try:
+            return await self._commit(dataclasses.replace(arrival, report=None))
+        except Exception:
+            log.exception("not even the head of a report can be recorded", came_to=arrival.recipient)
+            return False
+
+    async def _commit(self, arrival: Arrival) -> bool:
+        """Whether it is in the store for good. Raises what is wrong with the report itself."""
+        recorder = self._recorder
+        future = self._writer.submit(lambda connection: recorder.record(connection, arrival))
+        try:
+            wait = self.config.lmtpd.store_timeout / 1000
+            outcome: Outcome = await asyncio.wait_for(asyncio.wrap_future(future), wait)
+        except (StoreUnavailable, TimeoutError) as error:
+            log.error("store is down, report stays with the mail server", error=str(error), came_to=arrival.recipient)
+            return False
+        kind = arrival.report.kind if arrival.report else "unread"
+        log.info(outcome, kind=kind, send=arrival.route.send, stream=arrival.route.stream, came_to=arrival.recipient)
+        return True

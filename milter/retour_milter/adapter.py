@@ -1,0 +1,146 @@
+"""Adapter: the only module that imports pymilter; it translates between libmilter and `Session`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import Milter
+import structlog
+
+from retour_milter.desk import Desk
+from retour_milter.session import PASS, Discard, Edits, Reply, Session
+
+NEEDED = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
+QUIET = 7210  # seconds a session may be silent: longer than Postfix waits for its own clients
+
+log = structlog.get_logger()
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def guarded(call: Call) -> Call:
+    """An error of ours is a 451 and a line in the log, whatever it is."""
+
+    @wraps(call)
+    def wrapper(self: Any, *args: Any) -> Any:
+        try:
+            return call(self, *args)
+        except Exception:
+            log.exception("milter failed", step=call.__name__)
+            return Milter.TEMPFAIL
+
+    return wrapper  # type: ignore[return-value]
+
+
+class Adapter(Milter.Base):  # type: ignore[misc]
+    """One client's connection, as libmilter calls it: each step possibly in another thread, never two at once."""
+
+    desk: Desk
+
+    def __init__(self) -> None:
+        self._session = Session(self.desk)
+        self._counted = False
+
+    def negotiate(self, options: list[int]) -> Any:
+        """Ask for the steps and macros that are used, and for no others."""
+        answer = super().negotiate(options)
+        if self._actions & Milter.SETSYMLIST:
+            # Milter's own @symlist would turn the leaving out of steps off, under Python 3.
+            self._ctx.setsymlist(Milter.M_CONNECT, "")
+            self._ctx.setsymlist(Milter.M_ENVFROM, "{auth_authen}")
+            self._ctx.setsymlist(Milter.M_ENVRCPT, "")
+            self._ctx.setsymlist(Milter.M_EOM, "i")
+        return answer
+
+    @Milter.noreply  # type: ignore[untyped-decorator]
+    def connect(self, hostname: str, family: int, hostaddr: Any) -> Any:
+        """A client. Its address is a tuple, or a path for a unix socket."""
+        if family in (socket.AF_INET, socket.AF_INET6):
+            self._session.connect(str(hostaddr[0]), int(hostaddr[1]))
+        return Milter.CONTINUE
+
+    @guarded
+    def envfrom(self, sender: str, *args: str) -> Any:
+        """MAIL FROM."""
+        self._leave()
+        answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
+        if answer is PASS:
+            return Milter.ACCEPT
+        self.desk.in_flight.enter()
+        self._counted = True
+        return Milter.CONTINUE
+
+    @guarded
+    def envrcpt(self, recipient: str, *args: str) -> Any:
+        """RCPT TO."""
+        refusal = self._session.rcpt(recipient)
+        return self._refuse(refusal) if refusal else Milter.CONTINUE
+
+    @Milter.noreply  # type: ignore[untyped-decorator]
+    def header(self, name: str, value: str) -> Any:
+        """A header field."""
+        self._session.header(name, value)
+        return Milter.CONTINUE
+
+    @guarded
+    def eom(self) -> Any:
+        """The end of the message."""
+        try:
+            return self._carry_out(self._session.end(self.getsymval("i") or None))
+        finally:
+            self._leave()
+
+    def abort(self) -> Any:
+        """The message is not coming."""
+        self._session.abort()
+        self._leave()
+        return Milter.CONTINUE
+
+    def close(self) -> Any:
+        """The client is gone."""
+        self._leave()
+        return Milter.CONTINUE
+
+    def _carry_out(self, answer: Edits | Reply | Discard) -> Any:
+        if isinstance(answer, Reply):
+            return self._refuse(answer)
+        if isinstance(answer, Discard):
+            return Milter.DISCARD
+        if answer.sender is not None:
+            self.chgfrom(f"<{answer.sender}>")
+        for recipient in answer.delete:
+            self.delrcpt(recipient)
+        for edit in answer.headers:
+            if edit.place:
+                self.chgheader(edit.name, edit.place, edit.value)
+            else:
+                self.addheader(edit.name, edit.value)
+        return Milter.ACCEPT
+
+    def _refuse(self, reply: Reply) -> Any:
+        self.setreply(reply.code, reply.status, reply.text)
+        return Milter.TEMPFAIL if reply.code.startswith("4") else Milter.REJECT
+
+    def _leave(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.desk.in_flight.leave()
+
+
+def serve(desk: Desk, listener: socket.socket) -> None:
+    """Answer on `listener` until SIGTERM, then let the messages under way finish.
+
+    libmilter's main loop runs in the calling thread, which must be the main one, and takes SIGTERM, SIGINT
+    and SIGHUP for itself.
+    """
+    Adapter.desk = desk
+    Milter.factory = Adapter
+    Milter.set_flags(NEEDED)
+    # libmilter closes the descriptor that it is given.
+    Milter.runmilter("retour", f"fd:{os.dup(listener.fileno())}", QUIET, rmsock=False)
+    drain = desk.settings.config.milter.drain
+    if not desk.in_flight.wait_for_none(drain):
+        log.error("messages cut off at the end", waited_ms=drain)

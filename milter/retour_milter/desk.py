@@ -1,0 +1,111 @@
+"""Desk: what all sessions of the milter share: the settings in force, the store, and the signer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from retour_policy import addresses, facts, sends, suppressions
+from retour_policy.address import address_key
+from retour_policy.clean import clean
+from retour_policy.clock import Clock
+from retour_policy.config import Config, Stream
+from retour_policy.errors import StoreUnavailable
+from retour_policy.facts import NewFact
+from retour_policy.keyring import KeyRingFile
+from retour_policy.route import Router, Signer
+from retour_policy.sends import NewSend
+from retour_policy.store import Store
+from retour_policy.suppressions import Suppression
+from retour_policy.writer import Writer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration in force. A message keeps the one that it began with."""
+
+    config: Config
+    router: Router
+
+
+class Desk:
+    """Safe in any thread."""
+
+    def __init__(self, config: Config, ring: KeyRingFile, store: Store, writer: Writer, clock: Clock) -> None:
+        self.clock = clock
+        self.signer = Signer(ring, clock)
+        self._ring = ring
+        self._store = store
+        self._writer = writer
+        self.adopt(config)
+        self.in_flight = InFlight()
+
+    def adopt(self, config: Config) -> None:
+        """Use `config` for the messages that begin from now on."""
+        self._ring.refresh()
+        self.settings = Settings(config, Router(config, self._ring, self.clock))
+
+    def suppressed(self, settings: Settings, stream: Stream, address: str) -> Suppression | None:
+        """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
+        key = address_key(self._ring.ring.address_secret, address)
+        with self._store.reading() as connection:
+            return suppressions.look_up(connection, key, stream.name, self.clock())
+
+    def record(self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]) -> int:
+        """Write the send (where the stream is tracked and anybody is left) and who was left out; the send's id.
+
+        Durable when it returns. Raises `StoreUnavailable`.
+        """
+        if not withheld and (not stream.track or not new.recipients):
+            return self.signer.draw()
+        secret = self._ring.ring.address_secret
+
+        def work(connection: Connection) -> int:
+            _write_withheld(connection, secret, self.clock(), new, withheld)
+            if not stream.track or not new.recipients:
+                return self.signer.draw()
+            return sends.record(connection, secret, new, self.signer.draw)
+
+        try:
+            return self._writer.run(work, settings.config.milter.store_timeout)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            raise StoreUnavailable(f"recording a send failed: {error!r}") from error
+
+
+def _write_withheld(
+    connection: Connection, secret: bytes, now: int, new: NewSend, withheld: Mapping[str, Suppression]
+) -> None:
+    numbers = addresses.ensure(connection, secret, withheld)
+    for address, found in withheld.items():
+        detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
+        detail = {name: value for name, value in detail.items() if value}
+        facts.write(connection, NewFact(now, "withheld", numbers[address], stream=new.stream, detail=detail))
+
+
+class InFlight:
+    """How many messages are between MAIL and their end."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def enter(self) -> None:
+        """A message began."""
+        with self._changed:
+            self._count += 1
+
+    def leave(self) -> None:
+        """A message ended, one way or another."""
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait_for_none(self, timeout: int) -> bool:
+        """Wait at most `timeout` milliseconds until no message is under way; whether that came."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count == 0, timeout / 1000)

@@ -1,0 +1,109 @@
+"""Stamp: the changes to a message's header that its stream asks for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.header import Header as EncodedWords
+from typing import Any
+
+from retour_policy.config import Stream
+
+TAG = "Retour-Tag"
+REFERENCE = "Retour-Ref"
+_PLACEHOLDER = re.compile(r"{([a-z_]+)}")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdit:
+    """One change: the field `name` gets `value` at its `place` (from 1; 0 adds one). An empty value removes it."""
+
+    name: str
+    place: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """All changes, and the names of fields left off because of a value that cannot stand in a header."""
+
+    edits: tuple[HeaderEdit, ...]
+    left_off: tuple[str, ...] = ()
+
+
+def stamp(
+    stream: Stream, headers: Sequence[tuple[str, str]], values: Mapping[str, str | None], reference: str | None
+) -> Stamp:
+    """What to do to `headers` (name and value, in order).
+
+    `values` holds the placeholders; one that is None or missing leaves off the fields that use it.
+    `reference` is the value of the Retour-Ref field, None for none.
+    """
+    edits = removal(headers, TAG)
+    left_off = []
+    for name, asked in _asked(stream).items():
+        filled = _fill(asked, values)
+        if filled is None or _UNFIT.search(filled):
+            left_off.append(name)
+        else:
+            edits += _edit(headers, name, asked, filled)
+    if reference is not None and stream.headers is not False:
+        edits += _set(headers, REFERENCE, reference)
+    return Stamp(tuple(edits), tuple(left_off))
+
+
+def removal(headers: Sequence[tuple[str, str]], name: str) -> list[HeaderEdit]:
+    """The edits that take away every field of that name, the last one first, so that the places stay right."""
+    return [HeaderEdit(name, place, "") for place in range(_count(headers, name), 0, -1)]
+
+
+def tag_of(headers: Sequence[tuple[str, str]]) -> str | None:
+    """The application's own reference, cut to 200 characters; None without one."""
+    value = first(headers, TAG)
+    return value.strip()[:200] if value and value.strip() else None
+
+
+def first(headers: Sequence[tuple[str, str]], name: str) -> str | None:
+    """The value of the first field of that name."""
+    return next((value for field, value in headers if field.lower() == name.lower()), None)
+
+
+def _asked(stream: Stream) -> dict[str, Any]:
+    return stream.headers if stream.headers is not False else {}
+
+
+def _fill(asked: Any, values: Mapping[str, str | None]) -> str | None:
+    """The text with its placeholders filled in, "" for a field to remove, None where a placeholder has no value."""
+    text = next(iter(asked.values())) if isinstance(asked, dict) else asked
+    if text is False:
+        return ""
+    if any(values.get(name) is None for name in _PLACEHOLDER.findall(text)):
+        return None
+    return _PLACEHOLDER.sub(lambda found: values[found[1]] or "", text)
+
+
+def _edit(headers: Sequence[tuple[str, str]], name: str, asked: Any, filled: str) -> list[HeaderEdit]:
+    if not filled:
+        return removal(headers, name)
+    if isinstance(asked, dict) and "add" in asked:
+        return [HeaderEdit(name, 0, _encoded(filled))]
+    if isinstance(asked, dict) and _count(headers, name):
+        return []
+    return _set(headers, name, _encoded(filled))
+
+
+def _set(headers: Sequence[tuple[str, str]], name: str, value: str) -> list[HeaderEdit]:
+    """One field of that name with that value: the first one changed, the others removed, or a new one."""
+    there = removal(headers, name)
+    return [*there[:-1], HeaderEdit(name, 1, value)] if there else [HeaderEdit(name, 0, value)]
+
+
+def _encoded(text: str) -> str:
+    """The text as ASCII, with encoded words (RFC 2047) where it needs them."""
+    return text if text.isascii() else EncodedWords(text, "utf-8", maxlinelen=998).encode()
+
+
+def _count(headers: Sequence[tuple[str, str]], name: str) -> int:
+    return sum(field.lower() == name.lower() for field, _ in headers)

@@ -1,0 +1,49 @@
+"""Addresses: the table that gives each address its number, and can forget its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from retour_policy import schema
+from retour_policy.address import address_key
+
+MOST_PARAMETERS = 500  # in one statement, well under what SQLite takes
+_BY_KEYS = select(schema.address.c.key, schema.address.c.id).where(
+    schema.address.c.key.in_(bindparam("keys", expanding=True))
+)
+
+
+def find(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, int]:
+    """The numbers of those addresses that the store knows."""
+    wanted = sorted(set(keys))
+    found: dict[bytes, int] = {}
+    for start in range(0, len(wanted), MOST_PARAMETERS):
+        rows = connection.execute(_BY_KEYS, {"keys": wanted[start : start + MOST_PARAMETERS]})
+        found.update((bytes(key), number) for key, number in rows)
+    return found
+
+
+def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> dict[str, int]:
+    """The numbers of all of `addresses`; new ones get a row. One that was forgotten stays forgotten."""
+    keys = {address: address_key(secret, address) for address in addresses}
+    found = find(connection, keys.values())
+    missing = {key: address for address, key in keys.items() if key not in found}
+    if missing:
+        rows = [{"key": key, "text": missing[key][:320]} for key in sorted(missing)]
+        connection.execute(_insert(connection).on_conflict_do_nothing(index_elements=["key"]), rows)
+        found |= find(connection, missing)
+    return {address: found[key] for address, key in keys.items()}
+
+
+def _insert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
+    return insert_into(connection, schema.address)
+
+
+def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

@@ -1,0 +1,80 @@
+"""Attribute: which recorded recipient each part of a report speaks of, and how sure that is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from retour_bounces import RecipientReport, Report
+
+Proof = Literal["signed", "shared", "corroborated", "unsigned"]
+KeyOf = Callable[[str], bytes]
+
+
+NAMELESS = RecipientReport(
+    recipient=None,
+    original_recipient=None,
+    action="failed",
+    type="hard",
+    status="9.1.1",
+    status_source="derived",
+    reason=None,
+    blame="nobody",
+    rule=None,
+    evidence="",
+    diagnostic="",
+)
+"""What a bounce says that names neither recipient nor code: the code table's "hard bounce with no code found"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """One part of a report (None for an auto-reply and its like), and whose it is."""
+
+    part: RecipientReport | None
+    address_id: int | None
+    """None: nobody whom the send record names."""
+    conflict: str | None = None
+    """The address that the text names where it is not the recorded one."""
+
+
+def attribute(report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf) -> list[Attributed]:
+    """Lay the parts of `report` to the recorded `recipients` (address number to key) of its send.
+
+    With one recipient the token decides, whatever address the text names: people forward their mail.
+    With several, the text (Original-Recipient, Final-Recipient) or `named`, which XVERP put into the
+    address, must name a recorded one.
+    """
+    by_key = {key: number for number, key in recipients.items()}
+    found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
+    only = _only(recipients, by_key, named, key_of)
+    if only is None or any(one.address_id == only for one in found):
+        return found
+    return [_lay_to(only, one, report.recipient) for one in found]
+
+
+def _only(recipients: dict[int, bytes], by_key: dict[bytes, int], named: str | None, key_of: KeyOf) -> int | None:
+    if len(recipients) == 1:
+        return next(iter(recipients))
+    return by_key.get(key_of(named)) if named else None
+
+
+def parts_of(report: Report) -> list[RecipientReport | None]:
+    """The report's parts; one of None where it is not about delivery. A bounce that names nobody has one part."""
+    if report.kind == "bounce" and not report.reports:
+        return [NAMELESS]
+    return list(report.reports) or [None]
+
+
+def _attributed(
+    part: RecipientReport | None, speaks_of: str | None, by_key: dict[bytes, int], key_of: KeyOf
+) -> Attributed:
+    texts = (part.original_recipient, part.recipient) if part else (speaks_of,)
+    numbers = [by_key.get(key_of(text)) for text in texts if text]
+    return Attributed(part, next((number for number in numbers if number is not None), None))
+
+
+def _lay_to(only: int, one: Attributed, speaks_of: str | None) -> Attributed:
+    named = (one.part.original_recipient or one.part.recipient) if one.part else speaks_of
+    return replace(one, address_id=only, conflict=named)

@@ -1,0 +1,239 @@
+"""Config: what the postmaster's file says, as frozen values; `load` reads it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from retour_policy.address import domain_ascii, is_address
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.pattern import Pattern
+
+PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
+OWN_HEADERS = ("retour-ref", "retour-tag")
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,9})([smhd])", value)
+        if found:
+            return int(found[1]) * _UNITS[found[2]]
+    raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
+
+
+def _network(value: object) -> object:
+    try:
+        if isinstance(value, str):
+            return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f'is not a network ({error}); right would be something like "192.0.2.0/24"') from None
+    raise ValueError('is not a network; right would be something like "192.0.2.0/24"')
+
+
+def _address(value: object) -> object:
+    if isinstance(value, str) and (is_address(value) or value == "postmaster"):  # RFC 5321 section 4.5.1
+        return value
+    raise ValueError('is not an e-mail address; right would be something like "postmaster@example.com"')
+
+
+def _socket(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"unix:/.+|inet:\d{1,5}@.+|fd:[\w.-]+", value):
+        return value
+    raise ValueError('is not a socket; right would be "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
+
+
+def _stream_name(value: object) -> object:
+    if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
+        return value
+    raise ValueError("is not a stream's name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
+
+
+def _envelope_from(value: object) -> object:
+    if value == "header-from" or value is None:
+        return value
+    if isinstance(value, str) and "%" in value:
+        Pattern.parse(value)
+        return value
+    if isinstance(value, str) and is_address(value):
+        return value
+    raise ValueError(
+        'is no envelope sender; right are "b-%@bounces.example.com", "bounces@example.com" or "header-from"'
+    )
+
+
+def _headers(value: object) -> object:
+    if value is False:
+        return value
+    if not isinstance(value, dict):
+        raise ValueError('is neither a table of header fields nor false; right would be { Feedback-ID = "{stream}" }')
+    for name, edit in value.items():
+        _check_header(name, edit)
+    return value
+
+
+def _check_header(name: str, edit: object) -> None:
+    if not _HEADER_NAME.fullmatch(name) or name.lower() in OWN_HEADERS:
+        raise ValueError(f"{name!r} cannot be used as a header field's name")
+    text = next(iter(edit.values())) if isinstance(edit, dict) and list(edit) in (["add"], ["default"]) else edit
+    if text is not False and not isinstance(text, str):
+        raise ValueError(
+            f'{name}: right are "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
+        )
+    if isinstance(text, str) and _CONTROL.search(text):
+        raise ValueError(f"{name}: holds a control character; header fields are one line")
+    unknown = [p for p in re.findall(r"{([^{}]*)}", text or "") if p not in PLACEHOLDERS]
+    if unknown:
+        raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
+
+
+Duration = Annotated[int, BeforeValidator(_duration)]
+"""Written "4h", held as milliseconds."""
+Address = Annotated[str, BeforeValidator(_address)]
+Socket = Annotated[str, BeforeValidator(_socket)]
+Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
+Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
+Texts = tuple[StrictStr, ...]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(cached_property,)
+    )
+
+
+class StoreSection(Section):
+    """Where facts and decisions are kept."""
+
+    url: StrictStr = "sqlite:////var/lib/retour/retour.db"
+
+
+class TokensSection(Section):
+    """How tokens are signed, and how long they live."""
+
+    keyring: Path = Path("/etc/retour/keys.toml")
+    bounce_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
+
+
+class SocketsSection(Section):
+    """Who may use the unix sockets."""
+
+    group: StrictStr = "postfix"
+    mode: StrictStr = Field(default="0660", pattern=r"^0[0-7]{3}$")
+
+
+class MilterSection(Section):
+    """What the milter listens to, whom it serves, and what it does while the store is away."""
+
+    socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
+    trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
+    on_store_failure: Literal["tempfail", "pass"] = "tempfail"
+    store_timeout: Duration = 10 * SECOND
+    drain: Duration = 30 * SECOND
+
+
+class LmtpdSection(Section):
+    """What the LMTP daemon listens to, and whom it tells what nothing matches."""
+
+    listen: tuple[Socket, ...] = Field(default=("unix:/var/spool/postfix/retour/lmtp.sock",), min_length=1)
+    lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
+    allow: Networks = ()
+    postmaster: Address = "postmaster"
+    max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
+    idle_timeout: Duration = 5 * MINUTE
+    data_timeout: Duration = 10 * MINUTE
+    store_timeout: Duration = 60 * SECOND
+
+
+class Match(Section):
+    """Which mail a stream is for: every key given must match, any value of a key suffices."""
+
+    sender: Texts = ()
+    login: Texts = ()
+    client: Networks = ()
+    header: dict[StrictStr, StrictStr | Texts] = {}
+
+
+class Stream(Section):
+    """A named kind of outgoing mail."""
+
+    name: Annotated[str, BeforeValidator(_stream_name)]
+    match: Match = Match()
+    envelope_from: Annotated[str | None, BeforeValidator(_envelope_from)] = None
+    track: StrictBool = True
+    transactional: StrictBool = False
+    suppressed: Literal["refuse", "drop", "pass"] = "refuse"
+    multi_recipient: Literal["shared", "refuse"] = "shared"
+    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_headers)] = {}
+
+    @cached_property
+    def pattern(self) -> Pattern | None:
+        """The VERP pattern, or None for a static or unchanged sender."""
+        return Pattern.parse(self.envelope_from) if self.envelope_from and "%" in self.envelope_from else None
+
+    @cached_property
+    def static_sender(self) -> str | None:
+        """The static envelope sender, if the stream has one."""
+        return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
+
+
+class PolicySection(Section):
+    """When an address is suppressed. 0 never suppresses, it only records."""
+
+    preset: Literal["plain"] = "plain"
+    hard: Count = 3
+    soft: Count = 5
+    autoreply: Count = 10
+    scope: Literal["everywhere", "stream"] = "everywhere"
+    suppress_for: Duration = 180 * DAY
+
+
+class RelaySection(Section):
+    """A mail server that takes what Retour itself sends."""
+
+    host: StrictStr = "127.0.0.1"
+    port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
+
+
+class Config(Section):
+    """The whole file."""
+
+    store: StoreSection = StoreSection()
+    tokens: TokensSection = TokensSection()
+    sockets: SocketsSection = SocketsSection()
+    milter: MilterSection = MilterSection()
+    lmtpd: LmtpdSection = LmtpdSection()
+    stream: tuple[Stream, ...] = ()
+    policy: PolicySection = PolicySection()
+    relay: dict[StrictStr, RelaySection] = {"default": RelaySection()}
+
+    def stream_named(self, name: str) -> Stream | None:
+        """The stream of that name."""
+        return next((stream for stream in self.stream if stream.name == name), None)
+
+    @cached_property
+    def bounce_domains(self) -> frozenset[str]:
+        """Domains whose mail comes back to Retour: those of VERP patterns."""
+        return frozenset(stream.pattern.domain for stream in self.stream if stream.pattern)
+
+    @cached_property
+    def static_senders(self) -> frozenset[str]:
+        """Static envelope senders, in lower case."""
+        return frozenset(stream.static_sender.lower() for stream in self.stream if stream.static_sender)
+
+
+def in_bounce_domain(config: Config, address: str) -> bool:
+    """Whether mail to `address` would come to Retour itself."""
+    domain = domain_ascii(address.rpartition("@")[2])
+    return domain in config.bounce_domains or address.lower() in config.static_senders

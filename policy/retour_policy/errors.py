@@ -1,0 +1,58 @@
+"""Errors: each says whether trying again later can help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EX_FAILED = 1
+EX_USAGE = 2
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+
+class RetourError(Exception):
+    """What went wrong, in words for the postmaster; never shown to an SMTP client."""
+
+    temporary = True
+    exit_status = EX_TEMPFAIL
+
+
+class StoreUnavailable(RetourError):
+    """The store cannot be read or written now. Unknown errors of a database count as this one."""
+
+
+class StoreRefused(RetourError):
+    """The store is there but is not one that this version can use."""
+
+    temporary = False
+    exit_status = EX_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in a file: where it is, what is wrong, and what would be right."""
+
+    file: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.key}: {self.text}" if self.key else f"{self.file}: {self.text}"
+
+
+class ConfigError(RetourError):
+    """A configuration, or a file that it names, cannot be used; holds every `Problem` found."""
+
+    temporary = False
+    exit_status = EX_CONFIG
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class InputError(RetourError):
+    """The postmaster asked for something that cannot be: an address that is none, a stream not configured."""
+
+    temporary = False
+    exit_status = EX_FAILED

@@ -1,0 +1,38 @@
+"""Migrate: brings a database to this version's schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
+
+from retour_policy.schema import REVISION
+from retour_policy.store import Store
+
+
+def upgrade(store: Store) -> None:
+    """Make the tables, or change older ones; the only long write transaction there is.
+
+    Raises `StoreRefused` for a database that is newer or not ours, `StoreUnavailable`.
+    """
+    found = store.revision()
+    if found is not None and found > REVISION:
+        store.check()
+    with store.writing() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def newest() -> str | None:
+    """The revision that the migrations lead to."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,112 @@
+"""Route: whose mail it is that comes to an address of ours, by the address alone, without the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retour_policy import token
+from retour_policy.address import domain_of
+from retour_policy.clock import Clock
+from retour_policy.config import Config, Stream
+from retour_policy.keyring import KeyRingFile
+from retour_policy.token import Purpose, UnknownKey
+
+ROLES = ("postmaster", "abuse")  # RFC 2142; each domain that takes mail must have them
+
+
+class UnknownAddress(ValueError):
+    """Not an address of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What an address that mail came back to stands for."""
+
+    kind: Literal["verp", "static", "role"]
+    stream: str | None = None
+    """The stream of the pattern; several streams may share one, so the send record has the last word."""
+    send: int | None = None
+    """The id in the verified token."""
+    named: str | None = None
+    """The recipient that Postfix's XVERP put behind the token; a hint, not signed."""
+
+
+class Router:
+    """Reads addresses of ours. Safe in any thread; `config` may be replaced while it runs."""
+
+    def __init__(self, config: Config, ring: KeyRingFile, clock: Clock) -> None:
+        self.config = config
+        self._ring = ring
+        self._clock = clock
+
+    def route(self, address: str) -> Route:
+        """What `address` (without <>) stands for.
+
+        Raises `UnknownAddress`, `Expired`, `Forged`, or `UnknownKey` where the ring, read again, still lacks the key.
+        """
+        for stream in self.config.stream:
+            found = stream.pattern.match(address) if stream.pattern else None
+            if found and stream.pattern:
+                try:
+                    number = self._read(Purpose.BOUNCE, stream.pattern.domain, found.token)
+                except token.NotAToken:
+                    continue
+                return Route("verp", stream.name, number, found.recipient)
+        return self._unsigned(address)
+
+    def reference(self, text: str) -> int | None:
+        """The send id in a Retour-Ref field that is ours, else None."""
+        try:
+            return self._read(Purpose.REFERENCE, "", text.strip())
+        except token.TokenError:
+            return None
+
+    def is_ours(self, address: str) -> bool:
+        """Whether `address` is a VERP address whose token verifies."""
+        try:
+            return self.route(address).kind == "verp"
+        except (UnknownAddress, token.TokenError):
+            return False
+
+    def _unsigned(self, address: str) -> Route:
+        local, _, _ = address.rpartition("@")
+        if address.lower() in self.config.static_senders:
+            return Route("static", self._static_stream(address).name)
+        if local.lower() in ROLES and domain_of(address) in self.config.bounce_domains:
+            return Route("role")
+        raise UnknownAddress(address)
+
+    def _static_stream(self, address: str) -> Stream:
+        return next(s for s in self.config.stream if s.static_sender and s.static_sender.lower() == address.lower())
+
+    def _read(self, purpose: Purpose, domain: str, text: str) -> int:
+        days = self.config.tokens.bounce_days
+        try:
+            return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
+        except UnknownKey:
+            if not self._ring.refresh():
+                raise
+        return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
+
+
+class Signer:
+    """Makes the tokens that a `Router` reads."""
+
+    def __init__(self, ring: KeyRingFile, clock: Clock) -> None:
+        self._ring = ring
+        self._clock = clock
+
+    def draw(self) -> int:
+        """A new id for now."""
+        return token.draw_id(self._clock())
+
+    def envelope_sender(self, stream: Stream, number: int) -> str:
+        """The VERP address of a send in a stream that has a pattern."""
+        if not stream.pattern:
+            raise ValueError(f"stream {stream.name} has no pattern")
+        return stream.pattern.address(token.make(self._ring.ring, Purpose.BOUNCE, stream.pattern.domain, number))
+
+    def reference(self, number: int) -> str:
+        """The value of a Retour-Ref field."""
+        return token.make(self._ring.ring, Purpose.REFERENCE, "", number)

@@ -1,0 +1,135 @@
+"""Schema: the tables of the store, facts and what derives from them.
+
+Times are milliseconds since 1970-01-01 UTC. `REVISION` is what the migrations lead to.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+REVISION = "0001"
+VERSION_TABLE = "retour_schema"
+
+metadata = MetaData()
+Counted = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
+
+address = Table(
+    "address",
+    metadata,
+    Column("id", Counted, primary_key=True),
+    Column("key", LargeBinary(16), nullable=False, unique=True, comment="HMAC of the normalised address"),
+    Column("text", String(320), comment="NULL once forgotten"),
+)
+
+send = Table(
+    "send",
+    metadata,
+    Column("id", Counted, primary_key=True, autoincrement=False, comment="the token's id, which tells the time"),
+    Column("stream", String(64), nullable=False),
+    Column("sender", Text, nullable=False, comment="envelope sender before the stamp"),
+    Column("message_id", Text),
+    Column("tag", Text, comment="the application's own reference"),
+    Column("queue_id", String(64)),
+    Column("recipients", SmallInteger, nullable=False),
+    Index("send_by_message_id", "message_id"),
+)
+
+send_recipient = Table(
+    "send_recipient",
+    metadata,
+    Column("send_id", BigInteger, ForeignKey("send.id"), primary_key=True),
+    Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
+    Index("send_recipient_by_address", "address_id", "send_id"),
+    sqlite_with_rowid=False,
+)
+
+fact = Table(
+    "fact",
+    metadata,
+    Column("id", Counted, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False, comment="a report's kind, or withheld, suppress, lift, policy"),
+    Column("address_id", BigInteger, ForeignKey("address.id")),
+    Column("send_id", BigInteger, comment="kept when the send is purged"),
+    Column("stream", String(64)),
+    Column("action", String(16)),
+    Column("type", String(8)),
+    Column("status", String(16)),
+    Column("reason", String(32)),
+    Column("blame", String(16)),
+    Column("proof", String(16)),
+    Column("detail", JSON, nullable=False, comment="the rest, by name"),
+    Index("fact_by_address", "address_id", "id"),
+    Index("fact_by_send", "send_id", "address_id"),
+    Index("fact_by_time", "at"),
+)
+
+unread = Table(
+    "unread",
+    metadata,
+    Column("fact_id", Counted, ForeignKey("fact.id"), primary_key=True, autoincrement=False),
+    Column("head", LargeBinary, nullable=False, comment="the report's first octets, as they came"),
+)
+
+seen = Table(
+    "seen",
+    metadata,
+    Column("send_id", BigInteger, primary_key=True, comment="first, so that new rows stand together; 0: none"),
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+address_state = Table(
+    "address_state",
+    metadata,
+    Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
+    Column("scope", String(64), primary_key=True, comment="* or a stream"),
+    Column("state", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("address_key", LargeBinary(16), primary_key=True),
+    Column("scope", String(64), primary_key=True, comment="* or a stream"),
+    Column("address_id", BigInteger, ForeignKey("address.id"), nullable=False),
+    Column("cause", String(32), nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, comment="NULL: for good"),
+    Column("fact_id", BigInteger, comment="the fact that tipped the scale"),
+    Column("note", Text, nullable=False, server_default=""),
+    Index("suppression_by_address", "address_id"),
+    sqlite_with_rowid=False,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Counted, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False, comment="forward"),
+    Column("due", BigInteger, nullable=False, comment="not before"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("leased_until", BigInteger, nullable=False, server_default="0"),
+    Column("failed", SmallInteger, nullable=False, server_default="0", comment="1: given up, kept to be seen"),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("fact_id", BigInteger),
+    Column("target", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("outbox_by_due", "failed", "due"),
+)

@@ -1,0 +1,150 @@
+"""Writer: one thread of a process that commits the work of many callers in groups, so that they share an fsync."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from retour_policy.errors import StoreUnavailable
+from retour_policy.store import Store, is_of_the_item
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
+WAITING = 10_000  # items that may wait before callers are turned away
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Item(Generic[T]):
+    work: Work[T]
+    future: Future[T]
+
+
+class Writer:
+    """Takes work from any thread. A `Future` is done only after the commit.
+
+    An item that fails for its own sake is undone alone and its future raises that error. If the store
+    fails, all futures of the group raise `StoreUnavailable`, and nothing of the group is in the store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(WAITING)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Queue `work`; it runs in the writer's thread, inside a transaction."""
+        future: Future[T] = Future()
+        if self._closed.is_set():
+            future.set_exception(StoreUnavailable("the writer is closed"))
+            return future
+        try:
+            self._queue.put_nowait(_Item(work, future))
+        except queue.Full:
+            future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
+        return future
+
+    def run(self, work: Work[T], timeout: int) -> T:
+        """Submit and wait, at most `timeout` milliseconds. Raises `StoreUnavailable`, or what the work raised."""
+        try:
+            return self.submit(work).result(timeout / 1000)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"no commit within {timeout} ms") from error
+
+    def close(self) -> None:
+        """Finish what is queued, and stop."""
+        self._closed.set()
+        self._queue.put(None)
+        self._thread.join()
+        self._refuse_rest()
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._commit(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Item[Any]], bool]:
+        """What waits now, at most `GROUP` items, and whether it is the end."""
+        group: list[_Item[Any]] = []
+        item = self._queue.get()
+        while item is not None:
+            if item.future.set_running_or_notify_cancel():
+                group.append(item)
+            if len(group) == GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[_Item[Any]]) -> None:
+        """Commit the group; where one item makes the store fail, commit the others without it."""
+        try:
+            self._attempt(group)
+        except _Culprit as culprit:
+            _fail([culprit.item], culprit.error)
+            rest = [item for item in group if item is not culprit.item]
+            try:
+                self._attempt(rest)
+            except _Culprit as second:
+                _fail(rest, second.error)
+            except BaseException as error:
+                _fail(rest, error)
+        except BaseException as error:
+            _fail(group, error)
+
+    def _attempt(self, group: list[_Item[Any]]) -> None:
+        with self._store.writing() as connection:
+            outcomes = [_outcome(connection, item) for item in group]
+        for outcome in outcomes:
+            outcome()
+
+    def _refuse_rest(self) -> None:
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if item is not None and item.future.set_running_or_notify_cancel():
+                item.future.set_exception(StoreUnavailable("the writer is closed"))
+
+
+class _Culprit(Exception):
+    """The store failed while it did this item."""
+
+    def __init__(self, item: _Item[Any], error: Exception) -> None:
+        super().__init__(str(error))
+        self.item = item
+        self.error = error
+
+
+def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
+    """Do one item in a savepoint; what to tell its caller after the commit. Raises `_Culprit`."""
+    try:
+        with connection.begin_nested():
+            result = item.work(connection)
+    except Exception as error:
+        if not is_of_the_item(error):
+            raise _Culprit(item, error) from error
+        fault = error
+        return lambda: item.future.set_exception(fault)
+    return lambda: item.future.set_result(result)
+
+
+def _fail(items: list[_Item[Any]], error: BaseException) -> None:
+    log.error("store failed", error=str(error), items=len(items))
+    failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
+    for item in items:
+        item.future.set_exception(failure)
