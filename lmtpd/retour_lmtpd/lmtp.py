@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiosmtpd.lmtp import LMTP
@@ -173,6 +173,7 @@ class Session(LMTP):
 
     def _timeout_cb(self) -> None:
         """Nothing came for too long: say so, and close."""
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.write(b"421 4.4.2 nothing came for too long\r\n")
-            self.transport.close()
+        if self.transport is not None:
+            transport = cast(asyncio.Transport, self.transport)
+            transport.write(b"421 4.4.2 nothing came for too long\r\n")
+            transport.close()

@@ -7,6 +7,7 @@ The protocol of Postfix's socketmap_table(5): netstrings, a request "map key", a
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import structlog
 
@@ -78,7 +79,7 @@ class Lookup(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
-        self._transport = transport if isinstance(transport, asyncio.Transport) else None
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request."""
