@@ -122,9 +122,8 @@ def _handed_over(place: Place, name: str) -> socket.socket:
         ) from error
 
 
-def unlink(listener: socket.socket) -> None:
-    """Close a listener, and remove the path of one that was not handed over."""
-    path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
-    listener.close()
-    if path and "LISTEN_FDS" not in os.environ:
-        Path(path).unlink(missing_ok=True)
+def remove(spec: str) -> None:
+    """Remove the path of a unix socket that nobody listens on any more; one from systemd is systemd's."""
+    kind, _, rest = spec.partition(":")
+    if kind == "unix":
+        Path(rest).unlink(missing_ok=True)

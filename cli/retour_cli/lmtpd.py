@@ -41,7 +41,7 @@ def lmtpd(setup: Setup) -> None:
     try:
         serve(reception, listeners, lookup, hooks)
     finally:
-        for listener in (*listeners, lookup):
-            listen.unlink(listener)
+        for spec in (*config.lmtpd.listen, config.lmtpd.lookup):
+            listen.remove(spec)
         writer.close()
         log.info("lmtpd stopped")

@@ -36,8 +36,8 @@ def milter(setup: Setup) -> None:
     logs.set_up()
     signal.pthread_sigmask(signal.SIG_BLOCK, {RELOAD})  # before the first thread, so that all inherit it
     place = listen.Place(str(setup.path), "milter.socket")
-    desk_writer = Writer(setup.store)
-    desk = Desk(setup.config, setup.ring, setup.store, desk_writer, setup.clock)
+    writer = Writer(setup.store)
+    desk = Desk(setup.config, setup.ring, setup.store, writer, setup.clock)
     listener = listen.open_socket(place, setup.config.milter.socket, setup.config.sockets)
     threading.Thread(target=_reload_on_signal, args=(setup, desk.adopt), daemon=True, name="reload").start()
     log.info("milter ready", socket=setup.config.milter.socket, streams=len(setup.config.stream))
@@ -46,8 +46,9 @@ def milter(setup: Setup) -> None:
         adapter.serve(desk, listener)
     finally:
         notify("STOPPING=1")
-        listen.unlink(listener)
-        desk_writer.close()
+        listener.close()
+        listen.remove(setup.config.milter.socket)
+        writer.close()
         log.info("milter stopped")
 
 
