@@ -37,9 +37,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     reports = tuple(_recipient(group, rules) for group in status.groups if group.recipient)
     if not reports:
         return None
-    return Report(
-        kind_of(reports), reports, returned(message, status.envelope_id), truncated=message.truncated
-    )
+    return Report(kind_of(reports), reports, returned(message, status.envelope_id), truncated=message.truncated)
 
 
 def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:

@@ -122,9 +122,7 @@ class Rules:
     """Rules in the order in which they are asked; the first that fires decides."""
 
     rules: tuple[Rule, ...] = ()
-    _by_word: dict[str, list[tuple[int, str]]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
+    _by_word: dict[str, list[tuple[int, str]]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _loose: list[tuple[int, str]] = field(init=False, repr=False, compare=False, default_factory=list)
     _wordless: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
 

@@ -76,7 +76,17 @@ def _is_report(message: wire.Message, said: prose.Prose) -> bool:
 
 def _final(said: prose.Prose) -> bool:
     lower = said.human.lower()
-    return any(word in lower for word in ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error", "could not be delivered for"))
+    return any(
+        word in lower
+        for word in (
+            "failed permanently",
+            "permanent fatal errors",
+            "giving up",
+            "given up",
+            "permanent error",
+            "could not be delivered for",
+        )
+    )
 
 
 def _returned(message: wire.Message, said: prose.Prose) -> Original:

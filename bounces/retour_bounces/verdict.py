@@ -88,9 +88,7 @@ def best_status(field: str | None, diagnostic: str) -> str | None:
     return field
 
 
-def judge(
-    rules: Rules, diagnostic: str, status: str | None = None, command: str = "", more: str = ""
-) -> Verdict:
+def judge(rules: Rules, diagnostic: str, status: str | None = None, command: str = "", more: str = "") -> Verdict:
     """Type, reason and blame of a delivery.
 
     `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `more` the

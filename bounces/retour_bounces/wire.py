@@ -18,9 +18,7 @@ MAX_TEXT = 2_000_000
 Fields = dict[str, str]
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
-_DELIMITER = re.compile(
-    rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE
-)
+_DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
@@ -175,9 +173,7 @@ def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
         if end_of_line < 0:
             break
         start = body.find(delimiter, end_of_line)
-        found.append(
-            _part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0)
-        )
+        found.append(_part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0))
     return found, False
 
 

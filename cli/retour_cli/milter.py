@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from retour_policy.config import Config
 from retour_policy.errors import ConfigError
 from retour_policy.writer import Writer
 
-RELOAD = signal.SIGUSR1  # SIGHUP stops libmilter
+RELOAD = {signal.SIGUSR1, signal.SIGHUP}
+STOP = {signal.SIGTERM, signal.SIGINT}
 
 log = structlog.get_logger()
 
@@ -28,34 +30,51 @@ log = structlog.get_logger()
 def milter(setup: Setup) -> None:
     """Run the milter in the foreground.
 
-    SIGTERM lets messages under way finish; SIGUSR1 reads the configuration
-    again. (SIGHUP stops the milter library, so it is not used for that.)
+    SIGTERM lets messages under way finish; SIGUSR1 or SIGHUP reads the
+    configuration again.
     """
     from retour_milter import adapter
 
     logs.set_up()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {RELOAD})  # before the first thread, so that all inherit it
-    place = listen.Place(str(setup.path), "milter.socket")
+    signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD | STOP)  # before the first thread, so that all inherit it
     writer = Writer(setup.store)
     desk = Desk(setup.config, setup.ring, setup.store, writer, setup.clock)
+    place = listen.Place(str(setup.path), "milter.socket")
     listener = listen.open_socket(place, setup.config.milter.socket, setup.config.sockets)
-    threading.Thread(target=_reload_on_signal, args=(setup, desk.adopt), daemon=True, name="reload").start()
+    failed = _start(lambda: adapter.serve(desk, listener))
     log.info("milter ready", socket=setup.config.milter.socket, streams=len(setup.config.stream))
     notify("READY=1")
-    try:
-        adapter.serve(desk, listener)
-    finally:
-        notify("STOPPING=1")
-        listener.close()
-        listen.remove(setup.config.milter.socket)
-        writer.close()
-        log.info("milter stopped")
+    _wait_for_stop(setup, desk.adopt)
+    notify("STOPPING=1")
+    listen.remove(setup.config.milter.socket)
+    if not desk.in_flight.drain(desk.settings.config.milter.drain):
+        log.error("messages cut off at the end", waited_ms=desk.settings.config.milter.drain)
+    writer.close()
+    log.info("milter stopped")
+    # libmilter would notice after five seconds; nothing is under way, and all is written.
+    os._exit(1 if failed.is_set() else 0)
 
 
-def _reload_on_signal(setup: Setup, adopt: Callable[[Config], None]) -> None:
-    while True:
-        signal.sigwait({RELOAD})
-        reload(setup, adopt)
+def _start(serve: Callable[[], None]) -> threading.Event:
+    """Run `serve` in a thread; the event is set, and the process told to stop, if it ends by itself."""
+    failed = threading.Event()
+
+    def run() -> None:
+        try:
+            serve()
+        except Exception:
+            log.exception("libmilter failed")
+        failed.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=run, name="libmilter", daemon=True).start()
+    return failed
+
+
+def _wait_for_stop(setup: Setup, adopt: Callable[[Config], None]) -> None:
+    """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
+    while signal.sigwait(RELOAD | STOP) in RELOAD:
+        threading.Thread(target=reload, args=(setup, adopt), name="reload", daemon=True).start()
 
 
 def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:

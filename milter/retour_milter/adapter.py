@@ -12,7 +12,7 @@ import Milter
 import structlog
 
 from retour_milter.desk import Desk
-from retour_milter.session import PASS, Discard, Edits, Reply, Session
+from retour_milter.session import PASS, STOPPING, Discard, Edits, Reply, Session
 
 NEEDED = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
 QUIET = 7210  # seconds a session may be silent: longer than Postfix waits for its own clients
@@ -45,9 +45,10 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self._counted = False
 
     def negotiate(self, options: list[int]) -> Any:
-        """Ask for the steps and macros that are used, and for no others."""
+        """Ask for the steps, actions and macros that are used, and for no others."""
         answer = super().negotiate(options)
-        if self._actions & Milter.SETSYMLIST:
+        options[0] &= NEEDED | Milter.SETSYMLIST
+        if options[0] & Milter.SETSYMLIST:
             # Milter's own @symlist would turn the leaving out of steps off, under Python 3.
             self._ctx.setsymlist(Milter.M_CONNECT, "")
             self._ctx.setsymlist(Milter.M_ENVFROM, "{auth_authen}")
@@ -66,11 +67,13 @@ class Adapter(Milter.Base):  # type: ignore[misc]
     def envfrom(self, sender: str, *args: str) -> Any:
         """MAIL FROM."""
         self._leave()
+        if not self.desk.in_flight.enter():
+            return self._refuse(STOPPING)
+        self._counted = True
         answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
         if answer is PASS:
+            self._leave()
             return Milter.ACCEPT
-        self.desk.in_flight.enter()
-        self._counted = True
         return Milter.CONTINUE
 
     @guarded
@@ -131,16 +134,13 @@ class Adapter(Milter.Base):  # type: ignore[misc]
 
 
 def serve(desk: Desk, listener: socket.socket) -> None:
-    """Answer on `listener` until SIGTERM, then let the messages under way finish.
+    """Answer on `listener` as long as the process lives.
 
-    libmilter's main loop runs in the calling thread, which must be the main one, and takes SIGTERM, SIGINT
-    and SIGHUP for itself.
+    libmilter's loop takes SIGTERM, SIGINT and SIGHUP where no other thread waits for them, and then leaves its
+    sessions alone. So it runs in a thread of its own, while the main thread, which the kernel asks first, waits.
     """
     Adapter.desk = desk
     Milter.factory = Adapter
     Milter.set_flags(NEEDED)
     # libmilter closes the descriptor that it is given.
     Milter.runmilter("retour", f"fd:{os.dup(listener.fileno())}", QUIET, rmsock=False)
-    drain = desk.settings.config.milter.drain
-    if not desk.in_flight.wait_for_none(drain):
-        log.error("messages cut off at the end", waited_ms=drain)

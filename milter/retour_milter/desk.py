@@ -92,20 +92,23 @@ class InFlight:
 
     def __init__(self) -> None:
         self._count = 0
+        self._stopping = False
         self._changed = threading.Condition()
 
-    def enter(self) -> None:
-        """A message began."""
+    def enter(self) -> bool:
+        """A message begins; False where none may begin any more."""
         with self._changed:
-            self._count += 1
+            self._count += not self._stopping
+            return not self._stopping
 
     def leave(self) -> None:
-        """A message ended, one way or another."""
+        """A message that had entered ended, one way or another."""
         with self._changed:
             self._count -= 1
             self._changed.notify_all()
 
-    def wait_for_none(self, timeout: int) -> bool:
-        """Wait at most `timeout` milliseconds until no message is under way; whether that came."""
+    def drain(self, timeout: int) -> bool:
+        """Let no more in and wait at most `timeout` milliseconds until none is under way; whether that came."""
         with self._changed:
+            self._stopping = True
             return self._changed.wait_for(lambda: self._count == 0, timeout / 1000)

@@ -52,6 +52,7 @@ Answer = Reply | Edits | Discard
 PASS = Edits()
 DISCARD = Discard()
 STORE_IS_DOWN = Reply("451", "4.3.0", "try again later")
+STOPPING = Reply("451", "4.3.2", "stopping, try again later")
 SECOND_RECIPIENT = Reply("452", "4.5.3", "one recipient a message in this stream")
 
 

@@ -33,9 +33,7 @@ ORIGINAL = Original(
         ("anybody", 250, "2.1.5"),
     ],
 )
-def test_each_recipient_gets_its_scripted_reply(
-    destination: Destination, local: str, code: int, words: str
-) -> None:
+def test_each_recipient_gets_its_scripted_reply(destination: Destination, local: str, code: int, words: str) -> None:
     """The reply at RCPT follows from the local part; a `+` and what follows it do not matter."""
     result = swaks(server=destination.hop, to=f"{local}@example.net", from_="me@example.com")
     reply = result.reply_to("RCPT")

@@ -15,9 +15,7 @@ from lab.swaks import swaks
 NO_MILTER = {"smtpd_milters": "", "non_smtpd_milters": ""}
 
 
-def test_mail_from_this_host_is_relayed_to_the_destination(
-    postfix: PrivatePostfix, destination: Destination
-) -> None:
+def test_mail_from_this_host_is_relayed_to_the_destination(postfix: PrivatePostfix, destination: Destination) -> None:
     """What swaks sends from 127.0.0.1 arrives with its envelope sender and headers."""
     result = swaks(
         server=postfix.smtp_server,
@@ -32,9 +30,7 @@ def test_mail_from_this_host_is_relayed_to_the_destination(
     postfix.wait_queue_empty()
 
 
-def test_outsiders_may_write_to_us_but_not_through_us(
-    postfix: PrivatePostfix, destination: Destination
-) -> None:
+def test_outsiders_may_write_to_us_but_not_through_us(postfix: PrivatePostfix, destination: Destination) -> None:
     """A client at 127.0.0.3 reaches the inbound domain and is refused for any other."""
     outside = {"server": postfix.smtp_server, "from_": "you@example.org", "local_interface": "127.0.0.3"}
     relayed = swaks(to="ok@example.net", **outside)
@@ -45,9 +41,7 @@ def test_outsiders_may_write_to_us_but_not_through_us(
 
 def test_the_bounce_domain_waits_while_retour_is_down(postfix: PrivatePostfix) -> None:
     """Without Retour, outsiders hear 451 for the bounce domain, and a local bounce stays in the queue."""
-    outside = swaks(
-        server=postfix.smtp_server, to="b-x@bounces.example.com", from_="<>", local_interface="127.0.0.3"
-    )
+    outside = swaks(server=postfix.smtp_server, to="b-x@bounces.example.com", from_="<>", local_interface="127.0.0.3")
     assert outside.reply_to("RCPT").code == 451
     swaks(server=postfix.smtp_server, to="gone@example.net", from_="b-x@bounces.example.com")
     postfix.wait_for_log(r"retour/lmtp.*to=<b-x@bounces\.example\.com>.*status=deferred")
@@ -67,9 +61,7 @@ def test_submission_relays_for_logins_only(postfix: PrivatePostfix, destination:
 
 def test_sendmail_hands_over_mail(postfix: PrivatePostfix, destination: Destination) -> None:
     """A message given to sendmail(1) arrives, and the null sender can be given too."""
-    postfix.sendmail(
-        b"Subject: one\n\n.\nthe dot above is text\n", to=["ok@example.net"], from_="me@example.com"
-    )
+    postfix.sendmail(b"Subject: one\n\n.\nthe dot above is text\n", to=["ok@example.net"], from_="me@example.com")
     arrived = destination.wait(1)[0]
     assert arrived.sender == "me@example.com"
     assert b"the dot above is text" in arrived.content

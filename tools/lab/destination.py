@@ -57,9 +57,7 @@ SCRIPT: dict[str, Behaviour] = {
     "ok": Keep(),
     "gone": Refuse("550 5.1.1 <gone>: Recipient address rejected: User unknown"),
     "full": Refuse("552 5.2.2 Mailbox full, quota exceeded"),
-    "blocked": Refuse(
-        "550 5.7.1 Service unavailable; client host [192.0.2.1] blocked using zen.spamhaus.org"
-    ),
+    "blocked": Refuse("550 5.7.1 Service unavailable; client host [192.0.2.1] blocked using zen.spamhaus.org"),
     "softly": Refuse("451 4.3.0 Try again later"),
     "later": Failure(diagnostic="550 5.1.1 User unknown in the mailbox store"),
     "away": AutoReply(),
@@ -117,9 +115,7 @@ class Book:
         with self.changed:
             if not self.changed.wait_for(ready, timeout):
                 seen = [(entry.sender, entry.recipients) for entry in self.arrived]
-                raise TimeoutError(
-                    f"waited {timeout:g} s for {what}; arrived: {seen}; returned: {self.returned}"
-                )
+                raise TimeoutError(f"waited {timeout:g} s for {what}; arrived: {seen}; returned: {self.returned}")
 
 
 class Destination:

@@ -34,9 +34,7 @@ class Example:
 
     def adapted(self, domains: Sequence[str], sockets: Sockets) -> Example:
         """The same recipe for other bounce domains and socket paths, as an admin would adapt it."""
-        return Example(
-            {name: _adapt(text, domains, sockets) for name, text in self.main.items()}, self.master
-        )
+        return Example({name: _adapt(text, domains, sockets) for name, text in self.main.items()}, self.master)
 
 
 def read_example(name: str = "basic") -> Example:

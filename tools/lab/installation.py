@@ -25,9 +25,7 @@ class Installation:
         """The path of a Postfix command. Raises `FileNotFoundError` that says how to get it."""
         path = self.commands / name
         if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: no Postfix here; tools/setup installs it, or set {ROOT_VARIABLE}"
-            )
+            raise FileNotFoundError(f"{path}: no Postfix here; tools/setup installs it, or set {ROOT_VARIABLE}")
         return str(path)
 
 

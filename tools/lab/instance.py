@@ -166,6 +166,4 @@ def _write_old(path: Path, text: str) -> None:
 def _assert_passable(folder: Path) -> None:
     for parent in (folder, *folder.parents):
         if not parent.stat().st_mode & 0o001:
-            raise PermissionError(
-                f"{parent}: the user postfix may not pass (o+x is missing); see workspace()"
-            )
+            raise PermissionError(f"{parent}: the user postfix may not pass (o+x is missing); see workspace()")

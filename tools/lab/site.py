@@ -60,7 +60,6 @@ class Site:
             self.postfix = PrivatePostfix(
                 self.folder / "postfix",
                 destinations={"example.net": self.destination.hop, "example.org": self.destination.hop},
-                hosts=(HERE, "127.0.0.2"),
                 **self._postfix_options,
             )
             self.destination.return_port = self.postfix.smtp_port
@@ -99,8 +98,8 @@ class Site:
         return swaks(server=self.postfix.smtp_server, from_=sender, to=to, local_interface=HERE, **options)
 
     def send_from_outside(self, sender: str, to: str | Sequence[str], **options: Any) -> SwaksResult:
-        """Hand a message to Postfix from a client that it does not relay for."""
-        server = f"127.0.0.2:{self.postfix.smtp_port}"
+        """Hand a message to Postfix from a client that it does not trust; with a login, at its submission port."""
+        server = self.postfix.submission_server if "login" in options else self.postfix.smtp_server
         return swaks(server=server, from_=sender, to=to, local_interface=OUTSIDER, **options)
 
     def configure(self, old: str, new: str) -> None:

@@ -1,0 +1,176 @@
+"""The milter as a service: what it negotiates, how it reloads, drains, and bears a store that is down."""
+
+import fcntl
+import re
+import signal
+import smtplib
+import socket
+import struct
+
+import pytest
+
+from lab.site import Site
+from lab.wait import wait_until
+
+STREAMS = """
+[[stream]]
+name = "news"
+match = { sender = ["news@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+headers = { X-Version = "one" }
+"""
+# libmilter/mfdef.h, as Postfix's smtpd_milters protocol 6 has it.
+STEPS = {
+    "connect": 0x1,
+    "helo": 0x2,
+    "mail": 0x4,
+    "rcpt": 0x8,
+    "body": 0x10,
+    "header": 0x20,
+    "eoh": 0x40,
+    "unknown": 0x100,
+    "data": 0x200,
+}
+NO_REPLY = {"header": 0x80, "connect": 0x1000}
+MACRO_STAGES = {0: "connect", 1: "helo", 2: "mail", 3: "rcpt", 4: "data", 5: "end", 6: "eoh"}
+ACTIONS = {"addheader": 0x1, "delrcpt": 0x8, "chgheader": 0x10, "chgfrom": 0x40, "setsymlist": 0x100}
+
+
+@pytest.fixture
+def site(folder):
+    with Site(folder, STREAMS, services=("milter",)) as site:
+        yield site
+
+
+def client(site):
+    session = smtplib.SMTP("127.0.0.1", site.postfix.smtp_port, timeout=20)
+    session.ehlo()
+    return session
+
+
+def reload(site, number=signal.SIGUSR1):
+    """Send the signal and wait until the configuration is in force."""
+    before = site.services["milter"].log().count("configuration reloaded")
+    site.services["milter"].send_signal(number)
+    wait_until(lambda: site.services["milter"].log().count("configuration reloaded") > before, what="a reload")
+
+
+def arrived_version(site, to):
+    site.send("news@example.com", to)
+    return site.destination.wait_to(to).headers("X-Version")
+
+
+def negotiate(path):
+    """What the milter answers when the mail server offers everything."""
+    with socket.socket(socket.AF_UNIX) as mta:
+        mta.connect(str(path))
+        mta.sendall(struct.pack(">IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF))
+        answer = mta.recv(4096)
+    length, _, _, actions, protocol = struct.unpack(">IcIII", answer[:17])
+    return actions, protocol, answer[17 : 4 + length]
+
+
+def test_it_asks_for_no_step_action_or_macro_that_it_does_not_use(site):
+    """Postfix skips HELO, DATA, the end of the header, the body and unknown commands, and waits for no
+    answer to CONNECT and header fields. That is a fifth of the cost of a message.
+    """
+    actions, protocol, macros = negotiate(site.postfix.sockets / "milter.sock")
+    assert {name for name, bit in STEPS.items() if protocol & bit} == {"helo", "data", "eoh", "body", "unknown"}
+    assert {name for name, bit in NO_REPLY.items() if protocol & bit} == {"header", "connect"}
+    assert {name for name, bit in ACTIONS.items() if actions & bit} == set(ACTIONS)
+    assert actions & ~sum(ACTIONS.values()) == 0
+    assert asked_macros(macros) == {"mail": "{auth_authen}", "end": "i"}
+
+
+def asked_macros(octets):
+    """The macros that the milter names for each step, by the step."""
+    found = {}
+    while octets:
+        stage, rest = octets[:4], octets[4:]
+        names, _, octets = rest.partition(b"\0")
+        found[MACRO_STAGES[stage[3]]] = names.decode()
+    return {stage: names for stage, names in found.items() if names}
+
+
+def test_a_reload_changes_new_messages_and_drops_no_session(site):
+    """A message keeps the configuration that it began with; the next one in the same session has the new."""
+    with client(site) as session:
+        session.mail("news@example.com")
+        site.configure('"one"', '"two"')
+        reload(site)
+        session.rcpt("ok+during@example.net")
+        assert session.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
+        assert site.destination.wait_to("ok+during@example.net").headers("X-Version") == ["one"]
+        session.sendmail("news@example.com", "ok+after@example.net", b"Subject: x\r\n\r\nx\r\n")
+        assert site.destination.wait_to("ok+after@example.net").headers("X-Version") == ["two"]
+
+
+def test_a_bad_reload_keeps_the_old_configuration(site):
+    """The error names file and key in the log; mail goes on."""
+    site.configure('envelope_from = "b-%', 'envelope_from = "b-%%')
+    site.services["milter"].send_signal(signal.SIGUSR1)
+    found = site.services["milter"].wait_for_log(r"configuration refused.*")
+    assert f"{site.config}:stream[news].envelope_from: has 2 % signs" in found[0]
+    assert arrived_version(site, "ok+still@example.net") == ["one"]
+
+
+def test_sigterm_lets_the_message_under_way_finish(site):
+    """It is stamped and recorded; only then the process ends, with status 0."""
+    with client(site) as session:
+        session.mail("news@example.com")
+        session.rcpt("ok+last@example.net")
+        site.services["milter"].send_signal(signal.SIGTERM)
+        wait_until(lambda: not (site.postfix.sockets / "milter.sock").exists(), what="no socket any more")
+        assert session.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
+    assert site.destination.wait_to("ok+last@example.net").sender.startswith("b-")
+    assert site.services["milter"].wait(20) == 0
+    assert site.json("address", "show", "ok+last@example.net")[0]["sends"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_either_signal_reloads(site, number):
+    """SIGHUP, which stops libmilter by itself, is taken from it."""
+    for version in ("two", "three", "four"):
+        site.config.write_text(re.sub('X-Version = ".*?"', f'X-Version = "{version}"', site.config.read_text()))
+        reload(site, number)
+        assert arrived_version(site, f"ok+{version}@example.net") == [version]
+
+
+@pytest.fixture
+def locked(site):
+    """The store as it is while another process sits on it."""
+    with (site.home / "retour.db.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def impatient(site):
+    site.configure('store_timeout = "10s"', 'store_timeout = "1s"')
+    reload(site)
+
+
+def test_while_the_store_is_down_clients_are_told_to_try_again(site, impatient, locked):
+    """`on_store_failure = "tempfail"`: no mail without a record."""
+    result = site.send("news@example.com", "ok+down@example.net")
+    assert 451 in result.codes
+    assert "try again later" in result.transcript
+    assert not site.destination.arrived
+
+
+def test_or_mail_passes_unstamped(site, impatient, locked):
+    """`on_store_failure = "pass"`: mail on time rather than a record; the tag goes all the same."""
+    site.configure('on_store_failure = "tempfail"', 'on_store_failure = "pass"')
+    reload(site)
+    assert site.send("news@example.com", "ok+pass@example.net", headers={"Retour-Tag": "c"}).accepted
+    arrived = site.destination.wait_to("ok+pass@example.net")
+    assert arrived.sender == "news@example.com"
+    assert arrived.headers("X-Version") == arrived.headers("Retour-Tag") == []
+
+
+def test_while_the_milter_is_away_nothing_leaves_unstamped(site):
+    """milter_default_action = tempfail, as the example has it."""
+    site.services["milter"].stop()
+    assert 451 in site.send("news@example.com", "ok+away@example.net").codes
+    site.start("milter")
+    assert arrived_version(site, "ok+away@example.net") == ["one"]
