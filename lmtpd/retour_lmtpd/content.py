@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ HEAD = 1_000_000  # octets kept from the beginning
 TAIL = 64_000  # octets kept from the end, where reports return the original header
 LONGEST_LINE = 65_536
 _END = b"\r\n.\r\n"
+_START = b"\r\n"  # as if a line had ended before, so that a dot in the first line is seen as one
 _TRACE = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
 _LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % LONGEST_LINE, re.M)
-_FIELD = re.compile(rb"[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+_FIELD = re.compile(rb"[^\n]+\n?(?:[ \t][^\n]*\n?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +24,19 @@ class Content:
     size: int
     """Octets that came over the wire."""
     truncated: bool
-
-    def header_and_body(self) -> tuple[bytes, bytes]:
-        """The header without trace fields, and the body: what makes it this message and no other."""
-        header, _, body = self.raw.partition(b"\r\n\r\n")
-        fields = _FIELD.findall(header)
-        return b"".join(field for field in fields if not field.lower().startswith(_TRACE)), body
+    identity: bytes
+    """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
 
 
 class Intake:
-    """Fed with chunks as they come; memory stays under `HEAD` + 3 times `TAIL` + a chunk."""
+    """Fed with chunks as they come; memory stays under twice `HEAD`, 3 times `TAIL` and a chunk."""
 
     def __init__(self) -> None:
-        self._carry = b"\r\n"  # as if a line had ended, so that a dot in the first line is seen as one
-        self._size = -2
+        self._carry = _START
+        self._size = -len(_START)
         self._head = bytearray()
         self._tail = bytearray()
+        self._identity = _Identity()
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
@@ -55,17 +54,18 @@ class Intake:
     def content(self) -> Content:
         """The message, once `feed` has seen its end."""
         head, tail = bytes(self._head), bytes(self._tail[-TAIL:])
-        cut = self._size + 2 > len(head) + len(self._tail[-TAIL:])
+        cut = self._size + len(_START) > len(head) + len(tail)
         if cut:  # at line ends, or half an address could be taken for a whole one
             head = head[: head.rfind(b"\n") + 1]
             tail = tail[tail.find(b"\n") + 1 :]
-        joined = (head + tail).replace(b"\r\n.", b"\r\n")[2:]
+        joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]
         raw = _LONG_LINES.sub(rb"\1", joined)
-        return Content(raw, self._size, cut or len(raw) != len(joined))
+        return Content(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
-        room = HEAD - len(self._head)
+        self._identity.update(data)
+        room = HEAD + len(_START) - len(self._head)
         if room > 0:
             self._head += data[:room]
             data = data[room:]
@@ -73,3 +73,31 @@ class Intake:
             self._tail += data
             if len(self._tail) > 2 * TAIL:
                 del self._tail[:-TAIL]
+
+
+class _Identity:
+    """Hashes a message as it comes. The header is collected until its end, a body without one at once."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._body = hashlib.sha256()
+        self._in_body = False
+
+    def update(self, data: bytes) -> None:
+        if self._in_body:
+            self._body.update(data)
+            return
+        seen = max(0, len(self._header) - 3)
+        self._header += data
+        end = self._header.find(b"\r\n\r\n", seen)
+        if end < 0 and len(self._header) > HEAD:
+            end = len(self._header)
+        if end >= 0:
+            self._in_body = True
+            self._body.update(self._header[end:])
+            del self._header[end:]
+
+    def digest(self) -> bytes:
+        fields = _FIELD.findall(bytes(self._header).lstrip(b"\r\n"))
+        kept = b"".join(field for field in fields if not field.lower().startswith(_TRACE))
+        return hashlib.sha256(kept.rstrip(b"\r\n") + b"\0" + self._body.digest()).digest()

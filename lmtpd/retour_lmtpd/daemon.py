@@ -52,6 +52,7 @@ async def _serve(reception: Reception, listeners: Sequence[socket.socket], looku
     hooks.ready()
     await stop.wait()
     hooks.stopping()
+    log.info("lmtpd stopping")
     for server in (*servers, asked):
         server.close()
     if not await guests.wait_for_none(DRAIN):

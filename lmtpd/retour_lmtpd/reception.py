@@ -47,7 +47,6 @@ class Reception:
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
         report = await self._read(content)
-        header, body = content.header_and_body()
         arrivals = [
             Arrival(
                 at=self._clock(),
@@ -55,7 +54,7 @@ class Reception:
                 recipient=recipient,
                 sender=sender,
                 raw=content.raw,
-                digest=digest_of(route.send, recipient, header, body, content.size),
+                digest=digest_of(recipient, content.identity),
                 report=report,
                 truncated=content.truncated,
             )

@@ -151,10 +151,10 @@ class Recorder:
         return "forwarded"
 
 
-def digest_of(send: int | None, recipient: str, header: bytes, body: bytes, length: int) -> bytes:
-    """What tells one report from another: `header` without trace fields, and `length` for what was not kept."""
-    text = b"\0".join((str(send).encode(), recipient.lower().encode("utf-8", "surrogateescape"), header))
-    return hashlib.sha256(text + b"\0" + str(length).encode() + b"\0" + body).digest()[:DIGEST_OCTETS]
+def digest_of(recipient: str, identity: bytes) -> bytes:
+    """What tells one arrival from another: the address that it came to, and a hash of the message itself."""
+    text = recipient.lower().encode("utf-8", "surrogateescape") + b"\0" + identity
+    return hashlib.sha256(text).digest()[:DIGEST_OCTETS]
 
 
 def read_state(connection: Connection, address_id: int, scope: str) -> State:

@@ -1,0 +1,486 @@
+"""The LMTP daemon over its own sockets, without a mail server: dialogues."""
+
+import asyncio
+import fcntl
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.ports import free_port
+from lab.process import Child, workspace
+from lab.site import DOMAIN, RETOUR, retour
+from retour_lmtpd.socketmap import netstring
+
+STREAMS = """
+[[stream]]
+name = "news"
+match = { sender = ["news@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+
+[[stream]]
+name = "static"
+match = { sender = ["static@example.com"] }
+envelope_from = "Returns@bounces.example.com"
+"""
+REPORT = """\
+From: MAILER-DAEMON@mx.example.net
+Subject: Undelivered
+Message-ID: <{id}@mx.example.net>
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+
+No such user.
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+Final-Recipient: rfc822; {to}
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 no such user
+--b--
+"""
+
+
+class Daemon:
+    """`retour lmtpd` with a configuration of its own."""
+
+    def __init__(self, folder, settings=()):
+        self.folder = folder
+        self.home = folder / "r"
+        self.config = self.home / "retour.toml"
+        self.socket = self.home / "sockets/lmtp.sock"
+        self.lookup = self.home / "sockets/lookup.sock"
+        self.port = free_port()
+        made = retour("init", "--dir", self.home, "--domain", DOMAIN, "--postmaster", "pm@example.com")
+        assert made.returncode == 0, made.stderr
+        text = self.config.read_text().partition("[[stream]]\n")[0] + STREAMS
+        listen = f'"unix:{self.socket}"'
+        text = text.replace(listen, f'{listen}, "inet:{self.port}@127.0.0.1"')
+        text = text.replace("allow = []", 'allow = ["127.0.0.1"]')
+        for old, new in settings:
+            assert old in text, old
+            text = text.replace(old, new)
+        self.config.write_text(text)
+        self.child = Child([*RETOUR, "lmtpd", "--config", self.config], folder=folder, name="lmtpd")
+
+    def __enter__(self):
+        self.child.__enter__()
+        try:
+            self.child.wait_ready()
+        except BaseException:
+            self.child.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *error):
+        self.child.__exit__(*error)
+
+    def address(self, to="bob@example.net", stream="news"):
+        """A VERP address with a send record behind it."""
+        made = retour("token", "make", "--stream", stream, "--to", to, config=self.config)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.splitlines()[0]
+
+    def events(self):
+        lines = retour("events", "--json", config=self.config).stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+    def connect(self, host=None, source=None):
+        if host:
+            return socket.create_connection((host, self.port), timeout=20, source_address=source)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(str(self.socket))
+        return connection
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    with workspace() as folder, Daemon(folder) as daemon:
+        yield daemon
+
+
+def talk(connection, dialogue, **names):
+    """Hold a dialogue: lines to send (>) and patterns of the lines that must come back (<)."""
+    file = connection.makefile("rb")
+    for line in textwrap.dedent(dialogue).strip("\n").splitlines():
+        who, text = line[:1], line[2:].format(**names)
+        if who == ">":
+            connection.sendall(text.encode("utf-8", "surrogateescape") + b"\r\n")
+            continue
+        came = file.readline().decode().rstrip("\r\n")
+        assert re.fullmatch(text, came), f"expected {text!r}, came {came!r}"
+
+
+def deliver(connection, recipients, message, sender=""):
+    """One transaction; the replies to the recipients, and to the data."""
+    file = connection.makefile("rb")
+
+    def ask(line):
+        connection.sendall(line + b"\r\n")
+        return file.readline().decode().strip()
+
+    file.readline()
+    ask_many(connection, file, b"LHLO here", 5)
+    ask(b"MAIL FROM:<" + sender.encode() + b">")
+    taken = [ask(b"RCPT TO:<" + recipient.encode() + b">") for recipient in recipients]
+    assert ask(b"DATA").startswith("354")
+    connection.sendall(message + b"\r\n.\r\n")
+    return taken, [file.readline().decode().strip() for reply in taken if reply.startswith("250")]
+
+
+def ask_many(connection, file, line, count):
+    connection.sendall(line + b"\r\n")
+    return [file.readline().decode().strip() for _ in range(count)]
+
+
+def report(to, number):
+    return REPORT.format(to=to, id=number).replace("\n", "\r\n").encode()
+
+
+def test_a_dialogue_as_a_mail_server_has_it(daemon):
+    """What is offered, an enhanced status code on every reply, one reply per recipient, then another message."""
+    one, two = daemon.address("d1@example.net"), daemon.address("d2@example.net")
+    with daemon.connect() as connection:
+        talk(
+            connection,
+            """
+            < 220 retour LMTP
+            > LHLO mx.example.com
+            < 250-retour
+            < 250-PIPELINING
+            < 250-ENHANCEDSTATUSCODES
+            < 250-8BITMIME
+            < 250 SMTPUTF8
+            > MAIL FROM:<> BODY=8BITMIME SMTPUTF8 SIZE=99999999999
+            < 250 2.1.0 OK
+            > RCPT TO:<{one}> NOTIFY=NEVER
+            < 250 2.1.5 OK
+            > RCPT TO:<nobody@bounces.example.com>
+            < 550 5.1.1 no such address here
+            > RCPT TO:<{two}>
+            < 250 2.1.5 OK
+            > DATA
+            < 354 .*
+            > Subject: nothing
+            >
+            > ..
+            > .
+            < 250 2.0.0 recorded
+            < 250 2.0.0 recorded
+            > MAIL FROM:<x@example.net>
+            < 250 2.1.0 OK
+            > RSET
+            < 250 2.0.0 OK
+            > NOOP
+            < 250 2.0.0 OK
+            > QUIT
+            < 221 2.0.0 Bye
+            """,
+            one=one,
+            two=two,
+        )
+
+
+def test_commands_out_of_order_or_wrong_are_refused_and_the_session_goes_on(daemon):
+    """Each with an enhanced status code, none with what went wrong inside."""
+    with daemon.connect() as connection:
+        talk(
+            connection,
+            """
+            < 220 retour LMTP
+            > EHLO mx
+            < 500 5.5.0 Error: command "EHLO" not recognized
+            > MAIL FROM:<>
+            < 503 5.5.1 send LHLO first
+            > LHLO
+            < 501 5.5.4 Syntax: LHLO hostname
+            > LHLO mx
+            < 250-retour
+            < 250-PIPELINING
+            < 250-ENHANCEDSTATUSCODES
+            < 250-8BITMIME
+            < 250 SMTPUTF8
+            > RCPT TO:<x@bounces.example.com>
+            < 503 5.5.1 need MAIL command
+            > MAIL FROM:<a b>
+            < 501 5.5.4 Syntax: MAIL FROM:<address>
+            > MAIL TO:<>
+            < 501 5.5.4 Syntax: MAIL FROM:<address>
+            > MAIL FROM:<>
+            < 250 2.1.0 OK
+            > MAIL FROM:<>
+            < 503 5.5.1 nested MAIL command
+            > DATA
+            < 503 5.5.1 need RCPT command
+            > RCPT FROM:<>
+            < 501 5.5.4 Syntax: RCPT TO:<address>
+            > NONSENSE
+            < 500 5.5.0 Error: command "NONSENSE" not recognized
+            > QUIT
+            < 221 2.0.0 Bye
+            """,
+        )
+
+
+def test_tokens_are_verified_at_rcpt_and_the_reason_stays_in_the_log(daemon):
+    """Unknown, forged and shapeless; folded case; roles; static senders in any case."""
+    real = daemon.address("t@example.net")
+    forged = real[:31] + ("a" if real[31] != "a" else "b") + real[32:]
+    with daemon.connect() as connection:
+        talk(
+            connection,
+            """
+            < 220 retour LMTP
+            > LHLO mx
+            < 250-.*
+            < 250-.*
+            < 250-.*
+            < 250-.*
+            < 250 .*
+            > MAIL FROM:<>
+            < 250 2.1.0 OK
+            > RCPT TO:<{upper}>
+            < 250 2.1.5 OK
+            > RCPT TO:<{forged}>
+            < 550 5.7.1 this address does not take mail any more
+            > RCPT TO:<b-short@bounces.example.com>
+            < 550 5.1.1 no such address here
+            > RCPT TO:<bob@example.net>
+            < 550 5.1.1 no such address here
+            > RCPT TO:<PostMaster@Bounces.Example.com>
+            < 250 2.1.5 OK
+            > RCPT TO:<abuse@bounces.example.com>
+            < 250 2.1.5 OK
+            > RCPT TO:<RETURNS@bounces.example.com>
+            < 250 2.1.5 OK
+            > QUIT
+            < 221 2.0.0 Bye
+            """,
+            upper=real.upper(),
+            forged=forged,
+        )
+    daemon.child.wait_for_log("recipient refused.*the signature does not fit")
+
+
+def test_the_same_report_delivered_twice_is_recorded_once(daemon):
+    """As after a lost 250: the second time it has one more trace field."""
+    to, before = daemon.address("twice@example.net"), len(daemon.events())
+    for trace in (b"", b"Received: again\r\n"):
+        with daemon.connect() as connection:
+            assert deliver(connection, [to], trace + report("twice@example.net", 7))[1] == ["250 2.0.0 recorded"]
+    assert len(daemon.events()) == before + 1
+
+
+def test_pipelined_commands_are_answered_in_order(daemon):
+    """All in one segment, the next message right behind the dot of the first."""
+    to = daemon.address("piped@example.net")
+    message = f"MAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: %d\r\n\r\nx\r\n.\r\n"
+    with daemon.connect() as connection:
+        connection.sendall(("LHLO mx\r\n" + message % 1 + message % 2 + "QUIT\r\n").encode())
+        replies = connection.makefile("rb").read().decode().splitlines()
+    codes = [line[:4] for line in replies[6:]]
+    assert codes == ["250 ", "250 ", "354 ", "250 ", "250 ", "250 ", "354 ", "250 ", "221 "]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ten million empty lines", b"\r\n" * 10_000_000),
+        ("NUL octets", b"Subject: a\0b\r\n\r\n" + b"\0" * 5_000 + report("h@example.net", 1)),
+        ("no header", b"nothing but text"),
+        ("nothing at all", b""),
+        ("cut in the middle", report("h@example.net", 2)[:390]),
+        ("one line of 5 MB", b"Subject: " + b"x" * 5_000_000),
+        ("a header without an end", b"A: b\r\n" * 200_000),
+        ("wrong octets", bytes(range(256)) * 100),
+    ],
+)
+def test_hostile_reports_get_a_reply_per_recipient(daemon, name, message):
+    """Within bounded memory and time, recorded as what can be known from the token, never an exception."""
+    one, two = daemon.address("h1@example.net"), daemon.address("h2@example.net")
+    before, began = len(daemon.events()), time.monotonic()
+    with daemon.connect() as connection:
+        replies = deliver(connection, [one, two], message.replace(b"\r\n.\r\n", b"\r\n..\r\n"))[1]
+    assert replies == ["250 2.0.0 recorded"] * 2
+    assert len(daemon.events()) == before + 2
+    assert time.monotonic() - began < 20
+    assert resident(daemon.child.pid) < 300_000
+    assert "exception" not in daemon.child.log()
+
+
+def resident(pid):
+    """Peak resident memory in kB."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def test_a_client_that_leaves_within_a_message_leaves_nothing(daemon):
+    """No record, no error that ends the daemon; the mail server still has the message."""
+    to, before = daemon.address("left@example.net"), len(daemon.events())
+    with daemon.connect() as connection:
+        connection.sendall(f"LHLO mx\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: x\r\n".encode())
+        connection.recv(100)
+    with daemon.connect() as connection:
+        assert deliver(connection, [to], b"Subject: y")[1] == ["250 2.0.0 recorded"]
+    assert len(daemon.events()) == before + 1
+
+
+def test_tcp_works_for_whom_it_is_allowed(daemon):
+    """Both listeners answer; an address outside `allow` hears 421 and nothing else."""
+    with daemon.connect("127.0.0.1") as connection:
+        assert connection.makefile("rb").readline() == b"220 retour LMTP\r\n"
+    with daemon.connect("127.0.0.1", source=("127.0.0.5", 0)) as connection:
+        assert connection.makefile("rb").read() == b"421 4.7.0 you may not connect here\r\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("bounce {real}", b"OK retour"),
+        ("bounce {upper}", b"OK retour"),
+        ("bounce {xverp}", b"OK retour"),
+        ("bounce {forged}", b"NOTFOUND "),
+        ("bounce @bounces.example.com", b"NOTFOUND "),
+        ("bounce bounces.example.com", b"NOTFOUND "),
+        ("bounce postmaster@bounces.example.com", b"OK retour"),
+        ("bounce returns@bounces.example.com", b"OK retour"),
+        ("bounce \udcff@bounces.example.com", b"NOTFOUND "),
+        ("bounce ", b"NOTFOUND "),
+        ("other {real}", b"PERM no such map"),
+        ("", b"PERM no such map"),
+    ],
+)
+def test_the_look_up_knows_what_is_ours(daemon, key, answer):
+    """By the signature alone."""
+    real = daemon.address("l@example.net")
+    forged = real[:31] + ("a" if real[31] != "a" else "b") + real[32:]
+    xverp = real.replace("@", "+bob=example.net@")
+    text = key.format(real=real, upper=real.upper(), xverp=xverp, forged=forged)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(daemon.lookup))
+        connection.sendall(netstring(text.encode("utf-8", "surrogateescape")))
+        assert connection.recv(4096) == netstring(answer)
+
+
+def test_a_look_up_that_is_no_netstring_is_hung_up_on(daemon):
+    """And the next client is answered."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(daemon.lookup))
+        connection.sendall(b"GET / HTTP/1.0\r\n")
+        assert connection.recv(4096) == b""
+
+
+def test_while_the_store_is_down_every_recipient_hears_451(folder):
+    """And 250 afterwards, recorded once: nothing is lost, nothing counted twice."""
+    with Daemon(folder, [('store_timeout = "60s"', 'store_timeout = "1s"')]) as daemon:
+        one, two = daemon.address("s1@example.net"), daemon.address("s2@example.net")
+        with (daemon.home / "retour.db.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with daemon.connect() as connection:
+                assert (
+                    deliver(connection, [one, two], report("s1@example.net", 1))[1] == ["451 4.3.0 try again later"] * 2
+                )
+        with daemon.connect() as connection:
+            assert deliver(connection, [one, two], report("s1@example.net", 1))[1] == ["250 2.0.0 recorded"] * 2
+        assert len(daemon.events()) == 2
+
+
+def test_a_full_or_broken_database_is_451_too(folder):
+    """Whatever the store says, the report stays with the mail server."""
+    with Daemon(folder) as daemon:
+        to = daemon.address("b@example.net")
+        with sqlite3.connect(daemon.home / "retour.db") as database:
+            database.execute("DROP TABLE fact")
+        with daemon.connect() as connection:
+            taken, replies = deliver(connection, [to], report("b@example.net", 1))
+        assert (taken, replies) == (["250 2.1.5 OK"], ["451 4.3.0 try again later"])
+
+
+def test_connections_and_silence_are_bounded(folder):
+    """One too many hears 421, and so does who says nothing."""
+    settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "1s"')]
+    with Daemon(folder, settings) as daemon, daemon.connect() as one, daemon.connect() as two:
+        first, second = one.makefile("rb"), two.makefile("rb")
+        assert first.readline().startswith(b"220") and second.readline().startswith(b"220")
+        with daemon.connect() as three:
+            assert three.makefile("rb").read() == b"421 4.3.2 too many connections, try again later\r\n"
+        assert first.read() == b"421 4.4.2 nothing came for too long\r\n"
+        assert second.read().startswith(b"421")
+        with daemon.connect() as four:
+            assert four.makefile("rb").readline().startswith(b"220")
+
+
+def test_sigterm_lets_a_message_under_way_finish(folder):
+    """250 and a record, then the end, with status 0."""
+    with Daemon(folder) as daemon:
+        to = daemon.address("last@example.net")
+        with daemon.connect() as connection:
+            file = connection.makefile("rb")
+            connection.sendall(f"LHLO mx\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: x\r\n".encode())
+            while not file.readline().startswith(b"354"):
+                pass
+            daemon.child.send_signal(signal.SIGTERM)
+            daemon.child.wait_for_log("lmtpd stopping")
+            connection.sendall(b"\r\nx\r\n.\r\nQUIT\r\n")
+            assert file.readline() == b"250 2.0.0 recorded\r\n"
+        assert daemon.child.wait(20) == 0
+        assert len(daemon.events()) == 1
+
+
+def test_a_socket_from_systemd_is_taken(folder):
+    """Handed over by number and name, as systemd.socket(5) has it."""
+    daemon = Daemon(folder, [(f'"unix:{folder}/r/sockets/lmtp.sock"', '"fd:lmtp"')])
+    path = folder / "handed.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        argv = ["lmtpd", "--config", str(daemon.config)]
+        # The service must be the process that LISTEN_PID names, so the shell becomes it.
+        script = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=lmtp exec "$@"'
+        process = subprocess.Popen(
+            ["bash", "-c", script, "bash", *RETOUR, *argv], pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL
+        )
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(path))
+            assert connection.makefile("rb").readline() == b"220 retour LMTP\r\n"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    assert path.exists()
+
+
+def test_a_thousand_reports_at_once_are_all_recorded(daemon):
+    """Many sessions side by side share commits, and none is lost."""
+    to, before = daemon.address("many@example.net"), len(daemon.events())
+
+    async def session(number):
+        reader, writer = await asyncio.open_unix_connection(str(daemon.socket))
+        for count in range(10):
+            writer.write(f"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\n".encode())
+            writer.write(f"Subject: {number} {count}\r\n\r\nx\r\n.\r\n".encode())
+            while not (await reader.readline()).startswith(b"250 2.0.0 recorded"):
+                pass
+        writer.close()
+
+    async def all_sessions():
+        await asyncio.gather(*(session(number) for number in range(100)))
+
+    asyncio.run(all_sessions())
+    assert len(daemon.events()) == before + 1000
