@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT_VARIABLE = "RETOUR_POSTFIX_ROOT"
-"""Names the folder that a Postfix package was unpacked into; absent or empty: the installed one."""
+"""Names the folder that a Postfix package was unpacked into."""
+
+BESIDE = Path(__file__).parents[2] / "build" / "postfix"
+"""Where tools/setup-debian unpacks Postfix when another mail server is installed."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ def complaint(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def find_installation() -> Installation:
-    """The Postfix named by the environment variable, else the installed one."""
-    root = os.environ.get(ROOT_VARIABLE)
-    return _unpacked(Path(root)) if root else Installation()
+    """The Postfix named by the environment variable, else the one unpacked by set-up, else the installed one."""
+    if root := os.environ.get(ROOT_VARIABLE):
+        return _unpacked(Path(root))
+    return _unpacked(BESIDE) if BESIDE.exists() else Installation()
 
 
 def _unpacked(root: Path) -> Installation:
