@@ -46,7 +46,7 @@ def complaint(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def find_installation() -> Installation:
-    """The Postfix named by the environment variable, else the one unpacked by set-up, else the installed one."""
+    """The Postfix that the environment names, else the one that set-up unpacked, else the installed one."""
     if root := os.environ.get(ROOT_VARIABLE):
         return _unpacked(Path(root))
     return _unpacked(BESIDE) if BESIDE.exists() else Installation()
