@@ -76,7 +76,7 @@ def test_there_is_a_service_for_each_part_that_runs() -> None:
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: str(unit.stem))
 def test_services_keep_what_the_programs_rely_on(unit: Path) -> None:
-    """Readiness by sd_notify, one user, group-only sockets, reload by USR1, no loop on a bad configuration."""
+    """Readiness by sd_notify, one user, group-only sockets, reload by USR1, no loop on bad configuration."""
     service = settings(unit)["Service"]
     assert service["Type"] == "notify"
     assert service["User"] == "retour"
