@@ -62,7 +62,8 @@ def _unpacked(root: Path) -> Installation:
         "sendmail_path": f"{root}/usr/sbin/sendmail",
         "mailq_path": f"{root}/usr/bin/mailq",
         "newaliases_path": f"{root}/usr/bin/newaliases",
-        # Postfix passes on only what is listed here; its daemons need the library path too.
+        # Postfix keeps and passes on only the variables listed here; all its programs need the library path.
+        "export_environment": "MAIL_CONFIG TZ LANG LD_LIBRARY_PATH",
         "import_environment": "MAIL_CONFIG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME LD_LIBRARY_PATH",
     }
     return Installation(settings, {"LD_LIBRARY_PATH": str(libraries)}, root / "usr/sbin")
