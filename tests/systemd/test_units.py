@@ -81,7 +81,7 @@ def test_services_keep_what_the_programs_rely_on(unit: Path) -> None:
     assert service["Type"] == "notify"
     assert service["User"] == "retour"
     assert service["UMask"] == "0007"
-    assert service["ExecReload"] == "/bin/kill -USR1 $MAINPID"
+    assert service["ExecReload"] == "/bin/sh -c 'kill -USR1 $MAINPID'"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
 
 
