@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import grp
+import multiprocessing
 import os
 import shutil
 import stat
@@ -11,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from retour_cli.listen import Place, open_socket
+from retour_policy.config import SocketsSection
+
+NOBODY = 65534
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = sorted(UNITS.glob("*.service"))
 
@@ -110,6 +116,32 @@ def test_the_folder_of_the_sockets_gives_them_to_postfix(root: Path) -> None:
     made = root / "var/spool/postfix/retour/file"
     made.touch()
     assert made.stat().st_gid == 124
+
+
+def test_a_socket_made_by_a_service_is_for_the_group_postfix_only(root: Path) -> None:
+    """The services' user needs no membership in that group: the folder's set-group-id bit is enough."""
+    folder = root / "sockets"
+    folder.mkdir()
+    postfix = grp.getgrnam("postfix").gr_gid
+    os.chown(folder, NOBODY, postfix)
+    folder.chmod(0o2750)
+    path = folder / "lmtp.sock"
+    service = multiprocessing.get_context("fork").Process(target=listen_as_nobody, args=(path,))
+    service.start()
+    service.join()
+    assert service.exitcode == 0
+    made = path.stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (NOBODY, postfix, 0o660)
+
+
+def listen_as_nobody(path: Path) -> None:
+    """What the service's process does, as a user without other groups and with the units' umask."""
+    os.chdir(path.parent)  # while root: others may not pass the temporary folder's parents
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    os.umask(0o007)
+    open_socket(Place("retour.toml", "lmtpd.listen"), f"unix:{path.name}", SocketsSection())
 
 
 def test_the_units_and_the_postfix_recipe_name_the_same_sockets() -> None:
