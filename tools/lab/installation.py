@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT_VARIABLE = "RETOUR_POSTFIX_ROOT"
-"""Names the folder that a Postfix package was unpacked into; absent or empty: the installed one."""
+"""Names the folder that a Postfix package was unpacked into."""
+
+BESIDE = Path(__file__).parents[2] / "build" / "postfix"
+"""Where tools/setup-debian unpacks Postfix when another mail server is installed."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ def complaint(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def find_installation() -> Installation:
-    """The Postfix named by the environment variable, else the installed one."""
-    root = os.environ.get(ROOT_VARIABLE)
-    return _unpacked(Path(root)) if root else Installation()
+    """The Postfix that the environment names, else the one that set-up unpacked, else the installed one."""
+    if root := os.environ.get(ROOT_VARIABLE):
+        return _unpacked(Path(root))
+    return _unpacked(BESIDE) if BESIDE.exists() else Installation()
 
 
 def _unpacked(root: Path) -> Installation:
@@ -58,7 +62,8 @@ def _unpacked(root: Path) -> Installation:
         "sendmail_path": f"{root}/usr/sbin/sendmail",
         "mailq_path": f"{root}/usr/bin/mailq",
         "newaliases_path": f"{root}/usr/bin/newaliases",
-        # Postfix passes on only what is listed here; its daemons need the library path too.
+        # Postfix keeps and passes on only the variables listed here; all its programs need the library path.
+        "export_environment": "MAIL_CONFIG TZ LANG LD_LIBRARY_PATH",
         "import_environment": "MAIL_CONFIG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME LD_LIBRARY_PATH",
     }
     return Installation(settings, {"LD_LIBRARY_PATH": str(libraries)}, root / "usr/sbin")

@@ -140,6 +140,18 @@ class PrivatePostfix:
         """Wait until nothing is in the queue. Raises `TimeoutError`."""
         wait_until(lambda: not self.queue(), what="an empty queue", timeout=timeout, seen=self.log)
 
+    def wait_deferred(self, count: int, timeout: float = 15.0) -> None:
+        """Wait until the queue holds `count` deferred messages and no others. Raises `TimeoutError`.
+
+        To be called before `flush()`, for the log is a moment ahead of the queue.
+        """
+        wait_until(
+            lambda: [entry["queue_name"] for entry in self.queue()] == ["deferred"] * count,
+            what=f"{count} deferred messages",
+            timeout=timeout,
+            seen=self.log,
+        )
+
     def log(self) -> str:
         """The mail log so far."""
         return self.plan.log.read_text(errors="replace") if self.plan.log.exists() else ""

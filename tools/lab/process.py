@@ -174,3 +174,4 @@ class Child:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        wait_until(lambda: not members(self.pid), what=f"the end of what {self.name} had started")

@@ -1,0 +1,42 @@
+# Everything here sets up first what it needs (tools/setup), which is quick where nothing is to do.
+# PYTEST_ARGS goes to pytest: make test PYTEST_ARGS="-k token -x"
+
+PYTHON := .venv/bin/python
+PYTEST_ARGS ?=
+# Demo and tests start private Postfix instances.
+AS_ROOT := tools/as-root
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench fuzz fixtures lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install what is missing: Debian packages, .venv, Python packages
+	@tools/setup
+
+demo: setup ## the main job on a real Postfix, told on the terminal
+	@$(AS_ROOT) $(PYTHON) tools/demo.py
+
+test: setup ## all tests but the slow ones, real Postfix and swaks included
+	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: setup ## the tests that take longer than a minute each
+	$(AS_ROOT) $(PYTHON) -m pytest -m slow --timeout 3600 $(PYTEST_ARGS)
+
+lint: setup ## ruff (rules and format) and mypy (strict)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+bench: setup ## what it costs, as ratios within one run: each script in bench/
+	@for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(AS_ROOT) $(PYTHON) "$$script" || exit 1; done
+
+fuzz: setup ## search for input that the reading of mail chokes on
+	$(PYTHON) tools/fuzz.py
+
+fixtures: setup ## make the reports of real mail servers in tests/ anew
+	@$(AS_ROOT) $(PYTHON) tools/fixtures.py
+
+lock: ## pin the newest Python packages that fit, with their hashes
+	tools/lock

@@ -1,0 +1,151 @@
+"""The systemd units, users and folders are such that systemd itself has nothing to say about them."""
+
+from __future__ import annotations
+
+import configparser
+import grp
+import multiprocessing
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from retour_cli.listen import Place, open_socket
+from retour_policy.config import SocketsSection
+
+NOBODY = 65534
+UNITS = Path(__file__).parents[2] / "systemd"
+SERVICES = sorted(UNITS.glob("*.service"))
+
+needs = {
+    name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed here")
+    for name in ("systemd-analyze", "systemd-sysusers", "systemd-tmpfiles")
+}
+
+
+def settings(unit: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(unit.read_text())
+    return parser
+
+
+def verify(folder: Path) -> str:
+    """What `systemd-analyze verify` prints about all units in a folder."""
+    units = sorted(path for path in folder.iterdir() if path.suffix in {".service", ".socket", ".target"})
+    assert units
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"SYSTEMD_LOG_COLOR": "0"},
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units, with a program that exists in the place of one that may not be installed."""
+    for unit in UNITS.iterdir():
+        if unit.is_file():
+            (tmp_path / unit.name).write_text(unit.read_text().replace("/usr/bin/retour", "/bin/true"))
+    return tmp_path
+
+
+@needs["systemd-analyze"]
+def test_systemd_has_nothing_to_say_about_the_units(units: Path) -> None:
+    """`systemd-analyze verify` prints nothing at all; a mere warning fails this test too."""
+    assert verify(units) == ""
+
+
+@needs["systemd-analyze"]
+def test_a_misspelt_key_would_be_noticed(units: Path) -> None:
+    """The check above can fail: with one misspelt key systemd prints a warning."""
+    unit = units / "retour-milter.service"
+    unit.write_text(unit.read_text().replace("RestartSec=", "RestartSecs="))
+    assert "RestartSecs" in verify(units)
+
+
+def test_there_is_a_service_for_each_part_that_runs() -> None:
+    """Milter, LMTP daemon and courier each have a unit that runs the command of the same name."""
+    commands = {unit.stem: settings(unit)["Service"]["ExecStart"] for unit in SERVICES}
+    assert commands == {
+        "retour-courier": "/usr/bin/retour courier",
+        "retour-lmtpd": "/usr/bin/retour lmtpd",
+        "retour-milter": "/usr/bin/retour milter",
+    }
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: str(unit.stem))
+def test_services_keep_what_the_programs_rely_on(unit: Path) -> None:
+    """Readiness by sd_notify, one user, group-only sockets, reload by USR1, no loop on bad configuration."""
+    service = settings(unit)["Service"]
+    assert service["Type"] == "notify"
+    assert service["User"] == "retour"
+    assert service["UMask"] == "0007"
+    assert service["ExecReload"] == "/bin/sh -c 'kill -USR1 $MAINPID'"
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root folder with a user postfix, as on a host where Postfix is installed."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("postfix:x:123:124::/var/spool/postfix:/usr/sbin/nologin\n")
+    (tmp_path / "etc/group").write_text("postfix:x:124:\n")
+    return tmp_path
+
+
+@needs["systemd-sysusers"]
+@needs["systemd-tmpfiles"]
+def test_the_folder_of_the_sockets_gives_them_to_postfix(root: Path) -> None:
+    """sysusers.d makes the user, tmpfiles.d the folders; a socket made there gets the group postfix."""
+    for tool, options in (("sysusers", []), ("tmpfiles", ["--create"])):
+        config = UNITS / f"{tool}.d" / "retour.conf"
+        subprocess.run([f"systemd-{tool}", *options, f"--root={root}", config], check=True)
+    user = next(line for line in (root / "etc/passwd").read_text().splitlines() if line.startswith("retour:"))
+    retour = int(user.split(":")[2])
+    sockets = (root / "var/spool/postfix/retour").stat()
+    assert (sockets.st_uid, sockets.st_gid, stat.S_IMODE(sockets.st_mode)) == (retour, 124, 0o2750)
+    config_folder = (root / "etc/retour").stat()
+    assert (config_folder.st_uid, stat.S_IMODE(config_folder.st_mode)) == (retour, 0o750)
+    made = root / "var/spool/postfix/retour/file"
+    made.touch()
+    assert made.stat().st_gid == 124
+
+
+def test_a_socket_made_by_a_service_is_for_the_group_postfix_only(root: Path) -> None:
+    """The services' user needs no membership in that group: the folder's set-group-id bit is enough."""
+    folder = root / "sockets"
+    folder.mkdir()
+    postfix = grp.getgrnam("postfix").gr_gid
+    os.chown(folder, NOBODY, postfix)
+    folder.chmod(0o2750)
+    path = folder / "lmtp.sock"
+    service = multiprocessing.get_context("fork").Process(target=listen_as_nobody, args=(path,))
+    service.start()
+    service.join()
+    assert service.exitcode == 0
+    made = path.stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (NOBODY, postfix, 0o660)
+
+
+def listen_as_nobody(path: Path) -> None:
+    """What the service's process does, as a user without other groups and with the units' umask."""
+    os.chdir(path.parent)  # while root: others may not pass the temporary folder's parents
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    os.umask(0o007)
+    open_socket(Place("retour.toml", "lmtpd.listen"), f"unix:{path.name}", SocketsSection())
+
+
+def test_the_units_and_the_postfix_recipe_name_the_same_sockets() -> None:
+    """The LMTP socket that systemd can hold is the one that the recipe's transport leads to."""
+    socket = settings(UNITS / "retour-lmtpd.socket")["Socket"]["ListenStream"]
+    recipe = (UNITS.parent / "postfix-examples/basic/main.cf").read_text()
+    assert "=retour:unix:" + socket.removeprefix("/var/spool/postfix/") in recipe
