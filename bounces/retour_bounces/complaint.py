@@ -16,9 +16,8 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     if part is None:
         return None
-    fields = wire.header(part.text().encode("utf-8", "replace"))
-    back = next((p for p in message.parts if p.returned), None)
-    headers = original.from_header(wire.divide(back.body.lstrip(b"\n"))[0]) if back else Original()
+    fields = wire.Header(part.text().encode("utf-8", "replace"))
+    headers = original.of(message)
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
     named = (address.first(fields.get(name, "")) for name in _RECIPIENTS)
     return Report(
