@@ -128,7 +128,7 @@ def _blocks(text: str) -> list[dict[str, str]]:
 def _group(block: dict[str, str]) -> Group:
     final, original = _recipient(block, "final-recipient"), _recipient(block, "original-recipient")
     actual = _recipient(block, "x-actual-recipient")
-    final = final if final and "@" in final else (original or actual or final)
+    final = _outer(final, original) or actual or (final if final and not original else original)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
@@ -141,6 +141,17 @@ def _group(block: dict[str, str]) -> Group:
         kind,
         block["status"][code.end() :].strip(" ()\t\n") if code else "",
     )
+
+
+def _outer(final: str | None, original: str | None) -> str | None:
+    """The final address; the original where the final one is a name inside the same house (user@host.example.com)."""
+    if not final or address.tidy(final) is None:
+        return original
+    if original and (at := original.rpartition("@")[2].lower()):
+        inner = final.rpartition("@")[2].lower()
+        if inner == at or inner.endswith("." + at) or "." not in inner:
+            return original
+    return final
 
 
 def _recipient(block: dict[str, str], name: str) -> str | None:

@@ -20,12 +20,18 @@ class Phrases:
 
     senders: PhraseIndex[None]
     subjects: PhraseIndex[None]
+    autoreplies: PhraseIndex[None]
+    left: PhraseIndex[None]
+    challenges: PhraseIndex[None]
     fates: PhraseIndex[Action]
     """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
     """Words before a recipient, up to the address."""
     separator: re.Pattern[str]
     """A line, without the marks in front, behind which the returned message stands."""
+
+
+_LISTS = ("senders", "subjects", "autoreplies", "left", "challenges")
 
 
 @cache
@@ -35,8 +41,7 @@ def phrases() -> Phrases:
     labels = "|".join(re.escape(word) for word in sorted(rows["labels"], key=len, reverse=True))
     fates: tuple[Action, ...] = ("failed", "delayed", "delivered")
     return Phrases(
-        PhraseIndex((plain(word), None) for word in rows["senders"]),
-        PhraseIndex((plain(word), None) for word in rows["subjects"]),
+        *(PhraseIndex((plain(word), None) for word in rows[name]) for name in _LISTS),
         PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
         re.compile(
             rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"

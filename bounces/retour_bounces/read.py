@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from retour_bounces import (
     autoreply,
     complaint,
     delivery_status,
+    notification,
     original,
     prose,
     receipt,
@@ -23,6 +25,9 @@ _DEPENDS = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
 
 
+_Reader = Callable[[wire.Message, Rules], Report | None]
+
+
 def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """What a returned message says; pure, never raises, in time linear in the length of `data`.
 
@@ -31,7 +36,7 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """
     rules = rules or Rules.bundled()
     message = wire.scan(bytes(data))
-    for reader in (_delivery_status, complaint.read, receipt.read, textual.read, autoreply.read):
+    for reader in _READERS:
         report = reader(message, rules)
         if report is not None:
             return report
@@ -89,3 +94,13 @@ def _said(group: delivery_status.Group, rules: Rules, context: _Context) -> verd
     replies = " ".join(reply for _, reply in context.prose.replies)
     more = (whole, group.comment, context.prose.about(group.recipient or ""), replies, context.prose.human)
     return verdict.judge(rules, whole if whole and continued else diagnostic, group.status, command, more)
+
+
+_READERS: tuple[_Reader, ...] = (
+    _delivery_status,
+    complaint.read,
+    receipt.read,
+    autoreply.read,
+    notification.read,
+    textual.read,
+)

@@ -17,20 +17,8 @@ from retour_bounces.plain import plain
 from retour_bounces.report import Blame, Type
 
 COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
-_KEYS = {
-    "name",
-    "reason",
-    "type",
-    "blame",
-    "words",
-    "match",
-    "all",
-    "unless",
-    "status",
-    "code",
-    "command",
-    "examples",
-}
+_LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examples")
+_KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 
 class RuleError(ValueError):
@@ -74,6 +62,8 @@ class Rule:
     command: tuple[str, ...] = ()
     """SMTP commands of which one must have been answered; "?" stands for an unknown one."""
     examples: tuple[str, ...] = ()
+    vague: bool = False
+    """Its words are so general that the status code, where it tells a reason, is believed instead."""
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
@@ -180,7 +170,9 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     _one_of(row, "reason", set(vocabulary.reasons()), origin)
     _one_of(row, "type", set(get_args(Type)), origin)
     _one_of(row, "blame", set(get_args(Blame)), origin)
-    lists = {key: tuple(_texts(row, key, origin)) for key in _KEYS - {"name", "reason", "type", "blame"}}
+    lists = {key: tuple(_texts(row, key, origin)) for key in _LISTS}
+    if not isinstance(row.get("vague", False), bool):
+        raise RuleError(f"{origin}: 'vague' must be true or false")
     if not any(lists[key] for key in ("words", "match", "all", "status", "code")):
         raise RuleError(f"{origin}: has no condition; give words, match, all, status or code")
     if not lists["examples"]:
@@ -194,7 +186,7 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
-    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled})  # type: ignore[arg-type]
+    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled}, vague=row.get("vague", False))  # type: ignore[arg-type]
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

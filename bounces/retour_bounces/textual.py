@@ -15,7 +15,7 @@ from retour_bounces.rules import Rules
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
-_FINAL = ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error")
+_FINAL = ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error", "permanent failure", "no further")
 _KINDS: tuple[tuple[Action, Kind], ...] = (
     ("failed", "bounce"),
     ("delayed", "delayed"),
@@ -51,14 +51,14 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not failed and not by_mail_system(message):
         return None
     said = prose.read(text_of(message), _strangers(message))
-    if not failed and not said.fates and not said.replies:
+    titled = _says_failure(message)
+    if not failed and not said.fates and not said.replies and not titled:
         return None
-    back = original.of(message) if any(p.returned for p in message.parts) else original.from_text(said.returned)
-    findings = said.findings
-    if failed:
-        findings = _matched(failed, said)
-    elif not findings and back.recipient:
-        findings = [prose.Finding(back.recipient, 5)]
+    returned = any(part.returned for part in message.parts)
+    back = original.of(message) if returned else original.from_text(said.returned)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, titled)
+    if not findings and back.recipient and titled and said.fates:
+        findings = [prose.Finding(back.recipient, 6)]
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
@@ -67,15 +67,39 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
 
 
+def _trusted(findings: list[prose.Finding], titled: bool) -> list[prose.Finding]:
+    """Findings in mere sentences count only where the subject says that this is a report."""
+    return [one for one in findings if one.rank <= 3 or titled]
+
+
+def is_mail_system(fields: wire.Header) -> bool:
+    """Does the sender look like a mail system?"""
+    path = fields.get("return-path").lower()
+    return (
+        path == "<>" and "auto-submitted" not in fields
+        or "mailer-daemon" in path
+        or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
+    )
+
+
 def by_mail_system(message: wire.Message) -> bool:
     """Do sender or subject look as if a mail system wrote the message?"""
     fields = message.fields
-    sender = _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
-    subject = original.decoded(fields.get("subject")[:2_000])
-    path = fields.get("return-path").lower()
-    if not sender and subject.lstrip()[:3].lower() in ("re:", "fw:", "fwd", "aw:", "rv:"):
-        return False
-    return sender or _has(phrases().subjects, subject) or path == "<>" or "mailer-daemon" in path
+    if is_mail_system(fields):
+        return True
+    if _says_failure(message):
+        return not _is_answer(fields)
+    return fields.get("return-path") == "<>"
+
+
+def _says_failure(message: wire.Message) -> bool:
+    return _has(phrases().subjects, original.decoded(message.fields.get("subject")[:2_000]))
+
+
+def _is_answer(fields: wire.Header) -> bool:
+    """Does a person (or a person's program) answer or pass something on here?"""
+    start = original.decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
+    return "in-reply-to" in fields or start.startswith(("fw:", "fwd", "aw:", "rv:", "wg:", "tr:"))
 
 
 def _has(index: PhraseIndex[None], text: str) -> bool:

@@ -21,15 +21,16 @@ _CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
     r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
 )
-_VAGUE = {"onhold", "undefined"}
+_WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
+"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
 _SPACE = re.compile(r"\s+")
 _COMMAND = re.compile(
     r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
-    r"(rcpt|mail from|data|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt_to|mail_from|data|bodyend|connect)\]"
+    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
 _NAMES = {
-    "rcpt": "RCPT", "rcpt_to": "RCPT", "mail from": "MAIL", "mail_from": "MAIL", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
+    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
     "ehlo": "EHLO", "starttls": "STARTTLS", "auth": "AUTH", "initial connection": "CONN", "banner": "CONN",
     "connect": "CONN", "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
 }  # fmt: skip
@@ -53,6 +54,8 @@ class Verdict:
 def clean(text: str) -> str:
     """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
     text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()
+    if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
+        text = wrapped[1]
     if "-" in text:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
@@ -105,7 +108,7 @@ def judge(
     fired = rules.first(reply) if text else None
     told = text
     for passage in more:
-        if fired is not None and fired[0].reason not in _VAGUE:
+        if fired is not None and not fired[0].vague:
             break
         passage = clean(passage)
         if not passage:
@@ -113,7 +116,7 @@ def judge(
         wire = wire or best_status(None, passage)
         other = reply_of(passage, wire, reply.command)
         again = rules.first(other)
-        if again is not None:
+        if again is not None and (fired is None or not again[0].vague):
             fired, told = again, passage
         if not text:
             text = passage
@@ -123,9 +126,11 @@ def judge(
 
 def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:
     """Puts together what words, codes and the tables say."""
+    if fired and fired[0].vague and code_table.look_up(wire).reason:
+        fired = None
     rule = fired[0] if fired else None
     reason = rule.reason if rule else code_table.look_up(wire).reason
-    final = wire or _derived(reason, code)
+    final = wire or _derived(reason, code, told.lower())
     row = code_table.look_up(final)
     known = vocabulary.reasons().get(reason or "")
     kind: Type = (rule.type if rule and not final.startswith("4") else None) or row.type
@@ -136,12 +141,14 @@ def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: 
     )  # fmt: skip
 
 
-def _derived(reason: str | None, code: str) -> str:
+def _derived(reason: str | None, code: str, words: str) -> str:
     """A status where the message holds none: from the reason, its class from the reply code where there is one."""
     known = vocabulary.reasons().get(reason or "")
     if known is None:
         return f"{code[0]}.0.0" if code[:1] in ("4", "5") else code_table.NO_CODE
-    return code[0] + known.status[1:] if code[:1] in ("4", "5") else known.status
+    if code[:1] in ("4", "5"):
+        return code[0] + known.status[1:]
+    return "4" + known.status[1:] if "retry timeout" in words else known.status
 
 
 _FIRM = {"userunknown", "hostunknown", "hasmoved", "mailboxfull", "emailtoolarge", "systemfull"}
