@@ -61,6 +61,7 @@ class PhraseIndex(Generic[V]):
 
 def _ends(phrase: str, text: str, end: int) -> bool:
     """Does the phrase end where a word of the text ends, or is its last word long enough to go on?"""
-    if phrase[-_OPEN:].isalpha() or not phrase[-1].isalnum():
+    tail = phrase[-_OPEN:]
+    if len(tail) == _OPEN and tail.isalpha() or not phrase[-1].isalnum():
         return True
     return not text[end : end + 1].isalnum()

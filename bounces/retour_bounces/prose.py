@@ -17,7 +17,7 @@ _MARKS = " \t-=*_#>|~+.:"
 _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
 _ALONE = re.compile(
     r"[\s*>\-.\u2022\u30fb]{0,16}[\"'(\[]{0,2}<?(?P<a>" + address.TEXT + r")>?[\"')\]]{0,2}\s{0,8}"
-    r"(?:<mailto:[^>]{1,320}>|\(mailto:[^)]{1,320}\)|<[^<>\s]{1,320}>)?\s{0,4}(?:[.,;:]{0,2}$|on\s+\w|\((?P<c>[^)]{0,200})\)?$)"
+    r"(?:<mailto:[^>]{1,320}>|\(mailto:[^)]{1,320}\)|<[^<>\s]{1,320}>)?\s{0,4}(?:[.,;:]{0,2}$|on\s+\w|\((?P<c>[^)]{0,200})\)?$|\[(?P<d>[^\]]{0,200})\]$)"
 )
 _NAMED = re.compile(r"\s{0,16}\"[^\"]{1,120}\"\s{1,4}<(?P<a>" + address.TEXT + r")>\s*$")
 _HEAD = re.compile(
@@ -88,10 +88,16 @@ def divide(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def read(text: str, strangers: set[str]) -> Prose:
-    """Reads the text of a report. `strangers` are addresses, in lower case, that can be no recipients."""
+def read(text: str, strangers: set[str], title: str = "") -> Prose:
+    """Reads the text of a report.
+
+    `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject.
+    """
     human, returned = divide(text)
     prose = Prose(human, returned, [], [])
+    for _, phrase, fate in phrases().fates.find(plain(title)):
+        if fate == "delayed":
+            prose.fates[fate] = phrase
     _Walk(prose, strangers).walk()
     prose.findings = _chosen(prose.findings, strangers)
     return prose
@@ -154,7 +160,7 @@ class _Walk:
         if replies and replies[-1][0] == self.command and replies[-1][1][-1:] == "\n":
             said = replies.pop()[1] + said
         replies.append((self.command, said + "\n" if _CONTINUED.search(said) else said))
-        self.pending = [reply for _, reply in replies[-3:]]
+        self.pending.append(said)
         if self.command == "RCPT" and self.current:
             self.current[-1].lines = [said]
         else:
@@ -167,7 +173,8 @@ class _Walk:
             return True
         match = _ALONE.match(line) or _NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
-            comment = match.groupdict().get("c") or ""
+            groups = match.groupdict()
+            comment = groups.get("c") or groups.get("d") or ""
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=[comment] if comment else []), joins=not self.blank)
             return True
         origin = _FROM.search(line)
@@ -197,7 +204,7 @@ class _Walk:
                 continue
             before = line[: match.start()].lower()
             if phrases().label.search(before[-60:]):
-                self._found(Finding(found, 2, self.section, lines=[line[match.end() :].strip("<>\"') .:")]))
+                self._found(Finding(found, 2, self.section, lines=_some(line[match.end() :].strip("<>\"') .:"))))
                 return True
             if not any(word in lower for word in _NOISE) and found.lower() not in self.strangers:
                 self._words(bare)
@@ -229,6 +236,10 @@ class _Walk:
             if fate in self.fates:
                 self.section = fate
                 break
+
+
+def _some(text: str) -> list[str]:
+    return [text] if text else []
 
 
 def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:

@@ -56,7 +56,7 @@ class Rule:
     unless: tuple[str, ...] = ()
     """Phrases of which none may stand in the text."""
     status: tuple[str, ...] = ()
-    """Status codes of which one must be given; "5.7." stands for all that begin so."""
+    """Status codes of which one must be given; "5.7." stands for all that begin so, "-" for none."""
     code: tuple[str, ...] = ()
     """SMTP reply codes, in the same way."""
     command: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Rule:
 
     def allows(self, reply: Reply) -> bool:
         """Do all conditions hold, apart from `words` and `match`?"""
-        if self.status and not reply.status.startswith(self.status):
+        if self.status and not (reply.status or "-").startswith(self.status):
             return False
         if self.code and not reply.code.startswith(self.code):
             return False

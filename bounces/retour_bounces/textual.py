@@ -9,7 +9,7 @@ from retour_bounces import address, original, prose, verdict, wire
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
-from retour_bounces.report import Action, Kind, RecipientReport, Report
+from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
@@ -33,10 +33,11 @@ def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
 
 def text_of(message: wire.Message) -> str:
     """What people read of a report: its plain text, or its HTML without marks."""
-    plain_texts = [part.text() for part in message.text_parts() if part.kind != "text/html"]
+    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
-    return "\n".join(unmarked(part.text()) for part in message.text_parts())
+    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
+    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
 
 
 def unmarked(text: str) -> str:
@@ -50,13 +51,14 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
-    said = prose.read(text_of(message), _strangers(message))
+    subject = original.decoded(message.fields.get("subject")[:2_000])
+    said = prose.read(text_of(message), _strangers(message), subject)
     titled = _says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
     returned = any(part.returned for part in message.parts)
     back = original.of(message) if returned else original.from_text(said.returned)
-    findings = _matched(failed, said) if failed else _trusted(said.findings, titled)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, titled, back)
     if not findings and back.recipient and titled and said.fates:
         findings = [prose.Finding(back.recipient, 6)]
     if not findings:
@@ -67,9 +69,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
 
 
-def _trusted(findings: list[prose.Finding], titled: bool) -> list[prose.Finding]:
-    """Findings in mere sentences count only where the subject says that this is a report."""
-    return [one for one in findings if one.rank <= 3 or titled]
+def _trusted(findings: list[prose.Finding], titled: bool, back: Original) -> list[prose.Finding]:
+    """Findings in mere sentences count only where the subject or the returned message bears them out."""
+    to = (back.recipient or "").lower()
+    return [one for one in findings if one.rank <= 3 or titled or one.recipient.lower() == to]
 
 
 def is_mail_system(fields: wire.Header) -> bool:

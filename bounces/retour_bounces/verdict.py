@@ -23,6 +23,7 @@ _REPEATED = re.compile(
 )
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
 """How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
+_QUOTED = re.compile(r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})")
 _SPACE = re.compile(r"\s+")
 _COMMAND = re.compile(
     r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
@@ -56,6 +57,8 @@ def clean(text: str) -> str:
     text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
+    if quoted := _QUOTED.search(text):
+        text = quoted[1]
     if "-" in text:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
@@ -113,7 +116,7 @@ def judge(
         passage = clean(passage)
         if not passage:
             continue
-        wire = wire or best_status(None, passage)
+        wire = best_status(wire, passage) if wire is None or wire.endswith(".0.0") else wire
         other = reply_of(passage, wire, reply.command)
         again = rules.first(other)
         if again is not None and (fired is None or not again[0].vague):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""
 MAX_DEPTH = 12
+PREAMBLE = "text/x-preamble"
+"""Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER = 65_536
 """Bytes of a header block that are read."""
 MAX_TEXT = 2_000_000
@@ -186,7 +188,7 @@ def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
         start = body.find(delimiter)
     if start < 0:
         return [Part("text/plain", Header(), part.body, part.whole and part.body.endswith(b"\n"))], False
-    found = [Part("text/plain", Header(), body[1:start])] if body[:start].strip() else []
+    found = [Part(PREAMBLE, Header(), body[1:start])] if body[:start].strip() else []
     while start >= 0 and len(found) < MAX_PARTS:
         begin = start + len(delimiter)
         end_of_line = body.find(b"\n", begin)
