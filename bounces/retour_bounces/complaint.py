@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from retour_bounces import address, original, wire
-from retour_bounces.report import Original, Report
+from retour_bounces.report import Report
 from retour_bounces.rules import Rules
 
-_RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient", "redacted-address")
+_RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
+_RETURNED = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to")
+"""Fields of the returned message that tell the recipient; the first is how Outlook.com forwards what it got."""
 
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
-    """Reads a message with a feedback report; None where there is none."""
+    """Reads a message with a feedback report, or Outlook.com's forwarded complaint; None where there is neither."""
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
-    if part is None:
+    returned = next((p for p in message.parts if p.returned), None)
+    header = wire.Header(wire.divide(returned.body.lstrip(b"\n"))[0]) if returned else wire.Header()
+    if part is None and not _forwarded(message, header):
         return None
-    fields = wire.header(part.text().encode("utf-8", "replace"))
-    back = next((p for p in message.parts if p.returned), None)
-    headers = original.from_header(wire.divide(back.body.lstrip(b"\n"))[0]) if back else Original()
+    fields = wire.Header(part.text().encode("utf-8", "replace")) if part else wire.Header()
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
-    named = (address.first(fields.get(name, "")) for name in _RECIPIENTS)
+    back = original.of(message)
+    if back.message_id is None and fields.get("original-message-id"):
+        back = replace(back, message_id=fields.get("original-message-id")[:998])
+    named = [address.first(fields.get(name)) for name in _RECIPIENTS]
+    named += [address.first(header.get(name)) for name in _RETURNED[:1]]
     return Report(
         "complaint",
-        original=headers,
+        original=back,
         reason=kind,
-        recipient=next((one for one in named if one), headers.recipient),
+        recipient=next((one for one in named if one), back.recipient),
         truncated=message.truncated,
     )
+
+
+def _forwarded(message: wire.Message, header: wire.Header) -> bool:
+    subject = message.fields.get("subject").strip().lower()
+    return _RETURNED[0] in header or (bool(header) and subject.startswith("complaint about message from"))

@@ -128,7 +128,7 @@ def _blocks(text: str) -> list[dict[str, str]]:
 def _group(block: dict[str, str]) -> Group:
     final, original = _recipient(block, "final-recipient"), _recipient(block, "original-recipient")
     actual = _recipient(block, "x-actual-recipient")
-    final = final if final and "@" in final else (original or actual or final)
+    final = _outer(final, original) or actual or (final if final and not original else original)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
@@ -143,6 +143,17 @@ def _group(block: dict[str, str]) -> Group:
     )
 
 
+def _outer(final: str | None, original: str | None) -> str | None:
+    """The final address; the original where the final one is a name inside the same house (user@host.example.com)."""
+    if not final or address.tidy(final) is None:
+        return original
+    if original and (at := original.rpartition("@")[2].lower()):
+        inner = final.rpartition("@")[2].lower()
+        if inner == at or inner.endswith("." + at) or "." not in inner:
+            return original
+    return final
+
+
 def _recipient(block: dict[str, str], name: str) -> str | None:
     value = block.get(name, "")
     return address.typed(value[:1_000])[1] or None if value else None
@@ -151,6 +162,11 @@ def _recipient(block: dict[str, str], name: str) -> str | None:
 def diagnostic_of(value: str) -> tuple[str, str]:
     """Type in lower case and text of a Diagnostic-Code field, "smtp; 550 5.1.1 ..."."""
     kind, semicolon, rest = value.partition(";")
-    if semicolon and len(kind) < 40 and kind.strip() and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind):
+    if (
+        semicolon
+        and len(kind) < 40
+        and kind.strip()
+        and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind)
+    ):
         return kind.strip().lower(), rest.strip()
     return "", value.strip()

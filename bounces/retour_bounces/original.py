@@ -5,19 +5,32 @@ from __future__ import annotations
 import binascii
 import re
 
-from retour_bounces import address, wire
+from retour_bounces import address, prose, wire
 from retour_bounces.report import Original
 
 _WORD = re.compile(r"=\?([A-Za-z0-9*._-]{1,40})\?([BbQq])\?([^?\s]{0,400})\?=(?:[ \t\n]+(?==\?))?")
-_NAMES = re.compile(
-    rb"^[> \t]{0,8}(?:message-id|from|to|subject|retour-ref|received|return-path|date|x-[a-z-]{1,40})[ \t]*:",
-    re.IGNORECASE | re.MULTILINE,
-)
+_INDENT = re.compile(r"^[> \t]{1,8}(?=[A-Za-z-]{2,40}:)", re.MULTILINE)
+
+
+def of(message: wire.Message, text: str = "", envelope_id: str | None = None) -> Original:
+    """The original of a report: from the part that holds it, else from the end of its `text`."""
+    part = next((p for p in message.parts if p.returned), None)
+    if part is not None:
+        return from_header(wire.divide(part.body.lstrip(b"\n"))[0], envelope_id)
+    if text:
+        return from_text(prose.divide(text)[1], envelope_id)
+    return Original(envelope_id=envelope_id)
+
+
+def from_text(text: str, envelope_id: str | None = None) -> Original:
+    """Reads the returned message at the end of a text; quote marks and indents in front of its fields are forgiven."""
+    block = _INDENT.sub("", text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
+    return from_header(wire.divide(block.encode("utf-8", "replace"))[0], envelope_id)
 
 
 def from_header(block: bytes, envelope_id: str | None = None) -> Original:
     """Reads the header block of the returned message; what is missing is None."""
-    fields = wire.header(block[: wire.MAX_HEADER])
+    fields = wire.Header(block)
     to = address.every(decoded(fields.get("to", "")[:4_000]))
     reference = fields.get("retour-ref", "").strip()
     return Original(

@@ -9,39 +9,44 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.plain import plain
+from retour_bounces.report import Action
+
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
     """Lists of phrases in lower case, and the expressions made of them."""
 
-    senders: tuple[str, ...]
-    subjects: tuple[str, ...]
-    failed: tuple[str, ...]
-    delayed: tuple[str, ...]
-    delivered: tuple[str, ...]
+    senders: PhraseIndex[None]
+    subjects: PhraseIndex[None]
+    autoreplies: PhraseIndex[None]
+    left: PhraseIndex[None]
+    challenges: PhraseIndex[None]
+    fates: PhraseIndex[Action]
+    """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
     """Words before a recipient, up to the address."""
     separator: re.Pattern[str]
     """A line, without the marks in front, behind which the returned message stands."""
 
 
-def any_of(phrases: tuple[str, ...], text: str) -> str | None:
-    """The first of `phrases` that stands in `text`, or None."""
-    for phrase in phrases:
-        if phrase in text:
-            return phrase
-    return None
+_LISTS = ("senders", "subjects", "autoreplies", "left", "challenges")
 
 
 @cache
 def phrases() -> Phrases:
     """The bundled phrases."""
     rows, lines = _table("phrases"), _table("separators")["lines"]
-    labels = "|".join(re.escape(word) for word in sorted(rows.pop("labels"), key=len, reverse=True))
+    labels = "|".join(re.escape(word) for word in sorted(rows["labels"], key=len, reverse=True))
+    fates: tuple[Action, ...] = ("failed", "delayed", "delivered")
     return Phrases(
-        **{name: tuple(words) for name, words in rows.items()},
-        label=re.compile(rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"),
-        separator=re.compile("|".join(lines)),
+        *(PhraseIndex((plain(word), None) for word in rows[name]) for name in _LISTS),
+        PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
+        re.compile(
+            rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"
+        ),
+        re.compile("|".join(lines)),
     )
 
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from retour_bounces import autoreply, complaint, delivery_status, original, receipt, textual, verdict, wire
-from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
+from collections.abc import Callable
+from functools import cached_property
+
+from retour_bounces import (
+    autoreply,
+    complaint,
+    delivery_status,
+    notification,
+    original,
+    prose,
+    receipt,
+    textual,
+    verdict,
+    wire,
+)
+from retour_bounces.report import Action, RecipientReport, Report
 from retour_bounces.rules import Rules
 
-_KINDS: tuple[tuple[Action, Kind], ...] = (
-    ("failed", "bounce"), ("delayed", "delayed"), ("delivered", "delivered"), ("relayed", "relayed"), ("expanded", "expanded"),
-)  # fmt: skip
+_STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
+_DEPENDS = {"userunknown", "filtered", "onhold"}
+"""Reasons that depend on the SMTP command, which the fields hardly ever tell."""
+
+
+_Reader = Callable[[wire.Message, Rules], Report | None]
 
 
 def read(data: bytes, *, rules: Rules | None = None) -> Report:
@@ -19,51 +36,71 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """
     rules = rules or Rules.bundled()
     message = wire.scan(bytes(data))
-    for reader in (_delivery_status, complaint.read, receipt.read, textual.read, autoreply.read):
+    for reader in _READERS:
         report = reader(message, rules)
         if report is not None:
             return report
     return Report("not-a-report", truncated=message.truncated)
 
 
+class _Context:
+    """The text for people in a report, read only when its fields do not suffice."""
+
+    def __init__(self, message: wire.Message) -> None:
+        self._message = message
+
+    @cached_property
+    def text(self) -> str:
+        """The whole text."""
+        return textual.text_of(self._message)
+
+    @cached_property
+    def prose(self) -> prose.Prose:
+        """What it says."""
+        return prose.read(self.text, set())
+
+
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
-    part = next(
-        (p for p in message.parts if p.kind in ("message/delivery-status", "message/global-delivery-status")),
-        None,
-    )
-    if part is None:
+    """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
+    context = _Context(message)
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    status = delivery_status.read(part.text()) if part else None
+    if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
+        status = delivery_status.read(delivery_status.loose_fields(context.text))
+    if status is None:
         return None
-    status = delivery_status.read(part.text())
-    reports = tuple(_recipient(group, rules) for group in status.groups if group.recipient)
+    reports = tuple(_recipient(group, rules, context) for group in status.groups if group.recipient)
     if not reports:
         return None
-    return Report(kind_of(reports), reports, returned(message, status.envelope_id), truncated=message.truncated)
+    back = original.of(message, context.text, status.envelope_id)
+    return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
 
 
-def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
-    """The kind of a report whose recipients fared so: the worst fate names it."""
-    actions = {report.action for report in reports}
-    return next(kind for action, kind in _KINDS if action in actions)
-
-
-def returned(message: wire.Message, envelope_id: str | None = None) -> Original:
-    """The header fields of the message that came back, from the part that holds it."""
-    part = next((p for p in message.parts if p.returned), None)
-    if part is None:
-        return Original(envelope_id=envelope_id)
-    body = part.body if part.kind == "text/rfc822-headers" else part.body.lstrip(b"\n")
-    return original.from_header(wire.divide(body)[0], envelope_id)
-
-
-def _recipient(group: delivery_status.Group, rules: Rules) -> RecipientReport:
+def _recipient(group: delivery_status.Group, rules: Rules, context: _Context) -> RecipientReport:
     action: Action = group.action or ("delayed" if (group.status or "5")[0] == "4" else "failed")
-    if action in ("delivered", "relayed", "expanded"):
-        return RecipientReport(
-            group.recipient, group.original_recipient, action, None, group.status, "wire" if group.status else None,
-            None, None, None, "", verdict.clean(group.diagnostic),
-        )  # fmt: skip
-    said = verdict.judge(rules, group.diagnostic, group.status, more=group.comment)
-    return RecipientReport(
-        group.recipient, group.original_recipient, action, said.type if action == "failed" else None, said.status,
-        said.status_source, said.reason, said.blame, said.rule, said.evidence, said.diagnostic, said.contradiction,
-    )  # fmt: skip
+    said = None if action in ("delivered", "relayed", "expanded") else _said(group, rules, context)
+    report = verdict.report(group.recipient, group.original_recipient, action, said, group.diagnostic)
+    return report if said else verdict.with_status(report, group.status)
+
+
+def _said(group: delivery_status.Group, rules: Rules, context: _Context) -> verdict.Verdict:
+    """What the fields say of a failure; where they are thin, what the text for people adds."""
+    diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
+    said = verdict.judge(rules, diagnostic, group.status)
+    continued = diagnostic[3:4] == "-"
+    if said.rule is not None and said.reason not in _DEPENDS and not continued:
+        return said
+    command, whole = context.prose.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
+    replies = " ".join(reply for _, reply in context.prose.replies)
+    more = (whole, group.comment, context.prose.about(group.recipient or ""), replies, context.prose.human)
+    return verdict.judge(rules, whole if whole and continued else diagnostic, group.status, command, more)
+
+
+_READERS: tuple[_Reader, ...] = (
+    _delivery_status,
+    complaint.read,
+    receipt.read,
+    autoreply.read,
+    notification.read,
+    textual.read,
+)

@@ -14,11 +14,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     part = next((p for p in message.parts if p.kind in _KINDS), None)
     if part is None and message.report_type != "disposition-notification":
         return None
-    fields = wire.header(part.text().encode("utf-8", "replace")) if part else {}
-    back = next((p for p in message.parts if p.returned), None)
-    headers = original.from_header(wire.divide(back.body.lstrip(b"\n"))[0]) if back else Original()
+    fields = wire.Header(part.text().encode("utf-8", "replace")) if part else wire.Header()
+    headers = original.of(message)
     if headers.message_id is None and "original-message-id" in fields:
-        headers = Original(message_id=fields["original-message-id"].strip()[:998] or None)
+        headers = Original(message_id=fields.get("original-message-id").strip()[:998] or None)
     who = fields.get("final-recipient") or fields.get("original-recipient") or ""
     mode, _, what = fields.get("disposition", "").partition(";")
     return Report(

@@ -12,25 +12,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from retour_bounces import patterns, vocabulary
+from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.plain import plain
 from retour_bounces.report import Blame, Type
 
 COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
-_KEYS = {
-    "name",
-    "reason",
-    "type",
-    "blame",
-    "words",
-    "match",
-    "all",
-    "unless",
-    "status",
-    "code",
-    "command",
-    "examples",
-}
-_TOKEN = re.compile(r"\w+")
-_PLAIN = str.maketrans(dict.fromkeys("-_\n\t*", " ") | {"\u2019": "'", "\u2018": "'", "\u00a0": " "})
+_LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examples")
+_KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 
 class RuleError(ValueError):
@@ -68,23 +56,17 @@ class Rule:
     unless: tuple[str, ...] = ()
     """Phrases of which none may stand in the text."""
     status: tuple[str, ...] = ()
-    """Status codes of which one must be given; "5.7." stands for all that begin so."""
+    """Status codes of which one must be given; "5.7." stands for all that begin so, "-" for none."""
     code: tuple[str, ...] = ()
     """SMTP reply codes, in the same way."""
     command: tuple[str, ...] = ()
     """SMTP commands of which one must have been answered; "?" stands for an unknown one."""
     examples: tuple[str, ...] = ()
-
-    def fires(self, reply: Reply) -> tuple[int, int] | None:
-        """Where in the reply's text the rule fires; None where it does not."""
-        for phrase in self.words:
-            where = find(phrase, reply.text)
-            if where is not None:
-                return where if self.allows(reply) else None
-        return self.fires_without_words(reply)
+    vague: bool = False
+    """Its words are so general that the status code, where it tells a reason, is believed instead."""
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
-        """The same, when it is known that none of its phrases stands in the text."""
+        """Where the rule fires, when it is known that none of its phrases stands in the text."""
         if not self.allows(reply):
             return None
         for pattern in self.match:
@@ -93,11 +75,12 @@ class Rule:
                 return found
         if self.words or self.match:
             return None
-        return find(self.all[0], reply.text) if self.all else (0, 0)
+        at = reply.text.find(self.all[0]) if self.all else 0
+        return at, at + (len(self.all[0]) if self.all else 0)
 
     def allows(self, reply: Reply) -> bool:
         """Do all conditions hold, apart from `words` and `match`?"""
-        if self.status and not reply.status.startswith(self.status):
+        if self.status and not (reply.status or "-").startswith(self.status):
             return False
         if self.code and not reply.code.startswith(self.code):
             return False
@@ -109,33 +92,19 @@ class Rule:
         return not self.all or all(phrase in text for phrase in self.all)
 
 
-def find(phrase: str, text: str) -> tuple[int, int] | None:
-    """Where `phrase` stands in `text` at the beginning of a word, or None."""
-    at = text.find(phrase)
-    while at > 0 and text[at - 1].isalnum() and text[at].isascii():
-        at = text.find(phrase, at + 1)
-    return (at, at + len(phrase)) if at >= 0 else None
-
-
 @dataclass(frozen=True)
 class Rules:
     """Rules in the order in which they are asked; the first that fires decides."""
 
     rules: tuple[Rule, ...] = ()
-    _by_word: dict[str, list[tuple[int, str]]] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _loose: list[tuple[int, str]] = field(init=False, repr=False, compare=False, default_factory=list)
-    _wordless: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
+    _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
+    _wordless: list[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for number, rule in enumerate(self.rules):
-            for phrase in rule.words:
-                token = _TOKEN.search(phrase)
-                if token is None or token.end() == len(phrase) or not phrase.isascii():
-                    self._loose.append((number, phrase))
-                else:
-                    self._by_word.setdefault(token[0], []).append((number, phrase))
-            if rule.match or not rule.words:
-                self._wordless.append(number)
+        numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
+        wordless = [number for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        object.__setattr__(self, "_phrases", PhraseIndex(numbered))
+        object.__setattr__(self, "_wordless", wordless)
 
     @classmethod
     def bundled(cls) -> Rules:
@@ -156,16 +125,9 @@ class Rules:
 
     def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply` and where; None where none does."""
-        text = reply.text
         spans: dict[int, tuple[int, int]] = {}
-        by_word = self._by_word
-        for token in set(_TOKEN.findall(text)):
-            for number, phrase in by_word.get(token, ()):
-                if number not in spans and (where := find(phrase, text)):
-                    spans[number] = where
-        for number, phrase in self._loose:
-            if phrase in text and number not in spans and (where := find(phrase, text)):
-                spans[number] = where
+        for at, phrase, number in self._phrases.find(reply.text):
+            spans.setdefault(number, (at, at + len(phrase)))
         for number in sorted({*spans, *self._wordless}):
             rule = self.rules[number]
             if number in spans:
@@ -174,14 +136,6 @@ class Rules:
             elif found := rule.fires_without_words(reply):
                 return rule, found
         return None
-
-
-def plain(text: str) -> str:
-    """`text` as rules compare it: lower case, dashes and line breaks as spaces, of the same length."""
-    lower = text.lower()
-    if len(lower) != len(text):
-        lower = "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
-    return lower.translate(_PLAIN)
 
 
 def parse(raw: str, origin: str) -> Rules:
@@ -216,7 +170,9 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     _one_of(row, "reason", set(vocabulary.reasons()), origin)
     _one_of(row, "type", set(get_args(Type)), origin)
     _one_of(row, "blame", set(get_args(Blame)), origin)
-    lists = {key: tuple(_texts(row, key, origin)) for key in _KEYS - {"name", "reason", "type", "blame"}}
+    lists = {key: tuple(_texts(row, key, origin)) for key in _LISTS}
+    if not isinstance(row.get("vague", False), bool):
+        raise RuleError(f"{origin}: 'vague' must be true or false")
     if not any(lists[key] for key in ("words", "match", "all", "status", "code")):
         raise RuleError(f"{origin}: has no condition; give words, match, all, status or code")
     if not lists["examples"]:
@@ -230,7 +186,7 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
-    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled})  # type: ignore[arg-type]
+    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled}, vague=row.get("vague", False))  # type: ignore[arg-type]
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

@@ -5,51 +5,108 @@ from __future__ import annotations
 import html
 import re
 
-from retour_bounces import address, delivery_status, original, prose, verdict, wire
-from retour_bounces.phrases import any_of, phrases
-from retour_bounces.report import Action, Original, RecipientReport, Report
+from retour_bounces import address, original, prose, verdict, wire
+from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.phrases import phrases
+from retour_bounces.plain import plain
+from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 
-_TAG = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
-_ANY_TAG = re.compile(r"<(?!<?[^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
+_BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
+_TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
+_FINAL = ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error", "permanent failure", "no further")
+_KINDS: tuple[tuple[Action, Kind], ...] = (
+    ("failed", "bounce"),
+    ("delayed", "delayed"),
+    ("delivered", "delivered"),
+    ("relayed", "relayed"),
+    ("expanded", "expanded"),
+)
+
+
+def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
+    """The kind of a report whose recipients fared so: the worst fate names it."""
+    actions = {report.action for report in reports}
+    return next(kind for action, kind in _KINDS if action in actions)
 
 
 def text_of(message: wire.Message) -> str:
     """What people read of a report: its plain text, or its HTML without marks."""
-    plain = [part.text() for part in message.text_parts() if part.kind != "text/html"]
-    if any(text.strip() for text in plain):
-        return "\n".join(plain)
-    return "\n".join(unmarked(part.text()) for part in message.text_parts())
+    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
+    if any(text.strip() for text in plain_texts):
+        return "\n".join(plain_texts)
+    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
+    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
 
 
 def unmarked(text: str) -> str:
     """HTML as plain lines."""
     text = _STYLE.sub(" ", text[:200_000])
-    return html.unescape(_ANY_TAG.sub("", _TAG.sub("\n", text)))
+    return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
 
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report in words; None where the message is none."""
-    failed = address.every(message.fields.get("x-failed-recipients", "")[:400_000])
-    text = text_of(message)
-    strangers = _strangers(message)
-    said = prose.read(text, strangers)
-    if not failed and not _is_report(message, said):
+    failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
+    if not failed and not by_mail_system(message):
         return None
-    back = _returned(message, said)
-    findings = said.findings
-    if failed:
-        findings = _matched(failed, said)
-    elif not findings and back.recipient:
-        findings = [prose.Finding(back.recipient, 5)]
+    subject = original.decoded(message.fields.get("subject")[:2_000])
+    said = prose.read(text_of(message), _strangers(message), subject)
+    titled = _says_failure(message)
+    if not failed and not said.fates and not said.replies and not titled:
+        return None
+    returned = any(part.returned for part in message.parts)
+    back = original.of(message) if returned else original.from_text(said.returned)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, titled, back)
+    if not findings and back.recipient and titled and said.fates:
+        findings = [prose.Finding(back.recipient, 6)]
     if not findings:
         return None
-    action: Action = "delayed" if said.delayed and not failed and not _final(said) else "failed"
+    waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
+    action: Action = "delayed" if waits else "failed"
     reports = tuple(_recipient(finding, said, action, len(findings) == 1, rules) for finding in findings)
-    kinds = {report.action for report in reports}
-    kind = "bounce" if "failed" in kinds else "delayed" if "delayed" in kinds else "delivered"
-    return Report(kind, reports, back, truncated=message.truncated)
+    return Report(kind_of(reports), reports, back, truncated=message.truncated)
+
+
+def _trusted(findings: list[prose.Finding], titled: bool, back: Original) -> list[prose.Finding]:
+    """Findings in mere sentences count only where the subject or the returned message bears them out."""
+    to = (back.recipient or "").lower()
+    return [one for one in findings if one.rank <= 3 or titled or one.recipient.lower() == to]
+
+
+def is_mail_system(fields: wire.Header) -> bool:
+    """Does the sender look like a mail system?"""
+    path = fields.get("return-path").lower()
+    return (
+        path == "<>" and "auto-submitted" not in fields
+        or "mailer-daemon" in path
+        or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
+    )
+
+
+def by_mail_system(message: wire.Message) -> bool:
+    """Do sender or subject look as if a mail system wrote the message?"""
+    fields = message.fields
+    if is_mail_system(fields):
+        return True
+    if _says_failure(message):
+        return not _is_answer(fields)
+    return fields.get("return-path") == "<>"
+
+
+def _says_failure(message: wire.Message) -> bool:
+    return _has(phrases().subjects, original.decoded(message.fields.get("subject")[:2_000]))
+
+
+def _is_answer(fields: wire.Header) -> bool:
+    """Does a person (or a person's program) answer or pass something on here?"""
+    start = original.decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
+    return "in-reply-to" in fields or start.startswith(("fw:", "fwd", "aw:", "rv:", "wg:", "tr:"))
+
+
+def _has(index: PhraseIndex[None], text: str) -> bool:
+    return next(index.find(plain(" ".join(text.split()))), None) is not None
 
 
 def _strangers(message: wire.Message) -> set[str]:
@@ -62,66 +119,26 @@ def _strangers(message: wire.Message) -> set[str]:
     return found
 
 
-def _is_report(message: wire.Message, said: prose.Prose) -> bool:
-    """Does a mail system write here, and of a delivery?"""
-    fields = message.fields
-    sender = f"{fields.get('from', '')} {fields.get('sender', '')}"[:2_000].lower()
-    subject = " ".join(original.decoded(fields.get("subject", "")[:2_000]).lower().split())
-    marks = bool(any_of(phrases().senders, sender)) + 2 * bool(any_of(phrases().subjects, subject))
-    marks += fields.get("return-path", "").strip() == "<>" or "mailer-daemon" in fields.get("return-path", "").lower()
-    if subject.startswith(("re:", "fw:", "fwd:", "aw:", "rv:")) and not any_of(phrases().senders, sender):
-        return False
-    return marks > 0 and bool(said.failed or said.delayed or said.replies)
-
-
-def _final(said: prose.Prose) -> bool:
-    lower = said.human.lower()
-    return any(
-        word in lower
-        for word in (
-            "failed permanently",
-            "permanent fatal errors",
-            "giving up",
-            "given up",
-            "permanent error",
-            "could not be delivered for",
-        )
-    )
-
-
-def _returned(message: wire.Message, said: prose.Prose) -> Original:
-    part = next((p for p in message.parts if p.returned), None)
-    if part is not None:
-        return original.from_header(wire.divide(part.body.lstrip(b"\n"))[0])
-    if said.returned:
-        block = re.sub(r"^[> \t]{1,8}(?=[A-Za-z-]{2,40}:)", "", said.returned[:65_536].lstrip("\n"), flags=re.MULTILINE)
-        return original.from_header(wire.divide(block.encode("utf-8", "replace"))[0])
-    return Original()
-
-
 def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:
     """The findings for the addresses of X-Failed-Recipients, in its order."""
-    by_address = {one.recipient.lower(): one for one in said.findings} | {
-        one.original.lower(): one for one in said.findings if one.original
-    }
-    return [
-        prose.Finding(name, 0, "failed", by_address[name.lower()].original, by_address[name.lower()].lines)
-        if name.lower() in by_address
-        else prose.Finding(name, 0, "failed")
-        for name in failed
-    ]
+    known = {one.recipient.lower(): one for one in said.findings}
+    known |= {one.original.lower(): one for one in said.findings if one.original}
+    matched: list[prose.Finding] = []
+    for name in failed:
+        one = known.get(name.lower(), prose.Finding(name, 0))
+        matched.append(prose.Finding(name, 0, "failed", one.original, one.lines))
+    return matched
 
 
-def _recipient(finding: prose.Finding, said: prose.Prose, action: Action, only: bool, rules: Rules) -> RecipientReport:
-    action = finding.action if finding.action == "delivered" else action
-    lines = finding.text
-    replies = " ".join(reply for _, reply in said.replies)
-    diagnostic = lines if re.search(r"[a-z]{3}", lines) else (replies or lines)
-    more = said.human if only else replies
+def _recipient(
+    finding: prose.Finding, said: prose.Prose, action: Action, only: bool, rules: Rules
+) -> RecipientReport:
+    action = "delivered" if finding.action == "delivered" else action
     if action == "delivered":
-        return RecipientReport(finding.recipient, finding.original, action, None, None, None, None, None, None, "", "")
-    found = verdict.judge(rules, diagnostic, None, said.command(diagnostic), more)
-    return RecipientReport(
-        finding.recipient, finding.original, action, found.type if action == "failed" else None, found.status, found.status_source,
-        found.reason, found.blame, found.rule, found.evidence, found.diagnostic, found.contradiction,
-    )  # fmt: skip
+        return verdict.report(finding.recipient, finding.original, action, None)
+    replies = " ".join(reply for _, reply in said.replies)
+    diagnostic = finding.text if re.search(r"\w{3}", finding.text) else (replies or finding.text)
+    command, whole = said.reply(diagnostic)
+    more = (whole, replies, said.human if only else "")
+    judged = verdict.judge(rules, diagnostic, None, command, more)
+    return verdict.report(finding.recipient, finding.original, action, judged)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retour_bounces import address, code_table, vocabulary
-from retour_bounces.report import Blame, Type
-from retour_bounces.rules import Reply, Rules, plain
+from retour_bounces.plain import plain
+from retour_bounces.report import Action, Blame, RecipientReport, Type
+from retour_bounces.rules import Reply, Rule, Rules
+
+Fired = tuple[Rule, tuple[int, int]]
 
 MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""
@@ -17,14 +21,17 @@ _CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
     r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
 )
+_WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
+"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
+_QUOTED = re.compile(r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})")
 _SPACE = re.compile(r"\s+")
 _COMMAND = re.compile(
     r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
-    r"(rcpt|mail from|data|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt_to|mail_from|data|bodyend|connect)\]"
+    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
 _NAMES = {
-    "rcpt": "RCPT", "rcpt_to": "RCPT", "mail from": "MAIL", "mail_from": "MAIL", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
+    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
     "ehlo": "EHLO", "starttls": "STARTTLS", "auth": "AUTH", "initial connection": "CONN", "banner": "CONN",
     "connect": "CONN", "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
 }  # fmt: skip
@@ -48,6 +55,10 @@ class Verdict:
 def clean(text: str) -> str:
     """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
     text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()
+    if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
+        text = wrapped[1]
+    if quoted := _QUOTED.search(text):
+        text = quoted[1]
     if "-" in text:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
@@ -76,68 +87,100 @@ def command_in(text: str) -> str:
 
 
 def best_status(field: str | None, diagnostic: str) -> str | None:
-    """The most telling enhanced status code: the Status field, or one of its class that says more in the text."""
-    found = [match[0] for match in code_table.STATUS.finditer(diagnostic)]
-    told = [code for code in found if code[0] in "45"]
-    if field is None:
-        return next((code for code in told if not code.endswith(".0.0")), told[0] if told else None)
-    if field.endswith(".0.0") or field[0] == "2":
-        return next((code for code in told if not code.endswith(".0.0")), field)
-    if field.endswith(".0"):
-        return next((code for code in told if code.startswith(field[:4]) and not code.endswith(".0")), field)
+    """The most telling enhanced status code: one that the server's words hold, else that of the Status field."""
+    told = [match[0] for match in code_table.STATUS.finditer(diagnostic) if match[0][0] != "2"]
+    telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
+    if field is None or field.endswith(".0.0") or field[0] == "2":
+        return telling[-1] if telling else (told[0] if told else None) if field is None else field
+    if telling and (telling[-1][2] != "0" or field.endswith(".0")):
+        return telling[-1] if not telling[-1].endswith(".0") or field.endswith(".0") else field
     return field
 
 
-def judge(rules: Rules, diagnostic: str, status: str | None = None, command: str = "", more: str = "") -> Verdict:
+def judge(
+    rules: Rules, diagnostic: str, status: str | None = None, command: str = "", more: Iterable[str] = ()
+) -> Verdict:
     """Type, reason and blame of a delivery.
 
-    `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `more` the
-    human text around it, asked only where neither words nor code of the diagnostic tell the reason.
+    `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `command` the
+    SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
     """
-    diagnostic = clean(diagnostic)
-    wire = best_status(status, diagnostic)
-    reply = reply_of(diagnostic, wire, command)
-    fired = rules.first(reply) if diagnostic else None
-    if fired is None and more:
-        more = clean(more)
-        wire = best_status(wire, more)
-        fallback = reply_of(more, wire, reply.command)
-        fired, reply = (
-            rules.first(fallback),
-            Reply(fallback.text, fallback.status, reply.code or fallback.code, fallback.command),
-        )
-        diagnostic = diagnostic or more
-        source = more
-    else:
-        source = diagnostic
-    reason = fired[0].reason if fired else code_table.look_up(wire).reason
-    evidence = source[fired[1][0] : fired[1][1]] if fired else (wire or "")
-    final = wire or _derived(reason, reply.code)
+    text = clean(diagnostic)
+    wire = best_status(status, text)
+    reply = reply_of(text, wire, command)
+    fired = rules.first(reply) if text else None
+    told = text
+    for passage in more:
+        if fired is not None and not fired[0].vague:
+            break
+        passage = clean(passage)
+        if not passage:
+            continue
+        wire = best_status(wire, passage) if wire is None or wire.endswith(".0.0") else wire
+        other = reply_of(passage, wire, reply.command)
+        again = rules.first(other)
+        if again is not None and (fired is None or not again[0].vague):
+            fired, told = again, passage
+        if not text:
+            text = passage
+        reply = Reply(other.text, other.status, reply.code or other.code, other.command)
+    return _verdict(text, wire, reply.code, fired, told, status)
+
+
+def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:
+    """Puts together what words, codes and the tables say."""
+    if fired and fired[0].vague and code_table.look_up(wire).reason:
+        fired = None
+    rule = fired[0] if fired else None
+    reason = rule.reason if rule else code_table.look_up(wire).reason
+    final = wire or _derived(reason, code, told.lower())
     row = code_table.look_up(final)
     known = vocabulary.reasons().get(reason or "")
-    kind: Type = (fired[0].type if fired and not final.startswith("4") else None) or row.type
-    blame = (fired[0].blame or (known.blame if known else None)) if fired else None
+    kind: Type = (rule.type if rule and not final.startswith("4") else None) or row.type
+    blame = (rule.blame or (known.blame if known else None)) if rule else None
     return Verdict(
-        kind, final, "wire" if wire else "derived", reason, blame or row.blame, fired[0].name if fired else None,
-        evidence, diagnostic, _contradiction(wire, reason, bool(fired)),
+        kind, final, "wire" if wire else "derived", reason, blame or row.blame, rule.name if rule else None,
+        told[fired[1][0] : fired[1][1]] if fired else (wire or ""), text, _contradiction(wire, field, reason, rule),
     )  # fmt: skip
 
 
-def _derived(reason: str | None, code: str) -> str:
+def _derived(reason: str | None, code: str, words: str) -> str:
     """A status where the message holds none: from the reason, its class from the reply code where there is one."""
     known = vocabulary.reasons().get(reason or "")
     if known is None:
         return f"{code[0]}.0.0" if code[:1] in ("4", "5") else code_table.NO_CODE
-    return code[0] + known.status[1:] if code[:1] in ("4", "5") else known.status
+    if code[:1] in ("4", "5"):
+        return code[0] + known.status[1:]
+    return "4" + known.status[1:] if "retry timeout" in words else known.status
 
 
 _FIRM = {"userunknown", "hostunknown", "hasmoved", "mailboxfull", "emailtoolarge", "systemfull"}
 
 
-def _contradiction(status: str | None, reason: str | None, fired: bool) -> str | None:
-    by_code = code_table.look_up(status).reason if status else None
-    if not fired or by_code is None or reason is None or by_code == reason:
-        return None
-    if by_code not in _FIRM or reason not in _FIRM:
-        return None
-    return f"{status}, which is {by_code}, but the text says {reason}"
+def _contradiction(wire: str | None, field: str | None, reason: str | None, rule: Rule | None) -> str | None:
+    for status in (wire, field):
+        by_code = code_table.look_up(status).reason if status else None
+        if rule and by_code != reason and by_code in _FIRM and reason in _FIRM:
+            return f"{status}, which is {by_code}, but the text says {reason}"
+    if wire and field and wire != field and wire[0] != field[0]:
+        return f"Status field {field}, but the text says {wire}"
+    return None
+
+
+def report(
+    recipient: str | None, before: str | None, action: Action, said: Verdict | None, diagnostic: str = ""
+) -> RecipientReport:
+    """The report about one recipient; `said` is None where delivery did not fail, `before` the original address."""
+    if said is None:
+        return RecipientReport(
+            recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic)
+        )
+    return RecipientReport(
+        recipient, before, action, said.type if action == "failed" else None, said.status, said.status_source,
+        said.reason, said.blame, said.rule, said.evidence, said.diagnostic, said.contradiction,
+    )  # fmt: skip
+
+
+def with_status(one: RecipientReport, status: str | None) -> RecipientReport:
+    """The same report with the status of its Status field."""
+    return replace(one, status=status, status_source="wire" if status else None)

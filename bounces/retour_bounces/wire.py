@@ -10,18 +10,70 @@ from dataclasses import dataclass, field
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""
 MAX_DEPTH = 12
+PREAMBLE = "text/x-preamble"
+"""Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER = 65_536
 """Bytes of a header block that are read."""
 MAX_TEXT = 2_000_000
 """Bytes of a part that are decoded."""
 
-Fields = dict[str, str]
-
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
-_DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+_DELIMITER = re.compile(
+    rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE
+)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
+
+
+class Header:
+    """A header block whose fields are looked for only when they are asked for."""
+
+    __slots__ = ("_block", "_lower")
+
+    def __init__(self, block: bytes = b"") -> None:
+        self._block = b"\n" + block[:MAX_HEADER]
+        self._lower = self._block.lower()
+
+    def get(self, name: str, default: str = "") -> str:
+        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it is missing."""
+        at = self._find(name.encode(), 0)
+        return loose(self._value(at)) if at >= 0 else default
+
+    def every(self, name: str) -> list[str]:
+        """The values of all fields `name`."""
+        found: list[str] = []
+        key = name.encode()
+        at = self._find(key, 0)
+        while at >= 0 and len(found) < 1_000:
+            found.append(loose(self._value(at)))
+            at = self._find(key, at)
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return self._find(name.encode(), 0) >= 0
+
+    def __bool__(self) -> bool:
+        return len(self._block) > 1
+
+    def _find(self, name: bytes, start: int) -> int:
+        """Where the value of the next field `name` begins, or -1; spaces before the colon are forgiven."""
+        at = self._lower.find(b"\n" + name, start)
+        while at >= 0:
+            end = at + len(name) + 1
+            if self._lower[end : end + 1] == b":":
+                return end + 1
+            colon = self._lower.find(b":", end, end + 20)
+            if colon >= 0 and not self._lower[end:colon].strip(b" \t"):
+                return colon + 1
+            at = self._lower.find(b"\n" + name, end)
+        return -1
+
+    def _value(self, start: int) -> bytes:
+        end = self._block.find(b"\n", start)
+        while end >= 0 and self._block[end + 1 : end + 2] in (b" ", b"\t"):
+            end = self._block.find(b"\n", end + 1)
+        return self._block[start : end if end >= 0 else None].strip()
 
 
 @dataclass(slots=True)
@@ -30,8 +82,7 @@ class Part:
 
     kind: str
     """Content type in lower case, without parameters."""
-    fields: Fields = field(default_factory=dict)
-    """Header fields by lower-case name; of repeated fields the first."""
+    fields: Header = field(default_factory=Header)
     body: bytes = b""
     whole: bool = True
     """False where the message ends inside the part, so that its last line may be cut."""
@@ -50,7 +101,7 @@ class Part:
 class Message:
     """A message's header and its leaves."""
 
-    fields: Fields
+    fields: Header
     kind: str
     parts: list[Part]
     report_type: str
@@ -67,11 +118,11 @@ def scan(data: bytes) -> Message:
         data = data.replace(b"\r\n", b"\n")
     data = data.lstrip(b"\n \t") if data[:1] in (b"\n", b" ", b"\t") else data
     head, body = divide(data)
-    fields = header(head)
+    fields = Header(head)
     kind, parameters = content_type(fields)
     whole = bool(body) or head.endswith(b"\n")
     if not whole:
-        fields = header(head[: head.rfind(b"\n") + 1])
+        fields = Header(head[: head.rfind(b"\n") + 1])
     parts, closed = _leaves(kind, parameters, fields, body)
     return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not (closed and whole))
 
@@ -86,33 +137,6 @@ def divide(data: bytes) -> tuple[bytes, bytes]:
     return data[: min(end + 1, MAX_HEADER)], data[end + 2 :]
 
 
-def header(block: bytes) -> Fields:
-    """Fields of a header block by lower-case name, unfolded; the first of each name, X-Failed-Recipients joined."""
-    fields: Fields = {}
-    name = ""
-    fold: list[str] = []
-    for line in loose(block).split("\n"):
-        if line[:1] in (" ", "\t"):
-            fold.append(line)
-            continue
-        if fold and name:
-            fields[name] += "".join(["\n" + more for more in fold])
-        fold = []
-        key, colon, value = line.partition(":")
-        name = key.rstrip().lower()
-        if not colon or " " in name or not name:
-            name = ""
-        elif name not in fields:
-            fields[name] = value.strip()
-        elif name == "x-failed-recipients":
-            fields[name] += "," + value
-        else:
-            name = ""
-    if fold and name:
-        fields[name] += "".join(["\n" + more for more in fold])
-    return fields
-
-
 def loose(raw: bytes) -> str:
     """`raw` as text: UTF-8 where it is that, else one character a byte."""
     try:
@@ -121,7 +145,7 @@ def loose(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
+def content_type(fields: Header) -> tuple[str, dict[str, str]]:
     """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
     value = fields.get("content-type", "")[:4_000]
     match = _TYPE.match(value)
@@ -133,7 +157,7 @@ def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
     return match[1].lower(), found
 
 
-def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) -> tuple[list[Part], bool]:
+def _leaves(kind: str, parameters: dict[str, str], fields: Header, body: bytes) -> tuple[list[Part], bool]:
     """All leaves in order, with what stands before the first delimiter, and whether the outermost closes."""
     if not kind.startswith("multipart/"):
         whole = body.endswith(b"\n") or not body
@@ -163,8 +187,8 @@ def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
         delimiter = b"\n--" + guess[1]
         start = body.find(delimiter)
     if start < 0:
-        return [Part("text/plain", {}, part.body, part.whole and part.body.endswith(b"\n"))], False
-    found = [Part("text/plain", {}, body[1:start])] if body[:start].strip() else []
+        return [Part("text/plain", Header(), part.body, part.whole and part.body.endswith(b"\n"))], False
+    found = [Part(PREAMBLE, Header(), body[1:start])] if body[:start].strip() else []
     while start >= 0 and len(found) < MAX_PARTS:
         begin = start + len(delimiter)
         end_of_line = body.find(b"\n", begin)
@@ -173,7 +197,9 @@ def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
         if end_of_line < 0:
             break
         start = body.find(delimiter, end_of_line)
-        found.append(_part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0))
+        found.append(
+            _part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0)
+        )
     return found, False
 
 
@@ -182,7 +208,7 @@ def _part(raw: bytes, whole: bool) -> Part:
         head, body = b"", raw.lstrip(b"\n")
     else:
         head, body = divide(raw)
-    fields = header(head)
+    fields = Header(head)
     return Part(content_type(fields)[0], fields, body, whole)
 
 
