@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy import keyring
+from retour_policy.errors import InputError
 
 
 @click.group()
@@ -15,7 +17,8 @@ def keys() -> None:
 
 @keys.command()
 @options
-def rotate(setup: Setup) -> None:
+@json_option
+def rotate(setup: Setup, as_json: bool) -> None:
     """Let the next key sign, and draw a new next one.
 
     Old keys go on verifying, so no bounce is lost. Services take the new
@@ -24,7 +27,12 @@ def rotate(setup: Setup) -> None:
     rotation after this one.
     """
     path = setup.config.tokens.keyring
-    before = setup.ring.ring
-    after = keyring.rotate(before, setup.clock())
-    keyring.save(path, after)
-    click.echo(f"{path}: key {after.signing()} signs now (was {before.signing()}); {len(after.keys)} keys verify")
+    _ = setup.ring  # a fault in it is told with the key that names the file
+    try:
+        before, after = keyring.rotate_file(path, setup.clock())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json({"keyring": str(path), "signing": after.signing(), "was": before.signing(), "keys": len(after.keys)})
+    else:
+        say(f"{path}: key {after.signing()} signs now (was {before.signing()}); {len(after.keys)} keys verify")

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from retour_cli.output import say
+
 COMMANDS = {
     # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
     "init": ("init", "Write a configuration, a key ring and a database to begin with."),
@@ -53,7 +55,7 @@ class LazyGroup(click.Group):
             status = getattr(error, "exit_status", None)
             if status is None:
                 raise
-            click.echo(f"retour: {error}", err=True)
+            say(f"retour: {error}", err=True)
             ctx.exit(status)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 WIDTH = 80
+NARROWEST = 8
 GAP = "  "
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -18,24 +21,59 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 def print_json(values: dict[str, Any]) -> None:
     """One object on a line of its own."""
-    click.echo(json.dumps(values, ensure_ascii=False))
+    text = json.dumps(values, ensure_ascii=False)
+    click.echo(text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
+
+
+def printable(text: str) -> str:
+    """`text`, with what a terminal could act on (escape sequences, line ends, writing direction) made visible."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines of our own that hold values of others."""
+    click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; the last one is cut to the terminal's width."""
-    table = [list(head), *(list(row) for row in rows)]
-    widths = [max(len(row[n]) for row in table) for n in range(len(head))]
+    """Columns as wide as they need to be, or as the terminal lets them: the widest are cut first."""
+    table = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = fit([max(len(row[n]) for row in table) for n in range(len(head))], terminal_width())
     for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        left = GAP.join([*cells, ""]) if cells else ""
-        click.echo((left + cut(row[-1], max(20, terminal_width() - len(left)))).rstrip())
+        *first, last = (cut(cell, width) for cell, width in zip(row, widths, strict=True))
+        cells = [cell.ljust(width) for cell, width in zip(first, widths, strict=False)]
+        click.echo(GAP.join([*cells, last]).rstrip())
+
+
+def fit(widths: Sequence[int], total: int) -> list[int]:
+    """`widths` so that the columns and the gaps between them fit into `total`; none narrower than `NARROWEST`."""
+    fitted = list(widths)
+    room = total - len(GAP) * (len(fitted) - 1)
+    while sum(fitted) > room and max(fitted) > NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; a pipe has no limit but that of reading."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else 10_000
+    """Columns of the terminal, or $COLUMNS; a pipe has no limit but that of reading."""
+    limited = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size((WIDTH, 24)).columns if limited else 10_000
+
+
+def wrapped(label: str, text: str) -> str:
+    """Label and text in lines of 80 columns, the text indented as far as it begins."""
+    indent = " " * len(label.strip("\n"))
+    lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    return label + f"\n{indent}".join(lines)
 
 
 def cut(text: str, longest: int) -> str:
-    """The text, its end replaced by an ellipsis where it is too long."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """The text, an ellipsis in place of its middle where it is too long: an address keeps its domain."""
+    if len(text) <= longest:
+        return text
+    tail = (longest - 1) // 2
+    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _visible(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

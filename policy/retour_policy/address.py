@@ -9,7 +9,12 @@ import re
 import idna
 
 KEY_OCTETS = 16
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+LONGEST_DOMAIN = 255  # octets, RFC 5321 section 4.5.3.1.2
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
+_NO_LOCAL_PART = re.compile(r'[\s<>()\[\],;:\\"@]')
+_NO_DOMAIN = re.compile(r"[\s<>(),;\\\"@]|^\.|\.\.|\.$")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 def normalise(address: str) -> str:
@@ -24,7 +29,7 @@ def normalise(address: str) -> str:
 def domain_ascii(domain: str) -> str:
     """The lower-case A-label form of `domain` (RFC 5890); a name that has none is only put in lower case."""
     domain = domain.rstrip(".").lower()
-    if domain.isascii():
+    if domain.isascii() or len(domain) > LONGEST_DOMAIN:
         return domain
     try:
         return idna.encode(domain, uts46=True).decode("ascii")
@@ -39,17 +44,21 @@ def domain_of(address: str) -> str:
 
 def address_key(secret: bytes, address: str) -> bytes:
     """The 16 octets that stand for `address` in the store: an HMAC, so that a forgotten address is still known."""
-    octets = normalise(address).encode("utf-8", "surrogateescape")
+    octets = normalise(address).encode("utf-8", "surrogatepass")  # never fails, whatever a report names
     return hmac.digest(secret, octets, hashlib.sha256)[:KEY_OCTETS]
 
 
 def is_address(text: str) -> bool:
     """Whether `text` could be a mailbox (RFC 5321 section 4.1.2), for what a person typed or a list holds."""
     local, _, domain = text.rpartition("@")
-    if not local or not domain or _CONTROL.search(text):
+    if not local or not domain or _UNFIT.search(text) or _NO_DOMAIN.search(domain):
         return False
-    if len(local.encode()) > 64 or len(domain.encode()) > 255:
+    if len(local.encode()) > 64 or len(domain.encode()) > LONGEST_DOMAIN:
         return False
-    if local.startswith('"'):
-        return len(local) > 2 and local.endswith('"')
-    return not re.search(r'[\s<>()\[\],;:\\"@]', local) and not re.search(r"[\s<>(),;\\\"@]", domain)
+    return bool(_QUOTED.fullmatch(local)) or not _NO_LOCAL_PART.search(local)
+
+
+def is_domain(text: str) -> bool:
+    """Whether `text` is a host name of two labels or more, as A-labels (RFC 5890), in lower case."""
+    labels = text.split(".")
+    return len(labels) > 1 and len(text) < LONGEST_DOMAIN and all(_LABEL.fullmatch(label) for label in labels)

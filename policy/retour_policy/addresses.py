@@ -9,7 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from retour_policy import schema
 from retour_policy.address import address_key
+from retour_policy.clean import clean
 
+LONGEST_TEXT = 320  # characters of an address that are kept to be shown
 MOST_PARAMETERS = 500  # in one statement, well under what SQLite takes
 _BY_KEYS = select(schema.address.c.key, schema.address.c.id).where(
     schema.address.c.key.in_(bindparam("keys", expanding=True))
@@ -32,7 +34,7 @@ def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> d
     found = find(connection, keys.values())
     missing = {key: address for address, key in keys.items() if key not in found}
     if missing:
-        rows = [{"key": key, "text": missing[key][:320]} for key in sorted(missing)]
+        rows = [{"key": key, "text": clean(missing[key], LONGEST_TEXT)} for key in sorted(missing)]
         connection.execute(_insert(connection).on_conflict_do_nothing(index_elements=["key"]), rows)
         found |= find(connection, missing)
     return {address: found[key] for address, key in keys.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import os
@@ -9,6 +11,7 @@ import secrets
 import stat
 import threading
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -113,14 +116,26 @@ def load(path: Path) -> KeyRing:
     try:
         keys = tuple(_key(entry) for entry in data["key"])
         ring = KeyRing(_secret(data["address_secret"]), keys)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; `retour init` wrote one")) from error
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(Problem(str(path), "key", f"not a key ring that `retour init` wrote ({error})")) from error
     _check(path, ring)
     return ring
 
 
+def rotate_file(path: Path, now: int) -> tuple[KeyRing, KeyRing]:
+    """Rotate the ring in a file, one process at a time; the ring before and after. Raises `ConfigError`, `OSError`."""
+    with _folder_locked(path.resolve().parent):
+        before = load(path)
+        after = rotate(before, now)
+        save(path, after)
+    return before, after
+
+
 def save(path: Path, ring: KeyRing) -> None:
-    """Write the ring with mode 0600, whole or not at all; an existing file keeps its owner."""
+    """Write the ring whole or not at all: a new file with mode 0600; one that is there keeps its owner and mode."""
+    path = path.resolve()  # where a link stands, the file behind it changes
     lines = [HEADER, f'address_secret = "{ring.address_secret.hex()}"\n']
     for key in ring.keys:
         lines.append(f'\n[[key]]\nnumber = {key.number}\nstate = "{key.state}"\n')
@@ -135,6 +150,24 @@ def save(path: Path, ring: KeyRing) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+    with _folder(path.parent) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _folder_locked(path: Path) -> Iterator[None]:
+    with _folder(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _keep_owner(descriptor: int, path: Path) -> None:
@@ -183,7 +216,7 @@ def _check(path: Path, ring: KeyRing) -> None:
         wrong = f"key numbers must differ and lie between 0 and {SLOTS - 1}"
     elif any(key.state not in STATES for key in ring.keys):
         wrong = f"the state of a key is one of {', '.join(STATES)}"
-    elif [key.state for key in ring.keys].count("signing") != 1:
-        wrong = "exactly one key must be in state signing"
+    elif [key.state for key in ring.keys if key.state != "old"] not in (["signing", "next"], ["next", "signing"]):
+        wrong = "exactly one key must be in state signing, and exactly one in state next"
     if wrong:
         raise ConfigError(Problem(str(path), "key", wrong))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from retour_policy import token
-from retour_policy.address import domain_ascii
+from retour_policy.address import domain_ascii, is_domain
 
 LOCAL_PART_LIMIT = 64  # octets, RFC 5321 section 4.5.3.1.1
 SRS_LIMIT = 51  # octets of a whole address that forwarders which rewrite by SRS leave whole
+_ATOM = re.compile(r"[a-z0-9!#$&'*+/=?^_`{|}~.-]*")  # RFC 5322 section 3.2.3, without the %
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Pattern:
             raise ValueError(f"has {text.count('%')} % signs; right is exactly one, left of the @")
         prefix, _, suffix = local.lower().partition("%")
         pattern = cls(prefix, suffix, domain_ascii(domain))
+        _check_characters(pattern)
         length = len(prefix.encode()) + token.LENGTH + len(suffix.encode())
         if length > LOCAL_PART_LIMIT:
             raise ValueError(
@@ -61,8 +64,9 @@ class Pattern:
         if domain_ascii(domain) != self.domain or not local.lower().startswith(self.prefix):
             return None
         found, behind = local[len(self.prefix) : end], local[end:]
-        if len(found) != token.LENGTH or not behind.lower().startswith(self.suffix):
-            return None
+        ours = local[: end + len(self.suffix)]
+        if len(found) != token.LENGTH or not ours.isascii() or not behind.lower().startswith(self.suffix):
+            return None  # the Kelvin sign in lower case is a k, but it is none of ours
         return self._returned(found, behind[len(self.suffix) :])
 
     @staticmethod
@@ -73,3 +77,11 @@ class Pattern:
             return None
         local, _, domain = behind[1:].rpartition("=")
         return Returned(found, f"{local}@{domain}")
+
+
+def _check_characters(pattern: Pattern) -> None:
+    """Refuse what other mail servers would not take in an envelope sender."""
+    if not _ATOM.fullmatch(pattern.prefix + pattern.suffix) or pattern.prefix.startswith("."):
+        raise ValueError("its local part has characters other than ASCII letters, digits and . _ - + =; right: b-%@...")
+    if not is_domain(pattern.domain):
+        raise ValueError("its domain is none; right would be something like b-%@bounces.example.com")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retour_policy import token
-from retour_policy.address import domain_of
+from retour_policy.address import domain_of, normalise
 from retour_policy.clock import Clock
 from retour_policy.config import Config, Stream
 from retour_policy.keyring import KeyRingFile
@@ -71,21 +71,23 @@ class Router:
 
     def _unsigned(self, address: str) -> Route:
         local, _, _ = address.rpartition("@")
-        if address.lower() in self.config.static_senders:
+        if normalise(address) in self.config.static_senders:
             return Route("static", self._static_stream(address).name)
         if local.lower() in ROLES and domain_of(address) in self.config.bounce_domains:
             return Route("role")
         raise UnknownAddress(address)
 
     def _static_stream(self, address: str) -> Stream:
-        return next(s for s in self.config.stream if s.static_sender and s.static_sender.lower() == address.lower())
+        wanted = normalise(address)
+        return next(s for s in self.config.stream if s.static_sender and normalise(s.static_sender) == wanted)
 
     def _read(self, purpose: Purpose, domain: str, text: str) -> int:
-        days = self.config.tokens.bounce_days
+        days, ring = self.config.tokens.bounce_days, self._ring.ring
         try:
-            return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
+            return token.read(ring, purpose, domain, text, now=self._clock(), days=days)
         except UnknownKey:
-            if not self._ring.refresh():
+            self._ring.refresh()
+            if self._ring.ring is ring:  # another thread may have been the one that read it again
                 raise
         return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from retour_policy import addresses, schema
+from retour_policy.clean import clean_values
 
 DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
 _INSERT = insert(schema.send)
@@ -49,7 +50,7 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
         "queue_id": new.queue_id,
     }
     numbers = sorted(set(addresses.ensure(connection, secret, new.recipients).values()))
-    number = _insert_with_free_id(connection, row | {"recipients": len(numbers)}, draw)
+    number = _insert_with_free_id(connection, clean_values(row) | {"recipients": len(numbers)}, draw)
     connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in numbers])
     return number
 

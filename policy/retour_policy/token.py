@@ -85,7 +85,10 @@ def id_time(number: int) -> int:
 def make(keys: Keys, purpose: Purpose, domain: str, number: int) -> str:
     """The token for id `number`, signed by the ring's signing key for `purpose` and `domain` (lower case)."""
     slot = keys.signing()
-    mac = _mac(keys.derived(slot, purpose) or b"", slot, purpose, domain, number)
+    key = keys.derived(slot, purpose)
+    if key is None or not 0 <= number < 1 << ID_BITS:
+        raise ValueError(f"no key {slot} to sign with, or no id: {number}")
+    mac = _mac(key, slot, purpose, domain, number)
     value = (slot << FIELD_BITS | number) << MAC_BITS | mac
     return base64.b32encode((value << _PADDING).to_bytes(20, "big"))[:LENGTH].decode("ascii").lower()
 

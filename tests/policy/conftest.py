@@ -1,0 +1,182 @@
+"""A key ring, a store and a book-keeper, as the tests of the policy room need them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retour_bounces import Original, RecipientReport, Report
+from retour_policy import keyring, migrate, sends, suppressions
+from retour_policy.address import address_key
+from retour_policy.clock import DAY
+from retour_policy.config import PolicySection
+from retour_policy.facts import Fact, Wanted
+from retour_policy.facts import read as read_facts
+from retour_policy.keyring import Key, KeyRing
+from retour_policy.record import Arrival, Outcome, Recorder, read_state
+from retour_policy.route import Route
+from retour_policy.sends import NewSend
+from retour_policy.store import Store, open_store
+
+NOW = 1_800_000_000_000  # 2027-01-15, in milliseconds
+SECRET = bytes(range(32))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with this version's tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "retour.db"
+    store = open_store(f"sqlite:///{path}", check=False)
+    migrate.upgrade(store)
+    store.close()
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> Path:
+    """The file of a database of its own."""
+    return Path(shutil.copy(empty_database, tmp_path / "retour.db"))
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[Store]:
+    """An empty store."""
+    store = open_store(f"sqlite:///{database}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def ring() -> KeyRing:
+    """A ring whose secrets are known: key 3 signs, key 4 is next, key 2 is old."""
+    states = {2: "old", 3: "signing", 4: "next"}
+    keys = tuple(Key(number, state, "2026-12-31", bytes([number]) * 32) for number, state in states.items())
+    return KeyRing(SECRET, keys)
+
+
+@pytest.fixture
+def ring_file(tmp_path: Path, ring: KeyRing) -> Path:
+    """That ring in a file."""
+    keyring.save(tmp_path / "keys.toml", ring)
+    return tmp_path / "keys.toml"
+
+
+def part(recipient: str | None = None, type_: str | None = "hard", **values: Any) -> RecipientReport:
+    """What a report says about one recipient."""
+    said: dict[str, Any] = {
+        "recipient": recipient,
+        "original_recipient": None,
+        "action": "failed",
+        "type": type_,
+        "status": "5.1.1" if type_ == "hard" else "4.2.2",
+        "status_source": "wire",
+        "reason": "userunknown",
+        "blame": "recipient",
+        "rule": None,
+        "evidence": "",
+        "diagnostic": "550 5.1.1 no such user",
+    }
+    return RecipientReport(**said | values)
+
+
+def bounce(*parts: RecipientReport, **original: Any) -> Report:
+    """A report that says `parts`, and returned a message with the header fields `original`."""
+    return Report("bounce", parts, Original(**original))
+
+
+@dataclass
+class Book:
+    """Writes down sends and what comes back, and tells what it came to."""
+
+    store: Store
+    policy: PolicySection = field(default_factory=PolicySection)
+    references: dict[str, int] = field(default_factory=dict)
+    now: int = NOW
+    _drawn: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def recorder(self) -> Recorder:
+        return Recorder(SECRET, self.policy, "postmaster@example.org", self.references.get)
+
+    def send(self, *recipients: str, stream: str = "news", **values: Any) -> int:
+        """A message that went out; its id."""
+        new = NewSend(stream, "news@example.com", recipients, **values)
+        with self.store.writing() as connection:
+            return sends.record(connection, SECRET, new, lambda: next(self._drawn))
+
+    def arrival(self, route: Route, report: Report | None, digest: bytes = b"", **values: Any) -> Arrival:
+        """A report that came to us; each is a new one unless `digest` is given."""
+        self._serial = getattr(self, "_serial", 0) + 1
+        return Arrival(
+            at=values.pop("at", self.now),
+            route=route,
+            recipient="b-token@bounces.example.com",
+            sender="",
+            raw=values.pop("raw", b"raw"),
+            digest=digest or self._serial.to_bytes(16, "big"),
+            report=report,
+            **values,
+        )
+
+    def record(self, arrival: Arrival) -> Outcome:
+        """Record it in a transaction of its own."""
+        with self.store.writing() as connection:
+            return self.recorder.record(connection, arrival)
+
+    def back(self, send: int | None, report: Report | None, named: str | None = None, **values: Any) -> Outcome:
+        """A report comes back to the VERP address of `send`, or (None) to a static sender."""
+        kind = "verp" if send is not None else "static"
+        return self.record(self.arrival(Route(kind, "news", send, named), report, **values))
+
+    def number(self, address: str) -> int | None:
+        with self.store.reading() as connection:
+            from retour_policy import addresses
+
+            return addresses.find(connection, [address_key(SECRET, address)]).get(address_key(SECRET, address))
+
+    def counts(self, address: str, scope: str = "*") -> tuple[int, int, int]:
+        """Hard, soft and auto-replies of an address."""
+        with self.store.writing() as connection:
+            state = read_state(connection, self.number(address) or 0, scope)
+        return state.hard, state.soft, state.autoreply
+
+    def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> suppressions.Suppression | None:
+        with self.store.reading() as connection:
+            return suppressions.look_up(connection, address_key(SECRET, address), stream, at or self.now)
+
+    def facts(self, **wanted: Any) -> list[Fact]:
+        with self.store.reading() as connection:
+            return read_facts(connection, Wanted(**wanted))
+
+    def forwarded(self) -> list[bytes]:
+        """What waits to be forwarded to postmaster."""
+        with self.store.reading() as connection:
+            return [bytes(row.body) for row in connection.exec_driver_sql("SELECT body FROM outbox ORDER BY id")]
+
+    def days(self, days: float) -> None:
+        """Time goes by."""
+        self.now += int(days * DAY)
+
+
+@pytest.fixture
+def book(store: Store) -> Book:
+    """A book-keeper with the default policy: hard 3, soft 5, auto-reply 10."""
+    return Book(store)
+
+
+@pytest.fixture
+def make_part() -> Callable[..., RecipientReport]:
+    """What a report says about one recipient."""
+    return part
+
+
+@pytest.fixture
+def make_bounce() -> Callable[..., Report]:
+    """A report that something failed."""
+    return bounce
