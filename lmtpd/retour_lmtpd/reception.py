@@ -13,6 +13,7 @@ from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
+from retour_policy.ledger import Ledger
 from retour_policy.record import Arrival, Outcome, Recorder, digest_of
 from retour_policy.route import Route, Router
 from retour_policy.writer import Writer
@@ -39,7 +40,7 @@ class Reception:
         self.router = Router(config, self._ring, self._clock)
         self._recorder = Recorder(
             secret=self._ring.ring.address_secret,
-            policy=config.policy,
+            ledger=Ledger.of(config, self._writer, self._clock),
             postmaster=config.lmtpd.postmaster,
             reference=self.router.reference,
         )

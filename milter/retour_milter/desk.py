@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from retour_policy import addresses, facts, sends, suppressions
+from retour_policy import suppressions
 from retour_policy.address import address_key
-from retour_policy.clean import clean
 from retour_policy.clock import Clock
 from retour_policy.config import Config, Stream
 from retour_policy.errors import StoreUnavailable
-from retour_policy.facts import NewFact
 from retour_policy.keyring import KeyRingFile
+from retour_policy.ledger import Ledger
+from retour_policy.outgoing import Gone, Outgoing
 from retour_policy.route import Router, Signer
 from retour_policy.sends import NewSend
 from retour_policy.store import Store
-from retour_policy.suppressions import Suppression
+from retour_policy.suppression import Suppression
 from retour_policy.writer import Writer
 
 
@@ -29,6 +29,7 @@ class Settings:
 
     config: Config
     router: Router
+    outgoing: Outgoing
 
 
 class Desk:
@@ -40,34 +41,31 @@ class Desk:
         self._ring = ring
         self._store = store
         self._writer = writer
-        self.adopt(config)
         self.in_flight = InFlight()
+        self.adopt(config)
 
     def adopt(self, config: Config) -> None:
-        """Use `config` for the messages that begin from now on."""
+        """Use `config` for the messages that begin from now on. Raises `StoreUnavailable`."""
         self._ring.refresh()
-        self.settings = Settings(config, Router(config, self._ring, self.clock))
+        ledger = Ledger.of(config, self._writer, self.clock)
+        outgoing = Outgoing(self._ring.ring.address_secret, ledger, self.clock, self.signer.draw)
+        self.settings = Settings(config, Router(config, self._ring, self.clock), outgoing)
 
-    def suppressed(self, settings: Settings, stream: Stream, address: str) -> Suppression | None:
+    def suppressed(self, stream: Stream, address: str) -> Suppression | None:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
         key = address_key(self._ring.ring.address_secret, address)
         with self._store.reading() as connection:
-            return suppressions.look_up(connection, key, stream.name, self.clock())
+            return suppressions.look_up(connection, key, stream.name, self.clock(), transactional=stream.transactional)
 
-    def record(self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]) -> int:
-        """Write the send (where the stream is tracked and anybody is left) and who was left out; the send's id.
+    def record(self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]) -> Gone:
+        """Write the send (where the stream is tracked and anybody is left) and who was left out.
 
         Durable when it returns. Raises `StoreUnavailable`.
         """
-        if not withheld and (not stream.track or not new.recipients):
-            return self.signer.draw()
-        secret = self._ring.ring.address_secret
+        watch = stream.suppressed != "pass"
 
-        def work(connection: Connection) -> int:
-            _write_withheld(connection, secret, self.clock(), new, withheld)
-            if not stream.track or not new.recipients:
-                return self.signer.draw()
-            return sends.record(connection, secret, new, self.signer.draw)
+        def work(connection: Connection) -> Gone:
+            return settings.outgoing.record(connection, new, withheld, track=stream.track, watch=watch)
 
         try:
             return self._writer.run(work, settings.config.milter.store_timeout)
@@ -75,16 +73,6 @@ class Desk:
             raise
         except Exception as error:
             raise StoreUnavailable(f"recording a send failed: {error!r}") from error
-
-
-def _write_withheld(
-    connection: Connection, secret: bytes, now: int, new: NewSend, withheld: Mapping[str, Suppression]
-) -> None:
-    numbers = addresses.ensure(connection, secret, withheld)
-    for address, found in withheld.items():
-        detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
-        detail = {name: value for name, value in detail.items() if value}
-        facts.write(connection, NewFact(now, "withheld", numbers[address], stream=new.stream, detail=detail))
 
 
 class InFlight:

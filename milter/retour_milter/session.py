@@ -17,7 +17,7 @@ from retour_policy.clean import clean
 from retour_policy.config import Stream
 from retour_policy.errors import StoreUnavailable
 from retour_policy.sends import NewSend
-from retour_policy.suppressions import Suppression
+from retour_policy.suppression import Suppression
 
 MOST_HEADER = 1_000_000  # characters of a header that are kept; a longer one is looked at no further
 
@@ -144,7 +144,7 @@ class Session:
         if stream.suppressed != "refuse":
             return None
         try:
-            found = self._desk.suppressed(message.settings, stream, bare(recipient))
+            found = self._desk.suppressed(stream, bare(recipient))
         except StoreUnavailable as error:
             log.error("store is down at RCPT", error=str(error), stream=stream.name)
             return STORE_IS_DOWN if message.settings.config.milter.on_store_failure == "tempfail" else None
@@ -165,14 +165,16 @@ class Session:
             tag=_cleaned(tag),
             queue_id=queue_id,
         )
-        number = self._desk.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
+        gone = self._desk.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
+        withheld |= {recipient: gone.late[bare(recipient)] for recipient in kept if bare(recipient) in gone.late}
+        kept = [recipient for recipient in kept if recipient not in withheld]
         for recipient, found in withheld.items():
             log.info("recipient withheld", stream=stream.name, recipient=bare(recipient), cause=found.words())
         if not kept:
             return self._nobody_left(message, withheld)
-        edits = self._edits(message, stream, number, kept, tag)
+        edits = self._edits(message, stream, gone.send, kept, tag)
         log.info(
-            "stamped", stream=stream.name, send=number, sender=edits.sender, recipients=len(kept), queue_id=queue_id
+            "stamped", stream=stream.name, send=gone.send, sender=edits.sender, recipients=len(kept), queue_id=queue_id
         )
         return dataclasses.replace(edits, delete=tuple(withheld))
 
@@ -181,7 +183,7 @@ class Session:
         asked_already = stream.suppressed == "refuse" and message.found.decided and not message.by_sendmail
         if stream.suppressed == "pass" or asked_already:
             return {}
-        found = {one: self._desk.suppressed(message.settings, stream, bare(one)) for one in message.recipients}
+        found = {one: self._desk.suppressed(stream, bare(one)) for one in message.recipients}
         return {recipient: one for recipient, one in found.items() if one}
 
     def _nobody_left(self, message: _Message, withheld: Mapping[str, Suppression]) -> Answer:

@@ -35,23 +35,26 @@ class Attributed:
     part: RecipientReport | None
     address_id: int | None
     """None: nobody whom the send record names."""
+    key: bytes | None = None
     conflict: str | None = None
     """The address that the text names where it is not the recorded one."""
 
 
-def attribute(report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf) -> list[Attributed]:
+def attribute(
+    report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf, *, guess: bool = True
+) -> list[Attributed]:
     """Lay the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
     With one recipient the token decides, whatever address the text names: people forward their mail.
     With several, the text (Original-Recipient, Final-Recipient) or `named`, which XVERP put into the
-    address, must name a recorded one.
+    address, must name a recorded one. So it must without `guess`: then there is no token.
     """
     by_key = {key: number for number, key in recipients.items()}
     found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
-    only = _only(recipients, by_key, named, key_of)
+    only = _only(recipients, by_key, named, key_of) if guess else None
     if only is None or any(one.address_id == only for one in found):
         return found
-    return [_lay_to(only, one, report.recipient) for one in found]
+    return [_lay_to(only, recipients[only], one, report.recipient) for one in found]
 
 
 def _only(recipients: dict[int, bytes], by_key: dict[bytes, int], named: str | None, key_of: KeyOf) -> int | None:
@@ -71,10 +74,10 @@ def _attributed(
     part: RecipientReport | None, speaks_of: str | None, by_key: dict[bytes, int], key_of: KeyOf
 ) -> Attributed:
     texts = (part.original_recipient, part.recipient) if part else (speaks_of,)
-    numbers = [by_key.get(key_of(text)) for text in texts if text]
-    return Attributed(part, next((number for number in numbers if number is not None), None))
+    key = next((key for key in (key_of(text) for text in texts if text) if key in by_key), None)
+    return Attributed(part, by_key[key], key) if key else Attributed(part, None)
 
 
-def _lay_to(only: int, one: Attributed, speaks_of: str | None) -> Attributed:
+def _lay_to(only: int, key: bytes, one: Attributed, speaks_of: str | None) -> Attributed:
     named = (one.part.original_recipient or one.part.recipient) if one.part else speaks_of
-    return replace(one, address_id=only, conflict=named)
+    return replace(one, address_id=only, key=key, conflict=named)

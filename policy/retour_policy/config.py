@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from retour_policy.address import domain_ascii, is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.decide import MOST_KEPT
 from retour_policy.pattern import Pattern
+from retour_policy.rules import PRESETS, Preset, RuleSet
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
 OWN_HEADERS = ("retour-ref", "retour-tag")
@@ -101,6 +104,7 @@ Duration = Annotated[int, BeforeValidator(_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
+Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 Texts = tuple[StrictStr, ...]
 
@@ -165,6 +169,43 @@ class Match(Section):
     header: dict[StrictStr, StrictStr | Texts] = {}
 
 
+class RulesSection(Section):
+    """Numbers of a policy; what is not given is the preset's. 0 (or "0s") as a threshold only records."""
+
+    hard: Threshold | None = None
+    pause: Duration | None = None
+    hard_for: Duration | None = None
+    soft: Threshold | None = None
+    soft_span: Duration | None = None
+    soft_for: Duration | None = None
+    network: Threshold | None = None
+    network_span: Duration | None = None
+    network_for: Duration | None = None
+    longest: Duration | None = None
+    autoreply: Count | None = None
+    autoreply_for: Duration | None = None
+    complaint: Count | None = None
+    unsubscribe: Count | None = None
+    heal_sends: Threshold | None = None
+    heal_after: Duration | None = None
+    forget_after: Duration | None = None
+    heed_blame: StrictBool | None = None
+    distinct_days: StrictBool | None = None
+    count_unsigned: StrictBool | None = None
+    scope: Literal["everywhere", "stream"] | None = None
+
+    def over(self, rules: RuleSet) -> RuleSet:
+        """`rules` with the numbers given here in place of theirs."""
+        given = {name: getattr(self, name) for name in RuleSet.__slots__ if getattr(self, name) is not None}
+        return replace(rules, **given)
+
+
+class PolicySection(RulesSection):
+    """When an address is paused or suppressed."""
+
+    preset: Preset = "careful"
+
+
 class Stream(Section):
     """A named kind of outgoing mail."""
 
@@ -176,6 +217,7 @@ class Stream(Section):
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
     multi_recipient: Literal["shared", "refuse"] = "shared"
     headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_headers)] = {}
+    policy: RulesSection = RulesSection()
 
     @cached_property
     def pattern(self) -> Pattern | None:
@@ -186,17 +228,6 @@ class Stream(Section):
     def static_sender(self) -> str | None:
         """The static envelope sender, if the stream has one."""
         return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
-
-
-class PolicySection(Section):
-    """When an address is suppressed. 0 never suppresses, it only records."""
-
-    preset: Literal["plain"] = "plain"
-    hard: Count = 3
-    soft: Count = 5
-    autoreply: Count = 10
-    scope: Literal["everywhere", "stream"] = "everywhere"
-    suppress_for: Duration = 180 * DAY
 
 
 class RelaySection(Section):
@@ -217,6 +248,11 @@ class Config(Section):
     stream: tuple[Stream, ...] = ()
     policy: PolicySection = PolicySection()
     relay: dict[StrictStr, RelaySection] = {"default": RelaySection()}
+
+    def rules(self, stream: Stream | None) -> RuleSet:
+        """The rules of a stream, or (None) those of all that say nothing of their own."""
+        general = self.policy.over(PRESETS[self.policy.preset])
+        return stream.policy.over(general) if stream else general
 
     def stream_named(self, name: str) -> Stream | None:
         """The stream of that name."""

@@ -2,25 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-Class = Literal["hard", "soft", "autoreply"]
-CLASSES: tuple[Class, ...] = ("hard", "soft", "autoreply")
+Class = Literal["hard", "soft", "network", "autoreply", "complaint", "unsubscribe"]
+EVERYWHERE = "*"
+BULK = "*bulk"  # every stream that is not transactional
+DAY = 86_400_000  # milliseconds
+FAILURES: tuple[Class, ...] = ("hard", "soft", "network")
+MOST_KEPT = 64  # counted failures kept; a threshold cannot be higher
 
 
 class Rules(Protocol):
-    """The numbers of a policy that are needed here. A threshold of 0 never suppresses."""
+    """The numbers of a policy for one stream. Spans are milliseconds. A threshold of 0 only records."""
 
     @property
     def hard(self) -> int: ...
     @property
     def soft(self) -> int: ...
     @property
+    def network(self) -> int: ...
+    @property
     def autoreply(self) -> int: ...
     @property
-    def suppress_for(self) -> int:
-        """Milliseconds; 0 is for good."""
+    def complaint(self) -> int: ...
+    @property
+    def unsubscribe(self) -> int: ...
+    @property
+    def heed_blame(self) -> bool:
+        """False: every failure counts by its type, whoever is to blame."""
+
+    @property
+    def distinct_days(self) -> bool:
+        """One failure per address, class and day (UTC) counts."""
+
+    @property
+    def pause(self) -> int:
+        """After a hard failure below the threshold."""
+
+    @property
+    def soft_span(self) -> int:
+        """Between the first and the last soft failure, at least."""
+
+    @property
+    def network_span(self) -> int: ...
+    @property
+    def hard_for(self) -> int:
+        """How long a suppression lasts; 0 is for good."""
+
+    @property
+    def soft_for(self) -> int: ...
+    @property
+    def network_for(self) -> int: ...
+    @property
+    def autoreply_for(self) -> int: ...
+    @property
+    def longest(self) -> int:
+        """Each suppression lasts twice as long as the one before it, at most so long; 0: they do not grow."""
+
+    @property
+    def heal_sends(self) -> int:
+        """So many good sends after the latest counted failure clear the count; 0: nothing does."""
+
+    @property
+    def forget_after(self) -> int:
+        """A counted failure older than that counts no more; 0: never."""
+
+    @property
+    def scope(self) -> str:
+        """everywhere or stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +79,68 @@ class Happening:
     """What a fact says that matters for counting."""
 
     at: int
-    """Milliseconds since 1970."""
+    """Milliseconds since 1970, never before that of an earlier happening."""
     class_: Class
-    send: int
-    shared: bool
+    stream: str
+    transactional: bool = False
+    send: int = 0
+    sent_at: int = 0
+    shared: bool = False
     """The proof is a token that other recipients hold too."""
-    first: bool
+    first: bool = True
     """The first of its class for this send and address: one send counts once."""
+    good_sends: int = 0
+    """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
+    fact: int = 0
+    """For the reader of a suppression: the fact that tipped the scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A failure that counts."""
+
+    class_: Class
+    at: int
+    send: int
+    ends: int = 0
+    """When the pause that it caused ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was counted about one address in one scope."""
+
+    failures: tuple[Counted, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """How often each class was counted since the last healing."""
+    suppressed: int = 0
+    """How many suppressions there were since the last healing: each lasts twice as long as the one before."""
+    ends: int = 0
+    """When the latest of them ends: a send made before that is not another try."""
+    unconfirmed: Counted | None = None
+    """A failure with shared proof only. It counts when the failure of another send joins it."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the facts about one address in one scope have come to."""
+    """What the facts about one address have come to, by scope (everywhere, or a stream)."""
 
-    hard: int = 0
-    soft: int = 0
-    autoreply: int = 0
-    unconfirmed: int | None = None
-    """A send whose failure has shared proof only. It counts when the failure of another send joins it."""
-    unconfirmed_class: Class | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The values that differ from those of a new address."""
-        return {name: value for name, value in asdict(self).items() if value}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> State:
-        """The state that `to_dict` wrote; what this version does not know is left out."""
-        return cls(**{name: value for name, value in values.items() if name in cls.__slots__})
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    last: int = 0
+    """When the latest fact was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suppress:
-    """Do not send to this address any more."""
+    """Do not send to this address in this scope."""
 
-    cause: Class
+    scope: str
+    cause: str
+    """A class, or "pause"."""
     since: int
     until: int | None
-    count: int
+    tries: bool
+    """When it has run out, one send may try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +148,188 @@ class Decision:
     """The new state, what to do, and in words why."""
 
     state: State
-    suppress: Suppress | None
+    suppress: tuple[Suppress, ...]
     why: str
 
 
-def decide(state: State, happening: Happening, rules: Rules) -> Decision:
-    """Count `happening`, and suppress the address where the count of its class has come to the threshold."""
-    if not happening.first:
-        return Decision(state, None, "this send is counted already")
-    if happening.shared and happening.class_ != "autoreply":
-        return _shared(state, happening, rules)
-    return _count(state, happening, 1, rules)
+def decide(state: State, what: Happening, rules: Rules) -> Decision:
+    """Count `what`, and pause or suppress the address where the rules say so."""
+    scope = what.stream if rules.scope == "stream" else EVERYWHERE
+    count = _healed(state.counts.get(scope, Count()), what, rules)
+    count, suppress, why = _step(count, what, rules)
+    counts = {**state.counts, scope: count}
+    return Decision(State({s: c for s, c in counts.items() if c != Count()}, max(state.last, what.at)), suppress, why)
 
 
-def _shared(state: State, happening: Happening, rules: Rules) -> Decision:
+Step = tuple[Count, tuple[Suppress, ...], str]
+
+
+def _step(count: Count, what: Happening, rules: Rules) -> Step:
+    if not what.first:
+        return count, (), "this send is counted already"
+    if what.shared and what.class_ in FAILURES:
+        return _shared(count, what, rules)
+    return _counted(count, what, rules)
+
+
+def _healed(count: Count, what: Happening, rules: Rules) -> Count:
+    """Forget what good sends have cleared, and what is too old."""
+    if what.class_ not in FAILURES:
+        return count
+    if rules.heal_sends and what.good_sends >= rules.heal_sends:
+        return Count(totals={name: n for name, n in count.totals.items() if name not in FAILURES})
+    kept = [one for one in count.failures if not rules.forget_after or what.at - one.at <= rules.forget_after]
+    if rules.heal_sends and what.good_sends:  # one good send shows that the network works
+        kept = [one for one in kept if one.class_ != "network"]
+    if len(kept) == len(count.failures):
+        return count
+    totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
+    return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
+
+
+def _shared(count: Count, what: Happening, rules: Rules) -> Step:
     """Anybody among the recipients could have written this report, so only two of different sends count."""
-    if state.unconfirmed in (None, happening.send):
-        waiting = replace(state, unconfirmed=happening.send, unconfirmed_class=happening.class_)
-        return Decision(waiting, None, "shared proof: counts when another send fails too")
-    earlier = state.unconfirmed_class or happening.class_
-    confirmed = replace(state, unconfirmed=None, unconfirmed_class=None)
-    if earlier == happening.class_:
-        return _count(confirmed, happening, 2, rules)
-    confirmed = _add(confirmed, earlier, 1)
-    return _count(confirmed, happening, 1, rules)
+    waiting = count.unconfirmed
+    if waiting is None or waiting.send == what.send:
+        count = replace(count, unconfirmed=Counted(what.class_, what.at, what.send))
+        return count, (), "shared proof: counts when another send fails too"
+    count = _add(replace(count, unconfirmed=None), waiting)
+    return _counted(count, what, rules)
 
 
-def _count(state: State, happening: Happening, by: int, rules: Rules) -> Decision:
-    name = happening.class_
-    counted = _add(state, name, by)
-    count, threshold = getattr(counted, name), getattr(rules, name)
+def _counted(count: Count, what: Happening, rules: Rules) -> Step:
+    name = what.class_
+    refused = _not_counted(count, what, rules)
+    if refused:
+        return count, (), refused
+    count = _add(count, Counted(name, what.at, what.send))
+    threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
-        return Decision(counted, None, f"{name} {count}, recorded only")
-    if count < threshold:
-        return Decision(counted, None, f"{name} {count} of {threshold}")
-    until = happening.at + rules.suppress_for if rules.suppress_for else None
-    return Decision(counted, Suppress(name, happening.at, until, count), f"{name} {count} of {threshold}: suppressed")
+        return count, (), f"{name} {reached}, recorded only"
+    words = f"{name} {reached} of {threshold}"
+    span = _span(count, name)
+    if reached < threshold or span < _least_span(name, rules):
+        return _below(count, what, rules, words, span)
+    return _suppressed(count, what, rules, words)
 
 
-def _add(state: State, name: Class, by: int) -> State:
-    # A counter stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
-    return replace(state, **{name: min(getattr(state, name) + by, 1_000_000)})
+def _not_counted(count: Count, what: Happening, rules: Rules) -> str:
+    """Why a failure is recorded and not counted, if so."""
+    same = [one for one in count.failures if one.class_ == what.class_]
+    if what.class_ in FAILURES and what.sent_at < count.ends:
+        return f"{what.class_}: sent before the suppression was over"
+    if rules.distinct_days and any(one.at // DAY == what.at // DAY for one in same):
+        return f"{what.class_}: one is counted already today"
+    if what.class_ == "hard" and rules.pause and same and what.sent_at < same[-1].ends:
+        return "hard: sent before the pause was over"
+    return ""
+
+
+def _below(count: Count, what: Happening, rules: Rules, words: str, span: int) -> Step:
+    """Not enough to suppress; a hard failure pauses."""
+    if what.class_ != "hard" or not rules.pause:
+        days = f" over {span // DAY} days" if what.class_ in ("soft", "network") and rules.distinct_days else ""
+        return count, (), words + days
+    until = what.at + rules.pause
+    last = replace(count.failures[-1], ends=until)
+    pause = Suppress(_bulk(what, rules), "pause", what.at, until, tries=False)
+    return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
+
+
+def _suppressed(count: Count, what: Happening, rules: Rules, words: str) -> Step:
+    base = _lasts(what.class_, rules)
+    lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
+    until = what.at + lasts if base else None
+    scopes = _scopes(what, rules)
+    suppress = tuple(Suppress(scope, what.class_, what.at, until, tries=base > 0) for scope in scopes)
+    if what.class_ in FAILURES:
+        count = replace(count, suppressed=count.suppressed + 1, ends=until or count.ends)
+    span = f"for {lasts // DAY} days" if base else "for good"
+    return count, suppress, f"{words}: suppressed {span}"
+
+
+def _add(count: Count, one: Counted) -> Count:
+    failures = (*count.failures, one)[-MOST_KEPT:] if one.class_ in FAILURES else count.failures
+    # A total stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
+    total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
+    return replace(count, failures=failures, totals={**count.totals, one.class_: total})
+
+
+def _span(count: Count, name: Class) -> int:
+    same = [one.at for one in count.failures if one.class_ == name]
+    return same[-1] - same[0] if same else 0
+
+
+def _least_span(name: Class, rules: Rules) -> int:
+    return {"soft": rules.soft_span, "network": rules.network_span}.get(name, 0)
+
+
+def _lasts(name: Class, rules: Rules) -> int:
+    spans = {"hard": rules.hard_for, "soft": rules.soft_for, "network": rules.network_for}
+    return spans.get(name, rules.autoreply_for if name == "autoreply" else 0)
+
+
+def _bulk(what: Happening, rules: Rules) -> str:
+    """The scope for what transactional streams take no part in."""
+    return what.stream if rules.scope == "stream" else BULK
+
+
+def _scopes(what: Happening, rules: Rules) -> tuple[str, ...]:
+    """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
+
+    In "plain" counting, which heeds no blame, whatever fails is suppressed everywhere.
+    """
+    if what.class_ == "unsubscribe" or rules.scope == "stream":
+        return (what.stream,)
+    if what.class_ == "complaint":
+        return (BULK, what.stream) if what.transactional else (BULK,)
+    if what.class_ == "hard" or not rules.heed_blame:
+        return (EVERYWHERE,)
+    return (BULK,)
+
+
+def class_of(kind: str, type_: str | None, blame: str | None, rules: Rules) -> Class | None:
+    """The class in which a fact counts against an address; None where it counts for nobody."""
+    if kind in ("autoreply", "complaint", "unsubscribe"):
+        return kind  # type: ignore[return-value]
+    if kind != "bounce":
+        return None
+    by_type: Class = "hard" if type_ == "hard" else "soft"
+    if not rules.heed_blame or blame == "recipient":
+        return by_type
+    return "network" if blame == "network" else None
+
+
+def to_dict(state: State) -> dict[str, Any]:
+    """The state as JSON holds it."""
+    return {"last": state.last, "counts": {scope: _count_to_dict(count) for scope, count in state.counts.items()}}
+
+
+def from_dict(values: Mapping[str, Any]) -> State:
+    """The state that `to_dict` wrote; an empty one for an empty mapping."""
+    counts = {scope: _count_from_dict(count) for scope, count in values.get("counts", {}).items()}
+    return State(counts, values.get("last", 0))
+
+
+def _count_to_dict(count: Count) -> dict[str, Any]:
+    values = {
+        "failures": [[one.class_, one.at, one.send, one.ends] for one in count.failures],
+        "totals": dict(sorted(count.totals.items())),
+        "suppressed": count.suppressed,
+        "ends": count.ends,
+        "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
+        if count.unconfirmed
+        else None,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _count_from_dict(values: Mapping[str, Any]) -> Count:
+    waiting = values.get("unconfirmed")
+    return Count(
+        tuple(Counted(*one) for one in values.get("failures", ())),
+        values.get("totals", {}),
+        values.get("suppressed", 0),
+        values.get("ends", 0),
+        Counted(*waiting) if waiting else None,
+    )

@@ -12,6 +12,7 @@ from retour_policy import schema
 
 _table = schema.fact
 _INSERT = insert(_table)
+HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class NewFact:
     reason: str | None = None
     blame: str | None = None
     proof: str | None = None
+    policy_id: int | None = None
+    """The policy that it is judged by; None where it counts for nobody."""
     detail: dict[str, Any] = field(default_factory=dict)
     """The rest, by name; values that JSON can hold."""
 
@@ -43,7 +46,7 @@ class Fact:
 
     def to_dict(self) -> dict[str, Any]:
         """The fact as plain values, without those that are empty."""
-        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in ("address_id", "detail")}
+        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in HIDDEN}
         values = {"id": self.id, "address": self.address} | rest | self.what.detail
         return {name: value for name, value in values.items() if value not in (None, "", {})}
 

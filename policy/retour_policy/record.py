@@ -7,17 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from retour_bounces import RecipientReport, Report
-from retour_policy import facts, outbox, schema, sends, suppressions
+from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key
 from retour_policy.addresses import insert_into
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
-from retour_policy.clean import clean, clean_values
-from retour_policy.config import PolicySection
-from retour_policy.decide import Class, Happening, State, Suppress, decide
+from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
+from retour_policy.ledger import Address, Ledger
 from retour_policy.route import Route
 from retour_policy.sends import Send
 
@@ -47,10 +46,10 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Recorder:
-    """What recording needs to know. `policy` and `postmaster` change with the configuration."""
+    """What recording needs to know; all but the secret changes with the configuration."""
 
     secret: bytes
-    policy: PolicySection
+    ledger: Ledger
     postmaster: str
     reference: Callable[[str], int | None]
     """Reads the value of a Retour-Ref field: the send id where it is ours."""
@@ -62,10 +61,10 @@ class Recorder:
         send, proof = self._send(connection, arrival)
         if arrival.report is None:
             return self._unread(connection, arrival, send)
-        found = self._attributed(arrival.report, arrival.route, send)
+        found = self._attributed(connection, arrival, arrival.report, send)
         for one in found:
             self._fact(connection, arrival, arrival.report, send, proof, one)
-        if not _matched(arrival, arrival.report, send, found):
+        if not self._matched(arrival, arrival.report, send, found):
             outbox.put(connection, arrival.at, "forward", self.postmaster, arrival.raw, None)
             return "forwarded"
         return "recorded"
@@ -76,7 +75,9 @@ class Recorder:
             send = sends.find(connection, arrival.route.send)
             return send, "shared" if send and len(send.recipients) > 1 else "signed"
         send = self._corroborated(connection, arrival.report) if arrival.report else None
-        return send, "corroborated" if send else "unsigned"
+        if send is None:
+            return None, "unsigned"
+        return send, "shared" if len(send.recipients) > 1 else "corroborated"
 
     def _corroborated(self, connection: Connection, report: Report) -> Send | None:
         number = self.reference(report.original.retour_ref) if report.original.retour_ref else None
@@ -91,10 +92,25 @@ class Recorder:
                     return send
         return None
 
-    def _attributed(self, report: Report, route: Route, send: Send | None) -> list[Attributed]:
+    def _attributed(
+        self, connection: Connection, arrival: Arrival, report: Report, send: Send | None
+    ) -> list[Attributed]:
         if send:
-            return attribute(report, send.recipients, route.named, self._key)
-        return [Attributed(part, None) for part in parts_of(report)]
+            return attribute(report, send.recipients, arrival.route.named, self._key)
+        if arrival.route.send is not None:  # the token is ours and its record is gone: counted for nobody
+            return [Attributed(part, None) for part in parts_of(report)]
+        named = [text for part in report.reports for text in (part.original_recipient, part.recipient) if text]
+        known = addresses.find(connection, map(self._key, named))
+        return attribute(report, {number: key for key, number in known.items()}, None, self._key, guess=False)
+
+    def _matched(self, arrival: Arrival, report: Report, send: Send | None, found: list[Attributed]) -> bool:
+        """Whether it is known what this is and whom it is about; if not, postmaster gets it."""
+        if report.kind == "not-a-report" or arrival.route.kind == "role":
+            return False
+        if send is None and arrival.route.send is None:  # unsigned: only where the postmaster trusts such reports
+            rules = self.ledger.policy.ground(arrival.route.stream).rules
+            return rules.count_unsigned and any(one.address_id is not None for one in found)
+        return send is None or any(one.address_id is not None for one in found)
 
     def _key(self, text: str) -> bytes:
         return address_key(self.secret, text)
@@ -103,13 +119,9 @@ class Recorder:
         self, connection: Connection, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed
     ) -> None:
         part = one.part
-        kind = _kind_of(report, part)
-        class_ = _class_of(kind, part)
-        counts = bool(class_ and send and one.address_id)
-        first = counts and not facts.counted_before(connection, send.id, one.address_id, kind)  # type: ignore[union-attr,arg-type]
         new = NewFact(
             at=arrival.at,
-            kind=kind,
+            kind=_kind_of(report, part),
             address_id=one.address_id,
             send_id=send.id if send else arrival.route.send,
             stream=send.stream if send else arrival.route.stream,
@@ -121,22 +133,11 @@ class Recorder:
             proof=proof,
             detail=clean_values(_detail(arrival, report, send, one)),
         )
-        number = facts.write(connection, new)
-        if counts and send and one.address_id and class_:
-            happening = Happening(arrival.at, class_, send.id, proof == "shared", first)
-            self._decide(connection, happening, number, send, one.address_id, _because(new))
-
-    def _decide(
-        self, connection: Connection, happening: Happening, fact: int, send: Send, address_id: int, because: str
-    ) -> None:
-        scope = suppressions.EVERYWHERE if self.policy.scope == "everywhere" else send.stream
-        state = read_state(connection, address_id, scope)
-        decision = decide(state, happening, self.policy)
-        if decision.state != state:
-            write_state(connection, address_id, scope, decision.state)
-        if decision.suppress:
-            new = _suppression(decision.suppress, scope, because)
-            suppressions.put(connection, send.recipients[address_id], address_id, new, fact)
+        if one.address_id is None or one.key is None:
+            facts.write(connection, new)
+            return
+        first = not (send and facts.counted_before(connection, send.id, one.address_id, new.kind))
+        self.ledger.write(connection, Address(one.address_id, one.key), new, first=first)
 
     def _unread(self, connection: Connection, arrival: Arrival, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, by its token, and let postmaster see it."""
@@ -157,34 +158,10 @@ def digest_of(recipient: str, identity: bytes) -> bytes:
     return hashlib.sha256(text).digest()[:DIGEST_OCTETS]
 
 
-def read_state(connection: Connection, address_id: int, scope: str) -> State:
-    """The state of an address in a scope, its row locked until the transaction ends."""
-    table = schema.address_state
-    insert = insert_into(connection, table).values(address_id=address_id, scope=scope, state={})
-    connection.execute(insert.on_conflict_do_nothing())
-    query = select(table.c.state).where(table.c.address_id == address_id, table.c.scope == scope).with_for_update()
-    return State.from_dict(connection.scalar(query) or {})
-
-
-def write_state(connection: Connection, address_id: int, scope: str, state: State) -> None:
-    """Replace the state that `read_state` gave."""
-    table = schema.address_state
-    which = (table.c.address_id == address_id) & (table.c.scope == scope)
-    connection.execute(update(table).where(which).values(state=state.to_dict()))
-
-
 def _first_time(connection: Connection, arrival: Arrival) -> bool:
     row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
     insert = insert_into(connection, schema.seen).values(row).on_conflict_do_nothing()
     return connection.execute(insert).rowcount == 1
-
-
-def _matched(arrival: Arrival, report: Report, send: Send | None, found: list[Attributed]) -> bool:
-    """Whether it is known what this is and whom it is about; if not, postmaster gets it."""
-    if report.kind == "not-a-report" or arrival.route.kind == "role":
-        return False
-    record_is_gone = arrival.route.send is not None and send is None
-    return record_is_gone or any(one.address_id is not None for one in found)
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:
@@ -192,14 +169,6 @@ def _kind_of(report: Report, part: RecipientReport | None) -> str:
     if part is None:
         return report.kind
     return "bounce" if part.action == "failed" else part.action
-
-
-def _class_of(kind: str, part: RecipientReport | None) -> Class | None:
-    if kind == "autoreply":
-        return "autoreply"
-    if kind == "bounce" and part is not None:
-        return part.type or "soft"
-    return None
 
 
 def _detail(arrival: Arrival, report: Report, send: Send | None, one: Attributed) -> dict[str, Any]:
@@ -220,11 +189,3 @@ def _detail(arrival: Arrival, report: Report, send: Send | None, one: Attributed
         "lost_send": arrival.route.send is not None and send is None,
     }
     return {name: value for name, value in values.items() if value}
-
-
-def _because(new: NewFact) -> str:
-    return " ".join(clean(text) for text in (new.status, new.reason) if text)
-
-
-def _suppression(new: Suppress, scope: str, because: str) -> suppressions.Suppression:
-    return suppressions.Suppression(scope, new.cause, new.since, new.until, because)

@@ -71,6 +71,7 @@ fact = Table(
     Column("reason", String(32)),
     Column("blame", String(16)),
     Column("proof", String(16)),
+    Column("policy_id", Integer, comment="the policy it was judged by; NULL: it counts for nobody"),
     Column("detail", JSON, nullable=False, comment="the rest, by name"),
     Index("fact_by_address", "address_id", "id"),
     Index("fact_by_send", "send_id", "address_id"),
@@ -93,11 +94,19 @@ seen = Table(
     sqlite_with_rowid=False,
 )
 
+policy = Table(
+    "policy",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False, comment="first put in force"),
+    Column("content", JSON, nullable=False, comment="the whole policy, and that of each stream"),
+)
+
 address_state = Table(
     "address_state",
     metadata,
     Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
-    Column("scope", String(64), primary_key=True, comment="* or a stream"),
     Column("state", JSON, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -106,12 +115,15 @@ suppression = Table(
     "suppression",
     metadata,
     Column("address_key", LargeBinary(16), primary_key=True),
-    Column("scope", String(64), primary_key=True, comment="* or a stream"),
+    Column("scope", String(64), primary_key=True, comment="* everywhere, *bulk, or a stream"),
     Column("address_id", BigInteger, ForeignKey("address.id"), nullable=False),
     Column("cause", String(32), nullable=False),
     Column("since", BigInteger, nullable=False),
     Column("until", BigInteger, comment="NULL: for good"),
-    Column("fact_id", BigInteger, comment="the fact that tipped the scale"),
+    Column(
+        "tries", SmallInteger, nullable=False, server_default="0", comment="1: when it has run out, one send may try"
+    ),
+    Column("fact_id", BigInteger, nullable=False, server_default="0", comment="the fact that tipped the scale"),
     Column("note", Text, nullable=False, server_default=""),
     Index("suppression_by_address", "address_id"),
     sqlite_with_rowid=False,

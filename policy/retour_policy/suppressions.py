@@ -1,92 +1,51 @@
-"""Suppressions: the addresses that are not to be written to, looked up, added, lifted and listed."""
+"""Suppressions: the table of addresses that are not to be written to, looked up and listed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
-from sqlalchemy import Connection, bindparam, delete, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from retour_policy import schema
-from retour_policy.addresses import insert_into
-from retour_policy.clock import day_text
+from retour_policy.decide import BULK, EVERYWHERE
+from retour_policy.suppression import Suppression
 
-EVERYWHERE = "*"
-CAUSES = {
-    "hard": "hard bounces",
-    "soft": "soft bounces",
-    "autoreply": "auto-replies",
-    "complaint": "a complaint",
-    "unsubscribe": "unsubscribed",
-    "operator": "by the postmaster",
-}
 _table = schema.suppression
 _LOOK_UP = (
-    select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note)
-    .where(_table.c.address_key == bindparam("key"), _table.c.scope.in_([EVERYWHERE, bindparam("stream")]))
+    select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note, _table.c.tries)
+    .where(
+        _table.c.address_key == bindparam("key"),
+        _table.c.scope.in_([EVERYWHERE, bindparam("bulk"), bindparam("stream")]),
+    )
     .order_by(_table.c.scope)
 )
+_BY_KEYS = select(_table).where(_table.c.address_key.in_(bindparam("keys", expanding=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class Suppression:
-    """One row: where, why, since and until when (milliseconds; None is for good)."""
-
-    scope: str
-    cause: str
-    since: int
-    until: int | None
-    note: str = ""
-    address: str | None = None
-    """None once it was forgotten."""
-
-    def words(self) -> str:
-        """Cause, reason and dates in one line of ASCII, as an SMTP reply and the lists show them."""
-        note = f" ({self.note})" if self.note else ""
-        until = f", until {day_text(self.until)}" if self.until else ""
-        return f"{CAUSES.get(self.cause, self.cause)}{note}, since {day_text(self.since)}{until}"
-
-
-def look_up(connection: Connection, key: bytes, stream: str, now: int) -> Suppression | None:
+def look_up(connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool) -> Suppression | None:
     """The suppression in force at `now` for the address with that key in that stream, if any."""
-    for scope, cause, since, until, note in connection.execute(_LOOK_UP, {"key": key, "stream": stream}):
+    names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
+    for scope, cause, since, until, note, tries in connection.execute(_LOOK_UP, names):
         if until is None or until > now:
-            return Suppression(scope, cause, since, until, note)
+            return Suppression(scope, cause, since, until, note, bool(tries))
     return None
 
 
-def put(connection: Connection, key: bytes, address_id: int, new: Suppression, fact_id: int | None) -> None:
-    """Add `new`. One that is in force already keeps its date and its cause; one that has run out gives way."""
-    row = {
-        "address_key": key,
-        "address_id": address_id,
-        "scope": new.scope,
-        "cause": new.cause,
-        "since": new.since,
-        "until": new.until,
-        "note": new.note,
-        "fact_id": fact_id,
-    }
-    changed = {name: row[name] for name in ("cause", "since", "until", "note", "fact_id")}
-    connection.execute(
-        insert_into(connection, _table)
-        .values(row)
-        .on_conflict_do_update(index_elements=["address_key", "scope"], set_=changed, where=_table.c.until <= new.since)
-    )
+def of_addresses(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:
+    """All rows of some addresses, those that have run out included."""
+    found: dict[bytes, list[Suppression]] = {}
+    for row in connection.execute(_BY_KEYS, {"keys": sorted(keys)}):
+        found.setdefault(bytes(row.address_key), []).append(_of(row))
+    return found
 
 
-def remove(connection: Connection, key: bytes, scope: str | None) -> list[str]:
-    """Take away the suppressions of an address, in one scope or (None) in all; the scopes that were taken away."""
-    which = _table.c.address_key == key
-    if scope is not None:
-        which &= _table.c.scope == scope
-    scopes = list(connection.scalars(select(_table.c.scope).where(which)))
-    connection.execute(delete(_table).where(which))
-    return scopes
+def applies(one: Suppression, stream: str, *, transactional: bool) -> bool:
+    """Whether a suppression is about mail of that stream."""
+    return one.scope in (EVERYWHERE, stream) or (one.scope == BULK and not transactional)
 
 
-def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Iterator[Suppression]:
-    """Those in force at `now`, the oldest first; of all addresses or of one."""
+def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Iterator[tuple[str | None, Suppression]]:
+    """Those in force at `now` with their addresses (None: forgotten), the oldest first, of all or of one."""
     query = (
         select(_table, schema.address.c.text)
         .join(schema.address, schema.address.c.id == _table.c.address_id)
@@ -96,4 +55,10 @@ def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Ite
     if key is not None:
         query = query.where(_table.c.address_key == key)
     for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield Suppression(row.scope, row.cause, row.since, row.until, row.note, row.text)
+        yield row.text, _of(row)
+
+
+def _of(row: object) -> Suppression:
+    names = ("scope", "cause", "since", "until", "note")
+    values = {name: getattr(row, name) for name in names}
+    return Suppression(**values, tries=bool(row.tries), fact=row.fact_id)  # type: ignore[attr-defined]

@@ -25,11 +25,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("leased_until", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column(
-            "failed",
-            sa.SmallInteger(),
-            server_default="0",
-            nullable=False,
-            comment="1: given up, kept to be seen",
+            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: given up, kept to be seen"
         ),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("fact_id", sa.BigInteger(), nullable=True),
@@ -39,12 +35,18 @@ def upgrade() -> None:
     )
     op.create_index("outbox_by_due", "outbox", ["failed", "due"], unique=False)
     op.create_table(
+        "policy",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="first put in force"),
+        sa.Column("content", sa.JSON(), nullable=False, comment="the whole policy, and that of each stream"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("hash"),
+    )
+    op.create_table(
         "seen",
         sa.Column(
-            "send_id",
-            sa.BigInteger(),
-            nullable=False,
-            comment="first, so that new rows stand together; 0: none",
+            "send_id", sa.BigInteger(), nullable=False, comment="first, so that new rows stand together; 0: none"
         ),
         sa.Column("digest", sa.LargeBinary(length=16), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -72,13 +74,12 @@ def upgrade() -> None:
     op.create_table(
         "address_state",
         sa.Column("address_id", sa.BigInteger(), nullable=False),
-        sa.Column("scope", sa.String(length=64), nullable=False, comment="* or a stream"),
         sa.Column("state", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["address_id"],
             ["address.id"],
         ),
-        sa.PrimaryKeyConstraint("address_id", "scope"),
+        sa.PrimaryKeyConstraint("address_id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -86,10 +87,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column(
-            "kind",
-            sa.String(length=16),
-            nullable=False,
-            comment="a report's kind, or withheld, suppress, lift, policy",
+            "kind", sa.String(length=16), nullable=False, comment="a report's kind, or withheld, suppress, lift, policy"
         ),
         sa.Column("address_id", sa.BigInteger(), nullable=True),
         sa.Column("send_id", sa.BigInteger(), nullable=True, comment="kept when the send is purged"),
@@ -100,6 +98,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(length=32), nullable=True),
         sa.Column("blame", sa.String(length=16), nullable=True),
         sa.Column("proof", sa.String(length=16), nullable=True),
+        sa.Column(
+            "policy_id", sa.Integer(), nullable=True, comment="the policy it was judged by; NULL: it counts for nobody"
+        ),
         sa.Column("detail", sa.JSON(), nullable=False, comment="the rest, by name"),
         sa.ForeignKeyConstraint(
             ["address_id"],
@@ -129,12 +130,21 @@ def upgrade() -> None:
     op.create_table(
         "suppression",
         sa.Column("address_key", sa.LargeBinary(length=16), nullable=False),
-        sa.Column("scope", sa.String(length=64), nullable=False, comment="* or a stream"),
+        sa.Column("scope", sa.String(length=64), nullable=False, comment="* everywhere, *bulk, or a stream"),
         sa.Column("address_id", sa.BigInteger(), nullable=False),
         sa.Column("cause", sa.String(length=32), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=True, comment="NULL: for good"),
-        sa.Column("fact_id", sa.BigInteger(), nullable=True, comment="the fact that tipped the scale"),
+        sa.Column(
+            "tries",
+            sa.SmallInteger(),
+            server_default="0",
+            nullable=False,
+            comment="1: when it has run out, one send may try",
+        ),
+        sa.Column(
+            "fact_id", sa.BigInteger(), server_default="0", nullable=False, comment="the fact that tipped the scale"
+        ),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
             ["address_id"],
@@ -146,12 +156,7 @@ def upgrade() -> None:
     op.create_index("suppression_by_address", "suppression", ["address_id"], unique=False)
     op.create_table(
         "unread",
-        sa.Column(
-            "fact_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
-        ),
+        sa.Column("fact_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False, comment="the report's first octets, as they came"),
         sa.ForeignKeyConstraint(
             ["fact_id"],

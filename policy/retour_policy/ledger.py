@@ -1,0 +1,172 @@
+"""Ledger: writes facts about an address, and keeps its state and its suppressions what the facts make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
+
+from retour_policy import facts, history, schema
+from retour_policy.addresses import insert_into
+from retour_policy.clock import Clock
+from retour_policy.config import Config
+from retour_policy.decide import from_dict, to_dict
+from retour_policy.facts import NewFact
+from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
+from retour_policy.policies import Policy, all_policies, put_in_force
+from retour_policy.rules import RuleSet
+from retour_policy.suppression import Suppression
+from retour_policy.token import EPOCH, RANDOM_BITS
+from retour_policy.writer import Writer
+
+_suppression = schema.suppression
+_state = schema.address_state
+ADOPT_TIMEOUT = 10_000  # milliseconds
+REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address as the store knows it."""
+
+    id: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Bound to the policy in force."""
+
+    policy: Policy
+    policy_id: int
+
+    @classmethod
+    def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
+        """A ledger that judges by `config`, whose policy is put in force. Raises `StoreUnavailable`."""
+        policy = Policy.of(config)
+        number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
+        return cls(policy, number)
+
+    def write(self, connection: Connection, address: Address, new: NewFact, *, first: bool = True) -> tuple[int, str]:
+        """Write a fact about an address and apply it; its id, and in words what it led to.
+
+        The address's row is locked until the transaction ends. A fact that is older than the address's latest
+        one (from an import) is put in its place, and the state folded anew.
+        """
+        account = lock(connection, address)
+        in_place = bool(new.detail.get("dated")) and new.at < account.state.last
+        if not in_place:
+            new = dataclasses.replace(new, at=max(new.at, account.state.last))
+        number = facts.write(connection, dataclasses.replace(new, policy_id=self.policy_id))
+        if in_place or new.kind in REFOLDED:
+            after, why = refolded(connection, address)[0], ""
+        else:
+            done = self._step(connection, address, account, number, new, first=first)
+            after, why = done.account, done.why
+        store(connection, address, account, after)
+        return number, why
+
+    def _step(
+        self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool
+    ) -> Folded:
+        ground = self.policy.ground(new.stream)
+        entry = history.entry(number, new, first=first)
+        good = 0
+        if entry.kind == "bounce":
+            after = latest_failure(account, entry, ground.rules)
+            good = good_sends(connection, address.id, after, entry.at, ground.rules) if after else 0
+        return step(account, entry, ground, good)
+
+
+def lock(connection: Connection, address: Address) -> Account:
+    """The address's account, its row locked until the transaction ends."""
+    query = select(_state.c.state).where(_state.c.address_id == address.id).with_for_update()
+    found = connection.scalar(query)
+    if found is None:
+        row = {"address_id": address.id, "state": {}}
+        connection.execute(insert_into(connection, _state).values(row).on_conflict_do_nothing())
+        found = connection.scalar(query)
+    return Account(from_dict(found or {}), suppressions_of(connection, address))
+
+
+def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppression]:
+    """The rows of an address, those that have run out included."""
+    rows = connection.execute(select(_suppression).where(_suppression.c.address_key == address.key))
+    return {
+        row.scope: Suppression(row.scope, row.cause, row.since, row.until, row.note, bool(row.tries), row.fact_id)
+        for row in rows
+    }
+
+
+def store(connection: Connection, address: Address, before: Account, after: Account) -> None:
+    """Write what has changed."""
+    if after.state != before.state:
+        row = update(_state).where(_state.c.address_id == address.id)
+        connection.execute(row.values(state=to_dict(after.state)))
+    for scope in before.suppressions.keys() - after.suppressions.keys():
+        gone = and_(_suppression.c.address_key == address.key, _suppression.c.scope == scope)
+        connection.execute(delete(_suppression).where(gone))
+    for scope, one in after.suppressions.items():
+        if one != before.suppressions.get(scope):
+            _put(connection, address, one)
+
+
+def _put(connection: Connection, address: Address, one: Suppression) -> None:
+    values = {
+        "address_id": address.id,
+        "cause": one.cause,
+        "since": one.since,
+        "until": one.until,
+        "tries": int(one.tries),
+        "fact_id": one.fact,
+        "note": one.note,
+    }
+    row = {"address_key": address.key, "scope": one.scope} | values
+    statement = insert_into(connection, _suppression).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=["address_key", "scope"], set_=values))
+
+
+def good_sends(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:
+    """How many sends to the address made after `after` were good at `at`; at most `heal_sends` are looked for."""
+    if not rules.heal_sends:
+        return 0
+    sent, fact = schema.send_recipient.c, schema.fact.c
+    failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
+    good = (
+        select(sent.send_id)
+        .where(
+            sent.address_id == address_id,
+            sent.send_id >= first_id(after + 1),
+            sent.send_id < first_id(at - rules.heal_after + 1),
+            ~failed,
+        )
+        .limit(rules.heal_sends)
+    )
+    return int(connection.scalar(select(func.count()).select_from(good.subquery())) or 0)
+
+
+def first_id(at: int) -> int:
+    """The lowest send id that could be drawn at `at` (milliseconds)."""
+    return max(0, at - EPOCH) << RANDOM_BITS
+
+
+def refolded(
+    connection: Connection, address: Address, policies: Mapping[int, Policy] | None = None, judge: Policy | None = None
+) -> tuple[Account, list[Folded]]:
+    """The account that all facts of the address lead to, and what each did.
+
+    Each fact is judged by the policy that was in force then, or all of them by `judge`.
+    """
+    told = history.told(connection, address.id)
+    known = policies if policies is not None else all_policies(connection)
+    grounds = {entry.id: _ground(known, told.policy_ids.get(entry.id), entry.stream, judge) for entry in told.entries}
+    return fold(told.entries, grounds, told.sendings)
+
+
+def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> Ground:
+    policy = judge or known.get(policy_id or 0)
+    if policy is None:
+        raise LookupError(f"the store has no policy {policy_id}")
+    return policy.ground(stream)

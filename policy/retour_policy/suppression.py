@@ -1,0 +1,49 @@
+"""Suppression: one address that is not written to in one scope; cause, dates, and the words for it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retour_policy.clock import day_text
+
+CAUSES = {
+    "hard": "hard bounces",
+    "soft": "soft bounces",
+    "network": "unreachable for long",
+    "pause": "paused after a hard bounce",
+    "autoreply": "auto-replies",
+    "complaint": "a complaint",
+    "unsubscribe": "unsubscribed",
+    "operator": "by the postmaster",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Where, why, since and until when (milliseconds; None is for good)."""
+
+    scope: str
+    """* (everywhere), *bulk (every stream that is not transactional), or a stream."""
+    cause: str
+    since: int
+    until: int | None
+    note: str = ""
+    tries: bool = False
+    """When it has run out, one send may try, and the others wait for what becomes of it."""
+    fact: int = 0
+    """The fact that tipped the scale."""
+
+    def in_force(self, now: int) -> bool:
+        """Whether it holds at `now`."""
+        return self.until is None or self.until > now
+
+    def words(self) -> str:
+        """Cause, reason and dates in one line, as an SMTP reply and the lists show them."""
+        note = f" ({self.note})" if self.note else ""
+        until = f", until {day_text(self.until)}" if self.until else ""
+        return f"{CAUSES.get(self.cause, self.cause)}{note}, since {day_text(self.since)}{until}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values by name."""
+        return asdict(self)

@@ -1,0 +1,124 @@
+"""World: sends, reports and the passing of time, on a real store, without a mail server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from retour_bounces import RecipientReport, Report
+from retour_policy import keyring, migrate
+from retour_policy.address import address_key
+from retour_policy.clock import DAY, HOUR, MINUTE
+from retour_policy.config import Config
+from retour_policy.ledger import Ledger
+from retour_policy.outgoing import Outgoing
+from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.route import Route
+from retour_policy.sends import NewSend
+from retour_policy.store import open_store
+from retour_policy.suppression import Suppression
+from retour_policy.suppressions import listed, look_up
+from retour_policy.token import draw_id
+from retour_policy.writer import Writer
+
+SECRET = bytes(32)
+UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
+
+
+class World:
+    """A store with a clock that stands still until it is told to go on. Begins on 2026-01-01 at noon UTC."""
+
+    def __init__(self, folder: Path, config: dict[str, Any] | None = None, *, begins: str = "2026-01-01T12:00") -> None:
+        self.now = int(datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() * 1000)
+        self.url = f"sqlite:///{folder}/retour.db"
+        self._stack = ExitStack()
+        self._numbers = itertools.count(1)
+        self._config = config or {}
+
+    def __enter__(self) -> World:
+        self.store = open_store(self.url, check=False)
+        migrate.upgrade(self.store)
+        self.writer = Writer(self.store)
+        self.adopt(self._config)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.close()
+        self.store.close()
+
+    def adopt(self, config: dict[str, Any]) -> None:
+        """Put another configuration in force."""
+        self.config = Config.model_validate(config)
+        self.ledger = Ledger.of(self.config, self.writer, self.clock)
+        self.outgoing = Outgoing(SECRET, self.ledger, self.clock, lambda: draw_id(self.now))
+        self.recorder = Recorder(SECRET, self.ledger, "postmaster", lambda _: None)
+
+    def clock(self) -> int:
+        """Milliseconds since 1970."""
+        return self.now
+
+    def wait(self, span: str) -> None:
+        """Let time pass: "3d", "1h", "5m"."""
+        self.now += int(span[:-1]) * UNITS[span[-1]]
+
+    def until(self, date: str) -> None:
+        """Let time pass until a date (UTC)."""
+        self.now = int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
+
+    def send(self, to: str | Sequence[str] = "bob@example.net", stream: str = "news") -> int | None:
+        """What the milter does with a message; the send's id, None where nobody may have it."""
+        wanted = (to,) if isinstance(to, str) else tuple(to)
+        kept = tuple(one for one in wanted if self.why_not(one, stream) is None)
+        if not kept:
+            return None
+        new = NewSend(stream, "app@example.com", kept)
+        gone = self.writer.run(
+            lambda connection: self.outgoing.record(connection, new, {}, track=True, watch=True), 20_000
+        )
+        return gone.send if len(gone.late) < len(kept) else None
+
+    def bounce(
+        self, send: int | None, to: str = "bob@example.net", *, like: str = "gone", at: int | None = None
+    ) -> str:
+        """A report about a send comes back; what became of it."""
+        assert send is not None, "nothing was sent"
+        type_, status, reason, blame = LIKE[like]
+        part = RecipientReport(to, to, "failed", type_, status, "wire", reason, blame, None, "", "")  # type: ignore[arg-type]
+        return self.returned(send, Report("bounce", (part,)), to)
+
+    def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
+        """An auto-reply, a complaint and their like."""
+        assert send is not None, "nothing was sent"
+        return self.returned(send, Report(kind, recipient=to), to)  # type: ignore[arg-type]
+
+    def returned(self, send: int, report: Report, to: str) -> str:
+        """Record a report."""
+        digest = digest_of(to, str(next(self._numbers)).encode())
+        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", digest, report)
+        return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
+
+    def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
+        """Why an address must not get mail of a stream now."""
+        transactional = self.ledger.policy.ground(stream).transactional
+        with self.store.reading() as connection:
+            return look_up(connection, address_key(SECRET, to), stream, self.now, transactional=transactional)
+
+    def suppressed(self) -> dict[str, str]:
+        """Who is suppressed now, and why: address to "scope cause"."""
+        with self.store.reading() as connection:
+            return {text or "?": f"{one.scope} {one.cause}" for text, one in listed(connection, self.now)}
+
+
+LIKE = {
+    "gone": ("hard", "5.1.1", "userunknown", "recipient"),
+    "full": ("soft", "5.2.2", "mailboxfull", "recipient"),
+    "blocked": ("hard", "5.7.1", "blocked", "sender"),
+    "large": ("hard", "5.2.3", "emailtoolarge", "content"),
+    "timeout": ("hard", "5.4.1", "networkerror", "network"),
+    "greylisted": ("soft", "4.7.1", "ratelimited", "network"),
+    "vague": ("hard", "5.0.0", "undefined", "nobody"),
+}
