@@ -117,6 +117,8 @@ class Count:
     """How many suppressions there were since the last healing: each lasts twice as long as the one before."""
     ends: int = 0
     """When the latest of them ends: a send made before that is not another try."""
+    good: int = 0
+    """Good sends since the latest counted failure whose records are purged."""
     unconfirmed: Counted | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
 
@@ -176,10 +178,11 @@ def _healed(count: Count, what: Happening, rules: Rules) -> Count:
     """Forget what good sends have cleared, and what is too old."""
     if what.class_ not in FAILURES:
         return count
-    if rules.heal_sends and what.good_sends >= rules.heal_sends:
+    good = what.good_sends + count.good
+    if rules.heal_sends and good >= rules.heal_sends:
         return Count(totals={name: n for name, n in count.totals.items() if name not in FAILURES})
     kept = [one for one in count.failures if not rules.forget_after or what.at - one.at <= rules.forget_after]
-    if rules.heal_sends and what.good_sends:  # one good send shows that the network works
+    if rules.heal_sends and good:  # one good send shows that the network works
         kept = [one for one in kept if one.class_ != "network"]
     if len(kept) == len(count.failures):
         return count
@@ -252,7 +255,8 @@ def _add(count: Count, one: Counted) -> Count:
     failures = (*count.failures, one)[-MOST_KEPT:] if one.class_ in FAILURES else count.failures
     # A total stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
-    return replace(count, failures=failures, totals={**count.totals, one.class_: total})
+    good = 0 if one.class_ in FAILURES else count.good
+    return replace(count, failures=failures, good=good, totals={**count.totals, one.class_: total})
 
 
 def _span(count: Count, name: Class) -> int:
@@ -317,6 +321,7 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
         "totals": dict(sorted(count.totals.items())),
         "suppressed": count.suppressed,
         "ends": count.ends,
+        "good": count.good,
         "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
         if count.unconfirmed
         else None,
@@ -331,5 +336,6 @@ def _count_from_dict(values: Mapping[str, Any]) -> Count:
         values.get("totals", {}),
         values.get("suppressed", 0),
         values.get("ends", 0),
+        values.get("good", 0),
         Counted(*waiting) if waiting else None,
     )

@@ -118,18 +118,23 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     counted where that was decided.
     """
     history = list(entries)
-    passed_over = {number for entry in history if entry.kind in ("held", "undone") for number in entry.detail["facts"]}
+    skipped = passed_over(history)
     by_id = {entry.id: entry for entry in history}
     account, steps = Account(), []
     for entry in history:
         ground = grounds[entry.id]
-        if entry.id in passed_over:
+        if entry.id in skipped:
             done = Folded(_seen(account, entry.at), "passed over: held by a storm, or undone")
         else:
             done = _with_revived(account, entry, ground, sendings, by_id)
         account = done.account
         steps.append(done)
     return account, steps
+
+
+def passed_over(history: Iterable[Entry]) -> set[int]:
+    """The facts that a storm holds or that an operator undid."""
+    return {number for entry in history if entry.kind in ("held", "undone") for number in entry.detail["facts"]}
 
 
 def _with_revived(

@@ -5,24 +5,30 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from retour_bounces import RecipientReport, Report
-from retour_policy import keyring, migrate
+from retour_policy import migrate
 from retour_policy.address import address_key
+from retour_policy.addresses import ensure
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config import Config
-from retour_policy.ledger import Ledger
+from retour_policy.facts import NewFact
+from retour_policy.ledger import Address, Ledger
 from retour_policy.outgoing import Outgoing
 from retour_policy.record import Arrival, Recorder, digest_of
 from retour_policy.route import Route
 from retour_policy.sends import NewSend
 from retour_policy.store import open_store
 from retour_policy.suppression import Suppression
-from retour_policy.suppressions import listed, look_up
+from retour_policy.suppressions import listed, look_up, of_addresses
 from retour_policy.token import draw_id
+from retour_policy.undoing import Window, failures, undo
 from retour_policy.writer import Writer
 
 SECRET = bytes(32)
@@ -106,6 +112,35 @@ class World:
         transactional = self.ledger.policy.ground(stream).transactional
         with self.store.reading() as connection:
             return look_up(connection, address_key(SECRET, to), stream, self.now, transactional=transactional)
+
+    def suppress(self, to: str, scope: str = "*", until: int | None = None) -> None:
+        """What `retour suppressions add` does."""
+        detail = {"scope": scope, "until": until, "note": "by hand"}
+        self._operator(to, NewFact(self.now, "suppress", reason="operator", detail=detail))
+
+    def lift(self, to: str) -> None:
+        """What `retour suppressions remove` does."""
+        with self.store.reading() as connection:
+            scopes = [
+                one.scope
+                for one in of_addresses(connection, [address_key(SECRET, to)]).get(address_key(SECRET, to), [])
+            ]
+        if scopes:
+            self._operator(to, NewFact(self.now, "lift", reason="operator", detail={"scopes": scopes}))
+
+    def undo(self, since: int, until: int) -> None:
+        """What `retour undo` does."""
+        found = failures(self.store, Window(since, until, frozenset()))
+        for _ in undo(self.store, self.ledger, found, self.now, ""):
+            pass
+
+    def _operator(self, to: str, new: NewFact) -> None:
+        def work(connection: Connection) -> None:
+            number = ensure(connection, SECRET, [to])[to]
+            address = Address(number, address_key(SECRET, to))
+            self.ledger.write(connection, address, replace(new, address_id=number))
+
+        self.writer.run(work, 20_000)
 
     def suppressed(self) -> dict[str, str]:
         """Who is suppressed now, and why: address to "scope cause"."""

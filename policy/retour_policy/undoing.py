@@ -1,0 +1,73 @@
+"""Undoing: takes back what the failures of an outage did that was noticed late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from retour_policy import schema
+from retour_policy.address import domain_of
+from retour_policy.facts import NewFact
+from retour_policy.ledger import Address, Ledger
+from retour_policy.store import Store
+
+CHUNK = 50  # addresses a transaction
+_fact, _address = schema.fact, schema.address
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which failures: recorded from `since` until `until` (milliseconds), of recipients in one of `domains`."""
+
+    since: int
+    until: int
+    domains: frozenset[str]
+    """In lower case; empty for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure in a window."""
+
+    fact: int
+    address: Address
+    text: str | None
+
+
+def failures(store: Store, window: Window) -> list[Failure]:
+    """The failures in the window that are not passed over yet."""
+    query = (
+        select(_fact.c.id, _address.c.id, _address.c.key, _address.c.text)
+        .join(_address, _address.c.id == _fact.c.address_id)
+        .where(_fact.c.at >= window.since, _fact.c.at < window.until, _fact.c.action == "failed")
+        .where(_fact.c.policy_id.is_not(None))
+        .order_by(_address.c.id, _fact.c.id)
+    )
+    with store.reading() as connection:
+        found = [Failure(fact, Address(n, bytes(key)), text) for fact, n, key, text in connection.execute(query)]
+        done = {n for detail in _undone(connection, [one.address.id for one in found]) for n in detail["facts"]}
+    wanted = [one for one in found if not window.domains or (one.text and domain_of(one.text) in window.domains)]
+    return [one for one in wanted if one.fact not in done]
+
+
+def undo(store: Store, ledger: Ledger, found: list[Failure], now: int, note: str) -> Iterator[int]:
+    """Pass over these failures, in short transactions; yields how many addresses were changed so far."""
+    by_address: dict[Address, list[int]] = {}
+    for one in found:
+        by_address.setdefault(one.address, []).append(one.fact)
+    pending = list(by_address.items())
+    for start in range(0, len(pending), CHUNK):
+        with store.writing() as connection:
+            for address, numbers in pending[start : start + CHUNK]:
+                detail = {"facts": numbers, "note": note}
+                ledger.write(connection, address, NewFact(now, "undone", address.id, detail=detail))
+        yield min(start + CHUNK, len(pending))
+
+
+def _undone(connection: object, numbers: list[int]) -> list[dict[str, list[int]]]:
+    query = select(_fact.c.detail).where(_fact.c.kind.in_(("undone", "held")), _fact.c.address_id.is_not(None))
+    wanted = set(numbers)
+    rows = connection.execute(query.add_columns(_fact.c.address_id))  # type: ignore[attr-defined]
+    return [detail for detail, address in rows if address in wanted]
