@@ -18,6 +18,7 @@ from retour_lmtpd.reception import Reception
 from retour_lmtpd.socketmap import Lookup
 
 DRAIN = 25_000  # milliseconds that sessions have to finish at the end
+TICK = 5.0  # seconds between looks at open storms
 STOP = (signal.SIGTERM, signal.SIGINT)
 RELOAD = (signal.SIGUSR1, signal.SIGHUP)
 
@@ -50,13 +51,21 @@ async def _serve(reception: Reception, listeners: Sequence[socket.socket], looku
     servers = [await _listen(loop, lambda: Session(reception, guests), listener) for listener in listeners]
     asked = await _listen(loop, lambda: Lookup(reception), lookup)
     hooks.ready()
+    ticking = loop.create_task(_tick(reception))
     await stop.wait()
+    ticking.cancel()
     hooks.stopping()
     log.info("lmtpd stopping")
     for server in (*servers, asked):
         server.close()
     if not await guests.wait_for_none(DRAIN):
         log.error("sessions cut off at the end", waited_ms=DRAIN)
+
+
+async def _tick(reception: Reception) -> None:
+    while True:
+        await asyncio.sleep(TICK)
+        await reception.tick()
 
 
 async def _listen(

@@ -16,6 +16,7 @@ from retour_policy.keyring import KeyRingFile
 from retour_policy.ledger import Ledger
 from retour_policy.record import Arrival, Outcome, Recorder, digest_of
 from retour_policy.route import Route, Router
+from retour_policy.storms import Storms
 from retour_policy.writer import Writer
 
 LARGE = 64_000  # octets from which on a report is read in a thread, so that other sessions go on
@@ -41,9 +42,21 @@ class Reception:
         self._recorder = Recorder(
             secret=self._ring.ring.address_secret,
             ledger=Ledger.of(config, self._writer, self._clock),
+            storms=Storms.of(config),
             postmaster=config.lmtpd.postmaster,
             reference=self.router.reference,
         )
+
+    async def tick(self) -> None:
+        """Do what open storms need. Called every few seconds; never raises."""
+        recorder = self._recorder
+        try:
+            while await asyncio.wrap_future(
+                self._writer.submit(lambda c: recorder.storms.tick(c, recorder.ledger, self._clock()))
+            ):
+                pass
+        except Exception as error:
+            log.error("storms not looked after", error=str(error))
 
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""

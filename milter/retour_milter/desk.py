@@ -19,6 +19,7 @@ from retour_policy.outgoing import Gone, Outgoing
 from retour_policy.route import Router, Signer
 from retour_policy.sends import NewSend
 from retour_policy.store import Store
+from retour_policy.storms import Storms
 from retour_policy.suppression import Suppression
 from retour_policy.writer import Writer
 
@@ -48,7 +49,7 @@ class Desk:
         """Use `config` for the messages that begin from now on. Raises `StoreUnavailable`."""
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self.clock)
-        outgoing = Outgoing(self._ring.ring.address_secret, ledger, self.clock, self.signer.draw)
+        outgoing = Outgoing(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), outgoing)
 
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:

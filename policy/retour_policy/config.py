@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from retour_policy.address import domain_ascii, is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
@@ -237,6 +237,18 @@ class RelaySection(Section):
     port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
 
 
+class StormSection(Section):
+    """When a burst of hard bounces is a storm at one receiving side. `least = 0` switches it off."""
+
+    window: Duration = 6 * HOUR
+    least: Count = 20
+    share: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.2
+    all_of: Count = 5
+    close_after: Duration = HOUR
+    settle_after: Duration = 72 * HOUR
+    lapse_after: Duration = 30 * DAY
+
+
 class Config(Section):
     """The whole file."""
 
@@ -247,6 +259,8 @@ class Config(Section):
     lmtpd: LmtpdSection = LmtpdSection()
     stream: tuple[Stream, ...] = ()
     policy: PolicySection = PolicySection()
+    storm: StormSection = StormSection()
+    sides: dict[StrictStr, Texts] = {}
     relay: dict[StrictStr, RelaySection] = {"default": RelaySection()}
 
     def rules(self, stream: Stream | None) -> RuleSet:

@@ -130,6 +130,8 @@ class State:
     counts: Mapping[str, Count] = field(default_factory=dict)
     last: int = 0
     """When the latest fact was recorded."""
+    held: tuple[tuple[int, int], ...] = ()
+    """Failures that a storm holds: fact and storm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ def decide(state: State, what: Happening, rules: Rules) -> Decision:
     count = _healed(state.counts.get(scope, Count()), what, rules)
     count, suppress, why = _step(count, what, rules)
     counts = {**state.counts, scope: count}
-    return Decision(State({s: c for s, c in counts.items() if c != Count()}, max(state.last, what.at)), suppress, why)
+    kept = {name: one for name, one in counts.items() if one != Count()}
+    return Decision(replace(state, counts=kept, last=max(state.last, what.at)), suppress, why)
 
 
 Step = tuple[Count, tuple[Suppress, ...], str]
@@ -306,13 +309,14 @@ def class_of(kind: str, type_: str | None, blame: str | None, rules: Rules) -> C
 
 def to_dict(state: State) -> dict[str, Any]:
     """The state as JSON holds it."""
-    return {"last": state.last, "counts": {scope: _count_to_dict(count) for scope, count in state.counts.items()}}
+    counts = {scope: _count_to_dict(count) for scope, count in state.counts.items()}
+    return {"last": state.last, "counts": counts} | ({"held": [list(one) for one in state.held]} if state.held else {})
 
 
 def from_dict(values: Mapping[str, Any]) -> State:
     """The state that `to_dict` wrote; an empty one for an empty mapping."""
     counts = {scope: _count_from_dict(count) for scope, count in values.get("counts", {}).items()}
-    return State(counts, values.get("last", 0))
+    return State(counts, values.get("last", 0), tuple((fact, storm) for fact, storm in values.get("held", ())))
 
 
 def _count_to_dict(count: Count) -> dict[str, Any]:

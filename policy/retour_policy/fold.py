@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.decide import EVERYWHERE, Happening, State, Suppress, class_of, decide, from_dict, to_dict
+from retour_policy.decide import EVERYWHERE, MOST_KEPT, Happening, State, Suppress, class_of, decide, from_dict, to_dict
 from retour_policy.rules import RuleSet
 from retour_policy.suppression import Suppression
 
@@ -58,6 +58,8 @@ def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Fol
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, ground)
+    if entry.detail.get("storm"):
+        return _held(account, entry, [entry.id])
     what = happening(entry, ground, good_sends)
     if what is None:
         return Folded(_seen(account, entry.at), "")
@@ -119,7 +121,8 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     """
     history = list(entries)
     skipped = passed_over(history)
-    by_id = {entry.id: entry for entry in history}
+    undone = {number for entry in history if entry.kind == "undone" for number in entry.detail["facts"]}
+    by_id = {entry.id: entry for entry in history if entry.id not in undone}
     account, steps = Account(), []
     for entry in history:
         ground = grounds[entry.id]
@@ -140,19 +143,37 @@ def passed_over(history: Iterable[Entry]) -> set[int]:
 def _with_revived(
     account: Account, entry: Entry, ground: Ground, sendings: Sendings, by_id: Mapping[int, Entry]
 ) -> Folded:
+    if entry.kind == "held":
+        return _held(account, entry, entry.detail["facts"])
+    if entry.kind == "undone":
+        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), "undone")
     if entry.kind != "revived":
         good = sendings.good(latest_failure(account, entry, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
     why = ""
+    account = _without_held(account, entry.detail["facts"])
     for number in entry.detail["facts"]:
         if number in by_id:
-            done = step(account, by_id[number], ground, 0)
+            freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
+            done = step(account, freed, ground, 0)
             account, why = done.account, done.why
     return Folded(_seen(account, entry.at), f"held before, counts now: {why}")
 
 
 def _seen(account: Account, at: int) -> Account:
     return replace(account, state=replace(account.state, last=max(account.state.last, at)))
+
+
+def _held(account: Account, entry: Entry, facts: Sequence[int]) -> Folded:
+    """Failures of a storm: remembered, not counted."""
+    held = (*account.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
+    seen = _seen(account, entry.at)
+    return Folded(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
+
+
+def _without_held(account: Account, facts: Sequence[int]) -> Account:
+    kept = tuple(one for one in account.state.held if one[0] not in facts)
+    return replace(account, state=replace(account.state, held=kept))
 
 
 def _longer(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:

@@ -14,6 +14,7 @@ from retour_policy.clock import Clock
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
 from retour_policy.sends import NewSend
+from retour_policy.storms import Storms
 from retour_policy.suppression import Suppression
 
 
@@ -32,6 +33,7 @@ class Outgoing:
 
     secret: bytes
     ledger: Ledger
+    storms: Storms
     clock: Clock
     draw: Callable[[], int]
 
@@ -47,6 +49,7 @@ class Outgoing:
         self._left_out(connection, new, {**withheld, **late})
         if not track or not kept.recipients:
             return Gone(self.draw(), late)
+        self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
         return Gone(sends.record(connection, self.secret, kept, self.draw), late)
 
     def _late(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
@@ -16,9 +16,11 @@ from retour_policy.addresses import insert_into
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
-from retour_policy.ledger import Address, Ledger
+from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.route import Route
 from retour_policy.sends import Send
+from retour_policy.storms import Storms, revive
+from retour_policy.token import id_time
 
 Outcome = Literal["recorded", "duplicate", "forwarded"]
 DIGEST_OCTETS = 16
@@ -50,6 +52,7 @@ class Recorder:
 
     secret: bytes
     ledger: Ledger
+    storms: Storms
     postmaster: str
     reference: Callable[[str], int | None]
     """Reads the value of a Retour-Ref field: the send id where it is ours."""
@@ -136,8 +139,27 @@ class Recorder:
         if one.address_id is None or one.key is None:
             facts.write(connection, new)
             return
-        first = not (send and facts.counted_before(connection, send.id, one.address_id, new.kind))
-        self.ledger.write(connection, Address(one.address_id, one.key), new, first=first)
+        address = Address(one.address_id, one.key)
+        first = not (send and facts.counted_before(connection, send.id, address.id, new.kind))
+        if send and first and self._may_be_storm(new):
+            new = self._in_storm(connection, address, send, new)
+        self.ledger.write(connection, address, new, first=first)
+
+    def _may_be_storm(self, new: NewFact) -> bool:
+        heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
+        return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
+
+    def _in_storm(self, connection: Connection, address: Address, send: Send, new: NewFact) -> NewFact:
+        """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
+        text = _text_of(connection, address)
+        storm = self.storms.failure(connection, send.stream, text, id_time(send.id), new.at) if text else None
+        if storm is not None:
+            return replace(new, detail={**new.detail, "storm": storm})
+        account = lock(connection, address)
+        settled = self.storms.settled(connection, account.state.held, new.at)
+        if settled:
+            revive(connection, self.ledger, address, settled, send.stream, new.at)
+        return new
 
     def _unread(self, connection: Connection, arrival: Arrival, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, by its token, and let postmaster see it."""
@@ -156,6 +178,10 @@ def digest_of(recipient: str, identity: bytes) -> bytes:
     """What tells one arrival from another: the address that it came to, and a hash of the message itself."""
     text = recipient.lower().encode("utf-8", "surrogateescape") + b"\0" + identity
     return hashlib.sha256(text).digest()[:DIGEST_OCTETS]
+
+
+def _text_of(connection: Connection, address: Address) -> str | None:
+    return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == address.id))
 
 
 def _first_time(connection: Connection, arrival: Arrival) -> bool:

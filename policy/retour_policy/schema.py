@@ -129,6 +129,34 @@ suppression = Table(
     sqlite_with_rowid=False,
 )
 
+storm_counter = Table(
+    "storm_counter",
+    metadata,
+    Column("stream", String(64), primary_key=True),
+    Column("side", String(255), primary_key=True),
+    Column("bucket", BigInteger, primary_key=True, comment="beginning of the five minutes in which the mail was sent"),
+    Column("writer", String(40), primary_key=True, comment="a process, so that no row is hot"),
+    Column("sent", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+storm = Table(
+    "storm",
+    metadata,
+    Column("id", Counted, primary_key=True),
+    Column("stream", String(64), nullable=False),
+    Column("side", String(255), nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("closed", BigInteger),
+    Column("calm_since", BigInteger),
+    Column("sent", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("last_fact", BigInteger, nullable=False, comment="failures up to this one came before it was known"),
+    Column("taken_to", BigInteger, nullable=False, server_default="0", comment="and are held up to this one"),
+    Index("storm_by_side", "stream", "side", "closed"),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -25,6 +25,8 @@ from retour_policy.record import Arrival, Recorder, digest_of
 from retour_policy.route import Route
 from retour_policy.sends import NewSend
 from retour_policy.store import open_store
+from retour_policy.storms import Storm, Storms
+from retour_policy.storms import listed as listed_storms
 from retour_policy.suppression import Suppression
 from retour_policy.suppressions import listed, look_up, of_addresses
 from retour_policy.token import draw_id
@@ -60,8 +62,9 @@ class World:
         """Put another configuration in force."""
         self.config = Config.model_validate(config)
         self.ledger = Ledger.of(self.config, self.writer, self.clock)
-        self.outgoing = Outgoing(SECRET, self.ledger, self.clock, lambda: draw_id(self.now))
-        self.recorder = Recorder(SECRET, self.ledger, "postmaster", lambda _: None)
+        self.storms = Storms.of(self.config)
+        self.outgoing = Outgoing(SECRET, self.ledger, self.storms, self.clock, lambda: draw_id(self.now))
+        self.recorder = Recorder(SECRET, self.ledger, self.storms, "postmaster", lambda _: None)
 
     def clock(self) -> int:
         """Milliseconds since 1970."""
@@ -141,6 +144,16 @@ class World:
             self.ledger.write(connection, address, replace(new, address_id=number))
 
         self.writer.run(work, 20_000)
+
+    def tick(self) -> None:
+        """What the daemon does every few seconds for storms."""
+        while self.writer.run(lambda connection: self.storms.tick(connection, self.ledger, self.now), 20_000):
+            pass
+
+    def storm_list(self) -> list[Storm]:
+        """All storms so far."""
+        with self.store.reading() as connection:
+            return listed_storms(connection)
 
     def suppressed(self) -> dict[str, str]:
         """Who is suppressed now, and why: address to "scope cause"."""

@@ -72,6 +72,41 @@ def upgrade() -> None:
     )
     op.create_index("send_by_message_id", "send", ["message_id"], unique=False)
     op.create_table(
+        "storm",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("stream", sa.String(length=64), nullable=False),
+        sa.Column("side", sa.String(length=255), nullable=False),
+        sa.Column("opened", sa.BigInteger(), nullable=False),
+        sa.Column("closed", sa.BigInteger(), nullable=True),
+        sa.Column("calm_since", sa.BigInteger(), nullable=True),
+        sa.Column("sent", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column(
+            "last_fact", sa.BigInteger(), nullable=False, comment="failures up to this one came before it was known"
+        ),
+        sa.Column(
+            "taken_to", sa.BigInteger(), server_default="0", nullable=False, comment="and are held up to this one"
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("storm_by_side", "storm", ["stream", "side", "closed"], unique=False)
+    op.create_table(
+        "storm_counter",
+        sa.Column("stream", sa.String(length=64), nullable=False),
+        sa.Column("side", sa.String(length=255), nullable=False),
+        sa.Column(
+            "bucket",
+            sa.BigInteger(),
+            nullable=False,
+            comment="beginning of the five minutes in which the mail was sent",
+        ),
+        sa.Column("writer", sa.String(length=40), nullable=False, comment="a process, so that no row is hot"),
+        sa.Column("sent", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("stream", "side", "bucket", "writer"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "address_state",
         sa.Column("address_id", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.JSON(), nullable=False),

@@ -1,0 +1,194 @@
+"""Storms: counts sends and failures by side, opens and closes storms, and holds what they did to addresses."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
+
+from retour_policy import schema
+from retour_policy.addresses import insert_into
+from retour_policy.config import Config, StormSection
+from retour_policy.facts import NewFact
+from retour_policy.ledger import Address, Ledger, first_id
+from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
+
+CHUNK = 50  # addresses a transaction
+_counter, _storm, _fact, _address = schema.storm_counter, schema.storm, schema.fact, schema.address
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """One storm."""
+
+    id: int
+    stream: str
+    side: str
+    opened: int
+    closed: int | None
+    sent: int
+    failed: int
+    """The figures when it opened."""
+
+
+@dataclass(frozen=True)
+class Storms:
+    """Bound to the configuration in force."""
+
+    limits: StormSection
+    sides: Sides
+
+    @classmethod
+    def of(cls, config: Config) -> Storms:
+        """As a configuration has it."""
+        return cls(config.storm, Sides(config.sides))
+
+    def count_sent(self, connection: Connection, stream: str, recipients: Iterable[str], now: int) -> None:
+        """Count a send to each side that it goes to."""
+        for side, number in Counter(map(self.sides.of, recipients)).items():
+            self._add(connection, stream, side, bucket(now), sent=number)
+
+    def failure(self, connection: Connection, stream: str, address: str, sent_at: int, now: int) -> int | None:
+        """Count a hard failure that blames the recipient; the storm that holds it, if one does."""
+        side = self.sides.of(address)
+        if now - sent_at < self.limits.window:
+            self._add(connection, stream, side, bucket(sent_at), failed=1)
+        open_now = self.open_at(connection, stream, side)
+        if open_now is not None:
+            return open_now
+        figures = self.figures(connection, stream, side, now - self.limits.window)
+        if not breaks_out(figures, self.limits):
+            return None
+        return self._open(connection, stream, side, figures, now)
+
+    def settled(self, connection: Connection, held: Iterable[tuple[int, int]], now: int) -> list[int]:
+        """Those held failures that count now that the address fails again: their storm closed long enough ago."""
+        closed = closed_times(connection, {storm for _, storm in held}) if held else {}
+        return [fact for fact, storm in held if self._counts_now(closed.get(storm), now)]
+
+    def _counts_now(self, closed: int | None, now: int) -> bool:
+        return closed is not None and self.limits.settle_after <= now - closed < self.limits.lapse_after
+
+    def open_at(self, connection: Connection, stream: str, side: str) -> int | None:
+        """The storm that is open there."""
+        here = and_(_storm.c.stream == stream, _storm.c.side == side, _storm.c.closed.is_(None))
+        return connection.scalar(select(_storm.c.id).where(here).limit(1))
+
+    def figures(self, connection: Connection, stream: str, side: str, since: int) -> Figures:
+        """What was counted of the sends made since `since`."""
+        query = select(func.sum(_counter.c.sent), func.sum(_counter.c.failed)).where(
+            _counter.c.stream == stream, _counter.c.side == side, _counter.c.bucket >= bucket(since)
+        )
+        sent, failed = connection.execute(query).one()
+        return Figures(int(sent or 0), int(failed or 0))
+
+    def tick(self, connection: Connection, ledger: Ledger, now: int) -> bool:
+        """Do a little of what open storms need; whether there is more to do at once.
+
+        Called every few seconds by one process or by many: takes back, a few addresses a call, what the failures
+        of a storm had caused before it was known, and closes a storm after an hour of calm.
+        """
+        more = False
+        for row in connection.execute(select(_storm).where(_storm.c.closed.is_(None)).with_for_update()).all():
+            more |= self._take_back(connection, ledger, row, now)
+            self._close_if_calm(connection, row, now)
+        return more
+
+    def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int:
+        last_fact = connection.scalar(select(func.max(_fact.c.id))) or 0
+        row = {
+            "stream": stream,
+            "side": side,
+            "opened": now,
+            "sent": figures.sent,
+            "failed": figures.failed,
+            "last_fact": last_fact,
+        }
+        return int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+
+    def _take_back(self, connection: Connection, ledger: Ledger, row: Row[tuple[int, ...]], now: int) -> bool:
+        """Hold the failures that came before the storm was known; whether some are left."""
+        if row.taken_to >= row.last_fact:
+            return False
+        rows = connection.execute(self._earlier(row).limit(CHUNK * 2)).all()
+        found: dict[Address, list[int]] = {}
+        for fact, number, key, text, detail in rows:
+            if text and self.sides.of(text) == row.side and not detail.get("storm"):
+                found.setdefault(Address(number, bytes(key)), []).append(fact)
+        for address in sorted(found, key=lambda one: one.id):
+            hold(connection, ledger, address, found[address], row.id, row.stream, now)
+        taken_to = rows[-1][0] if rows else row.last_fact
+        connection.execute(update(_storm).where(_storm.c.id == row.id).values(taken_to=taken_to))
+        return bool(rows)
+
+    def _earlier(self, row: Row[tuple[int, ...]]) -> Select[Any]:
+        since = row.opened - self.limits.window
+        return (
+            select(_fact.c.id, _address.c.id, _address.c.key, _address.c.text, _fact.c.detail)
+            .join(_address, _address.c.id == _fact.c.address_id)
+            .where(_fact.c.id > row.taken_to, _fact.c.id <= row.last_fact, _fact.c.at >= since)
+            .where(_fact.c.stream == row.stream, _fact.c.send_id >= first_id(since))
+            .where(_fact.c.action == "failed", _fact.c.type == "hard", _fact.c.blame == "recipient")
+            .order_by(_fact.c.id)
+        )
+
+    def _close_if_calm(self, connection: Connection, row: Row[tuple[int, ...]], now: int) -> None:
+        calm = is_calm(self.figures(connection, row.stream, row.side, now - CALM_WINDOW), self.limits)
+        values: dict[str, int | None] = {}
+        if not calm:
+            values = {"calm_since": None} if row.calm_since is not None else {}
+        elif row.calm_since is None:
+            values = {"calm_since": now}
+        elif now - row.calm_since >= self.limits.close_after:
+            values = {"closed": now}
+        if values:
+            connection.execute(update(_storm).where(_storm.c.id == row.id).values(**values))
+
+    def _add(self, connection: Connection, stream: str, side: str, at: int, *, sent: int = 0, failed: int = 0) -> None:
+        row = {"stream": stream, "side": side, "bucket": at, "writer": writer_name(), "sent": sent, "failed": failed}
+        statement = insert_into(connection, _counter).values(row)
+        added = {"sent": _counter.c.sent + sent, "failed": _counter.c.failed + failed}
+        keys = ["stream", "side", "bucket", "writer"]
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=added))
+
+
+def hold(
+    connection: Connection, ledger: Ledger, address: Address, facts: list[int], storm: int, stream: str, now: int
+) -> None:
+    """Take back what some failures of an address have caused."""
+    detail = {"facts": facts, "storm": storm}
+    ledger.write(connection, address, NewFact(now, "held", address.id, stream=stream, detail=detail))
+
+
+def revive(connection: Connection, ledger: Ledger, address: Address, facts: list[int], stream: str, now: int) -> None:
+    """Let held failures of an address count after all."""
+    detail = {"facts": facts}
+    ledger.write(connection, address, NewFact(now, "revived", address.id, stream=stream, detail=detail))
+
+
+def listed(connection: Connection, *, only_open: bool = False) -> list[Storm]:
+    """All storms, the oldest first."""
+    query = select(_storm).order_by(_storm.c.id)
+    if only_open:
+        query = query.where(_storm.c.closed.is_(None))
+    names = [field.name for field in dataclasses.fields(Storm)]
+    return [Storm(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)]
+
+
+def closed_times(connection: Connection, numbers: Iterable[int]) -> dict[int, int | None]:
+    """When storms closed, by their ids; None for those that are open."""
+    return dict(connection.execute(select(_storm.c.id, _storm.c.closed).where(_storm.c.id.in_(sorted(numbers)))).all())
+
+
+@cache
+def writer_name() -> str:
+    """This process, among all that count: each has rows of its own, so that none is hot."""
+    return f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(3)}"
