@@ -1,0 +1,233 @@
+"""Replay: two windows in which a large provider refused mailboxes that exist, among a week's normal traffic.
+
+    replay.py [--scale 1.0] [--weeks 3]
+
+100,000 sends a week at scale 1 to 30 sides, by a daily and a weekly sender, with the clock injected, through the
+code that the milter and the LMTP daemon run. Prints a table for each preset; exit status 1 where the careful
+policy harmed somebody healthy or missed somebody dead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from lab.world import SECRET, World
+from retour_bounces import RecipientReport, Report
+from retour_policy.address import address_key
+from retour_policy.clock import DAY, MINUTE
+from retour_policy.record import Arrival
+from retour_policy.route import Route
+from retour_policy.sends import NewSend
+from retour_policy.suppressions import look_up
+
+STEP = 5 * MINUTE
+PROVIDER = "gmail.example"
+BEGINS = "2020-12-10T00:00"
+OUTAGES = (("2020-12-14T20:00", "2020-12-14T22:30"), ("2020-12-15T20:30", "2020-12-16T00:40"))
+OUTAGE_SHARE = 0.7  # of the provider's recipients refused while it lasts
+DEAD_BEFORE = 0.01
+DYING = 0.005  # in the week of the outage
+FULL = 0.005  # soft bounces among the healthy, by chance
+STREAMS = [{"name": "daily"}, {"name": "weekly"}]
+
+
+def at(text: str) -> int:
+    """Milliseconds since 1970 of a time in UTC."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A recipient, who has a fixed time of day (or week) for mail."""
+
+    address: str
+    stream: str
+    offset: int
+    dead_from: int | None
+
+
+@dataclass
+class Tally:
+    """What happened, counted."""
+
+    sent: int = 0
+    refused: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+
+def population(scale: float, begins: int, seed: int) -> list[Person]:
+    """10,000 readers of the daily and 30,000 of the weekly mail, at 30 sides of very different size."""
+    chance = random.Random(seed)
+    sides = [PROVIDER] + [f"side{number}.example" for number in range(29)]
+    weights = [12] + [10 / (number + 1) for number in range(29)]
+    people = []
+    for stream, count, period in (("daily", int(10_000 * scale), DAY), ("weekly", int(30_000 * scale), 7 * DAY)):
+        for number in range(count):
+            side = chance.choices(sides, weights)[0]
+            draw = chance.random()
+            dead = begins if draw < DEAD_BEFORE else None
+            if DEAD_BEFORE <= draw < DEAD_BEFORE + DYING:
+                dead = begins + 3 * DAY + chance.randrange(5 * DAY)
+            people.append(Person(f"{stream}{number}@{side}", stream, chance.randrange(period), dead))
+    return people
+
+
+def mailings(people: list[Person], begins: int, weeks: int) -> Iterator[tuple[int, Person]]:
+    """Every mail that the two senders want to send, in the order of time."""
+    ends = begins + weeks * 7 * DAY
+    heap = [(begins + person.offset, number) for number, person in enumerate(people)]
+    heapq.heapify(heap)
+    while heap:
+        when, number = heap[0]
+        person = people[number]
+        yield when, person
+        following = when + (DAY if person.stream == "daily" else 7 * DAY)
+        if following < ends:
+            heapq.heapreplace(heap, (following, number))
+        else:
+            heapq.heappop(heap)
+
+
+class Replay:
+    """One run under one policy."""
+
+    def __init__(self, world: World, people: list[Person], seed: int) -> None:
+        self.world = world
+        self.people = people
+        self.tally = Tally()
+        self._chance = random.Random(seed)
+        self._outages = [(at(one), at(two)) for one, two in OUTAGES]
+        self._digest = 0
+
+    def run(self, begins: int, weeks: int) -> None:
+        """Send everything, five minutes a transaction."""
+        pending = mailings(self.people, begins, weeks)
+        following = next(pending, None)
+        while following is not None:
+            slot = following[0] - following[0] % STEP
+            with self.world.store.writing() as connection:
+                while following is not None and following[0] < slot + STEP:
+                    self.world.now = following[0]
+                    self._mail(connection, following[1])
+                    following = next(pending, None)
+                self.world.now = slot + STEP
+                while self.world.storms.tick(connection, self.world.ledger, self.world.now):
+                    pass
+
+    def _mail(self, connection: Connection, person: Person) -> None:
+        now, key = self.world.now, address_key(SECRET, person.address)
+        if look_up(connection, key, person.stream, now, transactional=False):
+            self.tally.refused += 1
+            return
+        new = NewSend(person.stream, "app@example.com", (person.address,))
+        gone = self.world.outgoing.record(connection, new, {}, track=True, watch=True)
+        self.tally.sent += 1
+        part = self._fate(person, now)
+        if part is not None:
+            self._digest += 1
+            route = Route("verp", None, gone.send)
+            arrival = Arrival(now, route, "b-x@b", "", b"", self._digest.to_bytes(16, "big"), Report("bounce", (part,)))
+            self.world.recorder.record(connection, arrival)
+
+    def _fate(self, person: Person, now: int) -> RecipientReport | None:
+        if person.dead_from is not None and now >= person.dead_from:
+            return self._failed(person, "dead", "hard", "5.1.1", "userunknown")
+        in_outage = any(begins <= now < ends for begins, ends in self._outages)
+        if in_outage and person.address.endswith(PROVIDER) and self._chance.random() < OUTAGE_SHARE:
+            return self._failed(person, "outage", "hard", "5.1.1", "userunknown")
+        if self._chance.random() < FULL:
+            return self._failed(person, "full", "soft", "5.2.2", "mailboxfull")
+        return None
+
+    def _failed(self, person: Person, why: str, type_: str, status: str, reason: str) -> RecipientReport:
+        self.tally.failed[why] += 1
+        return RecipientReport(
+            person.address,
+            None,
+            "failed",
+            type_,
+            status,
+            "wire",
+            reason,
+            "recipient",
+            None,
+            "",
+            "",  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Who was written to at the end, and who was not."""
+
+    sent: int
+    outage_failures: int
+    healthy_harmed: int
+    dead: int
+    dead_found: int
+    storms: int
+
+    def row(self, preset: str) -> str:
+        """A line of the table."""
+        return (
+            f"{preset:<8} {self.sent:>8,} {self.outage_failures:>8,} {self.storms:>7} {self.healthy_harmed:>15,} "
+            f"{self.dead_found:>6,} of {self.dead:,}"
+        )
+
+
+HEAD = f"{'preset':<8} {'sends':>8} {'outage':>8} {'storms':>7} {'healthy harmed':>15} {'dead found':>12}"
+
+
+def replay(preset: str, scale: float, weeks: int, seed: int = 1) -> Result:
+    """Run once; `healthy harmed` are living recipients that are suppressed or paused at the end."""
+    begins = at(BEGINS)
+    people = population(scale, begins, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"stream": STREAMS, "policy": {"preset": preset}}
+        with World(Path(folder), config, begins=BEGINS) as world:
+            run = Replay(world, people, seed)
+            run.run(begins, weeks)
+            stopped = set(world.suppressed())
+            ends = begins + (weeks - 1) * 7 * DAY
+            dead = [p.address for p in people if p.dead_from is not None and p.dead_from < ends]
+            healthy = [p.address for p in people if p.dead_from is None]
+            return Result(
+                run.tally.sent,
+                run.tally.failed["outage"],
+                sum(one in stopped for one in healthy),
+                len(dead),
+                sum(one in stopped for one in dead),
+                len(world.storm_list()),
+            )
+
+
+def main() -> int:
+    """Print the table for both presets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--weeks", type=int, default=3)
+    args = parser.parse_args()
+    print(HEAD, flush=True)
+    results = {}
+    for preset in ("careful", "plain"):
+        began = time.monotonic()
+        results[preset] = replay(preset, args.scale, args.weeks)
+        print(results[preset].row(preset), f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    careful = results["careful"]
+    return int(careful.healthy_harmed > 0 or careful.dead_found < careful.dead)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
