@@ -13,7 +13,7 @@ import time
 
 from lab.process import ChildFailed
 from story import homeward, outward, postmaster
-from story.interrupts import Interrupts
+from story.interrupts import Interrupts, shielded
 from story.stage import Stage, left_behind, logs, stage
 from story.teller import Broken, Teller
 
@@ -26,8 +26,13 @@ def main() -> int:
     wanted = _arguments()
     if os.geteuid() != 0:
         return _as_root()
+    return shielded(lambda interrupts: _guarded(interrupts, keep=wanted.keep))
+
+
+def _guarded(interrupts: Interrupts, *, keep: bool) -> int:
+    """Demonstrate; what gets in the way is told in a line."""
     try:
-        return _demonstrate(keep=wanted.keep)
+        return _demonstrate(interrupts, keep=keep)
     except KeyboardInterrupt:
         print("\nInterrupted. All that was started has been stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -47,15 +52,15 @@ def _arguments() -> argparse.Namespace:
 
 def _as_root() -> int:
     sudo = shutil.which("sudo")
-    if sudo is None:
-        print(f"{WHY_ROOT} There is no sudo here: run this as root.", file=sys.stderr)
-        return 1
-    print(f"{WHY_ROOT} This uses sudo.", file=sys.stderr)
-    # No files of root's are left beside the sources.
-    os.execv(sudo, [sudo, "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, *sys.argv])
+    if sudo:
+        print(f"{WHY_ROOT} This uses sudo.", file=sys.stderr)
+        # So that no files of root's are left beside the sources.
+        os.execv(sudo, [sudo, "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, *sys.argv])
+    print(f"{WHY_ROOT} There is no sudo here: run this as root.", file=sys.stderr)
+    return 1
 
 
-def _demonstrate(*, keep: bool) -> int:
+def _demonstrate(interrupts: Interrupts, *, keep: bool) -> int:
     colour = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and "NO_COLOR" not in os.environ
     tell = Teller(sys.stdout, colour=colour)
     began = time.monotonic()
@@ -66,7 +71,7 @@ def _demonstrate(*, keep: bool) -> int:
         server plays the rest of the world. No service of this machine is touched."""
     )
     tell.say("Every message is real and sent by swaks. Every line marked [ok] was checked before it was printed.")
-    with stage(tell, Interrupts(), keep=keep) as here:
+    with stage(tell, interrupts, keep=keep) as here:
         try:
             _story(here)
         except Broken:

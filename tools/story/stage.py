@@ -160,7 +160,7 @@ def left_behind(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
             known = process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
-            if str(folder) in os.readlink(process / "cwd") or str(folder).encode() in known:
+            if str(folder).encode() in known + bytes(process.joinpath("cwd").readlink()):
                 found.append(f"{process.name} {process.joinpath('comm').read_text().strip()}")
     return found
 
