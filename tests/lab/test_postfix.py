@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -149,10 +148,28 @@ def test_the_workspace_is_gone_afterwards() -> None:
     assert not path.exists()
 
 
-def test_the_instance_leaves_the_system_postfix_alone(postfix: PrivatePostfix) -> None:
-    """All folders of the instance are its own; nothing under /etc/postfix or /var/spool/postfix is used."""
-    names = ("config_directory", "queue_directory", "data_directory", "maillog_file")
-    for name in names:
-        assert postfix.run("postconf", "-h", name).startswith(str(postfix.config.parent)), name
-    listing = subprocess.run(["ls", "/etc/postfix"], capture_output=True, text=True, check=False).stdout
-    assert postfix.plan.example.main and "main.cf.retour" not in listing
+def test_what_speaks_with_retour_is_chrooted_as_on_debian(postfix: PrivatePostfix) -> None:
+    """smtpd, cleanup and the transport for reports see the queue directory as their root."""
+    outside = swaks(server=postfix.smtp_server, to="ok@example.net", from_="b-x@bounces.example.com")
+    assert outside.accepted
+    swaks(server=postfix.smtp_server, to="gone@example.net", from_="b-x@bounces.example.com")
+    postfix.wait_for_log(r"retour/lmtp.*status=deferred")
+    for program in ("smtpd", "cleanup", "retour/lmtp"):
+        pid = postfix.wait_for_log(rf"{program}\[(\d+)\]")[1]
+        assert Path(f"/proc/{pid}/root").readlink() == postfix.queue_directory, program
+
+
+def test_the_instance_leaves_the_system_postfix_alone(folder: Path) -> None:
+    """Nothing under /etc/postfix changes while an instance runs, and all its folders are its own."""
+    before = state(Path("/etc/postfix"))
+    with PrivatePostfix(folder / "postfix", main=NO_MILTER, destinations={"a.example": "discard:"}) as server:
+        server.sendmail(b"Subject: x\n\nx\n", to=["x@a.example"], from_="")
+        server.wait_for_log("status=sent")
+        for name in ("config_directory", "queue_directory", "data_directory", "maillog_file"):
+            assert server.run("postconf", "-h", name).startswith(str(folder)), name
+    assert state(Path("/etc/postfix")) == before
+
+
+def state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file below a folder."""
+    return {path: (path.lstat().st_size, path.lstat().st_ctime_ns) for path in folder.rglob("*")}
