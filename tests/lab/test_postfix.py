@@ -150,8 +150,6 @@ def test_the_workspace_is_gone_afterwards() -> None:
 
 def test_what_speaks_with_retour_is_chrooted_as_on_debian(postfix: PrivatePostfix) -> None:
     """smtpd, cleanup and the transport for reports see the queue directory as their root."""
-    outside = swaks(server=postfix.smtp_server, to="ok@example.net", from_="b-x@bounces.example.com")
-    assert outside.accepted
     swaks(server=postfix.smtp_server, to="gone@example.net", from_="b-x@bounces.example.com")
     postfix.wait_for_log(r"retour/lmtp.*status=deferred")
     for program in ("smtpd", "cleanup", "retour/lmtp"):
