@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,9 @@ from lab.destination import Destination
 from lab.postfix import PrivatePostfix
 from lab.process import ChildFailed, members, workspace
 from lab.swaks import swaks
+from lab.wait import wait_until
+
+TOOLS = Path(__file__).parents[2] / "tools"
 
 NO_MILTER = {"smtpd_milters": "", "non_smtpd_milters": ""}
 
@@ -107,6 +114,34 @@ def test_nothing_is_left_running(folder: Path) -> None:
         assert members(group)
         raise ZeroDivisionError
     assert not members(group)
+
+
+ABANDON = """
+import os, signal, sys
+from pathlib import Path
+from lab.postfix import PrivatePostfix
+from lab.process import Child
+folder = Path(sys.argv[1])
+server = PrivatePostfix(folder / "postfix", main={"smtpd_milters": "", "non_smtpd_milters": ""})
+with server, Child(["sleep", "600"], folder=folder, name="sleep") as child:
+    print(int((server.queue_directory / "pid/master.pid").read_text()), child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_left_running_when_the_test_itself_is_killed(folder: Path) -> None:
+    """Postfix and children end soon after a test run that was killed with kill -9."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABANDON, folder],
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    groups = [int(word) for word in done.stdout.split()]
+    assert len(groups) == 2
+    wait_until(lambda: not any(map(members, groups)), what=f"the end of {groups}")
 
 
 def test_extra_settings_lines_and_options_win(folder: Path) -> None:
