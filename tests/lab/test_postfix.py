@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ from lab.destination import Destination
 from lab.postfix import PrivatePostfix
 from lab.process import ChildFailed, members, workspace
 from lab.swaks import swaks
+from lab.wait import wait_until
+
+TOOLS = Path(__file__).parents[2] / "tools"
 
 NO_MILTER = {"smtpd_milters": "", "non_smtpd_milters": ""}
 
@@ -110,6 +116,34 @@ def test_nothing_is_left_running(folder: Path) -> None:
     assert not members(group)
 
 
+ABANDON = """
+import os, signal, sys
+from pathlib import Path
+from lab.postfix import PrivatePostfix
+from lab.process import Child
+folder = Path(sys.argv[1])
+server = PrivatePostfix(folder / "postfix", main={"smtpd_milters": "", "non_smtpd_milters": ""})
+with server, Child(["sleep", "600"], folder=folder, name="sleep") as child:
+    print(int((server.queue_directory / "pid/master.pid").read_text()), child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_left_running_when_the_test_itself_is_killed(folder: Path) -> None:
+    """Postfix and children end soon after a test run that was killed with kill -9."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABANDON, folder],
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    groups = [int(word) for word in done.stdout.split()]
+    assert len(groups) == 2
+    wait_until(lambda: not any(map(members, groups)), what=f"the end of {groups}")
+
+
 def test_extra_settings_lines_and_options_win(folder: Path) -> None:
     """`main`, `master` and the smtpd options are in force in the running instance."""
     with PrivatePostfix(
@@ -149,10 +183,26 @@ def test_the_workspace_is_gone_afterwards() -> None:
     assert not path.exists()
 
 
-def test_the_instance_leaves_the_system_postfix_alone(postfix: PrivatePostfix) -> None:
-    """All folders of the instance are its own; nothing under /etc/postfix or /var/spool/postfix is used."""
-    names = ("config_directory", "queue_directory", "data_directory", "maillog_file")
-    for name in names:
-        assert postfix.run("postconf", "-h", name).startswith(str(postfix.config.parent)), name
-    listing = subprocess.run(["ls", "/etc/postfix"], capture_output=True, text=True, check=False).stdout
-    assert postfix.plan.example.main and "main.cf.retour" not in listing
+def test_what_speaks_with_retour_is_chrooted_as_on_debian(postfix: PrivatePostfix) -> None:
+    """smtpd, cleanup and the transport for reports see the queue directory as their root."""
+    swaks(server=postfix.smtp_server, to="gone@example.net", from_="b-x@bounces.example.com")
+    postfix.wait_for_log(r"retour/lmtp.*status=deferred")
+    for program in ("smtpd", "cleanup", "retour/lmtp"):
+        pid = postfix.wait_for_log(rf"{program}\[(\d+)\]")[1]
+        assert Path(f"/proc/{pid}/root").readlink() == postfix.queue_directory, program
+
+
+def test_the_instance_leaves_the_system_postfix_alone(folder: Path) -> None:
+    """Nothing under /etc/postfix changes while an instance runs, and all its folders are its own."""
+    before = state(Path("/etc/postfix"))
+    with PrivatePostfix(folder / "postfix", main=NO_MILTER, destinations={"a.example": "discard:"}) as server:
+        server.sendmail(b"Subject: x\n\nx\n", to=["x@a.example"], from_="")
+        server.wait_for_log("status=sent")
+        for name in ("config_directory", "queue_directory", "data_directory", "maillog_file"):
+            assert server.run("postconf", "-h", name).startswith(str(folder)), name
+    assert state(Path("/etc/postfix")) == before
+
+
+def state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file below a folder."""
+    return {path: (path.lstat().st_size, path.lstat().st_ctime_ns) for path in folder.rglob("*")}

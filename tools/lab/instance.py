@@ -16,7 +16,7 @@ SERVICES = """\
 # service type  private unpriv  chroot  wakeup  maxproc command + args
 {inet}
 pickup    unix  n       -       n       60      1       pickup
-cleanup   unix  n       -       n       -       0       cleanup
+cleanup   unix  n       -       y       -       0       cleanup
 qmgr      unix  n       -       n       300     1       qmgr
 tlsmgr    unix  -       -       n       1000?   1       tlsmgr
 rewrite   unix  -       -       n       -       -       trivial-rewrite
@@ -26,13 +26,13 @@ trace     unix  -       -       n       -       0       bounce
 verify    unix  -       -       n       -       1       verify
 flush     unix  n       -       n       1000?   0       flush
 proxymap  unix  -       -       n       -       -       proxymap
-smtp      unix  -       -       n       -       -       smtp
+smtp      unix  -       -       y       -       -       smtp
 relay     unix  -       -       n       -       -       smtp
 showq     unix  n       -       n       -       -       showq
 error     unix  -       -       n       -       -       error
 retry     unix  -       -       n       -       -       error
 discard   unix  -       -       n       -       -       discard
-lmtp      unix  -       -       n       -       -       lmtp
+lmtp      unix  -       -       y       -       -       lmtp
 anvil     unix  -       -       n       -       1       anvil
 scache    unix  -       -       n       -       1       scache
 postlog   unix-dgram n  -       n       -       1       postlogd
@@ -101,7 +101,11 @@ def main_cf(plan: Plan) -> dict[str, str]:
 
 
 def master_cf(plan: Plan) -> str:
-    """The services of an instance without chroot, the two listeners, the recipe's and the plan's own."""
+    """The services, the two listeners, the recipe's and the plan's own lines.
+
+    Those that speak with Retour or the network are chrooted in the queue directory, as Debian has it, so that a
+    socket path which only works outside the chroot fails here too.
+    """
     submission = {
         "syslog_name": "postfix/submission",
         "smtpd_sasl_auth_enable": "yes",
@@ -145,7 +149,7 @@ def _private(plan: Plan) -> dict[str, str]:
 
 
 def _listener(host: str, port: int, options: Mapping[str, str]) -> str:
-    lines = [f"{host}:{port} inet n - n - - smtpd"]
+    lines = [f"{host}:{port} inet n - y - - smtpd"]
     lines += [f"    -o {{ {name} = {value} }}" for name, value in options.items()]
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab import instance
 from lab.example import BOUNCE_DOMAIN, Sockets, read_example
+from lab.guard import Guard
 from lab.installation import complaint, find_installation
 from lab.ports import free_port, wait_answers
 from lab.process import ChildFailed, members
@@ -24,6 +25,8 @@ from lab.wait import wait_until
 
 class PrivatePostfix:
     """A Postfix of its own, as a context manager; needs root, as every Postfix does.
+
+    It ends with the context, and also when this process is killed.
 
     `smtp_port` is its port 25: it relays for 127.0.0.1 only, so a client that connects from 127.0.0.3 is an
     outsider (swaks: `local_interface`). `submission_port` relays for the logins in `users` only.
@@ -79,6 +82,7 @@ class PrivatePostfix:
         self._installation = find_installation()
         self._users = users or {}
         self._services = ExitStack()
+        self._guard: Guard | None = None
         self._master = 0
 
     def __enter__(self) -> PrivatePostfix:
@@ -96,11 +100,15 @@ class PrivatePostfix:
     ) -> None:
         if error is not None:
             print(f"--- Postfix logged:\n{self.log()}", file=sys.stderr)
-        self._services.close()
-        self.abort()
+        try:
+            self._services.close()
+        finally:
+            self.abort()
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises `ChildFailed` with the log."""
+        abort = [self._installation.command("postfix"), "-c", str(self.config), "abort"]
+        self._guard = Guard(abort, os.environ | self._installation.environment)
         self.run("postfix", "start")
         self._master = int((self.queue_directory / "pid/master.pid").read_text())
         for host in self.plan.hosts:
@@ -108,11 +116,12 @@ class PrivatePostfix:
 
     def abort(self) -> None:
         """Stop it at once, mail in flight stays in the queue, and wait until no process is left."""
-        if not self._master:
+        if self._guard is None:
             return
-        self.run("postfix", "abort")
-        wait_until(lambda: not members(self._master), what="the end of all Postfix processes")
-        self._master = 0
+        self._guard.release()
+        self._guard = None
+        if self._master:  # 0 where the start failed
+            wait_until(lambda: not members(self._master), what="the end of all Postfix processes", seen=self.log)
 
     def run(self, command: str, *words: str, stdin: bytes = b"") -> str:
         """Run a Postfix command on this instance and return what it prints. Raises `ChildFailed`."""

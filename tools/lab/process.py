@@ -52,6 +52,8 @@ def members(group: int) -> list[str]:
 class Child:
     """A program run beside the test, as a context manager; what it prints is kept in `folder/NAME.log`.
 
+    If this process is killed, the child gets SIGTERM (from the kernel, when the thread that started it ends).
+
     The default `umask` lets a group use the sockets that the child makes, as the systemd units do.
     """
 
@@ -80,7 +82,7 @@ class Child:
         self._notify.setblocking(False)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self.argv,
+                ["setpriv", "--pdeathsig", "TERM", *self.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

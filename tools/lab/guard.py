@@ -1,0 +1,27 @@
+"""Runs a command when this process lets go or ends, in whatever way it ends, kill -9 included."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+
+
+class Guard:
+    """A shell that waits for the end of its input, a pipe that only this process holds, then runs `argv`."""
+
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", f"read -r _; exec {shlex.join(argv)}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,  # what a terminal sends to us (Ctrl-C) is not for the guard
+        )
+
+    def release(self, timeout: float = 30.0) -> int:
+        """Run the command now and return its exit status. Raises `subprocess.TimeoutExpired`."""
+        assert self._shell.stdin
+        self._shell.stdin.close()
+        return self._shell.wait(timeout)
