@@ -12,7 +12,6 @@ from sqlalchemy import Connection, select
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key
-from retour_policy.addresses import insert_into
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
@@ -21,6 +20,7 @@ from retour_policy.route import Route
 from retour_policy.sends import Send
 from retour_policy.storms import Storms, revive
 from retour_policy.token import id_time
+from retour_policy.upsert import ignoring
 
 Outcome = Literal["recorded", "duplicate", "forwarded"]
 DIGEST_OCTETS = 16
@@ -186,8 +186,7 @@ def _text_of(connection: Connection, address: Address) -> str | None:
 
 def _first_time(connection: Connection, arrival: Arrival) -> bool:
     row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
-    insert = insert_into(connection, schema.seen).values(row).on_conflict_do_nothing()
-    return connection.execute(insert).rowcount == 1
+    return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
 
 from retour_policy import schema
-from retour_policy.addresses import insert_into
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger, first_id
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
+from retour_policy.upsert import adding
 
 CHUNK = 50  # addresses a transaction
 _counter, _storm, _fact, _address = schema.storm_counter, schema.storm, schema.fact, schema.address
@@ -154,10 +154,7 @@ class Storms:
 
     def _add(self, connection: Connection, stream: str, side: str, at: int, *, sent: int = 0, failed: int = 0) -> None:
         row = {"stream": stream, "side": side, "bucket": at, "writer": writer_name(), "sent": sent, "failed": failed}
-        statement = insert_into(connection, _counter).values(row)
-        added = {"sent": _counter.c.sent + sent, "failed": _counter.c.failed + failed}
-        keys = ["stream", "side", "bucket", "writer"]
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=added))
+        connection.execute(adding(connection, _counter, ("sent", "failed")), row)
 
 
 def hold(
