@@ -13,9 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from retour_policy.address import domain_ascii, is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.decide import MOST_KEPT
+from retour_policy.decide import MOST_KEPT, RuleSet
 from retour_policy.pattern import Pattern
-from retour_policy.rules import PRESETS, Preset, RuleSet
+from retour_policy.rules import PRESETS, Preset
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
 OWN_HEADERS = ("retour-ref", "retour-tag")

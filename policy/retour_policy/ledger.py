@@ -11,11 +11,11 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select
 from retour_policy import facts, history, schema
 from retour_policy.clock import Clock
 from retour_policy.config import Config
-from retour_policy.decide import from_dict, to_dict
+from retour_policy.decide import RuleSet
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
 from retour_policy.policies import Policy, all_policies, put_in_force
-from retour_policy.rules import RuleSet
+from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
 from retour_policy.token import EPOCH, RANDOM_BITS
 from retour_policy.upsert import ignoring, replacing

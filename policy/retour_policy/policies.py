@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from retour_policy import schema
 from retour_policy.config import Config
+from retour_policy.decide import RuleSet
 from retour_policy.fold import Ground
-from retour_policy.rules import CAREFUL, RuleSet
+from retour_policy.rules import CAREFUL
 from retour_policy.upsert import ignoring
 
 _table = schema.policy
@@ -66,7 +67,7 @@ def all_policies(connection: Connection) -> dict[int, Policy]:
 
 
 def _values(ground: Ground) -> dict[str, Any]:
-    return ground.rules.to_dict() | {"transactional": ground.transactional}
+    return asdict(ground.rules) | {"transactional": ground.transactional}
 
 
 def _ground(values: dict[str, Any]) -> Ground:

@@ -44,6 +44,8 @@ class Arrival:
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
+    dated: bool = False
+    """`at` is the message's own date: it is old mail, read in afterwards."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Recorder:
             return
         address = Address(one.address_id, one.key)
         first = not (send and facts.counted_before(connection, send.id, address.id, new.kind))
-        if send and first and self._may_be_storm(new):
+        if send and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, send, new)
         self.ledger.write(connection, address, new, first=first)
 
@@ -211,6 +213,7 @@ def _detail(arrival: Arrival, report: Report, send: Send | None, one: Attributed
         "conflict": one.conflict,
         "tag": send.tag if send else None,
         "truncated": arrival.truncated or report.truncated,
+        "dated": arrival.dated,
         "lost_send": arrival.route.send is not None and send is None,
     }
     return {name: value for name, value in values.items() if value}

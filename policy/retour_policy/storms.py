@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +18,8 @@ from retour_policy import schema
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger, first_id
+from retour_policy.state_json import from_dict
+from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
 from retour_policy.upsert import adding
 
@@ -169,6 +171,46 @@ def revive(connection: Connection, ledger: Ledger, address: Address, facts: list
     """Let held failures of an address count after all."""
     detail = {"facts": facts}
     ledger.write(connection, address, NewFact(now, "revived", address.id, stream=stream, detail=detail))
+
+
+def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -> Iterator[int]:
+    """Decide about all that a storm holds, in short transactions; yields how many addresses each changed."""
+    last = 0
+    while True:
+        with store.writing() as connection:
+            rows = _holding(connection, last)
+            changed = sum(_settle_one(connection, ledger, row, storm, now, count=count) for row in rows)
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield changed
+
+
+def _holding(connection: Connection, after: int) -> list[Any]:
+    """The next addresses and their states, in order."""
+    state = schema.address_state
+    query = (
+        select(state.c.address_id, _address.c.key, state.c.state)
+        .join(_address, _address.c.id == state.c.address_id)
+        .where(state.c.address_id > after)
+        .order_by(state.c.address_id)
+        .limit(CHUNK)
+    )
+    return list(connection.execute(query))
+
+
+def _settle_one(connection: Connection, ledger: Ledger, row: Any, storm: int, now: int, *, count: bool) -> bool:
+    number, key, state = row
+    facts = [fact for fact, of in from_dict(state).held if of == storm]
+    if not facts:
+        return False
+    address = Address(number, bytes(key))
+    stream = connection.scalar(select(_storm.c.stream).where(_storm.c.id == storm)) or ""
+    if count:
+        revive(connection, ledger, address, facts, stream, now)
+    else:
+        ledger.write(connection, address, NewFact(now, "undone", number, stream=stream, detail={"facts": facts}))
+    return True
 
 
 def listed(connection: Connection, *, only_open: bool = False) -> list[Storm]:
