@@ -22,7 +22,7 @@ from retour_policy.storms import Storms, revive
 from retour_policy.token import id_time
 from retour_policy.upsert import ignoring
 
-Outcome = Literal["recorded", "duplicate", "forwarded"]
+Outcome = Literal["recorded", "duplicate", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
 UNREAD_HEAD = 16_384  # octets kept of a report that could not be read or recorded
 
@@ -70,6 +70,8 @@ class Recorder:
         for one in found:
             self._fact(connection, arrival, arrival.report, send, proof, one)
         if not self._matched(arrival, arrival.report, send, found):
+            if arrival.dated:
+                return "unmatched"
             outbox.put(connection, arrival.at, "forward", self.postmaster, arrival.raw, None)
             return "forwarded"
         return "recorded"
