@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from retour_bounces import read
 from retour_cli.setup import Setup, options
 from retour_policy import oldmail
 from retour_policy.errors import InputError
+from retour_policy.identity import Identity
 from retour_policy.oldmail import OldMessage
 from retour_policy.record import Arrival, Recorder, digest_of
 from retour_policy.route import Route, Router, UnknownAddress
@@ -107,14 +107,13 @@ class Importer:
             return None
         self._clock.at = message.at
         came_to, route = self._route(message)
-        identity = hashlib.sha256(message.raw).digest()
         return Arrival(
             at=message.at,
             route=route,
             recipient=came_to,
             sender="",
             raw=message.raw,
-            digest=digest_of(came_to, identity),
+            digest=digest_of(came_to, Identity.of_file(message.raw)),
             report=read(message.raw),
             dated=True,
         )
