@@ -66,7 +66,8 @@ class Storms:
         open_now = self.open_at(connection, stream, side)
         if open_now is not None:
             return open_now
-        figures = self.figures(connection, stream, side, now - self.limits.window)
+        since = max(now - self.limits.window, self._last_closed(connection, stream, side))
+        figures = self.figures(connection, stream, side, since)
         if not breaks_out(figures, self.limits):
             return None
         return self._open(connection, stream, side, figures, now)
@@ -83,6 +84,11 @@ class Storms:
         """The storm that is open there."""
         here = and_(_storm.c.stream == stream, _storm.c.side == side, _storm.c.closed.is_(None))
         return connection.scalar(select(_storm.c.id).where(here).limit(1))
+
+    def _last_closed(self, connection: Connection, stream: str, side: str) -> int:
+        """When the last storm there closed: what it held must not open the next one."""
+        here = and_(_storm.c.stream == stream, _storm.c.side == side)
+        return connection.scalar(select(func.max(_storm.c.closed)).where(here)) or 0
 
     def figures(self, connection: Connection, stream: str, side: str, since: int) -> Figures:
         """What was counted of the sends made since `since`."""
