@@ -32,7 +32,7 @@ class Happening:
     class_: Class
     send: int
     shared: bool
-    """The proof is a token that other recipients hold too."""
+    """The proof is one that other recipients hold too."""
     first: bool
     """The first of its class for this send and address: one send counts once."""
 
@@ -81,36 +81,36 @@ def decide(state: State, happening: Happening, rules: Rules) -> Decision:
     """Count `happening`, and suppress the address where the count of its class has come to the threshold."""
     if not happening.first:
         return Decision(state, None, "this send is counted already")
-    if happening.shared and happening.class_ != "autoreply":
-        return _shared(state, happening, rules)
-    return _count(state, happening, 1, rules)
+    if happening.class_ == "autoreply":
+        return _suppress(_add(state, "autoreply"), happening, ("autoreply",), rules)
+    return _failure(state, happening, rules)
 
 
-def _shared(state: State, happening: Happening, rules: Rules) -> Decision:
-    """Anybody among the recipients could have written this report, so only two of different sends count."""
-    if state.unconfirmed in (None, happening.send):
+def _failure(state: State, happening: Happening, rules: Rules) -> Decision:
+    """Anybody among the recipients could have written a shared report: it counts once another send has failed too."""
+    alone = state.unconfirmed is None and not state.hard + state.soft
+    if happening.shared and alone:
         waiting = replace(state, unconfirmed=happening.send, unconfirmed_class=happening.class_)
         return Decision(waiting, None, "shared proof: counts when another send fails too")
-    earlier = state.unconfirmed_class or happening.class_
-    confirmed = replace(state, unconfirmed=None, unconfirmed_class=None)
-    if earlier == happening.class_:
-        return _count(confirmed, happening, 2, rules)
-    confirmed = _add(confirmed, earlier, 1)
-    return _count(confirmed, happening, 1, rules)
+    earlier = state.unconfirmed_class
+    counted = _add(replace(state, unconfirmed=None, unconfirmed_class=None), happening.class_)
+    if earlier is None:
+        return _suppress(counted, happening, (happening.class_,), rules)
+    return _suppress(_add(counted, earlier), happening, (happening.class_, earlier), rules)
 
 
-def _count(state: State, happening: Happening, by: int, rules: Rules) -> Decision:
-    name = happening.class_
-    counted = _add(state, name, by)
-    count, threshold = getattr(counted, name), getattr(rules, name)
-    if not threshold:
-        return Decision(counted, None, f"{name} {count}, recorded only")
-    if count < threshold:
-        return Decision(counted, None, f"{name} {count} of {threshold}")
-    until = happening.at + rules.suppress_for if rules.suppress_for else None
-    return Decision(counted, Suppress(name, happening.at, until, count), f"{name} {count} of {threshold}: suppressed")
+def _suppress(state: State, happening: Happening, classes: tuple[Class, ...], rules: Rules) -> Decision:
+    """Suppress for the first of `classes` whose count, just raised, has come to its threshold."""
+    for name in classes:
+        count, threshold = getattr(state, name), getattr(rules, name)
+        if threshold and count >= threshold:
+            until = happening.at + rules.suppress_for if rules.suppress_for else None
+            new = Suppress(name, happening.at, until, count)
+            return Decision(state, new, f"{name} {count} of {threshold}: suppressed")
+    count, threshold = getattr(state, classes[0]), getattr(rules, classes[0])
+    return Decision(state, None, f"{classes[0]} {count}" + (f" of {threshold}" if threshold else ", recorded only"))
 
 
-def _add(state: State, name: Class, by: int) -> State:
+def _add(state: State, name: Class) -> State:
     # A counter stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
-    return replace(state, **{name: min(getattr(state, name) + by, 1_000_000)})
+    return replace(state, **{name: min(getattr(state, name) + 1, 1_000_000)})

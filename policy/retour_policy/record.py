@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import facts, outbox, schema, sends, suppressions
@@ -24,6 +24,13 @@ from retour_policy.sends import Send
 Outcome = Literal["recorded", "duplicate", "forwarded"]
 DIGEST_OCTETS = 16
 UNREAD_HEAD = 16_384  # octets kept of a report that could not be read or recorded
+MOST_ALIKE = 50  # parts of one report about the same address, or about nobody known, that become facts
+MOST_LOOKED_UP = 20  # recipients of an unsigned report that are looked for together with its Message-ID
+
+_state = schema.address_state
+_OF_ADDRESS = (_state.c.address_id == bindparam("of")) & (_state.c.scope == bindparam("within"))
+_STATE = select(_state.c.state).where(_OF_ADDRESS).with_for_update()
+_WRITE_STATE = update(_state).where(_OF_ADDRESS).values(state=bindparam("new"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +90,18 @@ class Recorder:
         send = sends.find(connection, number) if number is not None else None
         if send or not report.original.message_id:
             return send
-        for part in report.reports:
-            for text in (part.original_recipient, part.recipient):
-                key = self._key(text) if text else b""
-                send = sends.find_by_message_id(connection, report.original.message_id, key) if text else None
-                if send:
-                    return send
+        parts = report.reports[:MOST_LOOKED_UP]
+        named = [text for part in parts for text in (part.original_recipient, part.recipient)] or [report.recipient]
+        for text in filter(None, named):
+            send = sends.find_by_message_id(connection, report.original.message_id, self._key(text))
+            if send:
+                return send
         return None
 
     def _attributed(self, report: Report, route: Route, send: Send | None) -> list[Attributed]:
         if send:
-            return attribute(report, send.recipients, route.named, self._key)
-        return [Attributed(part, None) for part in parts_of(report)]
+            return _bounded(attribute(report, send.recipients, route.named, self._key))
+        return _bounded([Attributed(part, None) for part in parts_of(report)])
 
     def _key(self, text: str) -> bytes:
         return address_key(self.secret, text)
@@ -123,7 +130,7 @@ class Recorder:
         )
         number = facts.write(connection, new)
         if counts and send and one.address_id and class_:
-            happening = Happening(arrival.at, class_, send.id, proof == "shared", first)
+            happening = Happening(arrival.at, class_, send.id, len(send.recipients) > 1, first)
             self._decide(connection, happening, number, send, one.address_id, _because(new))
 
     def _decide(
@@ -159,18 +166,18 @@ def digest_of(send: int | None, recipient: str, header: bytes, body: bytes, leng
 
 def read_state(connection: Connection, address_id: int, scope: str) -> State:
     """The state of an address in a scope, its row locked until the transaction ends."""
-    table = schema.address_state
-    insert = insert_into(connection, table).values(address_id=address_id, scope=scope, state={})
-    connection.execute(insert.on_conflict_do_nothing())
-    query = select(table.c.state).where(table.c.address_id == address_id, table.c.scope == scope).with_for_update()
-    return State.from_dict(connection.scalar(query) or {})
+    which = {"of": address_id, "within": scope}
+    found = connection.execute(_STATE, which).first()
+    if found is None:
+        new = insert_into(connection, _state).on_conflict_do_nothing()
+        connection.execute(new, {"address_id": address_id, "scope": scope, "state": {}})
+        found = connection.execute(_STATE, which).first()
+    return State.from_dict(found.state) if found else State()
 
 
 def write_state(connection: Connection, address_id: int, scope: str, state: State) -> None:
     """Replace the state that `read_state` gave."""
-    table = schema.address_state
-    which = (table.c.address_id == address_id) & (table.c.scope == scope)
-    connection.execute(update(table).where(which).values(state=state.to_dict()))
+    connection.execute(_WRITE_STATE, {"of": address_id, "within": scope, "new": state.to_dict()})
 
 
 def _first_time(connection: Connection, arrival: Arrival) -> bool:
@@ -185,6 +192,18 @@ def _matched(arrival: Arrival, report: Report, send: Send | None, found: list[At
         return False
     record_is_gone = arrival.route.send is not None and send is None
     return record_is_gone or any(one.address_id is not None for one in found)
+
+
+def _bounded(found: list[Attributed]) -> list[Attributed]:
+    """The first `MOST_ALIKE` of each address, failures before all else: one report is not to fill the store."""
+    if len(found) <= MOST_ALIKE:
+        return found
+    kept: dict[int | None, list[Attributed]] = {}
+    for one in sorted(found, key=lambda one: one.part is None or one.part.action != "failed"):
+        alike = kept.setdefault(one.address_id, [])
+        if len(alike) < MOST_ALIKE:
+            alike.append(one)
+    return [one for alike in kept.values() for one in alike]
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:

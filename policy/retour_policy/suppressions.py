@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, or_, select
@@ -85,7 +84,7 @@ def remove(connection: Connection, key: bytes, scope: str | None) -> list[str]:
     return scopes
 
 
-def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Iterator[Suppression]:
+def listed(connection: Connection, now: int, *, key: bytes | None = None) -> list[Suppression]:
     """Those in force at `now`, the oldest first; of all addresses or of one."""
     query = (
         select(_table, schema.address.c.text)
@@ -95,5 +94,4 @@ def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Ite
     )
     if key is not None:
         query = query.where(_table.c.address_key == key)
-    for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield Suppression(row.scope, row.cause, row.since, row.until, row.note, row.text)
+    return [Suppression(r.scope, r.cause, r.since, r.until, r.note, r.text) for r in connection.execute(query)]
