@@ -34,17 +34,17 @@ def check(setup: Setup, as_json: bool) -> None:
         )
         return
     say(f"{setup.path}: good")
-    say(wrapped("  database   ", setup.store.name))
-    say(wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
-    say(wrapped("  policy     ", policy_words(config.policy)))
+    say(*wrapped("  database   ", setup.store.name))
+    say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
+    say(*wrapped("  policy     ", policy_words(config.policy)))
     for stream in config.stream:
-        say(f"\nstream {stream.name}")
+        say("", f"stream {stream.name}")
         for label, text in stream_words(config, stream).items():
-            say(wrapped(f"  {label:<10} ", text))
+            say(*wrapped(f"  {label:<10} ", text))
     if not config.stream:
-        say("\nno stream: all mail passes untouched")
+        say("", "no stream: all mail passes untouched")
     for text in warnings(config):
-        say(wrapped("\nwarning: ", text), err=True)
+        say("", *wrapped("warning: ", text), err=True)
 
 
 def policy_words(policy: PolicySection) -> str:

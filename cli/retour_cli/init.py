@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -122,9 +123,8 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
         "@DOMAIN@": domain,
         "@PARENT@": parent,
     }
-    for name, value in values.items():
-        text = text.replace(name, json.dumps(value, ensure_ascii=False)[1:-1])  # TOML escapes as JSON does
-    return text
+    escaped = {name: json.dumps(value, ensure_ascii=False)[1:-1] for name, value in values.items()}  # as TOML does
+    return re.sub("|".join(values), lambda found: escaped[found[0]], text)
 
 
 def _refuse_overwriting(places: Places) -> None:

@@ -30,9 +30,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print lines of our own that hold values of others."""
-    click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines that hold values of others; a line end in such a value makes no line."""
+    click.echo("\n".join(map(printable, lines)), err=err)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -60,11 +60,13 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((WIDTH, 24)).columns if limited else 10_000
 
 
-def wrapped(label: str, text: str) -> str:
+def wrapped(label: str, text: str) -> list[str]:
     """Label and text in lines of 80 columns, the text indented as far as it begins."""
-    indent = " " * len(label.strip("\n"))
-    lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
-    return label + f"\n{indent}".join(lines)
+    indent = " " * len(label)
+    return textwrap.wrap(
+        printable(text), WIDTH, initial_indent=label, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    ) or [label.rstrip()]  # fmt: skip
 
 
 def cut(text: str, longest: int) -> str:

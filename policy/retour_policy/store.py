@@ -136,7 +136,7 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
         path = sqlite_file(url)
         if path is not None and (not path.name or path.name == ":memory:"):
             raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
-        if path is not None and (not path.is_absolute() or make_url(url).query):
+        if path is not None and (not path.is_absolute() or "?" in url):
             raise ConfigError(Problem(file, "store.url", f"is not an absolute path and nothing else; {right}"))
         store = Store(url)
     except ImportError as error:
