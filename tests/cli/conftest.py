@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner, Result
 
 from lab.process import workspace
 from retour_bounces import RecipientReport, Report
+from retour_cli import output
 from retour_cli.main import main
 from retour_cli.setup import Setup
 from retour_policy import sends, token
@@ -45,9 +47,10 @@ class Office:
     def setup(self) -> Setup:
         return Setup(self.config)
 
-    def __call__(self, *words: str | Path, status: int | None = 0, **env: str) -> Result:
-        """Run it; its exit status must be `status`."""
-        result = CliRunner().invoke(main, [str(w) for w in words], env={"RETOUR_CONFIG": str(self.config)} | env)
+    def __call__(self, *words: str | Path, status: int | None = 0, columns: int = 10_000) -> Result:
+        """Run it, on a terminal of so many `columns`; its exit status must be `status`."""
+        with patch.object(output, "terminal_width", lambda: columns):
+            result = CliRunner().invoke(main, [str(w) for w in words], env={"RETOUR_CONFIG": str(self.config)})
         crashed = result.exception is not None and not isinstance(result.exception, SystemExit)
         if crashed:
             raise result.exception  # type: ignore[misc]

@@ -69,7 +69,7 @@ def test_events_are_a_table_and_a_stream_of_json(office: Any) -> None:
     """The latest last; filters by address, stream, kind and time; as many as asked."""
     office.bounced(A, times=2)
     office.bounced(B, stream="shop", type="soft", status="4.2.2", reason="mailboxfull")
-    table = office("events", COLUMNS="80").stdout
+    table = office("events", columns=80).stdout
     office.fits(table)
     assert [line.split()[2:] for line in table.splitlines()[1:]] == [
         ["news", A, "bounce", "hard", "5.1.1", "userunknown"], ["news", A, "bounce", "hard", "5.1.1", "userunknown"],
@@ -102,7 +102,7 @@ def test_any_time_can_be_asked_for(office: Any, since: str) -> None:
 def test_the_story_of_an_address(office: Any) -> None:
     """Sends, counts against their thresholds, the suppression and why, what happened."""
     office.bounced(A, times=3)
-    text = office("address", "show", A, COLUMNS="80").stdout
+    text = office("address", "show", A, columns=80).stdout
     office.fits(text)
     for words in ("sends 3, the last 20", "hard 3 of 3, soft 0 of 5, autoreply 0 of 10",
                   "suppressed everywhere: hard bounces (5.1.1 userunknown), since 20", "What happened:"):  # fmt: skip
@@ -138,7 +138,7 @@ def test_suppressions_by_hand(office: Any) -> None:
     assert "by the postmaster (asked us), since" in office("suppressions", "add", A, "--note", "asked us").stdout
     (added,) = office.json("suppressions", "add", B, "--scope", "news", "--until", "30d")
     assert (added["address"], added["scope"], added["cause"]) == (B, "news", "operator") and added["until"]
-    table = office("suppressions", "list", COLUMNS="80").stdout
+    table = office("suppressions", "list", columns=80).stdout
     office.fits(table)
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [[A, "everywhere"], [B, "news"]]
     assert [(one["address"], one["until"] is None) for one in office.json("suppressions", "list")] == [

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +52,7 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
     assert office.json("suppressions", "list")[0]["address"] == HOSTILE
     for words in (["events"], ["suppressions", "list"], ["address", "show", A], ["token", "read", made]):
         for extra in ([], ["--json"]):
-            result = office(*words, *extra, status=None, COLUMNS="80")
+            result = office(*words, *extra, status=None, columns=80)
             assert result.exit_code == 0, result.output
             for line in (result.stdout + result.stderr).splitlines():
                 assert line.isprintable(), (words, repr(line))
@@ -83,6 +92,32 @@ def test_a_long_address_keeps_its_domain_in_tables(office: Any) -> None:
     """At 80 columns the middle of an address is left out; a pipe gets all of it."""
     long = "a" * 60 + "@" + "b" * 60 + ".example.net"
     office("suppressions", "add", long)
-    row = office("suppressions", "list", COLUMNS="80").stdout.splitlines()[1]
+    row = office("suppressions", "list", columns=80).stdout.splitlines()[1]
     assert len(row) <= 80 and "…" in row and ".example.net " in row
     assert long in office("suppressions", "list").stdout
+
+
+def on_a_terminal(command: list[str | Path], columns: int) -> str:
+    """What a command prints where its standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, env=env)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # a terminal ends with an error, not with an end of file
+        while more := os.read(ours, 4096):
+            said += more
+    os.close(ours)
+    assert process.wait(30) == 0
+    return said.decode()
+
+
+def test_a_real_terminal_of_80_columns_and_a_pipe(office: Any) -> None:
+    """The process finds the terminal's width by itself; a pipe gets everything, whatever $COLUMNS says."""
+    office.bounced("a" * 60 + "@" + "b" * 60 + ".example.net", reason="userunknown")
+    command = [sys.executable, "-m", "retour_cli", "events", "--config", office.config]
+    shown = on_a_terminal(command, 80).splitlines()
+    assert len(shown) == 2 and max(len(line) for line in shown) <= 80
+    piped = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "40"}).stdout
+    assert "a" * 60 + "@" + "b" * 60 + ".example.net  bounce hard 5.1.1 userunknown" in piped
