@@ -7,13 +7,13 @@ from typing import Any
 import click
 from sqlalchemy import Connection, func, select
 
-from retour_cli.events import show_table
-from retour_cli.output import json_option, print_json
+from retour_cli.events import as_dict, show_table
+from retour_cli.output import json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
 from retour_policy import addresses, facts, schema, suppressions
 from retour_policy.clock import iso_text
 from retour_policy.config import PolicySection
-from retour_policy.decide import CLASSES, State
+from retour_policy.decide import CLASSES, Class, State
 from retour_policy.facts import Wanted
 from retour_policy.token import id_time
 
@@ -36,16 +36,17 @@ def show(setup: Setup, address: str, as_json: bool) -> None:
     with setup.store.reading() as connection:
         number = addresses.find(connection, [key]).get(key)
         if number is None:
-            click.echo(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
+            say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
         story = _story(connection, setup, number, key)
-        if as_json:
-            print_json({"address": address} | story)
-            return
-        _print(address, story, setup.config.policy)
-        click.echo("\nWhat happened:")
-        if not show_table(list(facts.read(connection, Wanted(address_id=number, limit=20)))):
-            click.echo("  nothing")
+        happened = facts.read(connection, Wanted(address_id=number, limit=100 if as_json else 20))
+    if as_json:
+        print_json({"address": address} | story | {"events": [as_dict(fact) for fact in happened]})
+        return
+    _print(address, story, setup.config.policy)
+    say("", "What happened:")
+    if not show_table(happened):
+        say("  nothing")
 
 
 def _story(connection: Connection, setup: Setup, number: int, key: bytes) -> dict[str, Any]:
@@ -65,7 +66,6 @@ def _story(connection: Connection, setup: Setup, number: int, key: bytes) -> dic
             {"scope": s.scope, "cause": s.cause, "note": s.note, "since": iso_text(s.since), "until": _iso(s.until)}
             for s in suppressions.listed(connection, setup.clock(), key=key)
         ],
-        "events": [fact.to_dict() for fact in facts.read(connection, Wanted(address_id=number, limit=100))],
     }
 
 
@@ -78,19 +78,23 @@ def _iso(at: int | None) -> str | None:
 
 
 def _print(address: str, story: dict[str, Any], policy: PolicySection) -> None:
-    click.echo(address)
+    say(address)
     last = f", the last {story['last_send'][:19].replace('T', ' ')} UTC" if story["last_send"] else ""
-    click.echo(f"  sends         {story['sends']}{last}")
+    say(f"  sends         {story['sends']}{last}")
     for scope, counts in story["counts"].items():
-        parts = [f"{name} {counts[name]} of {getattr(policy, name) or 'any'}" for name in CLASSES]
-        where = "" if scope == suppressions.EVERYWHERE else f" in {scope}"
-        click.echo(f"  counts{where}        {', '.join(parts)}")
+        where = "" if scope == suppressions.EVERYWHERE else f" (in {scope})"
+        say(*wrapped("  counts        ", ", ".join(_count(name, counts[name], policy) for name in CLASSES) + where))
         if counts.get("unconfirmed"):
-            click.echo("                and one failure that counts when another send fails too")
+            say("                and one failure that counts when another send fails too")
     for found in story["suppressions"]:
         where = "everywhere" if found["scope"] == suppressions.EVERYWHERE else f"in {found['scope']}"
         until = f"until {found['until'][:10]}" if found["until"] else "for good"
         why = suppressions.CAUSES.get(found["cause"], found["cause"]) + (f" ({found['note']})" if found["note"] else "")
-        click.echo(f"  suppressed    {where}: {why}, since {found['since'][:10]}, {until}")
+        say(*wrapped("  suppressed    ", f"{where}: {why}, since {found['since'][:10]}, {until}"))
     if not story["suppressions"]:
-        click.echo("  suppressed    no")
+        say("  suppressed    no")
+
+
+def _count(name: Class, count: int, policy: PolicySection) -> str:
+    threshold = getattr(policy, name)
+    return f"{name} {count} of {threshold}" if threshold else f"{name} {count} (only recorded)"

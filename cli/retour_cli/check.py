@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from retour_cli.output import json_option, print_json
+from retour_cli.output import json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
-from retour_policy.clock import DAY
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import Config, PolicySection, Stream
 from retour_policy.pattern import SRS_LIMIT
 
@@ -33,32 +33,41 @@ def check(setup: Setup, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{setup.path}: good")
-    click.echo(f"  database   {setup.store.name}")
-    click.echo(f"  key ring   {config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify")
-    click.echo(f"  policy     {policy_words(config.policy)}")
+    say(f"{setup.path}: good")
+    say(*wrapped("  database   ", setup.store.name))
+    say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
+    say(*wrapped("  policy     ", policy_words(config.policy)))
     for stream in config.stream:
-        click.echo(f"\nstream {stream.name}")
+        say("", f"stream {stream.name}")
         for label, text in stream_words(config, stream).items():
-            click.echo(f"  {label:<10} {text}")
+            say(*wrapped(f"  {label:<10} ", text))
     if not config.stream:
-        click.echo("\nno stream: all mail passes untouched")
+        say("", "no stream: all mail passes untouched")
     for text in warnings(config):
-        click.echo(f"\nwarning: {text}", err=True)
+        say("", *wrapped("warning: ", text), err=True)
 
 
 def policy_words(policy: PolicySection) -> str:
     """The policy in a sentence."""
-    thresholds = [
-        f"{getattr(policy, name)} {words}"
-        for name, words in (("hard", "hard bounces"), ("soft", "soft bounces"), ("autoreply", "auto-replies"))
-        if getattr(policy, name)
-    ]
+    kinds = (
+        (policy.hard, "hard bounce", "hard bounces"),
+        (policy.soft, "soft bounce", "soft bounces"),
+        (policy.autoreply, "auto-reply", "auto-replies"),
+    )
+    thresholds = [f"{count} {one if count == 1 else several}" for count, one, several in kinds if count]
     if not thresholds:
         return "nobody is ever suppressed: all thresholds are 0"
     where = "everywhere" if policy.scope == "everywhere" else "in the stream that came back"
-    span = f"for {policy.suppress_for // DAY} days" if policy.suppress_for else "for good"
+    span = f"for {span_words(policy.suppress_for)}" if policy.suppress_for else "for good"
     return f"after {' or '.join(thresholds)} an address is suppressed {where}, {span}"
+
+
+def span_words(length: int) -> str:
+    """Milliseconds in the largest unit that divides them."""
+    unit, name = next(
+        u for u in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")) if not length % u[0]
+    )
+    return f"{length // unit} {name}" + ("" if length == unit else "s")
 
 
 def stream_words(config: Config, stream: Stream) -> dict[str, str]:
@@ -69,10 +78,7 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
         for name, value in (("sender", match.sender), ("login", match.login), ("client", match.client))
         if value
     ]
-    keys += [
-        f"header {name}: {value if isinstance(value, str) else ' or '.join(value)}"
-        for name, value in match.header.items()
-    ]
+    keys += [f"header {name}: {' or '.join(value)}" for name, value in match.header.items()]
     words = {
         "mail from": ", and ".join(keys) or "everybody whom the milter serves",
         "sender": sender_words(stream),

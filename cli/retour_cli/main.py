@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
             status = getattr(error, "exit_status", None)
             if status is None:
                 raise
-            say(f"retour: {error}", err=True)
+            say(*f"retour: {error}".split("\n"), err=True)
             ctx.exit(status)
 
 

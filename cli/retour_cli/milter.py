@@ -88,5 +88,7 @@ def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
     except ConfigError as error:
         for problem in error.problems:
             log.error("configuration refused, the old one stays", problem=str(problem))
+    except Exception:
+        log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
     finally:
         notify("READY=1")

@@ -17,7 +17,9 @@ from retour_policy.config import Config, Stream
 from retour_policy.errors import InputError
 from retour_policy.keyring import KeyRingFile
 from retour_policy.store import Store, open_store
+from retour_policy.writer import Writer
 
+PATIENCE = 20_000  # milliseconds that a command waits for the store
 T = TypeVar("T")
 
 
@@ -58,9 +60,8 @@ class Setup:
         return stream
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in one durable transaction."""
-        with self.store.writing() as connection:
-            return work(connection)
+        """Do `work` in one durable transaction. Raises `StoreUnavailable` where others hold the store too long."""
+        return Writer(self.store).run(work, PATIENCE)
 
 
 def default_path() -> Path:
@@ -79,7 +80,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     with_setup.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return click.option(
         "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, readable=False),  # `load` says it, with its own exit status
         envvar="RETOUR_CONFIG",
         default=default_path,
         show_default=load.DEFAULT_PATH,

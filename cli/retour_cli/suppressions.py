@@ -8,10 +8,11 @@ import click
 from sqlalchemy import Connection, delete
 
 from retour_cli.events import parse_since
-from retour_cli.output import json_option, print_json, print_table
+from retour_cli.output import json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
 from retour_policy import addresses, facts, schema
 from retour_policy import suppressions as table
+from retour_policy.clean import clean
 from retour_policy.clock import DAY, day_text, iso_text
 from retour_policy.errors import InputError
 from retour_policy.facts import NewFact
@@ -33,13 +34,11 @@ def list_(setup: Setup, as_json: bool) -> None:
     """All that are in force, the oldest first."""
     with setup.store.reading() as connection:
         found = table.listed(connection, setup.clock())
-        if as_json:
-            for one in found:
-                print_json(_as_dict(one))
-            return
-        rows = [_as_row(one) for one in found]
-    if rows:
-        print_table(("address", "where", "since", "until", "why"), rows)
+    if as_json:
+        for one in found:
+            print_json(_as_dict(one))
+    elif found:
+        print_table(("address", "where", "since", "until", "why"), [_as_row(one) for one in found])
     else:
         click.echo("nobody is suppressed")
 
@@ -50,27 +49,36 @@ def list_(setup: Setup, as_json: bool) -> None:
 @scope_option
 @click.option("--until", help="30d, or a date. [default: for good]")
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
-def add(setup: Setup, address: str, scope: str | None, until: str | None, note: str) -> None:
-    """Do not write to ADDRESS any more."""
+@json_option
+def add(setup: Setup, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
+    """Do not write to ADDRESS any more.
+
+    It takes the place of what suppressed the address there before.
+    """
     key, now = setup.key(address), setup.clock()
     where = setup.stream(scope).name if scope else EVERYWHERE
-    new = Suppression(where, "operator", now, _until(until, now), note[:200])
+    new = Suppression(where, "operator", now, _until(until, now), " ".join(clean(note, 200).split()), address)
 
     def work(connection: Connection) -> None:
         number = addresses.ensure(connection, setup.ring.ring.address_secret, [address])[address]
         detail = {"scope": where, "note": new.note, "until": new.until}
         fact = facts.write(connection, NewFact(now, "suppress", number, reason="operator", detail=detail))
+        table.remove(connection, key, where)
         table.put(connection, key, number, new, fact)
 
     setup.write(work)
-    click.echo(f"{address}: {new.words()}")
+    if as_json:
+        print_json(_as_dict(new))
+    else:
+        say(f"{address}: {new.words()}")
 
 
 @suppressions.command()
 @click.argument("address")
 @options
 @scope_option
-def remove(setup: Setup, address: str, scope: str | None) -> None:
+@json_option
+def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None:
     """Write to ADDRESS again; its counts begin anew.
 
     Exit status 1 where it was not suppressed.
@@ -89,9 +97,12 @@ def remove(setup: Setup, address: str, scope: str | None) -> None:
 
     scopes = setup.write(work)
     if not scopes:
-        click.echo(f"{address}: was not suppressed", err=True)
+        say(f"{address}: was not suppressed", err=True)
         raise SystemExit(1)
-    click.echo(f"{address}: not suppressed any more ({', '.join(_where(scope) for scope in scopes)})")
+    if as_json:
+        print_json({"address": address, "lifted": scopes})
+    else:
+        say(f"{address}: not suppressed any more ({', '.join(_where(scope) for scope in scopes)})")
 
 
 def _until(text: str | None, now: int) -> int | None:

@@ -9,9 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
-from retour_policy.address import domain_ascii, is_address
+from retour_policy.address import domain_ascii, is_address, normalise
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.decide import MOST_KEPT, RuleSet
 from retour_policy.pattern import Pattern
@@ -20,6 +30,7 @@ from retour_policy.rules import PRESETS, Preset
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
 OWN_HEADERS = ("retour-ref", "retour-tag")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+LONGEST = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -30,8 +41,17 @@ def _duration(value: object) -> object:
     if isinstance(value, str):
         found = re.fullmatch(r"(\d{1,9})([smhd])", value)
         if found:
-            return int(found[1]) * _UNITS[found[2]]
+            length = int(found[1]) * _UNITS[found[2]]
+            if length > LONGEST:
+                raise ValueError(f"is longer than a hundred years; right are at most {LONGEST // DAY}d")
+            return length
     raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
+
+
+def _positive(value: int) -> int:
+    if not value:
+        raise ValueError('must not be nothing; right would be something like "30s"')
+    return value
 
 
 def _network(value: object) -> object:
@@ -43,6 +63,18 @@ def _network(value: object) -> object:
     raise ValueError('is not a network; right would be something like "192.0.2.0/24"')
 
 
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute() or _CONTROL.search(str(value)):
+        raise ValueError('is not an absolute path; right would be something like "/etc/retour/keys.toml"')
+    return value
+
+
+def _mode(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"0[0-7]{3}", value):
+        return value
+    raise ValueError('is not a mode; right would be four octal digits in quotes, such as "0660"')
+
+
 def _address(value: object) -> object:
     if isinstance(value, str) and (is_address(value) or value == "postmaster"):  # RFC 5321 section 4.5.1
         return value
@@ -50,9 +82,15 @@ def _address(value: object) -> object:
 
 
 def _socket(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"unix:/.+|inet:\d{1,5}@.+|fd:[\w.-]+", value):
-        return value
+    if isinstance(value, str) and not _CONTROL.search(value):
+        found = re.fullmatch(r"unix:/.+|inet:(\d{1,5})@[^\s@]+|fd:[\w.-]+", value)
+        if found and (found[1] is None or 0 < int(found[1]) < 65_536):
+            return value
     raise ValueError('is not a socket; right would be "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
+
+
+def _texts(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 def _stream_name(value: object) -> object:
@@ -85,28 +123,39 @@ def _headers(value: object) -> object:
 
 
 def _check_header(name: str, edit: object) -> None:
-    if not _HEADER_NAME.fullmatch(name) or name.lower() in OWN_HEADERS:
-        raise ValueError(f"{name!r} cannot be used as a header field's name")
-    text = next(iter(edit.values())) if isinstance(edit, dict) and list(edit) in (["add"], ["default"]) else edit
-    if text is not False and not isinstance(text, str):
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header field's name; right would be something like X-Campaign")
+    if name.lower() in OWN_HEADERS:
+        raise ValueError(f"{name} is Retour's own; right is another name")
+    special = isinstance(edit, dict) and list(edit) in (["add"], ["default"])
+    text = next(iter(edit.values())) if isinstance(edit, dict) and special else edit
+    if not isinstance(text, str) and (special or text is not False):
         raise ValueError(
             f'{name}: right are "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
         )
-    if isinstance(text, str) and _CONTROL.search(text):
+    _check_header_text(name, text or "")
+
+
+def _check_header_text(name: str, text: str) -> None:
+    if _CONTROL.search(text):
         raise ValueError(f"{name}: holds a control character; header fields are one line")
-    unknown = [p for p in re.findall(r"{([^{}]*)}", text or "") if p not in PLACEHOLDERS]
+    unknown = [p for p in re.findall(r"{([^{}]*)}", text) if p not in PLACEHOLDERS]
     if unknown:
         raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
 """Written "4h", held as milliseconds."""
+Span = Annotated[Duration, AfterValidator(_positive)]
+"""A `Duration` that is not nothing."""
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 Texts = tuple[StrictStr, ...]
+NotEmpty = Field(default=(), min_length=1)
+"""A list that, where it is given, holds something: an empty one would match all mail instead of none."""
 
 
 class Section(BaseModel):
@@ -126,7 +175,7 @@ class StoreSection(Section):
 class TokensSection(Section):
     """How tokens are signed, and how long they live."""
 
-    keyring: Path = Path("/etc/retour/keys.toml")
+    keyring: Annotated[Path, AfterValidator(_absolute)] = Path("/etc/retour/keys.toml")
     bounce_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
 
 
@@ -134,7 +183,7 @@ class SocketsSection(Section):
     """Who may use the unix sockets."""
 
     group: StrictStr = "postfix"
-    mode: StrictStr = Field(default="0660", pattern=r"^0[0-7]{3}$")
+    mode: Annotated[str, BeforeValidator(_mode)] = "0660"
 
 
 class MilterSection(Section):
@@ -143,7 +192,7 @@ class MilterSection(Section):
     socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
     trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
     on_store_failure: Literal["tempfail", "pass"] = "tempfail"
-    store_timeout: Duration = 10 * SECOND
+    store_timeout: Span = 10 * SECOND
     drain: Duration = 30 * SECOND
 
 
@@ -155,18 +204,18 @@ class LmtpdSection(Section):
     allow: Networks = ()
     postmaster: Address = "postmaster"
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
-    idle_timeout: Duration = 5 * MINUTE
-    data_timeout: Duration = 10 * MINUTE
-    store_timeout: Duration = 60 * SECOND
+    idle_timeout: Span = 5 * MINUTE
+    data_timeout: Span = 10 * MINUTE
+    store_timeout: Span = 60 * SECOND
 
 
 class Match(Section):
     """Which mail a stream is for: every key given must match, any value of a key suffices."""
 
-    sender: Texts = ()
-    login: Texts = ()
-    client: Networks = ()
-    header: dict[StrictStr, StrictStr | Texts] = {}
+    sender: Texts = NotEmpty
+    login: Texts = NotEmpty
+    client: Networks = NotEmpty
+    header: dict[StrictStr, Annotated[Texts, BeforeValidator(_texts), Field(min_length=1)]] = {}
 
 
 class RulesSection(Section):
@@ -279,11 +328,11 @@ class Config(Section):
 
     @cached_property
     def static_senders(self) -> frozenset[str]:
-        """Static envelope senders, in lower case."""
-        return frozenset(stream.static_sender.lower() for stream in self.stream if stream.static_sender)
+        """Static envelope senders, normalised."""
+        return frozenset(normalise(stream.static_sender) for stream in self.stream if stream.static_sender)
 
 
 def in_bounce_domain(config: Config, address: str) -> bool:
     """Whether mail to `address` would come to Retour itself."""
     domain = domain_ascii(address.rpartition("@")[2])
-    return domain in config.bounce_domains or address.lower() in config.static_senders
+    return domain in config.bounce_domains or normalise(address) in config.static_senders

@@ -142,8 +142,11 @@ class Book:
 
     def counts(self, address: str, scope: str = "*") -> tuple[int, int, int]:
         """Hard, soft and auto-replies of an address."""
+        number = self.number(address)
+        if number is None:
+            return 0, 0, 0
         with self.store.writing() as connection:
-            state = read_state(connection, self.number(address) or 0, scope)
+            state = read_state(connection, number, scope)
         return state.hard, state.soft, state.autoreply
 
     def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> suppressions.Suppression | None:
