@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import grp
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +49,27 @@ def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            _remove_stale(place, path)
-            listener.bind(str(path))
-            undo.callback(path.unlink, missing_ok=True)
-            _give_to_group(place, path, settings)
-            listener.listen(BACKLOG)
+            with _alone_in(path.parent):
+                _remove_stale(place, path)
+                listener.bind(str(path))
+                undo.callback(path.unlink, missing_ok=True)
+                _give_to_group(place, path, settings)
+                listener.listen(BACKLOG)
         except OSError as error:
             raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
         undo.pop_all()
     return listener
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time: a socket that is bound and does not listen yet looks stale to another."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(place: Place, path: Path) -> None:

@@ -60,9 +60,9 @@ class Writer:
         try:
             return future.result(timeout / 1000)
         except TimeoutError as error:
-            if future.done():  # the work's own
-                raise
-            future.cancel()  # what has not begun yet must not be done behind the caller's back
+            # What has not begun yet must not be done behind the caller's back.
+            if not future.cancel() and future.done():
+                return future.result()  # it came just now, or the error is the work's own
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
     def close(self) -> None:

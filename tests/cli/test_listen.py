@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -86,6 +88,38 @@ def test_a_stale_socket_is_replaced(folder: Path) -> None:
         left.bind(str(folder / "s"))
     with opened(f"unix:{folder}/s"):
         assert answers(folder / "s")
+
+
+def test_of_several_that_start_at_once_one_listens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None takes away the socket of one that is just opening it: a stale one is left, and four want its place."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "s"))
+    between = threading.Barrier(4, timeout=0.5)
+    real = listen._give_to_group
+
+    def slowly(*args: object) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            between.wait()  # all come here at once, or nobody else does
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listen, "_give_to_group", slowly)
+    winners: list[socket.socket] = []
+    refusals: list[str] = []
+
+    def start() -> None:
+        try:
+            winners.append(opened(f"unix:{folder}/s"))
+        except ConfigError as error:
+            refusals.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1 and len(refusals) == 3 and all("is in use" in said for said in refusals)
+    assert answers(folder / "s")
+    winners[0].close()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "link to nothing"])

@@ -46,3 +46,21 @@ def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
     with capture_logs() as logs:
         reload(office.setup, adopt)
     assert [entry["event"] for entry in logs] == ["configuration not reloaded, the old one stays"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("/lmtp.sock", "/other.sock", "lmtpd.listen"), ("/lookup.sock", "/other.sock", "lmtpd.lookup"),
+        ("sockets/milter.sock", "sockets/other.sock", "milter.socket"), ("/retour.db", "/other.db", "store.url"),
+        ('mode = "0660"', 'mode = "0600"', "sockets"),
+    ],
+)  # fmt: skip
+def test_what_needs_a_restart_is_told(office: Any, old: str, new: str, key: str) -> None:
+    """A key that a reload cannot change does not seem to have been changed."""
+    setup = office.setup
+    assert setup.config
+    office.edit(old, new)
+    with capture_logs() as logs:
+        reload(setup, lambda _: None)
+    assert [entry["key"] for entry in logs if entry["log_level"] == "warning"] == [key]

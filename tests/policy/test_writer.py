@@ -179,16 +179,6 @@ def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Pa
     assert keys(database) == {b"next"}
 
 
-def test_an_errors_own_timeout_is_not_the_writers(desk: Writer) -> None:
-    """Work that raises TimeoutError by itself is no store that is down."""
-
-    def work(connection: Connection) -> None:
-        raise TimeoutError("mine")
-
-    with pytest.raises((TimeoutError, StoreUnavailable), match="mine"):
-        desk.run(work, 10_000)
-
-
 def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue has a bound; who does not fit is told at once to come back later."""
     monkeypatch.setattr(writer, "WAITING", 3)
