@@ -9,7 +9,8 @@ import click
 from retour_cli.output import json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.config import Config, PolicySection, Stream
+from retour_policy.config import Config, Stream
+from retour_policy.decide import RuleSet
 from retour_policy.pattern import SRS_LIMIT
 
 
@@ -28,6 +29,7 @@ def check(setup: Setup, as_json: bool) -> None:
         print_json(
             {
                 "config": str(setup.path),
+                "policy": policy_sentences(config.rules(None)),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "warnings": warnings(config),
             }
@@ -36,7 +38,8 @@ def check(setup: Setup, as_json: bool) -> None:
     say(f"{setup.path}: good")
     say(*wrapped("  database   ", setup.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
-    say(*wrapped("  policy     ", policy_words(config.policy)))
+    for number, sentence in enumerate(policy_sentences(config.rules(None))):
+        say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
         say("", f"stream {stream.name}")
         for label, text in stream_words(config, stream).items():
@@ -47,19 +50,51 @@ def check(setup: Setup, as_json: bool) -> None:
         say("", *wrapped("warning: ", text), err=True)
 
 
-def policy_words(policy: PolicySection) -> str:
-    """The policy in a sentence."""
-    kinds = (
-        (policy.hard, "hard bounce", "hard bounces"),
-        (policy.soft, "soft bounce", "soft bounces"),
-        (policy.autoreply, "auto-reply", "auto-replies"),
+def policy_sentences(rules: RuleSet) -> list[str]:
+    """The policy in plain sentences."""
+    found = [_hard_words(rules)]
+    for count, name, span, lasts in (
+        (rules.soft, "soft bounces", rules.soft_span, rules.soft_for),
+        (rules.network if rules.heed_blame else 0, "failures of the network", rules.network_span, rules.network_for),
+    ):
+        if count:
+            days = f" on {count} days" if rules.distinct_days else f": {count}"
+            over = f" over at least {span_words(span)}" if span else ""
+            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}.")
+    if rules.autoreply:
+        found.append(f"Auto-replies: {rules.autoreply}: suppressed {_lasts(rules.autoreply_for)}.")
+    if rules.complaint:
+        found.append(f"{_number(rules.complaint, 'complaint')}: suppressed for good, not for transactional streams.")
+    if rules.unsubscribe:
+        found.append(f"{_number(rules.unsubscribe, 'unsubscription')}: suppressed for good in that stream.")
+    if rules.heal_sends:
+        found.append(
+            f"{rules.heal_sends} sends without a failure within {span_words(rules.heal_after)} clear the count."
+        )
+    found.append(
+        "What blames the sender or the content never counts."
+        if rules.heed_blame
+        else "Every failure counts, whoever is to blame."
     )
-    thresholds = [f"{count} {one if count == 1 else several}" for count, one, several in kinds if count]
-    if not thresholds:
-        return "nobody is ever suppressed: all thresholds are 0"
-    where = "everywhere" if policy.scope == "everywhere" else "in the stream that came back"
-    span = f"for {span_words(policy.suppress_for)}" if policy.suppress_for else "for good"
-    return f"after {' or '.join(thresholds)} an address is suppressed {where}, {span}"
+    return found
+
+
+def _hard_words(rules: RuleSet) -> str:
+    if not rules.hard:
+        return "Hard bounces: never suppressed, only recorded."
+    pause = (
+        f" Before that each pauses the address for {span_words(rules.pause)}." if rules.pause and rules.hard > 1 else ""
+    )
+    where = "everywhere" if rules.scope == "everywhere" else "in the stream that came back"
+    return f"{_number(rules.hard, 'hard bounce')}: suppressed {where} {_lasts(rules.hard_for)}.{pause}"
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "s")
+
+
+def _lasts(length: int) -> str:
+    return f"for {span_words(length)}" if length else "for good"
 
 
 def span_words(length: int) -> str:
@@ -84,6 +119,9 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
         "sender": sender_words(stream),
         "refuses": refusal_words(config, stream),
     }
+    own = [one for one in policy_sentences(config.rules(stream)) if one not in policy_sentences(config.rules(None))]
+    if own:
+        words["policy"] = " ".join(own)
     if not stream.track:
         words["records"] = "nothing (track = false): what comes back is counted for nobody"
     return words

@@ -16,6 +16,8 @@ from retour_policy.clock import Clock, system_clock
 from retour_policy.config import Config, Stream
 from retour_policy.errors import InputError
 from retour_policy.keyring import KeyRingFile
+from retour_policy.ledger import Ledger
+from retour_policy.policies import Policy, put_in_force
 from retour_policy.store import Store, open_store
 from retour_policy.writer import Writer
 
@@ -44,6 +46,17 @@ class Setup:
     def store(self) -> Store:
         """The store, checked. Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`."""
         return open_store(self.config.store.url, file=str(self.path))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy that the configuration states."""
+        return Policy.of(self.config)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """A ledger that judges by the configuration. Raises `StoreUnavailable`."""
+        policy, now = self.policy, self.clock()
+        return Ledger(policy, self.write(lambda connection: put_in_force(connection, policy, now)))
 
     def key(self, address: str) -> bytes:
         """The store's key for an address. Raises `InputError` for what is none."""

@@ -26,7 +26,7 @@ def simulate(setup: Setup, other: Path, limit: int, as_json: bool) -> None:
     stream. Nothing is changed; storms are taken as they were recorded.
     """
     totals: Counter[tuple[str, str]] = Counter()
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for change in changes(setup.store, load.load(other), setup.clock()):
         totals[change.stream, change.what] += 1
         if as_json:
