@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -85,6 +87,16 @@ def test_events_are_a_table_and_a_stream_of_json(office: Any) -> None:
     assert office.json("events", "--since", "2099-01-01", status=1) == []
     assert office.json("events", "--kind", "autoreply", status=1) == []
     assert office.json("events", "--address", "unknown@example.net", status=1) == []
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(office: Any) -> None:
+    """`retour events --json | head -1`: one line, and neither a traceback nor a word about the store."""
+    office.bounced(A, times=2)
+    office.write(lambda c: [c.exec_driver_sql("INSERT INTO fact (at, kind, detail) SELECT at, kind, detail FROM fact")
+                            for _ in range(12)])  # fmt: skip
+    line = f"{sys.executable} -m retour_cli events --json --config {office.config} | head -1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
 
 
 @pytest.mark.parametrize("words", [["--stream", "none"], ["--address", "no address"]])

@@ -183,3 +183,9 @@ def make_part() -> Callable[..., RecipientReport]:
 def make_bounce() -> Callable[..., Report]:
     """A report that something failed."""
     return bounce
+
+
+@pytest.fixture
+def hard() -> Callable[..., Report]:
+    """A report that these recipients failed for good."""
+    return lambda *names, **original: bounce(*(part(name) for name in names), **original)
