@@ -125,10 +125,11 @@ def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None
 @suppressions.command()
 @options
 @format_option
-def export(setup: Setup, format_: Format | None) -> None:
+@json_option
+def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
     """Print all that are in force, as CSV or JSON lines."""
     found = table.all_listed(setup.store, setup.clock())
-    if format_ == "jsonl":
+    if as_json or format_ == "jsonl":
         for address, one in found:
             print_json(lists.to_dict(address, one))
         return
@@ -144,7 +145,8 @@ def export(setup: Setup, format_: Format | None) -> None:
 @options
 @format_option
 @click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
-def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool) -> None:
+@json_option
+def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_json: bool) -> None:
     """Suppress the addresses in FILE: CSV with named columns, or JSON lines.
 
     \b
@@ -157,16 +159,19 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool) -> 
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     count = _checked(setup, file, shape)
     if dry_run:
-        click.echo(f"{count} lines are good")
+        print_json({"lines": count}) if as_json else click.echo(f"{count} lines are good")
         return
     intake = Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock())
     rows = (one for one in _read(setup, file, shape) if isinstance(one, Row))
     applied = 0
-    with click.progressbar(length=count, label="importing") as bar:
+    with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
         for done, fresh in intake.apply(rows):
             bar.update(done)
             applied += fresh
-    click.echo(f"{count} lines, {applied} of them new")
+    if as_json:
+        print_json({"lines": count, "new": applied})
+    else:
+        click.echo(f"{count} lines, {applied} of them new")
 
 
 def _checked(setup: Setup, file: Path, shape: Format) -> int:

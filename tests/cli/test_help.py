@@ -23,7 +23,15 @@ def commands(group: click.Group = main, above: tuple[str, ...] = ()) -> Iterator
 
 
 ALL = dict(commands())
-JSON = {"init", "check", "events", "address", "suppressions", "token", "db", "keys"}
+JSON = {"init", "check", "events", "address", "suppressions", "token", "db", "keys"} | {
+    "storm",
+    "undo",
+    "simulate",
+    "rebuild",
+    "import",
+    "purge",
+    "erase",
+}
 
 
 @pytest.mark.parametrize("words", list(ALL), ids=" ".join)
