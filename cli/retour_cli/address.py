@@ -71,7 +71,7 @@ class Story:
         return {
             "sends": self.sends,
             "last_send": iso_text(id_time(self.last_send)) if self.last_send else None,
-            "counts": {scope: dict(count.totals) for scope, count in self.account.state.counts.items()},
+            "counts": {scope: _numbers(count) for scope, count in self.account.state.counts.items()},
             "held": len(self.account.state.held),
             "suppressions": [lists.to_dict(None, one) | {"address": None} for one in self.suppressed],
             "next": {name: one.words() for name, one in self.outlook.items()},
@@ -108,6 +108,10 @@ def _lines(fact: Fact, why: str) -> list[str]:
     stream = f" {fact.what.stream}" if fact.what.stream else ""
     head = f"  {time_text(fact.what.at)[:16]}{stream}  "
     return [*wrapped(head, words(fact)), *(wrapped(" " * 20 + "-> ", printable(why)) if why else [])]
+
+
+def _numbers(count: Count) -> dict[str, int]:
+    return dict(count.totals) | ({"unconfirmed": 1} if count.unconfirmed else {})
 
 
 def _counts(count: Count) -> str:

@@ -204,7 +204,7 @@ def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
 def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == what.class_]
-    if what.class_ in FAILURES and what.sent_at < count.ends:
+    if rules.longest and what.class_ in FAILURES and what.sent_at < count.ends:  # or it would make the next one longer
         return f"{what.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == what.at // DAY for one in same):
         return f"{what.class_}: one is counted already today"

@@ -18,10 +18,10 @@ from retour_cli import output
 from retour_cli.main import main
 from retour_cli.setup import Setup
 from retour_policy import sends, token
-from retour_policy.config import PolicySection
 from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Route
 from retour_policy.sends import NewSend
+from retour_policy.storms import Storms
 
 STREAMS = """
 [[stream]]
@@ -33,6 +33,16 @@ envelope_from = "b-%@bounces.example.com"
 name = "shop"
 match = { sender = ["shop@example.com"] }
 envelope_from = "shop-returns@example.com"
+"""
+# Plain counting, so that a story is as long as its threshold; tests/decide has the careful policy.
+PLAIN = """\
+[policy]
+preset = "plain"
+hard = 3
+soft = 5
+autoreply = 10
+hard_for = "180d"
+
 """
 
 
@@ -84,7 +94,7 @@ class Office:
         }  # fmt: skip
         setup, report = self.setup, Report("bounce", (RecipientReport(**values | said),))
         secret, now = setup.ring.ring.address_secret, setup.clock()
-        recorder = Recorder(secret, PolicySection(), "postmaster@example.com", lambda _: None)
+        recorder = Recorder(secret, setup.ledger, Storms.of(setup.config), "postmaster@example.com", lambda _: None)
 
         def work(connection: Any) -> None:
             for _ in range(times):
@@ -119,7 +129,8 @@ def office(made: Path, folder: Path) -> Office:
     shutil.copytree(made, home, copy_function=shutil.copy2)
     config = home / "retour.toml"
     head = config.read_text().replace(str(made), str(home)).partition("\n[[stream]]\n")[0]
-    config.write_text(head + STREAMS)
+    before, _, rest = head.partition("[policy]\n")
+    config.write_text(before + PLAIN + "[storm]\n" + rest.partition("[storm]\n")[2] + STREAMS)
     return Office(home)
 
 

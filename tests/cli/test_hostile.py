@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 
 from retour_cli.output import fit, printable
-from retour_policy import facts, sends, suppressions
+from retour_policy import facts, ledger, sends
 from retour_policy.clock import DAY, system_clock
 from retour_policy.facts import NewFact
+from retour_policy.fold import Account
+from retour_policy.ledger import Address
 from retour_policy.route import Signer
 from retour_policy.sends import NewSend
+from retour_policy.suppression import Suppression
 
 A = "anna@example.net"
 HOSTILE = "\x1b[31m\x1b]0;owned\x07\x9b2J\u202e\r\nFAKE\tline\x00" + "x" * 400
@@ -42,8 +45,8 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
                                         type=HOSTILE, detail={"diagnostic": HOSTILE, "cause": HOSTILE}))  # fmt: skip
         connection.exec_driver_sql("UPDATE address SET text = ?", (HOSTILE,))
         connection.exec_driver_sql("UPDATE send SET tag = ?, stream = ?", (HOSTILE, HOSTILE))
-        found = suppressions.Suppression("*", HOSTILE, system_clock(), system_clock() + DAY, HOSTILE)
-        suppressions.put(connection, key, to, found, None)
+        found = Suppression("*", HOSTILE, system_clock(), system_clock() + DAY, HOSTILE)
+        ledger.store(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
 
     office.write(work)
     signer = Signer(office.setup.ring, system_clock)

@@ -20,7 +20,7 @@ envelope_from = "b-%@bounces.example.com"
 def test_the_swaks_line_works_as_it_is_printed(folder: Path) -> None:
     """Run by a shell against a real Postfix: the report is accepted and recorded, and the send counts once."""
     with Site(folder, STREAM, settings={"hard": "1"}) as site:
-        server = f"127.0.0.2:{site.postfix.smtp_port}"
+        server = site.postfix.smtp_server
         made = site.retour("token", "make", "--stream", "news", "--to", "o'hara+x@example.net", "--server", server)
         assert made.returncode == 0, made.stderr
         address, line = made.stdout.splitlines()

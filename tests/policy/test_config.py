@@ -52,6 +52,8 @@ def test_the_example_holds_the_defaults() -> None:
     """Filled in for the system's places, the example means what an empty file means, apart from its streams."""
     example, defaults = parse(filled()).model_dump(), Config().model_dump()
     assert example.pop("stream") and not defaults.pop("stream")
+    assert parse(filled()).rules(None) == Config().rules(None)
+    assert example.pop("policy")["preset"] == defaults.pop("policy")["preset"]
     assert example == defaults
 
 
@@ -108,7 +110,7 @@ def test_an_empty_file_is_a_configuration() -> None:
 )
 def test_times_have_units(text: str, length: int) -> None:
     """A number and a unit, held in milliseconds."""
-    assert parse(f'policy.suppress_for = "{text}"').policy.suppress_for == length
+    assert parse(f'policy.hard_for = "{text}"').policy.hard_for == length
 
 
 def test_a_stream_is_one_of_four_kinds() -> None:

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from retour_bounces import Original, RecipientReport, Report
-from retour_policy import record, suppressions
+from retour_policy import ledger, record
 from retour_policy.clock import DAY
 from retour_policy.config import PolicySection
+from retour_policy.fold import Account
+from retour_policy.ledger import Address
 from retour_policy.route import Route
+from retour_policy.suppression import Suppression
 
 A, B, C = "anna@example.net", "bert@example.net", "carl@example.net"
 Part = Callable[..., RecipientReport]
@@ -54,7 +57,7 @@ def test_soft_bounces_and_auto_replies_have_thresholds_of_their_own(
 @pytest.mark.parametrize("name", ["hard", "soft", "autoreply"])
 def test_zero_only_records(book: Any, make_part: Any, make_bounce: Any, name: str) -> None:
     """The facts are there, the count too, and nobody is suppressed."""
-    book.policy = PolicySection(**{name: 0})
+    book.policy = PolicySection(preset="plain", **{name: 0})
     report = Report("autoreply") if name == "autoreply" else make_bounce(make_part(A, name))
     for _ in range(12):
         book.back(book.send(A), report)
@@ -123,14 +126,21 @@ def test_the_same_report_twice_is_recorded_once(book: Any, hard: Any) -> None:
 RECORD = """
 import sys, threading
 from retour_bounces import RecipientReport, Report
-from retour_policy.config import PolicySection
+from retour_policy.config import StormSection
+from retour_policy.fold import Ground
+from retour_policy.ledger import Ledger
+from retour_policy.policies import Policy
 from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Route
+from retour_policy.rules import PLAIN
 from retour_policy.store import open_store
+from retour_policy.storm import Sides
+from retour_policy.storms import Storms
 from retour_policy.writer import Writer
 part = RecipientReport("anna@example.net", None, "failed", "hard", "5.1.1", "wire", None, None, None, "", "")
 desk = Writer(open_store("sqlite:///" + sys.argv[1]))
-recorder = Recorder(bytes(range(32)), PolicySection(), "postmaster@example.org", lambda text: None)
+storms = Storms(StormSection(), Sides({}))
+recorder = Recorder(bytes(range(32)), Ledger(Policy(Ground(PLAIN))), storms, "postmaster@example.org", lambda _: None)
 print("ready", flush=True)
 sys.stdin.readline()
 outcomes = []
@@ -171,7 +181,7 @@ def test_the_same_reports_through_several_processes_count_once(book: Any, databa
 
 def test_suppression_in_one_stream(book: Any, hard: Any) -> None:
     """scope = "stream": only the stream whose mail came back, counted there alone."""
-    book.policy = PolicySection(scope="stream", hard=2)
+    book.policy = PolicySection(preset="plain", scope="stream", hard=2)
     for stream in ("news", "shop", "news"):
         book.back(book.send(A, stream=stream), hard(A))
     assert (book.counts(A, "news"), book.counts(A, "shop"), book.counts(A)) == ((2, 0, 0), (1, 0, 0), (0, 0, 0))
@@ -206,8 +216,9 @@ def test_what_the_operator_set_for_good_stays(book: Any, hard: Any) -> None:
     """A failure does not turn a suppression without end into one with an end."""
     book.send(A)
     with book.store.writing() as connection:
-        new = suppressions.Suppression("*", "operator", book.now, None, "asked us")
-        suppressions.put(connection, record.address_key(bytes(range(32)), A), book.number(A), new, None)
+        new = Suppression("*", "operator", book.now, None, "asked us")
+        address = Address(book.number(A), record.address_key(bytes(range(32)), A))
+        ledger.store(connection, address, Account(), Account(suppressions={"*": new}))
     for _ in range(5):
         book.back(book.send(A), hard(A))
     assert (book.suppressed(A).cause, book.suppressed(A).until) == ("operator", None)
@@ -257,7 +268,7 @@ def test_a_message_to_hundreds_that_all_fail_counts_for_each(book: Any, hard: An
         book.back(book.send(*many), hard(*many))
     with book.store.reading() as connection:
         states = connection.scalars(text("SELECT state FROM address_state")).all()
-    assert states == ['{"hard": 2}'] * 600
+    assert all('"totals": {"hard": 2}' in state for state in states) and len(states) == 600
 
 
 STORIES = st.lists(
