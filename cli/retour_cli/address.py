@@ -63,8 +63,12 @@ class Story:
         self.facts = facts.read(connection, Wanted(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
         self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
-        streams = [stream.name for stream in setup.config.stream] or [""]
-        self.outlook = {name: outlook(self.account, setup.policy.ground(name), name, self.now) for name in streams}
+        grounds = {stream.name: setup.policy.ground(stream.name) for stream in setup.config.stream}
+        self.outlook = {
+            name: outlook(self.account, ground, name, self.now)
+            for name, ground in (grounds or {"": setup.policy.default}).items()
+            if not any(suppressions.applies(one, name, transactional=ground.transactional) for one in self.suppressed)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

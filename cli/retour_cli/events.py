@@ -83,9 +83,9 @@ def words(fact: Fact) -> str:
     what = fact.what
     parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
     if what.proof == "unsigned":
-        parts.append("(unsigned: not counted)")
+        parts.append("(unsigned)")
     if what.detail.get("lost_send"):
-        parts.append("(record gone: not counted)")
+        parts.append("(record gone)")
     return " ".join(part for part in parts if part)
 
 
