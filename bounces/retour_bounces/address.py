@@ -26,7 +26,7 @@ def tidy(word: str) -> str | None:
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:
         return None
-    if domain[0] in ".-" or not (domain[0].isalnum() or domain[0] == "["):
+    if not word.isprintable() or domain[0] in ".-" or not (domain[0].isalnum() or domain[0] == "["):
         return None
     return word
 

@@ -48,6 +48,8 @@ class RecipientReport:
     """What the reporting or the remote server said, cleaned, at most 1,000 characters."""
     contradiction: str | None = None
     """What else in the message speaks against this reading, such as "5.1.1, but the text says quota"."""
+    inner_recipient: str | None = None
+    """The receiving side's own name for the recipient (user@host.example.com), where `recipient` is the outer one."""
 
 
 @dataclass(frozen=True, slots=True)

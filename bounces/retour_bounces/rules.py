@@ -127,7 +127,9 @@ class Rules:
         """The first rule that fires on `reply` and where; None where none does."""
         spans: dict[int, tuple[int, int]] = {}
         for at, phrase, number in self._phrases.find(reply.text):
-            spans.setdefault(number, (at, at + len(phrase)))
+            old = spans.get(number)
+            if old is None or len(phrase) > old[1] - old[0]:
+                spans[number] = (at, at + len(phrase))
         for number in sorted({*spans, *self._wordless}):
             rule = self.rules[number]
             if number in spans:

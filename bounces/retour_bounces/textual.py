@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 from retour_bounces import address, original, prose, verdict, wire
 from retour_bounces.phrase_index import PhraseIndex
@@ -65,7 +66,9 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
     action: Action = "delayed" if waits else "failed"
-    reports = tuple(_recipient(finding, said, action, len(findings) == 1, rules) for finding in findings)
+    reports = _recipients(findings, said, action, rules)
+    if against := _contradiction(failed, said):
+        reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
 
 
@@ -130,15 +133,30 @@ def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:
     return matched
 
 
-def _recipient(
-    finding: prose.Finding, said: prose.Prose, action: Action, only: bool, rules: Rules
-) -> RecipientReport:
-    action = "delivered" if finding.action == "delivered" else action
-    if action == "delivered":
-        return verdict.report(finding.recipient, finding.original, action, None)
-    replies = " ".join(reply for _, reply in said.replies)
-    diagnostic = finding.text if re.search(r"\w{3}", finding.text) else (replies or finding.text)
-    command, whole = said.reply(diagnostic)
-    more = (whole, replies, said.human if only else "")
-    judged = verdict.judge(rules, diagnostic, None, command, more)
-    return verdict.report(finding.recipient, finding.original, action, judged)
+def _contradiction(failed: list[str], said: prose.Prose) -> str | None:
+    """What the text says against X-Failed-Recipients: other recipients, and none of those that it names."""
+    named = {name.lower() for name in failed}
+    inside = {one.recipient.lower() for one in said.findings if one.rank <= 2}
+    inside |= {one.original.lower() for one in said.findings if one.original}
+    if not named or not inside or named & inside:
+        return None
+    return f"X-Failed-Recipients names {', '.join(failed[:3])}, but the text names {', '.join(sorted(inside)[:3])}"
+
+
+def _recipients(
+    findings: list[prose.Finding], said: prose.Prose, action: Action, rules: Rules
+) -> tuple[RecipientReport, ...]:
+    judge = verdict.Judge(rules)
+    replies = " ".join(reply for _, reply in said.replies[:50])
+    whole_text = said.human[:3_000] if len(findings) == 1 else ""
+    reports: list[RecipientReport] = []
+    for finding in findings:
+        text = finding.text
+        if finding.action == "delivered":
+            reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
+            continue
+        diagnostic = text if re.search(r"\w{3}", text) else (replies or text)
+        command, whole = said.reply(diagnostic)
+        judged = judge(diagnostic, None, command, (whole, replies, whole_text))
+        reports.append(verdict.report(finding.recipient, finding.original, action, judged))
+    return tuple(reports)

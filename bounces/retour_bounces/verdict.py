@@ -52,6 +52,30 @@ class Verdict:
     contradiction: str | None = None
 
 
+class Judge:
+    """Judges deliveries of one report; what was said alike, but for the address, is judged once."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
+
+    def __call__(
+        self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
+    ) -> Verdict:
+        """As the function `judge`."""
+        text = clean(diagnostic)
+        key = (_blot(text), status, command, tuple(_blot(clean(one)) for one in more))
+        said = self._known.get(key)
+        if said is None:
+            said = self._known[key] = judge(self._rules, diagnostic, status, command, more)
+            return said
+        return replace(said, diagnostic=text) if text else said
+
+
+def _blot(text: str) -> str:
+    return address.FIND.sub("@", text) if "@" in text else text
+
+
 def clean(text: str) -> str:
     """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
     text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()

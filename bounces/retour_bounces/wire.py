@@ -14,8 +14,10 @@ PREAMBLE = "text/x-preamble"
 """Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER = 65_536
 """Bytes of a header block that are read."""
-MAX_TEXT = 2_000_000
-"""Bytes of a part that are decoded."""
+MAX_TEXT = 1_000_000
+"""Bytes of a text that are decoded."""
+MAX_STATUS = 4_000_000
+"""Bytes of a part with fields that are decoded."""
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
 _DELIMITER = re.compile(
@@ -49,6 +51,10 @@ class Header:
             found.append(loose(self._value(at)))
             at = self._find(key, at)
         return found
+
+    def text(self) -> str:
+        """The whole block."""
+        return loose(self._block[1:])
 
     def __contains__(self, name: str) -> bool:
         return self._find(name.encode(), 0) >= 0
@@ -214,7 +220,8 @@ def _part(raw: bytes, whole: bool) -> Part:
 
 def decode(part: Part) -> str:
     """A part's text: transfer encoding undone, character set resolved, what may be cut left off."""
-    raw, whole = part.body[:MAX_TEXT], part.whole and len(part.body) <= MAX_TEXT
+    limit = MAX_STATUS if part.kind.startswith("message/") else MAX_TEXT
+    raw, whole = part.body[:limit], part.whole and len(part.body) <= limit
     encoding = part.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
     if encoding.startswith("base64"):
         raw = _base64(raw)

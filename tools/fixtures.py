@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Makes the fixtures of tests/bounces again: real reports of real servers, each run in a throw-away overlay.
+
+Needs root, overlayfs, unshare(1), ip(8) and apt. Every server is installed into an overlay of the root file system and run in
+a network namespace that has nothing but loopback, so the system stays as it is and no mail can leave it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from fixtures_scenarios import SCENARIOS
+from fixtures_servers import SERVERS
+
+HERE = Path(__file__).resolve().parent
+TARGET = HERE.parent / "tests" / "bounces" / "fixtures"
+DOVECOT = "dovecot-core dovecot-lmtpd dovecot-sieve dovecot-imapd"
+SCRIPT = """
+set -e
+mount -t overlay overlay -o lowerdir=/,upperdir=$BASE/upper,workdir=$BASE/work $BASE/root
+mount --bind /dev $BASE/root/dev
+mount -t proc proc $BASE/root/proc
+mkdir -p $BASE/root/fixtures
+cp $HERE/fixtures*.py $BASE/root/fixtures/
+printf '#!/bin/sh\\nexit 101\\n' > $BASE/root/usr/sbin/policy-rc.d
+chmod 755 $BASE/root/usr/sbin/policy-rc.d
+export DEBIAN_FRONTEND=noninteractive
+echo 'postfix postfix/main_mailer_type select No configuration' | chroot $BASE/root debconf-set-selections || true
+chroot $BASE/root apt-get -qq -y -o Dpkg::Options::=--force-confnew install --no-install-recommends $PACKAGES > $BASE/apt.log 2>&1 \\
+  || { tail -5 $BASE/apt.log; exit 1; }
+unshare --net --uts --pid --fork chroot $BASE/root sh -c "mount -t proc proc /proc; exec python3 /fixtures/fixtures_inside.py $NAME /fixtures/out"
+"""
+WARNING = re.compile(r"^Action:\s*delayed|^Subject:.*\b(?:delay|warning|still being retried)", re.IGNORECASE | re.MULTILINE)
+
+
+def make(name: str, packages: str) -> list[dict[str, object]]:
+    """Runs one server and keeps its reports; the labels of what it wrote."""
+    base = Path(tempfile.mkdtemp(prefix="retour-fixtures-"))
+    for folder in ("upper", "work", "root"):
+        (base / folder).mkdir()
+    env = {"BASE": str(base), "HERE": str(HERE), "NAME": name, "PACKAGES": packages, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    try:
+        subprocess.run(["unshare", "--mount", "bash", "-c", SCRIPT], env=env, check=True, timeout=240)
+        return keep(name, base / "upper" / "fixtures" / "out")
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def keep(name: str, out: Path) -> list[dict[str, object]]:
+    """Copies the reports of a server and writes down what each must be read as, by its scenario alone."""
+    scenarios = {one.name: one for one in SCENARIOS}
+    labels: list[dict[str, object]] = []
+    for path in sorted(out.iterdir()):
+        stem, number = path.name.rsplit(".", 1)
+        data = path.read_bytes()
+        file = f"{name}-{stem}-{number}.eml"
+        TARGET.joinpath(file).write_bytes(data)
+        label: dict[str, object] = {"file": file, "server": name, "scenario": stem}
+        if stem in scenarios:
+            label |= expected(scenarios[stem], data)
+        labels.append(label)
+    return labels
+
+
+def expected(scenario: object, data: bytes) -> dict[str, object]:
+    """Kind and recipients that a scenario's report must have."""
+    text = data.decode("utf-8", "replace")
+    fates = scenario.fates  # type: ignore[attr-defined]
+    if WARNING.search(text):
+        named = [one for one in fates if one.lower() in text.lower()]
+        return {"kind": "delayed", "delayed": named}
+    failed = {one: reason for one, (action, reason) in fates.items() if action == "failed"}
+    if failed:
+        return {"kind": "bounce", "failed": failed}
+    return {"kind": "success", "delivered": list(fates)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="names of servers, with commas between")
+    args = parser.parse_args()
+    chosen = {name: server.packages for name, server in SERVERS.items()} | {"dovecot": DOVECOT}
+    TARGET.mkdir(parents=True, exist_ok=True)
+    file = TARGET / "labels.json"
+    old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    for name in args.only.split(",") if args.only else chosen:
+        print(name, flush=True)
+        for path in TARGET.glob(f"{name}-*.eml"):
+            path.unlink()
+        old = [label for label in old if label["server"] != name] + make(name, chosen[name])
+    rows = sorted(old, key=lambda label: str(label["file"]))
+    file.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
