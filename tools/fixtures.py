@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from fixtures_scenarios import SCENARIOS
+from fixtures_scenarios import SCENARIOS, Scenario
 from fixtures_servers import SERVERS
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +36,8 @@ chroot $BASE/root apt-get -qq -y -o Dpkg::Options::=--force-confnew install --no
   || { tail -5 $BASE/apt.log; exit 1; }
 unshare --net --uts --pid --fork chroot $BASE/root sh -c "mount -t proc proc /proc; exec python3 /fixtures/fixtures_inside.py $NAME /fixtures/out"
 """
+KEPT = {True: 2, False: 4}
+"""Reports kept of one scenario and kind: warnings, others."""
 WARNING = re.compile(r"^Action:\s*delayed|^Subject:.*\b(?:delay|warning|still being retried)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -56,29 +58,32 @@ def keep(name: str, out: Path) -> list[dict[str, object]]:
     """Copies the reports of a server and writes down what each must be read as, by its scenario alone."""
     scenarios = {one.name: one for one in SCENARIOS}
     labels: list[dict[str, object]] = []
-    for path in sorted(out.iterdir()):
-        stem, number = path.name.rsplit(".", 1)
+    seen: dict[tuple[str, str], int] = {}
+    for path in sorted(out.iterdir(), key=lambda one: (one.stem, int(one.suffix[1:]))):
         data = path.read_bytes()
-        file = f"{name}-{stem}-{number}.eml"
-        TARGET.joinpath(file).write_bytes(data)
-        label: dict[str, object] = {"file": file, "server": name, "scenario": stem}
-        if stem in scenarios:
-            label |= expected(scenarios[stem], data)
-        labels.append(label)
+        label: dict[str, object] = {"server": name, "scenario": path.stem}
+        label |= expected(scenarios[path.stem], data) if path.stem in scenarios else {"kind": path.stem.split("-")[0]}
+        kind = str(label["kind"])
+        seen[path.stem, kind] = seen.get((path.stem, kind), 0) + 1
+        if seen[path.stem, kind] <= KEPT[kind == "delayed"]:
+            file = f"{name}-{path.name.replace('.', '-')}.eml"
+            TARGET.joinpath(file).write_bytes(data)
+            labels.append({"file": file} | label)
     return labels
 
 
-def expected(scenario: object, data: bytes) -> dict[str, object]:
-    """Kind and recipients that a scenario's report must have."""
+def expected(scenario: Scenario, data: bytes) -> dict[str, object]:
+    """Kind and recipients that a scenario's report must have: those that it names before the returned message."""
     text = data.decode("utf-8", "replace")
-    fates = scenario.fates  # type: ignore[attr-defined]
+    top = text.partition("\nMessage headers follow")[0].partition("\nMessage-ID: <" + scenario.name + ".1@")[0]
+    top = re.sub(r"^To:.*(?:\n[ \t].*)*", "", top, flags=re.MULTILINE | re.IGNORECASE).lower()
+    named = [one for one in scenario.fates if one.lower() in top] or list(scenario.fates)
     if WARNING.search(text):
-        named = [one for one in fates if one.lower() in text.lower()]
         return {"kind": "delayed", "delayed": named}
-    failed = {one: reason for one, (action, reason) in fates.items() if action == "failed"}
+    failed = {one: scenario.fates[one][1] for one in named if scenario.fates[one][0] == "failed"}
     if failed:
         return {"kind": "bounce", "failed": failed}
-    return {"kind": "success", "delivered": list(fates)}
+    return {"kind": "success", "delivered": named}
 
 
 def main() -> None:

@@ -153,7 +153,9 @@ def start_exim() -> None:
           command_timeout = 2s
         local:
           driver = appendfile
-          file = /var/mail/$local_part
+          file = /fixtures/$local_part.mbox
+          user = root
+          group = root
         begin retry
         * * F,8s,1s
         """,
@@ -183,6 +185,7 @@ def start_sendmail() -> None:
         define(`confDONT_BLAME_SENDMAIL', `AssumeSafeChown,GroupWritableDirPathSafe')dnl
         define(`LOCAL_MAILER_PATH', `/fixtures/keep')dnl
         define(`LOCAL_MAILER_ARGS', `keep')dnl
+        define(`LOCAL_MAILER_FLAGS', `lsDFMAw5:/|@qSPfhn9')dnl
         FEATURE(`use_cw_file')dnl
         FEATURE(`nocanonify')dnl
         FEATURE(`promiscuous_relay')dnl
@@ -203,7 +206,7 @@ def start_opensmtpd() -> None:
         "/etc/smtpd.conf",
         """
         table aliases file:/etc/aliases
-        bounce warn-interval { 1s }
+        bounce warn-interval 1s
         queue ttl 25s
         listen on 127.0.0.1 hostname mail.home.example
         action "local" maildir alias <aliases>
@@ -249,7 +252,7 @@ SERVERS = {
     "sendmail": Server("sendmail-bin sendmail-cf m4", start_sendmail, smtp, "/usr/sbin/sendmail-mta -q"),
     "opensmtpd": Server("opensmtpd", start_opensmtpd, smtp, "smtpctl schedule all"),
     "dma": Server("dma", start_dma, command("/usr/sbin/dma"), "/usr/sbin/dma -q", 12),
-    "courier": Server("courier-mta", start_courier, command("/usr/bin/sendmail"), "courier flush"),
+    "courier": Server("courier-mta", start_courier, command("/usr/lib/courier/sendmail"), "courier flush"),
     "nullmailer": Server("nullmailer", start_nullmailer, command("/usr/sbin/sendmail"), "", 20),
 }
 

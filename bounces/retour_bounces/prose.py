@@ -195,6 +195,8 @@ class _Walk:
             found = address.tidy(match[0])
             if found is None:
                 continue
+            if shapes.ELSEWHERE.search(line[: match.start()].lower()[-40:]):
+                continue
             if phrases().label.search(line[: match.start()].lower()[-60:]):
                 rest = line[match.end() :].strip("<>\"') .:")
                 self._found(Finding(found, 2, self.section, lines=_some(rest)))

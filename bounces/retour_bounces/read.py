@@ -24,6 +24,8 @@ from retour_bounces.rules import Rules
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPENDS = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
+_PLAIN = {"5.1.1", "5.1.10"}
+"""Status codes that say "no such mailbox" whatever the command was."""
 
 
 _Reader = Callable[[wire.Message, Rules], Report | None]
@@ -57,6 +59,11 @@ class _Context:
         return textual.text_of(self._message)
 
     @cached_property
+    def start(self) -> str:
+        """The beginning of what it says itself."""
+        return self.prose.human[:3_000]
+
+    @cached_property
     def replies(self) -> str:
         """All refusals that it quotes."""
         return " ".join(reply for _, reply in self.prose.replies[:50])
@@ -75,6 +82,8 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
         status = delivery_status.read(delivery_status.loose_fields(context.text))
     if status is None:
+        return None
+    if not status.groups:
         return None
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
@@ -102,12 +111,13 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
     said = context.judge(diagnostic, group.status)
     continued = diagnostic[3:4] == "-"
-    if said.rule is not None and said.reason not in _DEPENDS and not continued:
+    settled = said.reason not in _DEPENDS or said.status in _PLAIN
+    if said.rule is not None and settled and not continued:
         return said
     human = context.prose
     command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")
-    more = (whole, group.comment, about, context.replies, human.human[:3_000])
+    more = (whole, group.comment, about, context.replies, context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)
 
 

@@ -121,7 +121,10 @@ class Rules:
             raw = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise RuleError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
-        return cls(parse(raw, str(path)).rules + _bundled().rules)
+        own = parse(raw, str(path)).rules
+        for rule in own:
+            _try_examples(rule, str(path))
+        return cls(own + _bundled().rules)
 
     def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply` and where; None where none does."""
@@ -189,6 +192,16 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
     return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled}, vague=row.get("vague", False))  # type: ignore[arg-type]
+
+
+def _try_examples(rule: Rule, origin: str) -> None:
+    """Refuses a rule that does not fire on what it was written for."""
+    from retour_bounces.verdict import clean, reply_of  # verdict needs this module
+
+    alone = Rules((rule,))
+    for example in rule.examples:
+        if alone.first(reply_of(clean(example))) is None:
+            raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}")
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

@@ -51,6 +51,13 @@ class Verdict:
     diagnostic: str
     contradiction: str | None = None
 
+    def of(self, diagnostic: str) -> Verdict:
+        """The same verdict about a reply that differs only in its address."""
+        return Verdict(
+            self.type, self.status, self.status_source, self.reason, self.blame, self.rule, self.evidence,
+            diagnostic, self.contradiction,
+        )  # fmt: skip
+
 
 class Judge:
     """Judges deliveries of one report; what was said alike, but for the address, is judged once."""
@@ -58,18 +65,25 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
+        self._blots: dict[str, str] = {"": ""}
 
     def __call__(
         self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
     ) -> Verdict:
         """As the function `judge`."""
         text = clean(diagnostic)
-        key = (_blot(text), status, command, tuple(_blot(clean(one)) for one in more))
+        key = (_blot(text), status, command, tuple([self._blotted(one) for one in more]))
         said = self._known.get(key)
         if said is None:
-            said = self._known[key] = judge(self._rules, diagnostic, status, command, more)
+            said = self._known[key] = judge(self._rules, text, status, command, more)
             return said
-        return replace(said, diagnostic=text) if text else said
+        return said.of(text) if text else said
+
+    def _blotted(self, passage: str) -> str:
+        found = self._blots.get(passage)
+        if found is None:
+            found = self._blots[passage] = _blot(clean(passage))
+        return found
 
 
 def _blot(text: str) -> str:
