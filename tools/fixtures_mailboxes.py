@@ -37,28 +37,19 @@ MAILBOXES = (
     vacation("autoreply-failure", "Delivery to me is delayed: user unknown errors, mailbox full, could not be delivered ..."),
     Mailbox("mdn-reject", REJECT.format(verb="reject", text="I do not want this mail.")),
     Mailbox("mdn-full", REJECT.format(verb="reject", text="Mailbox full, user unknown.")),
-    Mailbox("mdn-quota", "keep;\n", "1B"),
+    Mailbox("bounce-quota", "keep;\n", "1B"),
     Mailbox("mdn-ereject", REJECT.format(verb="ereject", text="550 5.7.1 Not wanted")),
 )
 
 CONFIG = """
-base_dir = /fixtures/run
 mail_location = maildir:~/Maildir
 mail_plugins = quota
-log_path = /fixtures/dovecot.log
+log_path = /dev/stderr
 submission_host = 192.0.2.2:25
 hostname = mail.home.example
 postmaster_address = postmaster@home.example
 ssl = no
 protocols =
-passdb {
-  driver = passwd-file
-  args = /fixtures/users
-}
-userdb {
-  driver = passwd-file
-  args = /fixtures/users
-}
 protocol lda {
   mail_plugins = quota sieve
 }
@@ -67,6 +58,16 @@ plugin {
   quota = maildir:User quota
 }
 """
+
+
+def label(stem: str) -> dict[str, object]:
+    """What the answer of a mailbox must be read as."""
+    kind = stem.partition("-")[0]
+    if kind == "bounce":
+        return {"kind": kind, "failed": {f"{stem}@home.example": "mailboxfull"}}
+    if kind == "autoreply":
+        return {"kind": kind, "reason": "left" if stem.endswith(("left", "closed")) else "vacation"}
+    return {"kind": kind}
 
 
 def message(stem: str) -> bytes:
@@ -80,17 +81,16 @@ def message(stem: str) -> bytes:
 def answers() -> None:
     """Delivers to each mailbox once; what it answers goes to the world's mail server."""
     write("/etc/dovecot/dovecot.conf", CONFIG)
-    rows = []
     for box in MAILBOXES:
-        home = f"/fixtures/home/{box.stem}"
+        run(f"useradd -m {box.stem}")
+        home = f"/home/{box.stem}"
         write(f"{home}/.dovecot.sieve", box.sieve)
-        rows.append(f"{box.stem}@home.example:{{PLAIN}}x:0:0::{home}::userdb_quota_rule=*:storage={box.quota}")
-    write("/fixtures/users", "\n".join(rows) + "\n")
-    for line in ("first_valid_uid = 0", "first_valid_gid = 0", "mail_uid = 0", "mail_gid = 0"):
-        run(f"sed -i '1i {line}' /etc/dovecot/dovecot.conf")
-    for box in MAILBOXES:
-        name = f"{box.stem}@home.example"
-        command = ["/usr/lib/dovecot/dovecot-lda", "-d", name, "-a", name, "-f", f"{box.stem}@origin.example"]
-        done = subprocess.run(command, input=message(box.stem), capture_output=True, check=False)
+        run(f"chown -R {box.stem}: {home}")
+        command = ["/usr/lib/dovecot/dovecot-lda", "-a", f"{box.stem}@home.example", "-f", f"{box.stem}@origin.example"]
+        command += ["-o", f"plugin/quota_rule=*:storage={box.quota}"]
+        environment = {"HOME": home, "USER": box.stem, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            command, input=message(box.stem), env=environment, user=box.stem, group=box.stem, capture_output=True, check=False
+        )
         if done.returncode not in (0, 77):
             print(f"  {box.stem}: exit {done.returncode} {done.stderr[-300:].decode(errors='replace')}", flush=True)

@@ -27,6 +27,8 @@ class Server:
     """A command that makes it try its queue again."""
     patience: float = 40.0
     """Seconds to wait for its last report."""
+    without: frozenset[str] = frozenset()
+    """Scenarios that it cannot play: nullmailer sends a message to all recipients or to none."""
 
 
 def write(path: str, text: str) -> None:
@@ -129,6 +131,7 @@ def start_exim() -> None:
         acl_smtp_rcpt = accept
         acl_smtp_data = accept
         keep_environment =
+        never_users =
         begin routers
         aliases:
           driver = redirect
@@ -153,9 +156,9 @@ def start_exim() -> None:
           command_timeout = 2s
         local:
           driver = appendfile
-          file = /fixtures/$local_part.mbox
-          user = root
-          group = root
+          file = /var/mail/$local_part.mbox
+          user = mail
+          group = mail
         begin retry
         * * F,8s,1s
         """,
@@ -164,7 +167,7 @@ def start_exim() -> None:
 
 
 def start_sendmail() -> None:
-    write("/etc/aliases", ALIASES)
+    write("/etc/aliases", ALIASES + "alice: /dev/null\nbob: /dev/null\n")
     write("/etc/mail/local-host-names", "home.example\n")
     write("/fixtures/keep", "#!/bin/sh\ncat > /dev/null\n")
     run("chmod 755 /fixtures/keep")
@@ -252,8 +255,8 @@ SERVERS = {
     "sendmail": Server("sendmail-bin sendmail-cf m4", start_sendmail, smtp, "/usr/sbin/sendmail-mta -q"),
     "opensmtpd": Server("opensmtpd", start_opensmtpd, smtp, "smtpctl schedule all"),
     "dma": Server("dma", start_dma, command("/usr/sbin/dma"), "/usr/sbin/dma -q", 12),
-    "courier": Server("courier-mta", start_courier, command("/usr/lib/courier/sendmail"), "courier flush"),
-    "nullmailer": Server("nullmailer", start_nullmailer, command("/usr/sbin/sendmail"), "", 20),
+    "courier": Server("courier-mta", start_courier, command("/usr/sbin/sendmail"), "courier flush"),
+    "nullmailer": Server("nullmailer", start_nullmailer, command("/usr/sbin/sendmail"), "", 20, frozenset({"mixed", "many", "waiting"})),
 }
 
 

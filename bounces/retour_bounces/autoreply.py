@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from retour_bounces import address, original, textual, wire
-from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Original, Report
@@ -20,19 +19,19 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     fields = message.fields
     subject = plain(original.decoded(fields.get("subject")[:2_000]))
-    marked = _marked(fields) or _has(phrases().autoreplies, subject)
+    marked = _marked(fields) or phrases().autoreplies.any(subject)
     challenge = any(name in fields for name in _CHALLENGES)
-    asks = _has(phrases().challenges, subject)
+    asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
         return None
     if not challenge and textual.is_mail_system(fields):
         return None
     text = plain(textual.text_of(message)[:20_000])
-    if challenge or (asks or marked) and _has(phrases().challenges, text):
+    if challenge or (asks or marked) and phrases().challenges.any(text):
         return _report("challenge", None, message)
     if not marked:
         return None
-    reason = "left" if _has(phrases().left, subject) or _has(phrases().left, text) else "vacation"
+    reason = "left" if phrases().left.any(subject) or phrases().left.any(text) else "vacation"
     return _report("autoreply", reason, message)
 
 
@@ -42,10 +41,6 @@ def _marked(fields: wire.Header) -> bool:
         return True
     precedence = f"{fields.get('precedence')} {fields.get('x-precedence')}".lower()
     return "auto_reply" in precedence or "auto-reply" in precedence or "autoreply" in fields.get("preference").lower()
-
-
-def _has(index: PhraseIndex[None], text: str) -> bool:
-    return next(index.find(text), None) is not None
 
 
 def _report(kind: str, reason: str | None, message: wire.Message) -> Report:

@@ -110,7 +110,7 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     """What the fields say of a failure; where they are thin, what the text for people adds."""
     diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
     said = context.judge(diagnostic, group.status)
-    continued = diagnostic[3:4] == "-"
+    continued = diagnostic[3:4] == "-" and f"{diagnostic[:3]} " not in diagnostic
     settled = said.reason not in _DEPENDS or said.status in _PLAIN
     if said.rule is not None and settled and not continued:
         return said

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -105,6 +105,11 @@ class Rules:
         wordless = [number for number, rule in enumerate(self.rules) if rule.match or not rule.words]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
         object.__setattr__(self, "_wordless", wordless)
+
+    @cached_property
+    def vague(self) -> frozenset[str]:
+        """Names of the rules whose words say little."""
+        return frozenset(rule.name for rule in self.rules if rule.vague)
 
     @classmethod
     def bundled(cls) -> Rules:

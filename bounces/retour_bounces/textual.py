@@ -34,6 +34,12 @@ def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
 
 def text_of(message: wire.Message) -> str:
     """What people read of a report: its plain text, or its HTML without marks."""
+    if "text" not in message.known:
+        message.known["text"] = _text_of(message)
+    return str(message.known["text"])
+
+
+def _text_of(message: wire.Message) -> str:
     plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
@@ -90,6 +96,12 @@ def is_mail_system(fields: wire.Header) -> bool:
 
 def by_mail_system(message: wire.Message) -> bool:
     """Do sender or subject look as if a mail system wrote the message?"""
+    if "system" not in message.known:
+        message.known["system"] = _by_mail_system(message)
+    return bool(message.known["system"])
+
+
+def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(fields):
         return True
@@ -109,7 +121,7 @@ def _is_answer(fields: wire.Header) -> bool:
 
 
 def _has(index: PhraseIndex[None], text: str) -> bool:
-    return next(index.find(plain(" ".join(text.split()))), None) is not None
+    return index.any(plain(" ".join(text.split())))
 
 
 def _strangers(message: wire.Message) -> set[str]:

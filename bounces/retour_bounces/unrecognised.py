@@ -31,10 +31,9 @@ class Group:
 
 def group(read: Iterable[tuple[str, bytes, Report]], rules: Rules) -> list[Group]:
     """Groups what fell through in messages given as file name, bytes and report; the largest group first."""
-    vague = {rule.name for rule in rules.rules if rule.vague}
     found: dict[str, Group] = {}
     for file, data, report in read:
-        for status, text in _fallen(data, report, vague):
+        for status, text in _fallen(data, report, rules.vague):
             shape = shape_of(text)
             old = found.get(shape)
             found[shape] = Group(old.count + 1 if old else 1, shape, old.example if old else text, status, old.file if old else file)
@@ -47,7 +46,7 @@ def shape_of(text: str) -> str:
     return " ".join(_NUMBER.sub("#", _HOST.sub("host", _URL.sub("link", text))).split())[:200]
 
 
-def _fallen(data: bytes, report: Report, vague: set[str]) -> Iterable[tuple[str | None, str]]:
+def _fallen(data: bytes, report: Report, vague: frozenset[str]) -> Iterable[tuple[str | None, str]]:
     for one in report.reports:
         if one.action == "failed" and (one.rule is None or one.rule in vague):
             yield one.status, one.diagnostic or "(no words)"

@@ -24,12 +24,13 @@ _REPEATED = re.compile(
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
 """How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
 _QUOTED = re.compile(r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})")
-_SPACE = re.compile(r"\s+")
 _COMMAND = re.compile(
     r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
     r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
+_HINTS = ("rcpt", "mail from", " data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth", "banner", "[data", "bodyend", "after i sent")
+"""One of them stands in every text that names a command; to look for them is cheaper than for the expression."""
 _NAMES = {
     "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
     "ehlo": "EHLO", "starttls": "STARTTLS", "auth": "AUTH", "initial connection": "CONN", "banner": "CONN",
@@ -65,25 +66,24 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
-        self._blots: dict[str, str] = {"": ""}
 
     def __call__(
         self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
     ) -> Verdict:
-        """As the function `judge`."""
+        """As the function `judge`; `more` is looked at only where the diagnostic tells nothing."""
         text = clean(diagnostic)
-        key = (_blot(text), status, command, tuple([self._blotted(one) for one in more]))
+        said = self._judged(text, status, command, ())
+        if not any(more) or (said.rule is not None and said.rule not in self._rules.vague):
+            return said
+        return self._judged(text, status, command, more)
+
+    def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
+        key = (_blot(text), status, command, more)
         said = self._known.get(key)
         if said is None:
             said = self._known[key] = judge(self._rules, text, status, command, more)
             return said
         return said.of(text) if text else said
-
-    def _blotted(self, passage: str) -> str:
-        found = self._blots.get(passage)
-        if found is None:
-            found = self._blots[passage] = _blot(clean(passage))
-        return found
 
 
 def _blot(text: str) -> str:
@@ -92,7 +92,7 @@ def _blot(text: str) -> str:
 
 def clean(text: str) -> str:
     """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
-    text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()
+    text = " ".join(text[: MAX_TEXT * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
     if quoted := _QUOTED.search(text):
@@ -120,6 +120,8 @@ def reply_of(diagnostic: str, status: str | None = None, command: str = "") -> R
 
 def command_in(text: str) -> str:
     """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
+    if not any(word in text for word in _HINTS):
+        return ""
     match = _COMMAND.search(text)
     return _NAMES[next(group for group in match.groups() if group)] if match else ""
 
