@@ -43,7 +43,9 @@ def sisimai() -> Path:
     folder = CACHE / "root"
     if not (folder / "usr/share/perl5/Sisimai.pm").exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "-qq", "download", *PACKAGES], cwd=CACHE, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", "-qq", "download", *PACKAGES], cwd=CACHE, check=True, stderr=subprocess.DEVNULL
+        )
         for package in CACHE.glob("*.deb"):
             subprocess.run(["dpkg", "-x", package, folder], check=True)
     return folder / "usr/share/perl5"
@@ -52,7 +54,10 @@ def sisimai() -> Path:
 def of_sisimai(modules: Path, folder: Path) -> float:
     """CPU seconds of one pass, start-up not counted."""
     done = subprocess.run(
-        ["perl", f"-I{modules}", HERE / "bounces_sisimai.pl", folder], capture_output=True, text=True, check=True
+        ["perl", f"-I{modules}", HERE / "bounces_sisimai.pl", folder],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout)
 

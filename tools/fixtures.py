@@ -39,7 +39,10 @@ unshare --net --uts --pid --fork chroot $BASE/root sh -c "mount -t proc proc /pr
 """
 KEPT = {True: 2, False: 4}
 """Reports kept of one scenario and kind: warnings, others."""
-WARNING = re.compile(r"^Action:\s*delayed|^Subject:.*\b(?:delay|warning|still being retried)", re.IGNORECASE | re.MULTILINE)
+UNROUTEABLE = ("user@gone.example", "nouser@home.example")
+WARNING = re.compile(
+    r"^Action:\s*delayed|^Subject:.*\b(?:delay|warning|still being retried)", re.IGNORECASE | re.MULTILINE
+)
 
 
 def make(name: str, packages: str) -> list[dict[str, object]]:
@@ -47,7 +50,13 @@ def make(name: str, packages: str) -> list[dict[str, object]]:
     base = Path(tempfile.mkdtemp(prefix="retour-fixtures-"))
     for folder in ("upper", "work", "root"):
         (base / folder).mkdir()
-    env = {"BASE": str(base), "HERE": str(HERE), "NAME": name, "PACKAGES": packages, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    env = {
+        "BASE": str(base),
+        "HERE": str(HERE),
+        "NAME": name,
+        "PACKAGES": packages,
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
     try:
         subprocess.run(["unshare", "--mount", "bash", "-c", SCRIPT], env=env, check=True, timeout=240)
         return keep(name, base / "upper" / "fixtures" / "out")
@@ -63,7 +72,11 @@ def keep(name: str, out: Path) -> list[dict[str, object]]:
     for path in sorted(out.iterdir(), key=lambda one: (one.stem, int(one.suffix[1:]))):
         data = path.read_bytes()
         label: dict[str, object] = {"server": name, "scenario": path.stem}
-        label |= expected(name, scenarios[path.stem], data) if path.stem in scenarios else fixtures_mailboxes.label(path.stem)
+        label |= (
+            expected(name, scenarios[path.stem], data)
+            if path.stem in scenarios
+            else fixtures_mailboxes.label(path.stem)
+        )
         kind = str(label["kind"])
         seen[path.stem, kind] = seen.get((path.stem, kind), 0) + 1
         if seen[path.stem, kind] <= KEPT[kind == "delayed"]:
@@ -76,14 +89,16 @@ def keep(name: str, out: Path) -> list[dict[str, object]]:
 def expected(name: str, scenario: Scenario, data: bytes) -> dict[str, object]:
     """Kind and recipients that a scenario's report must have: those that it names before the returned message."""
     text = data.decode("utf-8", "replace")
-    top = text.partition("\nMessage headers follow")[0].partition("\nMessage-ID: <" + scenario.name + ".1@")[0]
+    top = text.partition("\nMessage headers follow")[0].partition("\nMessage-ID: <" + scenario.name + ".1@")[
+        0
+    ]
     top = re.sub(r"^To:.*(?:\n[ \t].*)*", "", top, flags=re.MULTILINE | re.IGNORECASE).lower()
     named = [one for one in scenario.fates if one.lower() in top] or list(scenario.fates)
     if WARNING.search(text):
         return {"kind": "delayed", "delayed": named}
     failed = {one: scenario.fates[one][1] for one in named if scenario.fates[one][0] == "failed"}
-    if name == "exim":  # it says "Unrouteable address" of domains that do not exist
-        failed = {one: None if one.endswith("@gone.example") else reason for one, reason in failed.items()}
+    if name == "exim":  # says "Unrouteable address" both of domains and of users that do not exist
+        failed = {one: None if one in UNROUTEABLE else reason for one, reason in failed.items()}
     if failed:
         return {"kind": "bounce", "failed": failed}
     return {"kind": "success", "delivered": named}
@@ -103,7 +118,9 @@ def main() -> None:
             path.unlink()
         old = [label for label in old if label["server"] != name] + make(name, chosen[name])
     rows = sorted(old, key=lambda label: str(label["file"]))
-    file.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n", encoding="utf-8")
+    file.write_text(
+        "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

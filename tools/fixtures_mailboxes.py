@@ -32,9 +32,14 @@ MAILBOXES = (
     vacation("autoreply-french", "Je suis absent jusqu'au 15 mars.", ':subject "Absence du bureau"'),
     vacation("autoreply-spanish", "Estoy de vacaciones hasta el lunes.", ':subject "Respuesta automática"'),
     vacation("autoreply-japanese", "休暇中です。", ':subject "自動返信"'),
-    vacation("autoreply-left", "Ann no longer works at home.example. Please write to bob@home.example instead."),
+    vacation(
+        "autoreply-left", "Ann no longer works at home.example. Please write to bob@home.example instead."
+    ),
     vacation("autoreply-closed", "This address is no longer in use and will not be read."),
-    vacation("autoreply-failure", "Delivery to me is delayed: user unknown errors, mailbox full, could not be delivered ..."),
+    vacation(
+        "autoreply-failure",
+        "Delivery to me is delayed: user unknown errors, mailbox full, could not be delivered ...",
+    ),
     Mailbox("mdn-reject", REJECT.format(verb="reject", text="I do not want this mail.")),
     Mailbox("mdn-full", REJECT.format(verb="reject", text="Mailbox full, user unknown.")),
     Mailbox("bounce-quota", "keep;\n", "1B"),
@@ -86,11 +91,26 @@ def answers() -> None:
         home = f"/home/{box.stem}"
         write(f"{home}/.dovecot.sieve", box.sieve)
         run(f"chown -R {box.stem}: {home}")
-        command = ["/usr/lib/dovecot/dovecot-lda", "-a", f"{box.stem}@home.example", "-f", f"{box.stem}@origin.example"]
+        command = [
+            "/usr/lib/dovecot/dovecot-lda",
+            "-a",
+            f"{box.stem}@home.example",
+            "-f",
+            f"{box.stem}@origin.example",
+        ]
         command += ["-o", f"plugin/quota_rule=*:storage={box.quota}"]
         environment = {"HOME": home, "USER": box.stem, "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
-            command, input=message(box.stem), env=environment, user=box.stem, group=box.stem, capture_output=True, check=False
+            command,
+            input=message(box.stem),
+            env=environment,
+            user=box.stem,
+            group=box.stem,
+            capture_output=True,
+            check=False,
         )
         if done.returncode not in (0, 77):
-            print(f"  {box.stem}: exit {done.returncode} {done.stderr[-300:].decode(errors='replace')}", flush=True)
+            print(
+                f"  {box.stem}: exit {done.returncode} {done.stderr[-300:].decode(errors='replace')}",
+                flush=True,
+            )

@@ -75,11 +75,23 @@ SCENARIOS = (
         waits=True,
     ),
     Scenario("success", {"ok@remote.example": ("relayed", None)}, notify="SUCCESS,FAILURE,DELAY"),
-    Scenario("success2", {"ok@remote.example": ("relayed", None), "fine@remote.example": ("relayed", None)}, notify="SUCCESS"),
+    Scenario(
+        "success2",
+        {"ok@remote.example": ("relayed", None), "fine@remote.example": ("relayed", None)},
+        notify="SUCCESS",
+    ),
     Scenario("local", {"alice@home.example": ("delivered", None)}, notify="SUCCESS,FAILURE"),
-    Scenario("local2", {"alice@home.example": ("delivered", None), "bob@home.example": ("delivered", None)}, notify="SUCCESS"),
+    Scenario(
+        "local2",
+        {"alice@home.example": ("delivered", None), "bob@home.example": ("delivered", None)},
+        notify="SUCCESS",
+    ),
     Scenario("team", {"team@home.example": ("delivered", None)}, notify="SUCCESS"),
-    Scenario("both", {"alice@home.example": ("delivered", None), "ok@remote.example": ("relayed", None)}, notify="SUCCESS"),
+    Scenario(
+        "both",
+        {"alice@home.example": ("delivered", None), "ok@remote.example": ("relayed", None)},
+        notify="SUCCESS",
+    ),
 )
 
 

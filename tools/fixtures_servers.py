@@ -41,7 +41,10 @@ def run(command: str, stdin: bytes = b"") -> None:
     """Runs a shell command; what it complains of is shown."""
     done = subprocess.run(command, shell=True, input=stdin, capture_output=True, check=False)
     if done.returncode:
-        print(f"  {command.split()[0]}: exit {done.returncode} {done.stderr[-400:].decode(errors='replace')}", flush=True)
+        print(
+            f"  {command.split()[0]}: exit {done.returncode} {done.stderr[-400:].decode(errors='replace')}",
+            flush=True,
+        )
 
 
 def smtp(scenario: Scenario) -> None:
@@ -112,7 +115,9 @@ def start_postfix() -> None:
         """,
     )
     run("sed -i 's/^\\([a-z].*unix.*\\) y \\(.*\\)/\\1 n \\2/' /etc/postfix/master.cf")
-    run("grep -q ^postlog /etc/postfix/master.cf || echo 'postlog unix-dgram n - n - 1 postlogd' >> /etc/postfix/master.cf")
+    run(
+        "grep -q ^postlog /etc/postfix/master.cf || echo 'postlog unix-dgram n - n - 1 postlogd' >> /etc/postfix/master.cf"
+    )
     run("newaliases; postfix start")
 
 
@@ -199,7 +204,9 @@ def start_sendmail() -> None:
         """,
     )
     run("cd /etc/mail && m4 sendmail.mc > sendmail.cf && newaliases")
-    run("mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; /usr/sbin/sendmail-mta -bd -q1s")
+    run(
+        "mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; /usr/sbin/sendmail-mta -bd -q1s"
+    )
 
 
 def start_opensmtpd() -> None:
@@ -256,7 +263,14 @@ SERVERS = {
     "opensmtpd": Server("opensmtpd", start_opensmtpd, smtp, "smtpctl schedule all"),
     "dma": Server("dma", start_dma, command("/usr/sbin/dma"), "/usr/sbin/dma -q", 12),
     "courier": Server("courier-mta", start_courier, command("/usr/sbin/sendmail"), "courier flush"),
-    "nullmailer": Server("nullmailer", start_nullmailer, command("/usr/sbin/sendmail"), "", 20, frozenset({"mixed", "many", "waiting"})),
+    "nullmailer": Server(
+        "nullmailer",
+        start_nullmailer,
+        command("/usr/sbin/sendmail"),
+        "",
+        20,
+        frozenset({"mixed", "many", "waiting"}),
+    ),
 }
 
 

@@ -100,11 +100,8 @@ def _literal(tree: Any) -> str:
     """The longest run of letters that every match must hold; "" where there is none."""
     best, run = "", ""
     for operator, argument in tree:
-        if (
-            (operator is sre.LITERAL
-            and chr(argument).islower())
-            or (operator is sre.LITERAL
-            and argument == 0x20)
+        if (operator is sre.LITERAL and chr(argument).islower()) or (
+            operator is sre.LITERAL and argument == 0x20
         ):
             run += chr(argument)
         else:

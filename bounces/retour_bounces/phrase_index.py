@@ -78,6 +78,6 @@ def _ends(phrase: str, text: str, end: int) -> bool:
     tail = phrase[-_OPEN:]
     if phrase[-1] >= "\u0e00":  # scripts without spaces between words
         return True
-    if len(tail) == _OPEN and tail.isalpha() or not phrase[-1].isalnum():
+    if (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum():
         return True
     return not text[end : end + 1].isalnum()

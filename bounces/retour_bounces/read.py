@@ -88,16 +88,16 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
     reports = tuple(
-        _recipient(group, group.recipient or only, context) for group in status.groups if group.recipient or only
+        _recipient(group, group.recipient or only, context)
+        for group in status.groups
+        if group.recipient or only
     )
     if not reports:
         return None
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
 
 
-def _recipient(
-    group: delivery_status.Group, recipient: str | None, context: _Context
-) -> RecipientReport:
+def _recipient(group: delivery_status.Group, recipient: str | None, context: _Context) -> RecipientReport:
     action: Action = group.action or ("delayed" if (group.status or "5")[0] == "4" else "failed")
     said = None if action in ("delivered", "relayed", "expanded") else _said(group, context)
     report = verdict.report(recipient, group.original_recipient, action, said, group.diagnostic)

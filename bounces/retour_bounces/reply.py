@@ -7,9 +7,7 @@ from retour_bounces.rules import Rules
 from retour_bounces.verdict import Verdict
 
 
-def judge(
-    reply: str, *, status: str | None = None, command: str = "", rules: Rules | None = None
-) -> Verdict:
+def judge(reply: str, *, status: str | None = None, command: str = "", rules: Rules | None = None) -> Verdict:
     """Type, reason and blame of an SMTP reply such as "550 5.1.1 <user@example.com>: User unknown".
 
     `status` is the enhanced status code where it is known from elsewhere, `command` the SMTP command that was

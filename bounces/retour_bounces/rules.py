@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -196,7 +195,14 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
-    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled}, vague=row.get("vague", False))  # type: ignore[arg-type]
+    return Rule(
+        row["name"],
+        row["reason"],
+        row.get("type"),
+        row.get("blame"),
+        **lists | {"match": compiled},
+        vague=row.get("vague", False),
+    )  # type: ignore[arg-type]
 
 
 def _try_examples(rule: Rule, origin: str) -> None:

@@ -16,7 +16,15 @@ from retour_bounces.rules import Rules
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
-_FINAL = ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error", "permanent failure", "no further")
+_FINAL = (
+    "failed permanently",
+    "permanent fatal errors",
+    "giving up",
+    "given up",
+    "permanent error",
+    "permanent failure",
+    "no further",
+)
 _KINDS: tuple[tuple[Action, Kind], ...] = (
     ("failed", "bounce"),
     ("delayed", "delayed"),
@@ -40,7 +48,9 @@ def text_of(message: wire.Message) -> str:
 
 
 def _text_of(message: wire.Message) -> str:
-    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
+    plain_texts = [
+        part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)
+    ]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
     marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
@@ -88,7 +98,8 @@ def is_mail_system(fields: wire.Header) -> bool:
     """Does the sender look like a mail system?"""
     path = fields.get("return-path").lower()
     return (
-        path == "<>" and "auto-submitted" not in fields
+        (path == "<>"
+        and "auto-submitted" not in fields)
         or "mailer-daemon" in path
         or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
     )

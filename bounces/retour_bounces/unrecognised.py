@@ -36,7 +36,13 @@ def group(read: Iterable[tuple[str, bytes, Report]], rules: Rules) -> list[Group
         for status, text in _fallen(data, report, rules.vague):
             shape = shape_of(text)
             old = found.get(shape)
-            found[shape] = Group(old.count + 1 if old else 1, shape, old.example if old else text, status, old.file if old else file)
+            found[shape] = Group(
+                old.count + 1 if old else 1,
+                shape,
+                old.example if old else text,
+                status,
+                old.file if old else file,
+            )
     return sorted(found.values(), key=lambda one: (-one.count, one.shape))
 
 

@@ -23,13 +23,30 @@ _REPEATED = re.compile(
 )
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
 """How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
-_QUOTED = re.compile(r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})")
+_QUOTED = re.compile(
+    r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})"
+)
 _COMMAND = re.compile(
-    r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
+    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
     r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
-_HINTS = ("rcpt", "mail from", " data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth", "banner", "[data", "bodyend", "after i sent")
+_HINTS = (
+    "rcpt",
+    "mail from",
+    " data",
+    "helo",
+    "ehlo",
+    "text",
+    "starttls",
+    "connect",
+    "like recipient",
+    "auth",
+    "banner",
+    "[data",
+    "bodyend",
+    "after i sent",
+)
 """One of them stands in every text that names a command; to look for them is cheaper than for the expression."""
 _NAMES = {
     "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
@@ -167,7 +184,9 @@ def judge(
     return _verdict(text, wire, reply.code, fired, told, status)
 
 
-def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:
+def _verdict(
+    text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None
+) -> Verdict:
     """Puts together what words, codes and the tables say."""
     if fired and fired[0].vague and code_table.look_up(wire).reason:
         fired = None
@@ -194,6 +213,8 @@ def _derived(reason: str | None, code: str, words: str) -> str:
     return "4" + known.status[1:] if "retry timeout" in words else known.status
 
 
+_GIVEN_UP = {"userunknown", "hasmoved"}
+"""Reasons that, when a server has tried for days and given up, last, although each reply was temporary."""
 _FIRM = {"userunknown", "hostunknown", "hasmoved", "mailboxfull", "emailtoolarge", "systemfull"}
 
 
@@ -215,8 +236,9 @@ def report(
         return RecipientReport(
             recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic)
         )
+    kind: Type = "hard" if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule else said.type
     return RecipientReport(
-        recipient, before, action, said.type if action == "failed" else None, said.status, said.status_source,
+        recipient, before, action, kind if action == "failed" else None, said.status, said.status_source,
         said.reason, said.blame, said.rule, said.evidence, said.diagnostic, said.contradiction,
     )  # fmt: skip
 

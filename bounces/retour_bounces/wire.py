@@ -214,7 +214,9 @@ def _split(part: Part) -> tuple[list[Part], bool]:
         if end_of_line < 0:
             break
         start = body.find(delimiter, end_of_line)
-        found.append(_part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0))
+        found.append(
+            _part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0)
+        )
     return found, False
 
 

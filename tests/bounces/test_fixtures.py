@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from retour_bounces import Report, read
 
 FOLDER = Path(__file__).parent / "fixtures"

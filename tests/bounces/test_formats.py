@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from retour_bounces import Report, read
 
 RETURNED = "Received: from x by y; Mon, 2 Mar 2026 10:00:00 +0000\nMessage-ID: <1@example.org>\nFrom: us@example.org\nTo: user@example.com\nSubject: News\n\nhello\n"
 
 
-def message(body: str, subject: str = "failure notice", sender: str = "MAILER-DAEMON@mx.example.net", *more: str) -> Report:
+def message(
+    body: str, subject: str = "failure notice", sender: str = "MAILER-DAEMON@mx.example.net", *more: str
+) -> Report:
     """A report with the text given."""
     head = [f"From: {sender}", "To: b-token@bounces.example.org", f"Subject: {subject}", *more]
     return read(("\n".join(head) + "\n\n" + body).encode())
@@ -63,25 +66,41 @@ def test_the_returned_header_is_found_behind_the_text(name: str) -> None:
 
 def test_several_recipients_keep_their_own_errors() -> None:
     """Each address line is read with what stands under it."""
-    report = message("could not be delivered:\n\n<a@example.com>:\nmailbox is full\n\n<b@example.com>:\n550 5.1.1 user unknown\n")
-    assert [(one.recipient, one.reason) for one in report.reports] == [("a@example.com", "mailboxfull"), ("b@example.com", "userunknown")]
+    report = message(
+        "could not be delivered:\n\n<a@example.com>:\nmailbox is full\n\n<b@example.com>:\n550 5.1.1 user unknown\n"
+    )
+    assert [(one.recipient, one.reason) for one in report.reports] == [
+        ("a@example.com", "mailboxfull"),
+        ("b@example.com", "userunknown"),
+    ]
 
 
 def test_the_address_before_forwarding_is_kept_from_words() -> None:
     """Exim's "generated from" and sendmail's "expanded from" name the address that the sender knew."""
-    report = message("The following address(es) failed:\n\n  new@example.com\n    (generated from old@example.net)\n    mailbox is full\n")
-    assert [(one.recipient, one.original_recipient) for one in report.reports] == [("new@example.com", "old@example.net")]
+    report = message(
+        "The following address(es) failed:\n\n  new@example.com\n    (generated from old@example.net)\n    mailbox is full\n"
+    )
+    assert [(one.recipient, one.original_recipient) for one in report.reports] == [
+        ("new@example.com", "old@example.net")
+    ]
 
 
 def test_a_new_address_is_not_the_one_that_failed() -> None:
-    """"Please try new@..." is no failure of the new address."""
-    report = message("There was an error delivering your mail to <old@example.com>.\n\n551 5.1.6 User has moved to new@example.net\n")
+    """ "Please try new@..." is no failure of the new address."""
+    report = message(
+        "There was an error delivering your mail to <old@example.com>.\n\n551 5.1.6 User has moved to new@example.net\n"
+    )
     assert [(one.recipient, one.reason) for one in report.reports] == [("old@example.com", "hasmoved")]
 
 
 def test_x_failed_recipients_against_the_text_is_told() -> None:
     """When header and text name different recipients, the report says so."""
-    report = message("The following address(es) failed:\n\n  b@example.com\n    mailbox is full\n", "x", "MAILER-DAEMON@x.example", "X-Failed-Recipients: a@example.com")
+    report = message(
+        "The following address(es) failed:\n\n  b@example.com\n    mailbox is full\n",
+        "x",
+        "MAILER-DAEMON@x.example",
+        "X-Failed-Recipients: a@example.com",
+    )
     assert [one.recipient for one in report.reports] == ["a@example.com"]
     assert "b@example.com" in (report.reports[0].contradiction or "")
 
@@ -104,21 +123,58 @@ def test_a_warning_is_no_failure(text: str) -> None:
 
 def test_amazons_json_is_read() -> None:
     """Bounce, complaint and delivery notices, also with a line break in the middle."""
-    mail = {"headers": [{"name": "Message-ID", "value": "<1@example.org>"}, {"name": "To", "value": "user@example.com"}]}
-    bounce = {"bounceType": "Permanent", "bouncedRecipients": [{"emailAddress": "user@example.com", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 user unknown"}]}
+    mail = {
+        "headers": [
+            {"name": "Message-ID", "value": "<1@example.org>"},
+            {"name": "To", "value": "user@example.com"},
+        ]
+    }
+    bounce = {
+        "bounceType": "Permanent",
+        "bouncedRecipients": [
+            {
+                "emailAddress": "user@example.com",
+                "status": "5.1.1",
+                "diagnosticCode": "smtp; 550 5.1.1 user unknown",
+            }
+        ],
+    }
     text = json.dumps({"notificationType": "Bounce", "bounce": bounce, "mail": mail})
-    for body in (text, text.replace("Permanent", "Perma!\n nent"), text + "\n\n--\nIf you wish to stop receiving notifications"):
+    for body in (
+        text,
+        text.replace("Permanent", "Perma!\n nent"),
+        text + "\n\n--\nIf you wish to stop receiving notifications",
+    ):
         report = message(body + "\n", "AWS Notification Message", "no-reply@sns.amazonaws.com")
-        assert [(one.recipient, one.status, one.reason) for one in report.reports] == [("user@example.com", "5.1.1", "userunknown")]
+        assert [(one.recipient, one.status, one.reason) for one in report.reports] == [
+            ("user@example.com", "5.1.1", "userunknown")
+        ]
         assert report.original.message_id == "<1@example.org>"
-    complaint = {"complainedRecipients": [{"emailAddress": "user@example.com"}], "complaintFeedbackType": "abuse"}
-    report = message(json.dumps({"notificationType": "Complaint", "complaint": complaint}) + "\n", "AWS", "no-reply@sns.amazonaws.com")
-    assert (report.kind, report.reason, report.recipient, report.reports) == ("complaint", "abuse", "user@example.com", ())
+    complaint = {
+        "complainedRecipients": [{"emailAddress": "user@example.com"}],
+        "complaintFeedbackType": "abuse",
+    }
+    report = message(
+        json.dumps({"notificationType": "Complaint", "complaint": complaint}) + "\n",
+        "AWS",
+        "no-reply@sns.amazonaws.com",
+    )
+    assert (report.kind, report.reason, report.recipient, report.reports) == (
+        "complaint",
+        "abuse",
+        "user@example.com",
+        (),
+    )
 
 
 def test_people_who_write_about_bounces_report_none() -> None:
     """A question, an answer or a forwarded report is ordinary mail."""
     quoted = "".join(f"> {line}\n" for line in FORMATS["qmail"].split("\n"))
     for subject in ("Re: failure notice", "Fwd: failure notice", "Mail trouble?"):
-        report = message(f"Hello,\n\nwhy do I get this?\n\n{quoted}", subject, "Ann <ann@example.com>", "In-Reply-To: <1@x>")
+        report = message(
+            f"Hello,\n\nwhy do I get this?\n\n{quoted}",
+            subject,
+            "Ann <ann@example.com>",
+            "In-Reply-To: <1@x>",
+        )
         assert (report.kind, report.reports) == ("not-a-report", ())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from retour_bounces import read
 
 HEAD = b"From: MAILER-DAEMON@mx.example\nTo: us@example.org\nSubject: Undelivered Mail\n"
@@ -36,11 +37,26 @@ def nested(levels: int) -> bytes:
 BOMBS: dict[str, Callable[[int], bytes]] = {
     "recipients": recipients,
     "levels of MIME": nested,
-    "parts": lambda n: HEAD + b'Content-Type: multipart/mixed; boundary="b"\n\n' + b"--b\nContent-Type: text/plain\n\nhi\n" * n,
-    "RFC 2231 parameters": lambda n: HEAD + b"Content-Type: multipart/mixed" + b"".join(b";\n b*%d*=a%%20" % i for i in range(n)) + b"\n\nhi",
-    "addresses": lambda n: HEAD + b"X-Failed-Recipients: " + b",\n ".join(b"u%d@example.com" % i for i in range(n)) + b"\n\nhi\n",
-    "addresses in text": lambda n: HEAD + b"\ncould not be delivered:\n" + b"".join(b"  u%d@example.com\n" % i for i in range(n)),
-    "addresses and errors": lambda n: HEAD + b"\nfailed:\n" + b"".join(b"<u%d@example.com>: no such user\n" % i for i in range(n)),
+    "parts": lambda n: (
+        HEAD
+        + b'Content-Type: multipart/mixed; boundary="b"\n\n'
+        + b"--b\nContent-Type: text/plain\n\nhi\n" * n
+    ),
+    "RFC 2231 parameters": lambda n: (
+        HEAD
+        + b"Content-Type: multipart/mixed"
+        + b"".join(b";\n b*%d*=a%%20" % i for i in range(n))
+        + b"\n\nhi"
+    ),
+    "addresses": lambda n: (
+        HEAD + b"X-Failed-Recipients: " + b",\n ".join(b"u%d@example.com" % i for i in range(n)) + b"\n\nhi\n"
+    ),
+    "addresses in text": lambda n: (
+        HEAD + b"\ncould not be delivered:\n" + b"".join(b"  u%d@example.com\n" % i for i in range(n))
+    ),
+    "addresses and errors": lambda n: (
+        HEAD + b"\nfailed:\n" + b"".join(b"<u%d@example.com>: no such user\n" % i for i in range(n))
+    ),
     "at signs": lambda n: HEAD + b"\ncould not be delivered to\n" + b"a@" * n + b"\n",
     "quotes": lambda n: HEAD + b"\ncould not be delivered to\n" + b'"' * n + b"@example.com\n",
     "brackets": lambda n: HEAD + b"\ncould not be delivered to\n" + b"<" * n + b"\n",
@@ -55,7 +71,13 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "encoded words": lambda n: HEAD + b"X: y\nSubject: " + b"=?utf-8?Q?a?= " * n + b"\n\nhi\n",
     "JSON": lambda n: HEAD + b'\n{"notificationType":"Bounce","bounce":' + b"[" * n,
     "delimiters": lambda n: HEAD + b'Content-Type: multipart/mixed; boundary="z"\n\n' + b"--a\ncontent\n" * n,
-    "words": lambda n: REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; " + b"user " * n + b"\n",
+    "words": lambda n: (
+        REPORT
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; "
+        + b"user " * n
+        + b"\n"
+    ),
 }
 
 
@@ -90,7 +112,13 @@ def test_no_bomb_takes_a_second(name: str) -> None:
 def test_a_report_of_15_megabytes_is_read_at_once() -> None:
     """The size of the returned message does not matter."""
     body = b"--b\nContent-Type: message/rfc822\n\nFrom: a@b.example\n\n" + (b"y" * 76 + b"\r\n") * 200_000
-    data = REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n" + body + b"--b--\n"
+    data = (
+        REPORT
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n"
+        + body
+        + b"--b--\n"
+    )
     assert [one.recipient for one in read(data).reports] == ["a@b.example"]
     assert seconds(data) < 0.5
 
@@ -134,23 +162,39 @@ def test_no_bytes_raise(data: bytes) -> None:
     read(HEAD + b"\n" + data)
 
 
-@pytest.mark.parametrize("charset", ["unknown-8bit", "x-made-up", "utf-7", "idna", "punycode", "rot13", "zlib", "utf-16", "\xff", ""])
+@pytest.mark.parametrize(
+    "charset",
+    ["unknown-8bit", "x-made-up", "utf-7", "idna", "punycode", "rot13", "zlib", "utf-16", "\xff", ""],
+)
 def test_wrong_missing_and_made_up_character_sets_do_not_matter(charset: str) -> None:
     """The address is read whatever the text is said to be."""
     head = HEAD + b'Content-Type: text/plain; charset="' + charset.encode("latin-1") + b'"\n\n'
-    found = read(head + b"Your message could not be delivered to:\n\n  rcpt@example.com\n\n\xe4\xf6\xfc \xff\n")
+    found = read(
+        head + b"Your message could not be delivered to:\n\n  rcpt@example.com\n\n\xe4\xf6\xfc \xff\n"
+    )
     if charset != "utf-16":
         assert [one.recipient for one in found.reports] == ["rcpt@example.com"]
 
 
 def test_a_missing_or_wrong_boundary_does_not_hide_the_fields() -> None:
     """The fields are found by their delimiter lines, or where they stand in the text."""
-    good = REPORT + b"--b\nContent-Type: text/plain\n\nsorry\n" + STATUS + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
-    for data in (good.replace(b'boundary="b"', b'boundary="c"'), good.replace(b'; boundary="b"', b""), good.replace(b"--b--\n", b"")):
+    good = (
+        REPORT
+        + b"--b\nContent-Type: text/plain\n\nsorry\n"
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
+    )
+    for data in (
+        good.replace(b'boundary="b"', b'boundary="c"'),
+        good.replace(b'; boundary="b"', b""),
+        good.replace(b"--b--\n", b""),
+    ):
         assert [one.recipient for one in read(data).reports] == ["a@b.example"]
 
 
-@pytest.mark.parametrize("path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none")
+@pytest.mark.parametrize(
+    "path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none"
+)
 def test_what_the_fuzzer_found_stays_mended(path: Path | None) -> None:
     """Inputs that once broke a promise are read."""
     report = read(path.read_bytes() if path else b"")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from retour_bounces import RuleError, Rules, judge
 from retour_bounces.patterns import Pattern, PatternError
 from retour_bounces.rules import Rule, parse
@@ -36,7 +37,12 @@ def test_every_rule_decides_its_examples(rule: Rule) -> None:
 def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None:
     """What the operator's file says is the last word."""
     file = tmp_path / "rules.toml"
-    file.write_text(OWN + OWN.replace("our-partner", "mine").replace("briefkasten quillt ueber", "user unknown").replace("Der Briefkasten quillt ueber", "user unknown"))
+    file.write_text(
+        OWN
+        + OWN.replace("our-partner", "mine")
+        .replace("briefkasten quillt ueber", "user unknown")
+        .replace("Der Briefkasten quillt ueber", "user unknown")
+    )
     rules = Rules.from_file(file)
     assert judge("550 5.1.1 user unknown", rules=rules).reason == "mailboxfull"
     assert judge("550 Der Briefkasten quillt ueber", rules=rules).rule == "our-partner"
@@ -46,20 +52,34 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('reason = "mailboxfull"', 'reason = "overflow"', r"rule our-partner: 'reason': 'overflow' is none of"),
+        (
+            'reason = "mailboxfull"',
+            'reason = "overflow"',
+            r"rule our-partner: 'reason': 'overflow' is none of",
+        ),
         ('blame = "recipient"', 'blame = "me"', r"rule our-partner: 'blame'"),
         ("words =", "wordz =", r"rule our-partner: unknown key 'wordz'"),
         ('words = ["briefkasten quillt ueber"]', "", r"rule our-partner: has no condition"),
         ('examples = ["550 Der Briefkasten quillt ueber"]', "", r"rule our-partner: 'examples' is missing"),
         ("550 Der Briefkasten", "550 Der Kasten", r"rule our-partner: does not fire on its example"),
-        ('words = ["briefkasten quillt ueber"]', 'match = ["(a+)+b"]', r"rule our-partner: 'match': .*exponential"),
-        ('words = ["briefkasten quillt ueber"]', 'match = ["(a"]', r"rule our-partner: 'match': .*no regular expression"),
+        (
+            'words = ["briefkasten quillt ueber"]',
+            'match = ["(a+)+b"]',
+            r"rule our-partner: 'match': .*exponential",
+        ),
+        (
+            'words = ["briefkasten quillt ueber"]',
+            'match = ["(a"]',
+            r"rule our-partner: 'match': .*no regular expression",
+        ),
         ("[[rule]]", "[[rule]", r"rules.toml: "),
         ('name = "our-partner"', "", r"rule 1: 'name' is missing"),
         ("[[rule]]", "[[rules]]", r"unknown key 'rules'"),
     ],
 )
-def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
     """The error names the file, the rule and what is wrong with it."""
     file = tmp_path / "rules.toml"
     file.write_text(OWN.replace(old, new))
@@ -75,7 +95,18 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(a+)+$", "(ab|a)*c", "(a*)*", "(?:x+y?)+z", r"(\w+\s?)+$", r"(a)\1", "(a{1,50}){2,}", "a*b*c*d", "a{0,999}b{0,999}c{0,999}"]
+    "text",
+    [
+        "(a+)+$",
+        "(ab|a)*c",
+        "(a*)*",
+        "(?:x+y?)+z",
+        r"(\w+\s?)+$",
+        r"(a)\1",
+        "(a{1,50}){2,}",
+        "a*b*c*d",
+        "a{0,999}b{0,999}c{0,999}",
+    ],
 )
 def test_an_expression_that_could_take_exponential_time_is_refused(text: str) -> None:
     """Repeats and choices within repeats, references back and too many wide repeats are refused."""
@@ -83,7 +114,10 @@ def test_an_expression_that_could_take_exponential_time_is_refused(text: str) ->
         Pattern(text)
 
 
-@pytest.mark.parametrize("text", ["user .{0,40} unknown", "mailbox.*is.*full", r"\bover[ -]?quota\b", "(?:no|unknown) user", r"#\d{4}"])
+@pytest.mark.parametrize(
+    "text",
+    ["user .{0,40} unknown", "mailbox.*is.*full", r"\bover[ -]?quota\b", "(?:no|unknown) user", r"#\d{4}"],
+)
 def test_ordinary_expressions_are_taken(text: str) -> None:
     """What people write to match replies is allowed, and quick on a hostile text."""
     pattern = Pattern(text)
