@@ -1,4 +1,5 @@
-"""Times whole recognition over a folder of returned mail: Retour, flufl.bounce and Sisimai in one run, as ratios."""
+"""Times whole recognition over a folder of returned mail: Retour, flufl.bounce and Sisimai in one run, as
+ratios."""
 
 from __future__ import annotations
 

@@ -116,7 +116,8 @@ def start_postfix() -> None:
     )
     run("sed -i 's/^\\([a-z].*unix.*\\) y \\(.*\\)/\\1 n \\2/' /etc/postfix/master.cf")
     run(
-        "grep -q ^postlog /etc/postfix/master.cf || echo 'postlog unix-dgram n - n - 1 postlogd' >> /etc/postfix/master.cf"
+        "grep -q ^postlog /etc/postfix/master.cf || "
+        "echo 'postlog unix-dgram n - n - 1 postlogd' >> /etc/postfix/master.cf"
     )
     run("newaliases; postfix start")
 
@@ -205,7 +206,8 @@ def start_sendmail() -> None:
     )
     run("cd /etc/mail && m4 sendmail.mc > sendmail.cf && newaliases")
     run(
-        "mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; /usr/sbin/sendmail-mta -bd -q1s"
+        "mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; "
+        "/usr/sbin/sendmail-mta -bd -q1s"
     )
 
 
@@ -235,17 +237,6 @@ def start_dma() -> None:
     write("/etc/hostname", "mail.home.example\n")
 
 
-def start_courier() -> None:
-    for name, text in {
-        "me": "mail.home.example", "locals": "home.example", "defaultdomain": "home.example", "queuetime": "12s",
-        "warntime": "1s", "faxqueuetime": "1s", "retryalpha": "1s", "retrybeta": "1", "retrygamma": "1s", "retrymaxdelta": "1",
-        "esmtptimeout": "2s", "esmtptimeoutconnect": "2s", "esmtptimeouthelo": "2s", "esmtpdelay": "1s", "submitdelay": "0",
-    }.items():  # fmt: skip
-        write(f"/etc/courier/{name}", text + "\n")
-    write("/etc/courier/aliases/system", ALIASES)
-    run("mkdir -p /run/courier; makealiases; courier start || /usr/sbin/courier start")
-
-
 def start_nullmailer() -> None:
     write("/etc/mailname", "mail.home.example\n")
     write("/etc/nullmailer/me", "mail.home.example\n")
@@ -262,7 +253,6 @@ SERVERS = {
     "sendmail": Server("sendmail-bin sendmail-cf m4", start_sendmail, smtp, "/usr/sbin/sendmail-mta -q"),
     "opensmtpd": Server("opensmtpd", start_opensmtpd, smtp, "smtpctl schedule all"),
     "dma": Server("dma", start_dma, command("/usr/sbin/dma"), "/usr/sbin/dma -q", 12),
-    "courier": Server("courier-mta", start_courier, command("/usr/sbin/sendmail"), "courier flush"),
     "nullmailer": Server(
         "nullmailer",
         start_nullmailer,

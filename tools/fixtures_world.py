@@ -1,4 +1,5 @@
-"""World: the name server and the mail servers of others that the fixtures' servers talk to, all on addresses of the loopback device."""
+"""World: the name server and the mail servers of others that the fixtures' servers talk to, all on
+addresses of the loopback device."""
 
 from __future__ import annotations
 
@@ -38,13 +39,13 @@ RCPT = {
     "moved": "551 5.1.6 User has moved to new@elsewhere.example",
     "grey": "450 4.2.0 <{0}>: Greylisted, please try again later",
     "later": "451 4.3.0 Temporary lookup failure",
-    "long": "550-5.1.1 The account that you tried to reach\r\n550-5.1.1 does not exist. Please try\r\n550 5.1.1 something else",
+    "long": "550-5.1.1 The account that you tried to reach\r\n550-5.1.1 is not here.\r\n550 5.1.1 User unknown",
 }
 DATA = {
     "spam": "554 5.7.1 Message rejected as spam by content filter",
     "virus": "554 5.7.1 Virus found in message: Eicar-Test-Signature",
     "big": "552 5.3.4 Message size exceeds fixed limit",
-    "dmarc": "550 5.7.26 Unauthenticated mail from origin.example is not accepted due to the domain's DMARC policy",
+    "dmarc": "550 5.7.26 Unauthenticated mail from origin.example is not accepted due to its DMARC policy",
     "slow": "451 4.7.1 Please try again later",
 }
 
@@ -86,7 +87,8 @@ def _answers(name: str, kind: int) -> tuple[list[bytes], int]:
 
 
 class Mail(socketserver.StreamRequestHandler):
-    """An SMTP server that refuses by the recipient's local part, as the tables above say, and keeps what it takes."""
+    """An SMTP server that refuses by the recipient's local part, as the tables above say, and keeps what it
+    takes."""
 
     timeout = 60
     folder: Path

@@ -18,7 +18,8 @@ _MARKS = (
     "x-mail-autoreply",
 )
 _CHALLENGES = (
-    "x-tmda-confirm", "x-tmda-fingerprint", "x-boxbe", "x-spamarrest", "x-choicemail-registration-request", "x-challenge-response",
+    "x-tmda-confirm", "x-tmda-fingerprint", "x-boxbe", "x-spamarrest",
+    "x-choicemail-registration-request", "x-challenge-response",
     "x-mailinblack", "x-sn-challenge", "x-uol-antispam-challenge", "x-bluebottle-request", "x-asc-challenge",
 )  # fmt: skip
 

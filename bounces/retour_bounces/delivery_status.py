@@ -108,7 +108,8 @@ def read(text: str) -> Status:
 
 
 def _blocks(text: str) -> list[dict[str, str]]:
-    """Runs of fields; a new run begins at an empty line, or where a field that opens a recipient comes again."""
+    """Runs of fields; a new run begins at an empty line, or where a field that opens a recipient comes
+    again."""
     blocks: list[dict[str, str]] = []
     block: dict[str, str] = {}
     name = ""
@@ -156,7 +157,8 @@ def _group(block: dict[str, str]) -> Group:
 
 
 def _outer(final: str | None, original: str | None) -> str | None:
-    """The final address; the original where the final one is a name inside the same house (user@host.example.com)."""
+    """The final address; the original where the final one is a name inside the same house
+    (user@host.example.com)."""
     if final and original:
         inner, outer = final.rpartition("@")[2].lower(), original.rpartition("@")[2].lower()
         if inner == outer or inner.endswith("." + outer) or "." not in inner:

@@ -1,4 +1,5 @@
-"""Notification: Amazon's JSON about a bounce, a complaint or a delivery, as its notification service mails it."""
+"""Notification: Amazon's JSON about a bounce, a complaint or a delivery, as its notification service mails
+it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from retour_bounces import address, textual, verdict, wire
+from retour_bounces import address, code_table, textual, verdict, wire
 from retour_bounces.report import Action, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 
@@ -98,7 +99,7 @@ def _recipient(row: Any, action: Action, body: dict[str, Any], rules: Rules) -> 
     }
     status = str(fields.get("status", ""))[:20]
     diagnostic = str(fields.get("diagnosticCode", ""))[:3_000].removeprefix("smtp;")
-    known = status if verdict.code_table.STATUS.fullmatch(status) else None
+    known = status if code_table.STATUS.fullmatch(status) else None
     judged = verdict.judge(rules, diagnostic, known, "", (words.get(subtype, ""), subtype))
     return verdict.report(name, None, action, judged)
 
@@ -127,6 +128,7 @@ def _original(notice: dict[str, Any]) -> Original:
     }
     to = address.every(fields.get("to", ""))
     return Original(
-        fields.get("message-id"), fields.get("retour-ref"), address.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
+        fields.get("message-id"), fields.get("retour-ref"),
+        address.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
         fields.get("subject"),
     )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 
 MAX_LENGTH = 500
 MAX_WIDE = 2
-"""Repeats without a small upper bound that one pattern may hold: with k of them a search costs n^(k+1) at worst."""
+"""Repeats without a small upper bound that one pattern may hold: with k of them a search costs n^(k+1) at
+worst."""
 SMALL = 40
 MAX_COST = 10_000
 """Product of the small bounded repeats' widths that one pattern may reach."""

@@ -12,7 +12,8 @@ _WORD = re.compile(r"\w+")
 _HEAD = 3
 """Letters of a phrase's last word that its key holds."""
 _OPEN = 5
-"""From so many letters on a phrase's last word may go on in the text: "reject" in "rejected", not "mime" in "mimecast"."""
+"""From so many letters on a phrase's last word may go on in the text: "reject" in "rejected", not "mime" in
+"mimecast"."""
 
 
 class PhraseIndex(Generic[V]):

@@ -1,4 +1,5 @@
-"""Prose: recipients and errors out of text written for people, by the few shapes that all mail servers share."""
+"""Prose: recipients and errors out of text written for people, by the few shapes that all mail servers
+share."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Finding:
 
     recipient: str
     rank: int
-    """How surely it is a recipient: 1 stands alone or before its error, 2 behind a label, 3 in a dialogue, 4 in a sentence about failure, 5 anywhere."""
+    """How surely it is a recipient: 1 stands alone or before its error, 2 behind a label, 3 in a dialogue,
+    4 in a sentence about failure, 5 anywhere."""
     action: Action | None = None
     original: str | None = None
     lines: list[str] = field(default_factory=list)
@@ -53,7 +55,8 @@ class Prose:
     _texts: dict[str, str] | None = None
 
     def reply(self, diagnostic: str) -> tuple[str, str]:
-        """The command and the whole reply of the dialogue that `diagnostic` is taken from; empty where there is none."""
+        """The command and the whole reply of the dialogue that `diagnostic` is taken from; empty where
+        there is none."""
         for command, reply in self.replies[:100]:
             if reply[:60] in diagnostic or diagnostic[:60] in reply:
                 return command, reply

@@ -119,7 +119,8 @@ class Rules:
     def from_file(cls, path: str | Path) -> Rules:
         """The rules of an operator's TOML file, asked before the bundled ones.
 
-        Raises `RuleError` for what is wrong in it (file, rule and key are named) and `OSError` if it cannot be read.
+        Raises `RuleError` for what is wrong in it (file, rule and key are named) and `OSError` if it cannot
+        be read.
         """
         try:
             raw = Path(path).read_text(encoding="utf-8")
@@ -196,13 +197,10 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
     return Rule(
-        row["name"],
-        row["reason"],
-        row.get("type"),
-        row.get("blame"),
-        **lists | {"match": compiled},
-        vague=row.get("vague", False),
-    )  # type: ignore[arg-type]
+        row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
+        lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
+        row.get("vague", False),
+    )  # fmt: skip
 
 
 def _try_examples(rule: Rule, origin: str) -> None:

@@ -98,8 +98,7 @@ def is_mail_system(fields: wire.Header) -> bool:
     """Does the sender look like a mail system?"""
     path = fields.get("return-path").lower()
     return (
-        (path == "<>"
-        and "auto-submitted" not in fields)
+        (path == "<>" and "auto-submitted" not in fields)
         or "mailer-daemon" in path
         or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
     )
@@ -163,7 +162,8 @@ def _contradiction(failed: list[str], said: prose.Prose) -> str | None:
     inside |= {one.original.lower() for one in said.findings if one.original}
     if not named or not inside or named & inside:
         return None
-    return f"X-Failed-Recipients names {', '.join(failed[:3])}, but the text names {', '.join(sorted(inside)[:3])}"
+    header, text = ", ".join(failed[:3]), ", ".join(sorted(inside)[:3])
+    return f"X-Failed-Recipients names {header}, but the text names {text}"
 
 
 def _recipients(

@@ -19,39 +19,34 @@ MAX_TEXT = 1_000
 
 _CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
-    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
+    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
+    r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
 )
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
-"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
+"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User
+unknown'."""
 _QUOTED = re.compile(
-    r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})"
+    r"(?:error that the other server returned was|response from the remote server was|The response was)"
+    r": ?(\S.{5,})"
 )
 _COMMAND = re.compile(
-    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
-    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
+    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
+    r"(?:pipelined |end of |final |the )*"
+    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)"
+    r"|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
 _HINTS = (
-    "rcpt",
-    "mail from",
-    " data",
-    "helo",
-    "ehlo",
-    "text",
-    "starttls",
-    "connect",
-    "like recipient",
-    "auth",
-    "banner",
-    "[data",
-    "bodyend",
-    "after i sent",
-)
-"""One of them stands in every text that names a command; to look for them is cheaper than for the expression."""
+    "rcpt", "mail from", " data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth",
+    "banner", "[data", "bodyend", "after i sent",
+)  # fmt: skip
+"""One of them stands in every text that names a command; to look for them is cheaper than for the
+expression."""
 _NAMES = {
-    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
-    "ehlo": "EHLO", "starttls": "STARTTLS", "auth": "AUTH", "initial connection": "CONN", "banner": "CONN",
-    "connect": "CONN", "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
+    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
+    "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
+    "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
+    "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
 }  # fmt: skip
 
 
@@ -108,7 +103,8 @@ def _blot(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
+    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
+    long."""
     text = " ".join(text[: MAX_TEXT * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
@@ -144,7 +140,8 @@ def command_in(text: str) -> str:
 
 
 def best_status(field: str | None, diagnostic: str) -> str | None:
-    """The most telling enhanced status code: one that the server's words hold, else that of the Status field."""
+    """The most telling enhanced status code: one that the server's words hold, else that of the Status
+    field."""
     told = [match[0] for match in code_table.STATUS.finditer(diagnostic) if match[0][0] != "2"]
     telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
     if field is None or field.endswith(".0.0") or field[0] == "2":
@@ -159,7 +156,8 @@ def judge(
 ) -> Verdict:
     """Type, reason and blame of a delivery.
 
-    `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `command` the
+    `diagnostic` is what the server said; `status` the code that the report gives (a Status field),
+    `command` the
     SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
     """
     text = clean(diagnostic)
@@ -199,12 +197,14 @@ def _verdict(
     blame = (rule.blame or (known.blame if known else None)) if rule else None
     return Verdict(
         kind, final, "wire" if wire else "derived", reason, blame or row.blame, rule.name if rule else None,
-        told[fired[1][0] : fired[1][1]] if fired else (wire or ""), text, _contradiction(wire, field, reason, rule),
+        told[fired[1][0] : fired[1][1]] if fired else (wire or ""), text,
+        _contradiction(wire, field, reason, rule),
     )  # fmt: skip
 
 
 def _derived(reason: str | None, code: str, words: str) -> str:
-    """A status where the message holds none: from the reason, its class from the reply code where there is one."""
+    """A status where the message holds none: from the reason, its class from the reply code where there is
+    one."""
     known = vocabulary.reasons().get(reason or "")
     if known is None:
         return f"{code[0]}.0.0" if code[:1] in ("4", "5") else code_table.NO_CODE
@@ -231,12 +231,17 @@ def _contradiction(wire: str | None, field: str | None, reason: str | None, rule
 def report(
     recipient: str | None, before: str | None, action: Action, said: Verdict | None, diagnostic: str = ""
 ) -> RecipientReport:
-    """The report about one recipient; `said` is None where delivery did not fail, `before` the original address."""
+    """The report about one recipient; `said` is None where delivery did not fail, `before` the original
+    address."""
     if said is None:
         return RecipientReport(
             recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic)
         )
-    kind: Type = "hard" if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule else said.type
+    kind: Type = (
+        "hard"
+        if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule
+        else said.type
+    )
     return RecipientReport(
         recipient, before, action, kind if action == "failed" else None, said.status, said.status_source,
         said.reason, said.blame, said.rule, said.evidence, said.diagnostic, said.contradiction,

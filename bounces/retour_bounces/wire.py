@@ -1,4 +1,5 @@
-"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before it is read."""
+"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before
+it is read."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Header:
         self._names: set[bytes] | None = None
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it is missing."""
+        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
+        is missing."""
         at = self._find(name.encode(), 0)
         return loose(self._value(at)) if at >= 0 else default
 

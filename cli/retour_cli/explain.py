@@ -40,7 +40,8 @@ class Read:
 def explain(files: tuple[str, ...], as_json: bool, rule_file: str | None, unrecognised: bool) -> None:
     """What a returned message is, and why.
 
-    Reads each FILE (or standard input, "-") and shows its kind, its recipients, the verdict about each and the
+    Reads each FILE (or standard input, "-") and shows its kind, its recipients, the verdict about each and
+    the
     words that it rests on.
     """
     rules = _rules(rule_file)
@@ -185,5 +186,6 @@ def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_j
         click.echo(f"{'':15}{one.file}")
     if not as_json:
         click.echo(
-            f"{sum(one.count for one in groups)} replies in {len(groups)} groups that no rule knows, {len(heap)} files read"
+            f"{sum(one.count for one in groups)} replies in {len(groups)} groups that no rule knows, "
+            f"{len(heap)} files read"
         )

@@ -1,4 +1,5 @@
-"""Fuzzes `read` with coverage guidance: `python tests/bounces/fuzz_read.py [libFuzzer options] [seed folders]`."""
+"""Fuzzes `read` with coverage guidance: `python tests/bounces/fuzz_read.py [libFuzzer options] [seed
+folders]`."""
 
 from __future__ import annotations
 

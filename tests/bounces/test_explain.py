@@ -1,5 +1,6 @@
 """`retour explain`: what it shows to people and to programs, and what it does with bad input."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import json
@@ -70,7 +71,8 @@ def test_standard_input_is_read() -> None:
 
 
 def test_bad_files_get_a_line_each_and_the_others_are_read(tmp_path: Path) -> None:
-    """Missing, folder, empty, binary, no mail: a line on standard error, `not-a-report`, exit 1 for what cannot be opened."""
+    """Missing, folder, empty, binary, no mail: a line on standard error, `not-a-report`, exit 1 for what
+    cannot be opened."""
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "binary").write_bytes(b"\x7fELF\0\0\0\1\2\3")
     (tmp_path / "prose").write_text("Dear all,\n\nno header here.\n")

@@ -1,4 +1,5 @@
-"""Fixtures: reports of real servers are read as what was done to them, and nobody is called failed who is not."""
+"""Fixtures: reports of real servers are read as what was done to them, and nobody is called failed who is
+not."""
 
 from __future__ import annotations
 

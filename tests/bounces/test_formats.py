@@ -1,5 +1,6 @@
 """Formats without fields: the shapes of line that mail servers share, in the wording of many of them."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import json

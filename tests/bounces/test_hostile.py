@@ -1,5 +1,7 @@
-"""Hostile input: nothing raises, nothing grows faster than its size, and a cut message never gives a wrong address."""
+"""Hostile input: nothing raises, nothing grows faster than its size, and a cut message never gives a wrong
+address."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import base64

@@ -1,8 +1,10 @@
 """Servers that cannot run here: their reports, written from the forms they are known for."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import pytest
+
 from retour_bounces import Report, read
 
 SAMPLES: dict[str, tuple[str, str, str | None]] = {
@@ -92,7 +94,11 @@ SAMPLES: dict[str, tuple[str, str, str | None]] = {
 def report(name: str) -> Report:
     """The report of a server."""
     text, subject, _ = SAMPLES[name]
-    sender = "list-bounces@example.net" if "Mailman" in name else "Mail Delivery System <MAILER-DAEMON@mx.example.net>"
+    sender = (
+        "list-bounces@example.net"
+        if "Mailman" in name
+        else "Mail Delivery System <MAILER-DAEMON@mx.example.net>"
+    )
     return read(f"From: {sender}\nTo: b-token@bounces.example.org\nSubject: {subject}\n\n{text}".encode())
 
 
@@ -135,15 +141,50 @@ Diagnostic-Code: smtp;{reply}
 @pytest.mark.parametrize(
     ("status", "reply", "reason", "blame"),
     [
-        ("5.1.10", "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup", "userunknown", "recipient"),
-        ("5.4.1", "550 5.4.1 Recipient address rejected: Access denied. AS(201806281) [host.prod.outlook.com]", "userunknown", "recipient"),
-        ("5.2.2", "554 5.2.2 mailbox full; STOREDRV.Deliver; delivery result banner", "mailboxfull", "recipient"),
-        ("5.7.1", "550 5.7.1 TRANSPORT.RULES.RejectMessage; the message was rejected by organization policy", "policyviolation", "sender"),
+        (
+            "5.1.10",
+            "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
+            "userunknown",
+            "recipient",
+        ),
+        (
+            "5.4.1",
+            "550 5.4.1 Recipient address rejected: Access denied. AS(201806281) [host.prod.outlook.com]",
+            "userunknown",
+            "recipient",
+        ),
+        (
+            "5.2.2",
+            "554 5.2.2 mailbox full; STOREDRV.Deliver; delivery result banner",
+            "mailboxfull",
+            "recipient",
+        ),
+        (
+            "5.7.1",
+            "550 5.7.1 TRANSPORT.RULES.RejectMessage; the message was rejected by organization policy",
+            "policyviolation",
+            "sender",
+        ),
         ("5.7.606", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]", "blocked", "sender"),
-        ("5.7.509", "550 5.7.509 Access denied, sending domain example.org does not pass DMARC verification", "authfailure", "sender"),
-        ("5.4.310", "550 5.4.310 DNS domain gone.example does not exist [Message=InfoDomainNonexistent]", "hostunknown", "recipient"),
+        (
+            "5.7.509",
+            "550 5.7.509 Access denied, sending domain example.org does not pass DMARC verification",
+            "authfailure",
+            "sender",
+        ),
+        (
+            "5.4.310",
+            "550 5.4.310 DNS domain gone.example does not exist [Message=InfoDomainNonexistent]",
+            "hostunknown",
+            "recipient",
+        ),
         ("4.4.7", "550 4.4.7 QUEUE.Expired; message expired", "expired", "network"),
-        ("5.2.3", "550 5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient", "emailtoolarge", "content"),
+        (
+            "5.2.3",
+            "550 5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient",
+            "emailtoolarge",
+            "content",
+        ),
         ("5.4.14", "554 5.4.14 Hop count exceeded - possible mail loop ATTR34", "networkerror", "network"),
     ],
 )
@@ -151,6 +192,8 @@ def test_exchange_and_its_codes_are_read(status: str, reply: str, reason: str, b
     """Exchange's own vocabulary has the reasons that it stands for."""
     head = "From: <postmaster@example.com>\nTo: <us@example.org>\nSubject: Undeliverable: News\n"
     kind = 'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
-    data = head + kind + EXCHANGE.format(status=status, reply=reply, words="Your message couldn't be delivered.")
+    data = (
+        head + kind + EXCHANGE.format(status=status, reply=reply, words="Your message couldn't be delivered.")
+    )
     (one,) = read(data.encode()).reports
     assert (one.recipient, one.status, one.reason, one.blame) == ("user@example.com", status, reason, blame)
