@@ -1,5 +1,6 @@
 """Reports with a delivery-status part: recipients, actions, status and the returned header are read."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import pytest
@@ -107,7 +108,8 @@ def test_several_to_addresses_are_no_single_recipient() -> None:
     ],
 )
 def test_broken_field_lines_are_read(fields: str, recipient: str) -> None:
-    """Spaces before colons, wrong type separators, comments, brackets, routes and escapes do not hide a recipient."""
+    """Spaces before colons, wrong type separators, comments, brackets, routes and escapes do not hide a
+    recipient."""
     found = read(report(fields))
     assert [(one.recipient, one.action, one.status) for one in found.reports] == [(recipient, "failed", "5.1.1")]
 
