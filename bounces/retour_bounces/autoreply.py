@@ -27,13 +27,13 @@ _CHALLENGES = (
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     fields = message.fields
+    challenge = any(name in fields for name in _CHALLENGES)
+    if not challenge and textual.is_mail_system(fields):
+        return None
     subject = plain(original.decoded(fields.get("subject")[:2_000]))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
-    challenge = any(name in fields for name in _CHALLENGES)
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
-        return None
-    if not challenge and textual.is_mail_system(fields):
         return None
     text = plain(textual.text_of(message)[:20_000])
     if challenge or ((asks or marked) and phrases().challenges.any(text)):

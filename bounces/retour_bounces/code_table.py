@@ -14,7 +14,7 @@ from retour_bounces.report import Blame, Type
 NO_CODE = "9.1.1"
 """Stands for a lasting failure in which no code was found."""
 
-STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+STATUS = re.compile(r"([245])(?<![\d.].)\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 """An enhanced status code (RFC 3463 section 2) in running text."""
 
 

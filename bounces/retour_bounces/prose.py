@@ -275,4 +275,5 @@ def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
     usable = [one for key, one in known.items() if key not in strangers] or list(known.values())
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    return kept if best < 5 or len(kept) == 1 else []
+    most = {4: 2, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
+    return kept if len(kept) <= most else []

@@ -17,7 +17,7 @@ Fired = tuple[Rule, tuple[int, int]]
 MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""
 
-_CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
+_CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
     r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
     r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
