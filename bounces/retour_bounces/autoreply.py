@@ -46,16 +46,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
 
 def _marked(fields: wire.Header) -> bool:
     """Does a field say that a program answered?"""
-    if fields.get("auto-submitted").lower().startswith("auto-replied") or any(
-        name in fields for name in _MARKS
-    ):
+    if fields.get("auto-submitted").lower().startswith("auto-replied") or any(name in fields for name in _MARKS):
         return True
     precedence = f"{fields.get('precedence')} {fields.get('x-precedence')}".lower()
-    return (
-        "auto_reply" in precedence
-        or "auto-reply" in precedence
-        or "autoreply" in fields.get("preference").lower()
-    )
+    return "auto_reply" in precedence or "auto-reply" in precedence or "autoreply" in fields.get("preference").lower()
 
 
 def _report(kind: str, reason: str | None, message: wire.Message) -> Report:

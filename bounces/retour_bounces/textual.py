@@ -54,9 +54,7 @@ def text_of(message: wire.Message) -> str:
 
 
 def _text_of(message: wire.Message) -> str:
-    plain_texts = [
-        part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)
-    ]
+    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
     marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]

@@ -33,9 +33,7 @@ class Read:
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE...|-]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a message.")
-@click.option(
-    "--rules", "rule_file", metavar="FILE", help="Rules of your own, asked before the bundled ones."
-)
+@click.option("--rules", "rule_file", metavar="FILE", help="Rules of your own, asked before the bundled ones.")
 @click.option("--unrecognised", is_flag=True, help="List what no rule knew in files and folders, grouped.")
 def explain(files: tuple[str, ...], as_json: bool, rule_file: str | None, unrecognised: bool) -> None:
     """What a returned message is, and why.
@@ -104,9 +102,7 @@ def _shown(one: Read) -> Iterator[str]:
     report = one.report
     about = ", ".join(filter(None, (report.reason, report.recipient)))
     cut = ", cut short" if report.truncated else ""
-    yield from _wrap(
-        f"{one.file}: ", click.style(report.kind, bold=True) + (f" ({about})" if about else "") + cut
-    )
+    yield from _wrap(f"{one.file}: ", click.style(report.kind, bold=True) + (f" ({about})" if about else "") + cut)
     for recipient in report.reports:
         yield ""
         yield from _recipient(recipient)
@@ -177,9 +173,7 @@ def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_j
     groups = unrecognised.group(heap, rules)
     for one in groups:
         if as_json:
-            click.echo(
-                json.dumps({"count": one.count, "status": one.status, "text": one.example, "file": one.file})
-            )
+            click.echo(json.dumps({"count": one.count, "status": one.status, "text": one.example, "file": one.file}))
             continue
         for line in _wrap(f"{one.count:5d}  {one.status or '-':<7} ", _clean(one.example)[:400]):
             click.echo(line)

@@ -22,9 +22,7 @@ def test_the_table_has_49_codes() -> None:
 def test_the_types_are_those_of_the_documentation() -> None:
     """Type by type as the Sitefinity page gives them."""
     page = dict(re.findall(r"(?m)^(\d\.\d\.\d)\n\|\n(Hard|Soft)\n", SEED.read_text(encoding="utf-8")))
-    assert {code: row.type for code, row in codes().items()} == {
-        code: kind.lower() for code, kind in page.items()
-    }
+    assert {code: row.type for code, row in codes().items()} == {code: kind.lower() for code, kind in page.items()}
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,7 @@ MAIL = {
 def test_ordinary_mail_names_nobody_as_failed(name: str) -> None:
     """Whatever it talks about: no failed recipient, no bounce."""
     sender, subject, text = MAIL[name]
-    report = read(
-        f"From: {sender}\nTo: us@example.org\nSubject: {subject}\nMessage-ID: <2@x>\n\n{text}".encode()
-    )
+    report = read(f"From: {sender}\nTo: us@example.org\nSubject: {subject}\nMessage-ID: <2@x>\n\n{text}".encode())
     assert report.kind not in ("bounce", "delayed"), report.reports
     assert report.reports == ()
 
@@ -44,11 +42,8 @@ def test_ordinary_mail_names_nobody_as_failed(name: str) -> None:
 def test_a_digest_that_holds_reports_is_no_report() -> None:
     """Reports inside a message that is no report itself are somebody else's."""
     inner = "From: MAILER-DAEMON@x.example\nSubject: failure notice\n\nHi. This is the qmail-send program.\n\n<ann@example.com>:\nuser unknown\n"
-    head = (
-        'From: Ann <ann@example.org>\nSubject: Please look\nContent-Type: multipart/mixed; boundary="b"\n\n'
-    )
+    head = 'From: Ann <ann@example.org>\nSubject: Please look\nContent-Type: multipart/mixed; boundary="b"\n\n'
     data = (
-        head
-        + f"--b\nContent-Type: text/plain\n\nSee attached.\n--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n"
+        head + f"--b\nContent-Type: text/plain\n\nSee attached.\n--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n"
     )
     assert read(data.encode()).kind == "not-a-report"

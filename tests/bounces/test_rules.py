@@ -80,9 +80,7 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
         ("[[rule]]", "[[rules]]", r"unknown key 'rules'"),
     ],
 )
-def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
+def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
     """The error names the file, the rule and what is wrong with it."""
     file = tmp_path / "rules.toml"
     file.write_text(OWN.replace(old, new))

@@ -195,6 +195,10 @@ def test_postfix_xverp_gives_each_recipient_a_sender_of_its_own():
             assert len(senders) == 2
             sender = site.destination.wait_to(both[1]).sender
             assert re.fullmatch(r"b-[a-z2-7]{30}\+ok\+x2=example\.net@bounces\.example\.com", sender)
-            hand_in(site, sender, b"From: x2@example.net\r\nSubject: Auto: away\r\nAuto-Submitted: auto-replied\r\n\r\nI am away.\r\n")
+            hand_in(
+                site,
+                sender,
+                b"From: x2@example.net\r\nSubject: Auto: away\r\nAuto-Submitted: auto-replied\r\n\r\nI am away.\r\n",
+            )
             (event,) = events_of(site, both[1])
             assert (event["kind"], event["proof"]) == ("autoreply", "shared")
