@@ -9,7 +9,7 @@ import click
 import structlog
 
 from retour_cli import logs
-from retour_cli.milter import reload
+from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 from retour_policy.config import Config
@@ -39,7 +39,7 @@ def courier(setup: Setup) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, lambda *_: reload(setup, adopt))
+        signal.signal(number, lambda *_: reload_aside(setup, adopt))
     log.info("courier ready", relay=worker.config.relay["default"].host)
     notify("READY=1")
     worker.run(stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,6 +26,13 @@ TRIES = 2  # to record a report that fails for its own sake, before only its hea
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    config: Config
+    router: Router
+    recorder: Recorder
+
+
 class Reception:
     """What all sessions of the daemon share."""
 
@@ -35,21 +43,31 @@ class Reception:
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
-        """Use `config` from now on."""
+        """Use `config` from now on. Waits for the store, so not for the event loop; safe in any thread."""
         self._ring.refresh()
-        self.config = config
-        self.router = Router(config, self._ring, self._clock)
-        self._recorder = Recorder(
+        router = Router(config, self._ring, self._clock)
+        recorder = Recorder(
             secret=self._ring.ring.address_secret,
             ledger=Ledger.of(config, self._writer, self._clock),
             storms=Storms.of(config),
             postmaster=config.lmtpd.postmaster,
-            reference=self.router.reference,
+            reference=router.reference,
         )
+        self._settings = _Settings(config, router, recorder)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._settings.config
+
+    @property
+    def router(self) -> Router:
+        """What tells whose an address is."""
+        return self._settings.router
 
     async def tick(self) -> None:
         """Do what open storms need. Called every few seconds; never raises."""
-        recorder = self._recorder
+        recorder = self._settings.recorder
         try:
             while await asyncio.wrap_future(
                 self._writer.submit(lambda c: recorder.storms.tick(c, recorder.ledger, self._clock()))
@@ -100,7 +118,7 @@ class Reception:
 
     async def _commit(self, arrival: Arrival) -> bool:
         """Whether it is in the store for good. Raises what is wrong with the report itself."""
-        recorder = self._recorder
+        recorder = self._settings.recorder
         future = self._writer.submit(lambda connection: recorder.record(connection, arrival))
         try:
             wait = self.config.lmtpd.store_timeout / 1000
