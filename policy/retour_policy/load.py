@@ -147,7 +147,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if in_bounce_domain(config, config.lmtpd.postmaster):
         text = "lies in a bounce domain, so that mail to it would come back here; right is a mailbox elsewhere"
         yield "lmtpd.postmaster", text
-    if any(listen.startswith("inet:") for listen in config.lmtpd.listen) and not config.lmtpd.allow:
+    sockets = (*config.lmtpd.listen, config.lmtpd.lookup)
+    if any(socket.startswith("inet:") for socket in sockets) and not config.lmtpd.allow:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
         yield "lmtpd.allow", text
     yield from _shared_sockets(config)
