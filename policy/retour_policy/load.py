@@ -147,6 +147,10 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if in_bounce_domain(config, config.lmtpd.postmaster):
         text = "lies in a bounce domain, so that mail to it would come back here; right is a mailbox elsewhere"
         yield "lmtpd.postmaster", text
+    for domain in config.lmtpd.mailbox_domains:
+        if domain_ascii(domain) not in config.pattern_domains:
+            text = f"{domain} is the domain of no stream's pattern; right is one that is, or to leave it out"
+            yield "lmtpd.mailbox_domains", text
     sockets = (*config.lmtpd.listen, config.lmtpd.lookup)
     if any(socket.startswith("inet:") for socket in sockets) and not config.lmtpd.allow:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
