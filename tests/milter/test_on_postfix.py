@@ -116,6 +116,14 @@ def test_each_kind_of_sender(site, stream, sender):
     assert sends(site, to) == (0 if stream == "unrecorded" else 1)
 
 
+@pytest.mark.parametrize("author", ["Ann <>", "x@", "Änne <ä@example.com>"])
+def test_an_author_that_cannot_be_an_envelope_sender_changes_nothing(site, author):
+    """No address, or one that needs SMTPUTF8 where the message does without: the sender stays."""
+    to = f"ok+author-{len(author)}@example.net"
+    assert site.send("author@example.com", to, headers={"From": author}).accepted
+    assert site.destination.wait_to(to).sender == "author@example.com"
+
+
 def test_a_login_is_served_wherever_it_comes_from(site):
     """A SASL login makes the stream, from an address that is not trusted too; the sender is the static one."""
     result = site.send_from_outside("any@example.com", "ok+login@example.net", login=("billing", "secret"))
