@@ -16,7 +16,7 @@ from retour_policy import oldmail
 from retour_policy.errors import InputError
 from retour_policy.identity import Identity
 from retour_policy.oldmail import OldMessage
-from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Route, Router, UnknownAddress
 from retour_policy.storms import Storms
 from retour_policy.token import TokenError
@@ -117,7 +117,7 @@ class Importer:
             recipient=came_to,
             sender="",
             raw=message.raw,
-            digest=digest_of(came_to, Identity.of_file(message.raw)),
+            identity=Identity.of_file(message.raw),
             report=read(message.raw),
             dated=True,
         )

@@ -15,7 +15,7 @@ from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
 from retour_policy.ledger import Ledger
-from retour_policy.record import Arrival, Outcome, Recorder, digest_of
+from retour_policy.record import Arrival, Outcome, Recorder
 from retour_policy.route import Route, Router
 from retour_policy.storms import Storms
 from retour_policy.writer import Writer
@@ -86,7 +86,7 @@ class Reception:
                 recipient=recipient,
                 sender=sender,
                 raw=content.raw,
-                digest=digest_of(recipient, content.identity),
+                identity=content.identity,
                 report=report,
                 truncated=content.truncated,
             )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
-from retour_policy.address import address_key
+from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
@@ -41,8 +41,8 @@ class Arrival:
     """Its envelope sender, without <>."""
     raw: bytes
     """What was kept of it."""
-    digest: bytes
-    """Hash of what makes it this message and no other."""
+    identity: bytes
+    """Hash of what makes it this message and no other, whatever address it came to."""
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
@@ -63,9 +63,10 @@ class Recorder:
 
     def record(self, connection: Connection, arrival: Arrival) -> Outcome:
         """Write `arrival` once; what became of it."""
-        if not _first_time(connection, arrival):
+        sent = sends.find(connection, arrival.route.send) if arrival.route.send is not None else None
+        if not self._first_time(connection, arrival, sent):
             return "duplicate"
-        send, proof = self._send(connection, arrival)
+        send, proof = self._send(connection, arrival, sent)
         if arrival.report is None:
             return self._unread(connection, arrival, send)
         found = self._attributed(connection, arrival, arrival.report, send)
@@ -78,11 +79,25 @@ class Recorder:
             return "forwarded"
         return "recorded"
 
-    def _send(self, connection: Connection, arrival: Arrival) -> tuple[Send | None, Proof]:
+    def _first_time(self, connection: Connection, arrival: Arrival, sent: Send | None) -> bool:
+        """Whether this message came back to this send, or to this address of ours, for the first time.
+
+        The recipient that XVERP names makes another arrival only where he is on record: with made-up ones anybody
+        who has a token could have one message kept a thousand times.
+        """
+        named = self._key(arrival.route.named) if arrival.route.named else b""
+        if arrival.route.send is None:
+            named = normalise(arrival.recipient).encode("utf-8", "surrogatepass")
+        elif sent is None or named not in sent.recipients.values():
+            named = b""
+        digest = hashlib.sha256(named + b"\0" + arrival.identity).digest()[:DIGEST_OCTETS]
+        row = {"send_id": arrival.route.send or 0, "digest": digest, "at": arrival.at}
+        return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
+
+    def _send(self, connection: Connection, arrival: Arrival, sent: Send | None) -> tuple[Send | None, Proof]:
         """The send that came back, by the token, the reference we stamped, or the Message-ID and a recipient."""
         if arrival.route.send is not None:
-            send = sends.find(connection, arrival.route.send)
-            return send, "shared" if send and len(send.recipients) > 1 else "signed"
+            return sent, "shared" if sent and len(sent.recipients) > 1 else "signed"
         send = self._corroborated(connection, arrival.report) if arrival.report else None
         if send is None:
             return None, "unsigned"
@@ -180,19 +195,8 @@ class Recorder:
         return "forwarded"
 
 
-def digest_of(recipient: str, identity: bytes) -> bytes:
-    """What tells one arrival from another: the address that it came to, and a hash of the message itself."""
-    text = recipient.lower().encode("utf-8", "surrogateescape") + b"\0" + identity
-    return hashlib.sha256(text).digest()[:DIGEST_OCTETS]
-
-
 def _text_of(connection: Connection, address: Address) -> str | None:
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == address.id))
-
-
-def _first_time(connection: Connection, arrival: Arrival) -> bool:
-    row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
-    return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
 
 def _bounded(found: list[Attributed]) -> list[Attributed]:

@@ -21,7 +21,7 @@ from retour_policy.config import Config
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
 from retour_policy.outgoing import Outgoing
-from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Route
 from retour_policy.sends import NewSend
 from retour_policy.store import open_store
@@ -106,8 +106,8 @@ class World:
 
     def returned(self, send: int, report: Report, to: str) -> str:
         """Record a report."""
-        digest = digest_of(to, str(next(self._numbers)).encode())
-        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", digest, report)
+        identity = str(next(self._numbers)).encode()
+        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", identity, report)
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
     def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
