@@ -25,9 +25,7 @@ LATER = "451 4.3.0 try again later"
 UNKNOWN = "550 5.1.1 no such address here"
 STOPPING = "421 4.3.2 stopping, try again later"
 REFUSED = "550 5.7.1 this address does not take mail any more"
-_PATH = re.compile(
-    r"(FROM|TO):\s*<([^<>\x00-\x20]{0,1000}|\"[^\"<>\x00-\x1f]{1,500}\"@[^<>\x00-\x20]{1,500})>(?: .*)?", re.I
-)
+_PATH = re.compile(r'(FROM|TO):\s*<([^<>\x00-\x20]*|"(?:[^"\\]|\\.)*"@[^<>\x00-\x20]*)>(?: .*)?', re.I)
 _BARE_REPLY = re.compile(r"([245])\d\d (?!\1\.\d)")
 _CLASS_STATUS = {"2": "2.0.0", "4": "4.3.0", "5": "5.5.0"}
 
@@ -72,8 +70,10 @@ class Session(LMTP):
             super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
-        """The client ended its side."""
-        return super().eof_received() if self in self._guests else None
+        """The client ended its side, and takes no more answers; or it only looked whether anybody is there."""
+        if self in self._guests:
+            super().eof_received()
+        return False  # close: a session that had not begun yet would keep its place until it is silent for too long
 
     async def push(self, status: str | bytes) -> None:
         """Send a reply line, with an enhanced status code (RFC 2034) where it has none."""

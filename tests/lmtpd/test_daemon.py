@@ -549,6 +549,29 @@ def answers(path):
             return False
 
 
+def test_a_client_that_only_looks_leaves_its_place(folder):
+    """As a monitor does each second: it connects, and is gone before the greeting."""
+    with Daemon(folder, [("max_connections = 200", "max_connections = 3")]) as daemon:
+        for _ in range(20):
+            with daemon.connect():
+                pass
+        wait_until(lambda: answers(daemon.socket), what="room for another client")
+
+
+@pytest.mark.parametrize(
+    "sender", ['"a>b"@example.com', '"a b\\"c"@example.com', "ü@example.com", "\udcff@x", "x" * 2000]
+)
+def test_a_sender_may_be_anything(daemon, sender):
+    """What came back is for the recipient; a sender that looks odd must not cost it."""
+    with daemon.connect() as connection:
+        file = connection.makefile("rb")
+        file.readline()
+        ask_many(connection, file, b"LHLO mx", 5)
+        assert ask_many(connection, file, f"MAIL FROM:<{sender}>".encode("utf-8", "surrogateescape"), 1) == [
+            "250 2.1.0 OK"
+        ]
+
+
 def test_a_client_that_ends_within_a_line_costs_nothing(daemon):
     """Its half line is no command, no error of ours, and no work."""
     with daemon.connect() as connection:
