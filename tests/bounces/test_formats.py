@@ -179,3 +179,49 @@ def test_people_who_write_about_bounces_report_none() -> None:
             "In-Reply-To: <1@x>",
         )
         assert (report.kind, report.reports) == ("not-a-report", ())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Failed recipients: a@example.com, b@example.com",
+        "Your message could not be delivered to a@example.com, <b@example.com>.",
+        "Undeliverable to: a@example.com; b@example.com",
+    ],
+)
+def test_several_recipients_on_one_line_are_all_read(line: str) -> None:
+    """A list with commas between names them all."""
+    assert [one.recipient for one in message(line + "\n").reports] == ["a@example.com", "b@example.com"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "User user@example.com unknown.",
+        "550 5.1.1 user@example.com User unknown",
+        "[user@example.com] no such user",
+        "*** user@example.com *** unknown user",
+        '"John User" user@example.com: user unknown',
+        "The e-mail to John User <user@example.com> bounced: user unknown",
+        "Recipient: [SMTP:user@example.com] user unknown",
+        "1. user@example.com - unknown user",
+        "收件人 user@example.com 不存在",
+        "Empfaenger: user@example.com - Benutzer unbekannt, konnte nicht zugestellt werden",
+    ],
+)
+def test_one_line_suffices(line: str) -> None:
+    """Short reports name recipient and reason on a single line, in many ways."""
+    (one,) = message(line + "\n", "Undeliverable mail").reports
+    assert (one.recipient, one.action, one.type, one.blame) == (
+        "user@example.com",
+        "failed",
+        "hard",
+        "recipient",
+    )
+
+
+def test_a_report_in_html_alone_is_read() -> None:
+    """Marks and entities do not hide the address."""
+    html = "<html><body><p>Your message could not be delivered to<br><b>&lt;user@example.com&gt;</b>: mailbox is full</p>\n</body></html>\n"
+    report = message(html, "Undeliverable mail", "MAILER-DAEMON@x.example", "Content-Type: text/html")
+    assert [(one.recipient, one.reason) for one in report.reports] == [("user@example.com", "mailboxfull")]
