@@ -18,6 +18,7 @@ from retour_bounces import (
     verdict,
     wire,
 )
+from retour_bounces.plain import plain
 from retour_bounces.report import Action, RecipientReport, Report
 from retour_bounces.rules import Rules
 
@@ -57,6 +58,11 @@ class _Context:
     def text(self) -> str:
         """The whole text."""
         return textual.text_of(self._message)
+
+    @cached_property
+    def command(self) -> str:
+        """The SMTP command that it names in words, as Postfix does; "" where it names none."""
+        return verdict.command_in(plain(self.text[:5_000]))
 
     @cached_property
     def start(self) -> str:
@@ -114,6 +120,8 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     settled = said.reason not in _DEPENDS or said.status in _PLAIN
     if said.rule is not None and settled and not continued:
         return said
+    if said.rule is not None and not continued and ">>>" not in context.text:
+        return context.judge(diagnostic, group.status, context.command)
     human = context.prose
     command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")
