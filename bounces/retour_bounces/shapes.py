@@ -68,7 +68,8 @@ NOISE = (
 ELSEWHERE = re.compile(
     r"(?:moved? to|try|use|is now|new (?:e-?mail )?address(?: is)?|forward(?:ed|ing)?(?: to)?|changed to"
     r"|replaced by|reach me at|write to|reply to|"
-    r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address(?: is)?|"
+    r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address"
+    r"(?: is)?|"
     r"mailto:|contact|questions to|mail to:)[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""
