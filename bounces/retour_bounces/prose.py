@@ -52,6 +52,8 @@ class Prose:
     """SMTP command and reply of each refusal in a quoted dialogue."""
     fates: dict[Action, str] = field(default_factory=dict)
     """The first phrase that says that delivery failed, waits, or succeeded."""
+    succeeds: bool = False
+    """The Subject says that delivery succeeded."""
     _texts: dict[str, str] | None = None
 
     def reply(self, diagnostic: str) -> tuple[str, str]:
@@ -97,6 +99,7 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
     for _, phrase, fate in phrases().fates.find(plain(title)):
         if fate == "delayed":
             prose.fates[fate] = phrase
+        prose.succeeds = prose.succeeds or fate == "delivered"
     _Walk(prose, strangers).walk()
     prose.findings = _chosen(prose.findings, strangers)
     return prose

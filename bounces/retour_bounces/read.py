@@ -25,6 +25,8 @@ from retour_bounces.rules import Rules
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPENDS = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
+_FATES: dict[str, Action] = {"2": "delivered", "4": "delayed"}
+"""What the class of a status code says where the Action field is missing."""
 _PLAIN = {"5.1.1", "5.1.10"}
 """Status codes that say "no such mailbox" whatever the command was."""
 
@@ -93,10 +95,11 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         return None
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
+    cut = part is not None and not part.whole
     reports = tuple(
         _recipient(group, group.recipient or only, context)
         for group in status.groups
-        if group.recipient or only
+        if (group.recipient or only) and not (cut and group.action is None)
     )
     if not reports:
         return None
@@ -104,7 +107,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
 
 
 def _recipient(group: delivery_status.Group, recipient: str | None, context: _Context) -> RecipientReport:
-    action: Action = group.action or ("delayed" if (group.status or "5")[0] == "4" else "failed")
+    action: Action = group.action or _FATES.get((group.status or "5")[0], "failed")
     said = None if action in ("delivered", "relayed", "expanded") else _said(group, context)
     report = verdict.report(recipient, group.original_recipient, action, said, group.diagnostic)
     if group.inner_recipient:

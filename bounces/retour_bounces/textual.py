@@ -71,6 +71,8 @@ def unmarked(text: str) -> str:
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report in words; None where the message is none."""
+    if _is_cut_short(message):
+        return None
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
@@ -90,11 +92,17 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
-    action: Action = "delayed" if waits else "failed"
+    action: Action = "delayed" if waits else "delivered" if said.succeeds else "failed"
     reports = _recipients(findings, said, action, rules)
     if against := _contradiction(failed, said):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
+
+
+def _is_cut_short(message: wire.Message) -> bool:
+    """Are the fields that would tell failure from success cut off? They come before the returned message."""
+    returned = any(part.returned for part in message.parts)
+    return message.truncated and message.report_type == "delivery-status" and not returned
 
 
 def _trusted(findings: list[prose.Finding], system: bool, back: Original) -> list[prose.Finding]:
@@ -187,7 +195,7 @@ def _recipients(
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
-        if finding.action == "delivered":
+        if "delivered" in (finding.action, action):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
         diagnostic = text if re.search(r"\w{3}", text) else (replies or text)

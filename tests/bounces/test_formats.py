@@ -237,7 +237,7 @@ def test_a_report_in_html_alone_is_read() -> None:
         "The following address(es) failed:\n\n  /var/mail/user\n    (ultimately generated from user@example.com)\n    mailbox is full\n",
         "The user you sent to is unknown.\n\nrecipient address: user@example.com\nsender address: us@example.org\n",
         "Your message wasn't delivered to user@example.com because the address couldn't be found.\n\nThe response from the remote server was:\n550 5.1.1 User unknown\n",
-        "Could not deliver mail to user \"user@example.com\": mailbox over quota.\n",
+        'Could not deliver mail to user "user@example.com": mailbox over quota.\n',
         "This report relates to a message with the following header fields:\n\n  From: us@example.org\n  To: user@example.com\n\nYour message cannot be delivered to the following recipients:\n\n  Recipient address: user@example.com\n  Reason: Illegal host/domain name found\n",
     ],
 )
