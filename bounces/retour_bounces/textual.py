@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from retour_bounces import address, original, prose, verdict, wire
+from retour_bounces.encoded_word import decoded
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -76,7 +77,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
-    subject = original.decoded(message.fields.get("subject")[:2_000])
+    subject = decoded(message.fields.get("subject")[:2_000])
     said = prose.read(text_of(message), _strangers(message), subject)
     titled = _says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
@@ -145,12 +146,12 @@ def _says_failure(message: wire.Message) -> bool:
 
 
 def _titled(message: wire.Message) -> bool:
-    return _has(phrases().subjects, original.decoded(message.fields.get("subject")[:2_000]))
+    return _has(phrases().subjects, decoded(message.fields.get("subject")[:2_000]))
 
 
 def _is_answer(fields: wire.Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
-    start = original.decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
+    start = decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
     return "in-reply-to" in fields or start.startswith(("fw:", "fwd", "aw:", "rv:", "wg:", "tr:"))
 
 

@@ -106,6 +106,8 @@ def test_several_to_addresses_are_no_single_recipient() -> None:
             "user@example.net",
         ),
         ("Final-Recipient: utf-8; us\\x{E9}r@example.net\nAction: failed\nStatus: 5.1.1", "usér@example.net"),
+        ("Final-Recipient: rfc822; =?utf-8?Q?us=C3=A9r?=@example.net\nAction: failed\nStatus: 5.1.1", "usér@example.net"),
+        ("Final-Recipient: rfc822; =?utf-8?Q?user=40example.net?=\nAction: failed\nStatus: 5.1.1", "user@example.net"),
         (
             "Original-Recipient: rfc822;user@example.net\nFinal-Recipient: X400; /S=user/O=x/\nAction: failed\nStatus: 5.1.1",
             "user@example.net",

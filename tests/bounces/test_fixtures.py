@@ -62,7 +62,7 @@ def test_every_fixture_has_a_label() -> None:
 
 @pytest.mark.parametrize("server", sorted({label["server"] for label in LABELS}))
 def test_a_real_report_cut_anywhere_names_no_other_and_fails_nobody_new(server: str) -> None:
-    """Cut short, a report names only recipients that it names whole, and never turns a success or delay into a failure."""
+    """Cut short, it names only recipients that it names whole; no success or delay becomes a failure."""
     for label in (one for one in LABELS if one["server"] == server):
         data = (FOLDER / label["file"]).read_bytes()
         whole = reported(label)
