@@ -103,7 +103,16 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     )
     if not reports:
         return None
+    reports = _once(reports)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
+
+
+def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
+    """The reports without those about a recipient that has one of the same action already."""
+    found: dict[tuple[str, Action], RecipientReport] = {}
+    for one in reports:
+        found.setdefault(((one.recipient or "").lower(), one.action), one)
+    return tuple(found.values())
 
 
 def _recipient(group: delivery_status.Group, recipient: str | None, context: _Context) -> RecipientReport:
