@@ -117,8 +117,7 @@ def is_mail_system(fields: wire.Header) -> bool:
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
     if any(name in sender for name in _USUAL):
         return True
-    path = fields.get("return-path").lower()
-    if "mailer-daemon" in path or (path == "<>" and "auto-submitted" not in fields):
+    if "mailer-daemon" in fields.get("return-path").lower():
         return True
     return _has(phrases().senders, sender)
 
