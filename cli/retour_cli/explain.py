@@ -100,9 +100,10 @@ def _read(name: str, rules: Rules) -> Read:
 def _shown(one: Read) -> Iterator[str]:
     """The lines that explain a message to a person, none wider than a terminal."""
     report = one.report
+    yield f"{one.file}: {click.style(report.kind, bold=True)}{', cut short' if report.truncated else ''}"
     about = ", ".join(filter(None, (report.reason, report.recipient)))
-    cut = ", cut short" if report.truncated else ""
-    yield from _wrap(f"{one.file}: ", click.style(report.kind, bold=True) + (f" ({about})" if about else "") + cut)
+    if about:
+        yield from _wrap("  ", _clean(about))
     for recipient in report.reports:
         yield ""
         yield from _recipient(recipient)
