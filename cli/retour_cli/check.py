@@ -24,6 +24,7 @@ def check(setup: Setup, as_json: bool) -> None:
     """
     config = setup.config
     ring = setup.ring.ring
+    _ = setup.rules
     setup.store.close()
     if as_json:
         print_json(

@@ -12,6 +12,8 @@ from retour_cli import listen, logs
 from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
+from retour_policy.config import Config
+from retour_policy.load import load_rules
 from retour_policy.writer import Writer
 
 log = structlog.get_logger()
@@ -34,7 +36,10 @@ def lmtpd(setup: Setup) -> None:
     with contextlib.ExitStack() as undo:
         *listeners, lookup = _open_all(setup, undo)
         writer = Writer(setup.store)
-        reception = Reception(config, setup.ring, writer, setup.clock)
+        reception = Reception(config, setup.rules, setup.ring, writer, setup.clock)
+
+        def adopt(fresh: Config) -> None:
+            reception.adopt(fresh, load_rules(setup.path, fresh))
 
         def ready() -> None:
             log.info("lmtpd ready", listen=config.lmtpd.listen, lookup=config.lmtpd.lookup)
@@ -44,7 +49,7 @@ def lmtpd(setup: Setup) -> None:
             undo.close()  # at once, so that a process that is started now finds the paths free
             notify("STOPPING=1")
 
-        serve(reception, listeners, lookup, Hooks(ready, lambda: reload_aside(setup, reception.adopt), stopping))
+        serve(reception, listeners, lookup, Hooks(ready, lambda: reload_aside(setup, adopt), stopping))
     writer.close()
     log.info("lmtpd stopped")
 

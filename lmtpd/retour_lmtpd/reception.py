@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from retour_bounces import Report, read
+from retour_bounces import Report, Rules, read
 from retour_lmtpd.content import Content
 from retour_policy.clock import Clock
 from retour_policy.config import Config
@@ -31,19 +31,23 @@ class _Settings:
     config: Config
     router: Router
     recorder: Recorder
+    rules: Rules
 
 
 class Reception:
     """What all sessions of the daemon share."""
 
-    def __init__(self, config: Config, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
+    def __init__(self, config: Config, rules: Rules, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
         self._ring = ring
         self._writer = writer
         self._clock = clock
-        self.adopt(config)
+        self.adopt(config, rules)
 
-    def adopt(self, config: Config) -> None:
-        """Use `config` from now on. Waits for the store, so not for the event loop; safe in any thread."""
+    def adopt(self, config: Config, rules: Rules) -> None:
+        """Use `config`, and read by `rules`, from now on.
+
+        Waits for the store, so not for the event loop; safe in any thread.
+        """
         self._ring.refresh()
         router = Router(config, self._ring, self._clock)
         recorder = Recorder(
@@ -53,7 +57,7 @@ class Reception:
             postmaster=config.lmtpd.postmaster,
             reference=router.reference,
         )
-        self._settings = _Settings(config, router, recorder)
+        self._settings = _Settings(config, router, recorder, rules)
 
     @property
     def config(self) -> Config:
@@ -97,8 +101,8 @@ class Reception:
     async def _read(self, content: Content) -> Report | None:
         try:
             if len(content.raw) > LARGE:
-                return await asyncio.to_thread(read, content.raw)
-            return read(content.raw)
+                return await asyncio.to_thread(read, content.raw, rules=self._settings.rules)
+            return read(content.raw, rules=self._settings.rules)
         except Exception:
             log.exception("report cannot be read", size=content.size)
             return None

@@ -31,6 +31,7 @@ from retour_policy.values import (
     Duration,
     Networks,
     NotEmpty,
+    OptionalFile,
     Socket,
     Span,
     Texts,
@@ -90,6 +91,7 @@ class LmtpdSection(Section):
     allow: Networks = ()
     postmaster: Address = "postmaster"
     mailbox_domains: Texts = ()
+    rules: OptionalFile = None
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
     idle_timeout: Span = 5 * MINUTE
     data_timeout: Span = 10 * MINUTE

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from retour_bounces import RuleError, Rules
 from retour_policy.address import domain_ascii
 from retour_policy.config import Config, in_bounce_domain
 from retour_policy.decide import RuleSet
@@ -64,6 +65,19 @@ def load_keyring(path: Path, config: Config) -> KeyRingFile:
     except ConfigError as error:
         text = str(error.problems[0])
         raise ConfigError(Problem(str(path), "tokens.keyring", text)) from error
+
+
+def load_rules(path: Path, config: Config) -> Rules:
+    """The bundled rules for reading returned mail, and before them the operator's. Raises `ConfigError`."""
+    file = config.lmtpd.rules
+    if file is None:
+        return Rules.bundled()
+    try:
+        return Rules.from_file(str(file))
+    except RuleError as error:
+        raise ConfigError(Problem(str(path), "lmtpd.rules", str(error))) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "lmtpd.rules", f"{file}: {error.strerror}")) from error
 
 
 def _tables(path: Path, text: str) -> dict[str, Any]:
