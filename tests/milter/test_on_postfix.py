@@ -96,6 +96,16 @@ def test_a_message_gets_sender_headers_and_record(site):
     assert reference["id"] == read["id"]
 
 
+def test_a_tag_that_cannot_stand_in_a_header_is_left_off_and_logged(site):
+    """The field that would have held it, and the tag itself, do not reach the recipient."""
+    to = "ok+folded@example.net"
+    assert site.send("news@example.com", to, headers={"Retour-Tag": "a\n Bcc: eve@example.net"}).accepted
+    arrived = site.destination.wait_to(to)
+    assert arrived.headers("Feedback-ID") == arrived.headers("Retour-Tag") == arrived.headers("Bcc") == []
+    assert arrived.headers("X-To") == [to]
+    site.services["serve"].wait_for_log(r"header fields left off.*Feedback-ID")
+
+
 @pytest.mark.parametrize(
     ("stream", "sender"),
     [
