@@ -20,10 +20,15 @@ GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an i
 WAITING = 10_000  # items that may wait before callers are turned away
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item(Generic[T]):
-    work: Work[T]
+    work: Work[T] | None
     future: Future[T]
+
+    def let_go(self, future: Future[T]) -> None:
+        """Its caller has given up: forget the work, which may hold a large report, while the item still waits."""
+        if future.cancelled():
+            self.work = None
 
 
 class Writer:
@@ -48,8 +53,10 @@ class Writer:
             if self._closed:
                 future.set_exception(StoreUnavailable("the writer is closed"))
                 return future
+            item = _Item(work, future)
             try:
-                self._queue.put_nowait(_Item(work, future))
+                self._queue.put_nowait(item)
+                future.add_done_callback(item.let_go)
             except queue.Full:
                 future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
         return future
@@ -136,7 +143,7 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
     """Do one item in a savepoint; what to tell its caller after the commit. Raises `_Culprit`."""
     try:
         with connection.begin_nested():
-            result = item.work(connection)
+            result = item.work(connection) if item.work else None
     except Exception as error:
         if not is_of_the_item(error):
             raise _Culprit(item, error) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -170,6 +172,24 @@ def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Pa
     gate.open.set()
     desk.run(add(b"next"), 10_000)
     assert keys(database) == {b"next"}
+
+
+def test_what_was_given_up_is_not_held_in_memory(desk: Writer) -> None:
+    """While the store stands still each try of a large report would add a megabyte."""
+
+    class Large:
+        def __call__(self, connection: Connection) -> None:
+            """Never done."""
+
+    gate = Gate(desk)
+    work = Large()
+    gone = weakref.ref(work)
+    with pytest.raises(StoreUnavailable):
+        desk.run(work, 20)
+    del work
+    gc.collect()
+    assert gone() is None
+    gate.open.set()
 
 
 def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
