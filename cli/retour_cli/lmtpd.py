@@ -50,7 +50,8 @@ def lmtpd(setup: Setup) -> None:
             notify("STOPPING=1")
 
         serve(reception, listeners, lookup, Hooks(ready, lambda: reload_aside(setup, adopt), stopping))
-    writer.close()
+    if not writer.close():
+        log.error("store is down at the end, work left undone")
     log.info("lmtpd stopped")
 
 

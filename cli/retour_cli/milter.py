@@ -51,7 +51,8 @@ def milter(setup: Setup) -> None:
     listen.remove(setup.config.milter.socket)
     if not desk.in_flight.drain(desk.settings.config.milter.drain):
         log.error("messages cut off at the end", waited_ms=desk.settings.config.milter.drain)
-    writer.close()
+    if not writer.close():
+        log.error("store is down at the end, work left undone")
     log.info("milter stopped")
     # libmilter would notice after five seconds; nothing is under way, and all is written.
     os._exit(1 if failed.is_set() else 0)

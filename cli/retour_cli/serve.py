@@ -18,7 +18,7 @@ from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 
 SERVICES = ("milter", "lmtpd", "courier")
-STOP = 40.0  # seconds that a service may take to finish: longer than the milter's drain
+STOP = 60.0  # seconds that a service may take to finish: longer than the milter's drain and a store that stands still
 
 log = structlog.get_logger()
 

@@ -17,6 +17,7 @@ from retour_policy.store import Store, is_of_the_item
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
+CLOSING = 10_000  # milliseconds
 WAITING = 10_000  # items that may wait before callers are turned away
 
 
@@ -72,12 +73,19 @@ class Writer:
                 return future.result()  # it came just now, or the error is the work's own
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
-    def close(self) -> None:
-        """Finish what is queued, and stop."""
+    def close(self, timeout: int = CLOSING) -> bool:
+        """Finish what is queued, and stop; whether that came within `timeout` milliseconds.
+
+        What is not finished was not acknowledged to anybody.
+        """
         with self._closing:
             self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        try:
+            self._queue.put(None, timeout=timeout / 1000)
+        except queue.Full:
+            return False
+        self._thread.join(timeout / 1000)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

@@ -232,3 +232,14 @@ def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
             assert isinstance(future.exception(), StoreUnavailable)
     assert keys(database) == written
     desk.close()  # again: nothing happens
+
+
+def test_closing_does_not_wait_for_ever(store: Store) -> None:
+    """A service that is told to stop while another process sits on the store ends all the same."""
+    stuck = Writer(store)
+    gate = Gate(stuck)
+    waiting = stuck.submit(add(b"x"))
+    assert not stuck.close(20)
+    assert not waiting.done()
+    gate.open.set()
+    assert waiting.result(10) == b"x"
