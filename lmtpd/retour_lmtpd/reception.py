@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 
 import structlog
+from sqlalchemy import Connection
 
 from retour_bounces import Report, read
 from retour_lmtpd.content import Content
-from retour_policy.clock import Clock
+from retour_policy.clock import HOUR, Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
@@ -32,6 +34,7 @@ class Reception:
         self._ring = ring
         self._writer = writer
         self._clock = clock
+        self._forget_at = 0
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
@@ -48,15 +51,19 @@ class Reception:
         )
 
     async def tick(self) -> None:
-        """Do what open storms need. Called every few seconds; never raises."""
-        recorder = self._recorder
+        """Do what open storms need, and each hour forget old counters. Called every few seconds; never raises."""
+        storms, ledger, now = self._recorder.storms, self._recorder.ledger, self._clock()
         try:
-            while await asyncio.wrap_future(
-                self._writer.submit(lambda c: recorder.storms.tick(c, recorder.ledger, self._clock()))
-            ):
-                pass
+            await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
+            if now >= self._forget_at:
+                self._forget_at = now + HOUR
+                await self._repeat(lambda connection: storms.forget(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
+
+    async def _repeat(self, work: Callable[[Connection], bool]) -> None:
+        while await asyncio.wrap_future(self._writer.submit(work)):
+            pass
 
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
