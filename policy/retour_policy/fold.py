@@ -89,9 +89,9 @@ def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None
     )
 
 
-def latest_failure(account: Account, entry: Entry, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope that `entry` counts in; 0 where there is none."""
-    count = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE)
+def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
+    """When the latest failure was counted in the scope that those of `stream` count in; 0 where there is none."""
+    count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
     return count.latest() if count else 0
 
 
@@ -148,7 +148,7 @@ def _with_revived(
     if entry.kind == "undone":
         return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), "undone")
     if entry.kind != "revived":
-        good = sendings.good(latest_failure(account, entry, ground.rules), entry.at, ground.rules)
+        good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
     why = ""
     account = _without_held(account, entry.detail["facts"])
