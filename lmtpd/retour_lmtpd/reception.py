@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
 from retour_lmtpd.content import Content
-from retour_policy.clock import Clock
+from retour_policy.clock import HOUR, Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
@@ -41,6 +43,7 @@ class Reception:
         self._ring = ring
         self._writer = writer
         self._clock = clock
+        self._forget_at = 0
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -70,15 +73,20 @@ class Reception:
         return self._settings.router
 
     async def tick(self) -> None:
-        """Do what open storms need. Called every few seconds; never raises."""
-        recorder = self._settings.recorder
+        """Do what open storms need, and each hour forget old counters. Called every few seconds; never raises."""
+        recorder, now = self._settings.recorder, self._clock()
+        storms, ledger = recorder.storms, recorder.ledger
         try:
-            while await asyncio.wrap_future(
-                self._writer.submit(lambda c: recorder.storms.tick(c, recorder.ledger, self._clock()))
-            ):
-                pass
+            await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
+            if now >= self._forget_at:
+                self._forget_at = now + HOUR
+                await self._repeat(lambda connection: storms.forget(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
+
+    async def _repeat(self, work: Callable[[Connection], bool]) -> None:
+        while await asyncio.wrap_future(self._writer.submit(work)):
+            pass
 
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""

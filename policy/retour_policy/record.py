@@ -14,6 +14,7 @@ from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
+from retour_policy.erasure import kept_of_forgotten
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.route import Route
@@ -162,18 +163,21 @@ class Recorder:
             return
         address = Address(one.address_id, one.key)
         first = not (send and facts.counted_before(connection, send.id, address.id, new.kind))
-        if send and first and not arrival.dated and self._may_be_storm(new):
-            new = self._in_storm(connection, address, send, new)
+        text = _text_of(connection, address)
+        if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
+            new = replace(new, detail=kept_of_forgotten(new.detail))
+            text = next((name for name in _names(part) if self._key(name) == address.key), None)
+        if send and text and first and not arrival.dated and self._may_be_storm(new):
+            new = self._in_storm(connection, address, text, send, new)
         self.ledger.write(connection, address, new, first=first)
 
     def _may_be_storm(self, new: NewFact) -> bool:
         heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
         return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
-    def _in_storm(self, connection: Connection, address: Address, send: Send, new: NewFact) -> NewFact:
+    def _in_storm(self, connection: Connection, address: Address, text: str, send: Send, new: NewFact) -> NewFact:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
-        text = _text_of(connection, address)
-        storm = self.storms.failure(connection, send.stream, text, id_time(send.id), new.at) if text else None
+        storm = self.storms.failure(connection, send.stream, text, id_time(send.id), new.at)
         if storm is not None:
             return replace(new, detail={**new.detail, "storm": storm})
         account = lock(connection, address)
@@ -193,6 +197,10 @@ class Recorder:
         connection.execute(schema.unread.insert().values(row))
         outbox.put(connection, arrival.at, "forward", self.postmaster, arrival.raw, number)
         return "forwarded"
+
+
+def _names(part: RecipientReport | None) -> list[str]:
+    return [name for name in (part.original_recipient, part.recipient) if name] if part else []
 
 
 def _text_of(connection: Connection, address: Address) -> str | None:
