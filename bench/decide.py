@@ -76,7 +76,7 @@ def rows_alone(world: World) -> float:
 
         def work() -> None:
             for number, one in zip(keys, todo, strict=True):
-                seen = {"send_id": one.route.send, "digest": one.digest, "at": one.at}
+                seen = {"send_id": one.route.send, "digest": one.identity, "at": one.at}
                 fact = {
                     "at": one.at,
                     "kind": "bounce",

@@ -236,7 +236,7 @@ def test_look_alikes_in_prefix_and_suffix_are_not_ours() -> None:
 
 STREAMS = [
     {"name": "news", "envelope_from": "b-%@b.example"},
-    {"name": "bulk", "envelope_from": "b-%-bulk@b.example"},
+    {"name": "mass", "envelope_from": "b-%-bulk@b.example"},
     {"name": "shop", "envelope_from": "Bounces@bücher.example"},
     {"name": "plain"},
 ]
