@@ -157,9 +157,9 @@ def _borne_out(message: wire.Message) -> bool:
 def _tells_of_many(message: wire.Message) -> bool:
     """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
     Subject may repeat that of such a message."""
-    if message.report_type or _says_failure(message) or any(part.returned for part in message.parts):
+    if _says_failure(message) or not _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000])):
         return False
-    return _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000]))
+    return not message.report_type and not _borne_out(message)
 
 
 def _says_failure(message: wire.Message) -> bool:
