@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from retour_bounces import address, textual, wire
 from retour_bounces.encoded_word import decoded
 from retour_bounces.phrases import phrases
@@ -9,6 +11,7 @@ from retour_bounces.plain import plain
 from retour_bounces.report import Original, Report
 from retour_bounces.rules import Rules
 
+_QUOTED = re.compile(r"(?:^|\n)[ \t]*>[^\n]*")
 _MARKS = (
     "x-autoreply",
     "x-autorespond",
@@ -36,13 +39,18 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
         return None
-    text = plain(textual.text_of(message)[:20_000])
+    text = plain(_QUOTED.sub("", textual.text_of(message)[:20_000]))
     if challenge or ((asks or marked) and phrases().challenges.any(text)):
         return _report("challenge", None, message)
     if not marked:
         return None
-    reason = "left" if phrases().left.any(subject) or phrases().left.any(text) else "vacation"
-    return _report("autoreply", reason, message)
+    return _report("autoreply", "left" if _left(subject, text) else "vacation", message)
+
+
+def _left(subject: str, text: str) -> bool:
+    """Is the writer gone for good? Behind a colon the Subject repeats that of the answered mail."""
+    said = phrases().left.any(subject.partition(":")[0]) or phrases().left.any(text)
+    return said and not phrases().returning.any(text)
 
 
 def _marked(fields: wire.Header) -> bool:

@@ -13,7 +13,8 @@ MAX_WIDE = 2
 worst."""
 SMALL = 40
 MAX_COST = 10_000
-"""Product of the small bounded repeats' widths that one pattern may reach."""
+"""Product of the small bounded repeats' widths and the choices' branches that one pattern may reach; with all the
+wide repeats only `SMALL`."""
 
 _REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}
 
@@ -72,15 +73,19 @@ def _check(tree: Any, text: str) -> None:
                 varies = high is sre.MAXREPEAT or high > 1
                 if repeated and (varies or low != high):
                     raise PatternError(f"{text!r} has a repeat inside a repeat; that can take exponential time")
-                if varies and high is not sre.MAXREPEAT and high <= SMALL:
+                if low != high and high is not sre.MAXREPEAT and high <= SMALL:
                     cost *= int(high) - int(low) + 1
                 elif varies:
                     wide += 1
                 stack.append((body, repeated or varies))
             else:
-                stack.extend((inner, repeated) for inner in _inside(operator, argument))
-    if wide > MAX_WIDE or cost > MAX_COST:
-        raise PatternError(f"{text!r} has too many repeats; at most {MAX_WIDE} may be wider than {SMALL}")
+                inside = _inside(operator, argument)
+                cost *= len(inside) if operator is sre.BRANCH else 1
+                stack.extend((inner, repeated) for inner in inside)
+    if wide > MAX_WIDE or cost > (MAX_COST if wide < MAX_WIDE else SMALL):
+        raise PatternError(
+            f"{text!r} has too many repeats and choices; at most {MAX_WIDE} repeats may be wider than {SMALL}"
+        )
 
 
 def _inside(operator: Any, argument: Any) -> list[Any]:

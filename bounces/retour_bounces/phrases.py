@@ -22,7 +22,13 @@ class Phrases:
     subjects: PhraseIndex[None]
     autoreplies: PhraseIndex[None]
     left: PhraseIndex[None]
+    returning: PhraseIndex[None]
+    """What those write who are away but not gone."""
     challenges: PhraseIndex[None]
+    addressed: PhraseIndex[None]
+    """What the text of a report says to its reader, about his own mail."""
+    summaries: PhraseIndex[None]
+    """What the Subject of statistics and digests says, which tell of many messages."""
     fates: PhraseIndex[Action]
     """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
@@ -31,7 +37,7 @@ class Phrases:
     """A line, without the marks in front, behind which the returned message stands."""
 
 
-_LISTS = ("senders", "subjects", "autoreplies", "left", "challenges")
+_LISTS = ("senders", "subjects", "autoreplies", "left", "returning", "challenges", "addressed", "summaries")
 
 
 @cache
@@ -40,16 +46,11 @@ def phrases() -> Phrases:
     rows, lines = _table("phrases"), _table("separators")["lines"]
     labels = "|".join(re.escape(word) for word in sorted(rows["labels"], key=len, reverse=True))
     fates: tuple[Action, ...] = ("failed", "delayed", "delivered")
-    senders, subjects, autoreplies, left, challenges = (_index(rows[name]) for name in _LISTS)
     return Phrases(
-        senders,
-        subjects,
-        autoreplies,
-        left,
-        challenges,
-        PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
-        re.compile(rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"),
-        re.compile("|".join(lines)),
+        **{name: _index(rows[name]) for name in _LISTS},
+        fates=PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
+        label=re.compile(rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"),
+        separator=re.compile("|".join(lines)),
     )
 
 

@@ -13,6 +13,8 @@ from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
+MAX_TEXT_LINES = 100_000
+"""Lines of a report's text that are read."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 _MARKS = " \t-=*_#>|~+.:"
@@ -87,6 +89,8 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
 
     `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject.
     """
+    if text.count("\n") > MAX_TEXT_LINES:
+        text = "\n".join(text.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
     human, returned = divide(text)
     prose = Prose(human, returned, [], [])
     for _, phrase, fate in phrases().fates.find(plain(title)):

@@ -130,7 +130,7 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     said = context.judge(diagnostic, group.status)
     continued = diagnostic[3:4] == "-" and f"{diagnostic[:3]} " not in diagnostic
     settled = said.reason not in _DEPENDS or said.status in _PLAIN
-    if said.rule is not None and settled and not continued:
+    if context.judge.tired or (said.rule is not None and settled and not continued):
         return said
     if said.rule is not None and not continued and ">>>" not in context.text:
         return context.judge(diagnostic, group.status, context.command)

@@ -38,6 +38,14 @@ _KINDS: tuple[tuple[Action, Kind], ...] = (
 
 
 _PARTIES = ("to", "from", "delivered-to", "reply-to", "sender", "return-path")
+_LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post")
+_ANSWER = re.compile(
+    r"\s*(?:fwd?|aw|rv|wg|tr|sv|vs|vb|vl|antw|doorst|rif|enc|res|pd|odp|ynt|ilt|fs|továbbítás|отв|ha|пересл\w*|转发|轉寄|答复|回复|回覆|転送|返信|회신|전달)"
+    r"\s?[:：]",
+    re.IGNORECASE,
+)
+"""Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
+among them: mail systems keep it."""
 _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 
 
@@ -130,10 +138,28 @@ def by_mail_system(message: wire.Message) -> bool:
 def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(fields):
+        return not _tells_of_many(message)
+    listed = any(name in fields for name in _LIST_FIELDS)
+    if fields.get("return-path") == "<>" and not listed:
+        return not _says_failure(message) or not _is_answer(fields)
+    return _says_failure(message) and not _is_answer(fields) and _borne_out(message)
+
+
+def _borne_out(message: wire.Message) -> bool:
+    """Does more than the Subject speak for a report: a returned message, or a text that tells the reader of
+    his own mail? Newsletters, tickets and people talk about failures too."""
+    if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
         return True
-    if _says_failure(message):
-        return not _is_answer(fields)
-    return fields.get("return-path") == "<>"
+    human, returned = prose.divide(text_of(message)[:50_000])
+    return bool(returned.strip()) or phrases().addressed.any(plain(" ".join(human[:600].split())))
+
+
+def _tells_of_many(message: wire.Message) -> bool:
+    """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
+    Subject may repeat that of such a message."""
+    if _says_failure(message) or not _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000])):
+        return False
+    return not message.report_type and not _borne_out(message)
 
 
 def _says_failure(message: wire.Message) -> bool:
@@ -148,8 +174,7 @@ def _titled(message: wire.Message) -> bool:
 
 def _is_answer(fields: wire.Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
-    start = decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
-    return "in-reply-to" in fields or start.startswith(("fw:", "fwd", "aw:", "rv:", "wg:", "tr:"))
+    return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 
 def _has(index: PhraseIndex[None], text: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Literal
 
 from retour_bounces import address, code_table, vocabulary
@@ -16,6 +17,8 @@ Fired = tuple[Rule, tuple[int, int]]
 
 MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""
+MAX_WORDINGS = 1_000
+"""Wordings of one report for which the text around is searched too; behind them the diagnostic has to do."""
 
 _CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
@@ -78,6 +81,7 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
+        self._ask = lru_cache(maxsize=64)(partial(_ask, rules))
 
     def __call__(
         self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
@@ -85,15 +89,24 @@ class Judge:
         """As the function `judge`; `more` is looked at only where the diagnostic tells nothing."""
         text = clean(diagnostic)
         said = self._judged(text, status, command, ())
-        if not any(more) or (said.rule is not None and said.rule not in self._rules.vague):
+        if (
+            len(self._known) > MAX_WORDINGS
+            or not any(more)
+            or (said.rule is not None and said.rule not in self._rules.vague)
+        ):
             return said
         return self._judged(text, status, command, more)
+
+    @property
+    def tired(self) -> bool:
+        """Has the report so many wordings that the text around is left out?"""
+        return len(self._known) > MAX_WORDINGS
 
     def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
         key = (_blot(text), status, command, more)
         said = self._known.get(key)
         if said is None:
-            said = self._known[key] = judge(self._rules, text, status, command, more)
+            said = self._known[key] = _judge(self._ask, text, status, command, more)
             return said
         return said.of(text) if text else said
 
@@ -160,24 +173,45 @@ def judge(
     `command` the
     SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
     """
-    text = clean(diagnostic)
-    wire = best_status(status, text)
+    return _judge(partial(_ask, rules), diagnostic, status, command, more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one passage says."""
+
+    text: str
+    """The passage, cleaned."""
+    wire: str | None
+    reply: Reply
+    fired: Fired | None
+
+
+def _ask(rules: Rules, passage: str, status: str | None, command: str, trust: bool) -> _Answer:
+    """Asks the rules about a passage; with `trust` a `status` that says anything stays."""
+    text = clean(passage)
+    wire = status if trust and status is not None and not status.endswith(".0.0") else best_status(status, text)
     reply = reply_of(text, wire, command)
-    fired = rules.first(reply) if text else None
-    told = text
+    return _Answer(text, wire, reply, rules.first(reply) if text else None)
+
+
+def _judge(
+    ask: Callable[[str, str | None, str, bool], _Answer],
+    diagnostic: str, status: str | None, command: str, more: Iterable[str],
+) -> Verdict:  # fmt: skip
+    answer = ask(diagnostic, status, command, False)
+    text, wire, reply, fired, told = answer.text, answer.wire, answer.reply, answer.fired, answer.text
     for passage in more:
         if fired is not None and not fired[0].vague:
             break
-        passage = clean(passage)
-        if not passage:
+        answer = ask(passage, wire, reply.command, True)
+        if not answer.text:
             continue
-        wire = best_status(wire, passage) if wire is None or wire.endswith(".0.0") else wire
-        other = reply_of(passage, wire, reply.command)
-        again = rules.first(other)
-        if again is not None and (fired is None or not again[0].vague):
-            fired, told = again, passage
-        if not text:
-            text = passage
+        wire = answer.wire
+        if answer.fired is not None and (fired is None or not answer.fired[0].vague):
+            fired, told = answer.fired, answer.text
+        text = text or answer.text
+        other = answer.reply
         reply = Reply(other.text, other.status, reply.code or other.code, other.command)
     return _verdict(text, wire, reply.code, fired, told, status)
 

@@ -64,7 +64,7 @@ def explain(
         one = _read(name, rules)
         failures += not one.opened
         if one.complaint:
-            click.echo(f"retour explain: {one.file}: {one.complaint}", err=True)
+            click.echo(_clean(f"retour explain: {one.file}: {one.complaint}"), err=True)
         if unrecognised:
             heap.append((one.file, one.data, one.report))
         elif as_json or one.opened:
@@ -101,7 +101,9 @@ def _print(one: Read, as_json: bool, policy: Policy | None) -> None:
     click.echo("\n".join(_shown(one)))
     if would:
         click.echo(
-            "\n".join(["", "  What policy would do now", *(line for text in would for line in _wrap("    ", text))])
+            "\n".join(
+                ["", "  What policy would do now", *(line for text in would for line in _wrap("    ", _clean(text)))]
+            )
         )
 
 
@@ -112,7 +114,7 @@ def _rules(path: str | None) -> Rules:
         return Rules.from_file(path)
     except (RuleError, OSError) as error:
         said = str(error) if isinstance(error, RuleError) else f"{path}: {error.strerror}"
-        click.echo(f"retour explain: {said}", err=True)
+        click.echo(_clean(f"retour explain: {said}"), err=True)
         sys.exit(CONFIGURATION)
 
 
@@ -143,7 +145,7 @@ def _read(name: str, rules: Rules) -> Read:
 def _shown(one: Read) -> Iterator[str]:
     """The lines that explain a message to a person, none wider than a terminal."""
     report = one.report
-    yield f"{one.file}: {click.style(report.kind, bold=True)}{', cut short' if report.truncated else ''}"
+    yield f"{_clean(one.file)}: {click.style(report.kind, bold=True)}{', cut short' if report.truncated else ''}"
     about = ", ".join(filter(None, (report.reason, report.recipient)))
     if about:
         yield from _wrap("  ", _clean(about))
@@ -221,7 +223,7 @@ def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_j
             continue
         for line in _wrap(f"{one.count:5d}  {one.status or '-':<7} ", _clean(one.example)[:400]):
             click.echo(line)
-        click.echo(f"{'':15}{one.file}")
+        click.echo(f"{'':15}{_clean(one.file)}")
     if not as_json:
         click.echo(
             f"{sum(one.count for one in groups)} replies in {len(groups)} groups that no rule knows, "

@@ -138,3 +138,16 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     """What a hostile report says is shown without escape sequences."""
     data = Path(BOUNCE).read_bytes().replace(b"User unknown", b"User \x1b[31munknown\x07")
     assert "\x1b[31m" not in explain("-", stdin=data).stdout
+
+
+def test_a_files_name_does_not_reach_the_terminal_as_it_is(tmp_path: Path) -> None:
+    """A hostile name in a folder, or one that is no UTF-8, is shown without escape sequences in every way to ask."""
+    for name in ("\x1b[31mred.eml", "\x1b]0;title\x07.eml", "half\udc9b.eml"):
+        path = tmp_path / name
+        path.write_bytes(Path(BOUNCE).read_bytes().replace(b"User unknown", b"Zork").replace(b"5.1.1", b"5.0.0"))
+        empty = tmp_path / f"empty{name}"
+        empty.write_bytes(b"")
+        for args in ((str(path),), (str(empty),), ("--unrecognised", str(tmp_path)), (f"{path}.missing",)):
+            result = CliRunner().invoke(main, ["explain", *args], color=True)
+            shown = result.output.replace("\x1b[1m", "").replace("\x1b[0m", "")
+            assert shown and not [c for c in shown if c != "\n" and not c.isprintable()]

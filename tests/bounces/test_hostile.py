@@ -36,8 +36,23 @@ def nested(levels: int) -> bytes:
     return HEAD + b"".join(parts) + b"Content-Type: text/plain\n\nhi\n"
 
 
+def strange(count: int) -> bytes:
+    """A report about many recipients, each refused in words of its own that no rule knows."""
+    text = b"".join(
+        b"<u%d@e.com>: host said %d foo\n\n>>> RCPT TO:<u%d@e.com>\n<<< 550 %d xkcd\n" % (n, n, n, n)
+        for n in range(count)
+    )
+    rows = (
+        b"Final-Recipient: rfc822; u%d@e.com\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 550 %d xkcd foo%d\n\n"
+        % (n, n, n)
+        for n in range(count)
+    )
+    return REPORT + b"--b\nContent-Type: text/plain\n\n" + text + b"\n" + STATUS + b"".join(rows) + b"--b--\n"
+
+
 BOMBS: dict[str, Callable[[int], bytes]] = {
     "recipients": recipients,
+    "short lines": lambda n: HEAD + b"\n" + b"x\n" * n,
     "levels of MIME": nested,
     "parts": lambda n: (
         HEAD + b'Content-Type: multipart/mixed; boundary="b"\n\n' + b"--b\nContent-Type: text/plain\n\nhi\n" * n
@@ -115,6 +130,14 @@ def test_a_report_of_15_megabytes_is_read_at_once() -> None:
 def test_5000_recipients_are_all_read() -> None:
     """None is lost."""
     assert len(read(recipients(5_000)).reports) == 5_000
+
+
+def test_5000_recipients_each_refused_in_words_of_its_own_are_read_at_once() -> None:
+    """What no rule knows makes a report dear, but no dearer than its size, and never a second."""
+    small, large = seconds(strange(2_500)), seconds(strange(5_000))
+    assert len(read(strange(5_000)).reports) == 5_000
+    assert large < 3 * small
+    assert large < 1
 
 
 CUTS = {

@@ -159,7 +159,7 @@ REPLIES = [
         "smtp; Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
     ),
     ("userunknown", "550 permanent failure for one or more recipients (user@example.com:550 No such user)"),
-    ("filtered", "550 permanent failure for one or more recipients (user@example.com:blocked)"),
+    ("blocked", "550 permanent failure for one or more recipients (user@example.com:blocked)"),
     ("userunknown", "550 sorry, no such user here"),
     ("userunknown", "511 sorry, no mailbox here by that name (#5.1.1 - chkuser)"),
     (

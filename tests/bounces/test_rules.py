@@ -107,10 +107,14 @@ def test_two_rules_of_one_name_are_refused() -> None:
         "(a{1,50}){2,}",
         "a*b*c*d",
         "a{0,999}b{0,999}c{0,999}",
+        "a?" * 25 + "a" * 25,
+        "(ab|a.)" * 20 + "c",
+        "a{1,40}b{1,40}.*.*c",
     ],
 )
 def test_an_expression_that_could_take_exponential_time_is_refused(text: str) -> None:
-    """Repeats and choices within repeats, references back and too many wide repeats are refused."""
+    """Repeats and choices within repeats, references back, too many wide repeats and too many choices are
+    refused."""
     with pytest.raises(PatternError):
         Pattern(text)
 
