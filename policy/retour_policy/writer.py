@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from retour_policy.store import Store, is_of_the_item
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
+LONGEST = 80  # milliseconds of work a commit: other processes wait meanwhile
 CLOSING = 10_000  # milliseconds
 WAITING = 10_000  # items that may wait before callers are turned away
 
@@ -112,13 +114,16 @@ class Writer:
 
     def _commit(self, group: list[_Item[Any]]) -> None:
         """Commit the group; where one item makes the store fail, commit the others without it."""
-        try:
-            self._attempt(group)
-        except _Culprit as culprit:
-            _fail([culprit.item], culprit.error)
-            self._commit_singly([item for item in group if item is not culprit.item])
-        except BaseException as error:
-            _fail(group, error)
+        while group:
+            try:
+                done = self._attempt(group)
+                group = group[done:]
+            except _Culprit as culprit:
+                _fail([culprit.item], culprit.error)
+                return self._commit_singly([item for item in group if item is not culprit.item])
+            except BaseException as error:
+                return _fail(group, error)
+        return None
 
     def _commit_singly(self, group: list[_Item[Any]]) -> None:
         """Commit each item by itself, until the store fails without an item's help."""
@@ -131,11 +136,18 @@ class Writer:
                 _fail(group[n:], error)
                 return
 
-    def _attempt(self, group: list[_Item[Any]]) -> None:
+    def _attempt(self, group: list[_Item[Any]]) -> int:
+        """Commit as many of the group's items as can be done in `LONGEST`, one at least; how many that were."""
+        outcomes = []
         with self._store.writing() as connection:
-            outcomes = [_outcome(connection, item) for item in group]
+            end = time.monotonic() + LONGEST / 1000
+            for item in group:
+                outcomes.append(_outcome(connection, item))
+                if time.monotonic() > end:
+                    break
         for outcome in outcomes:
             outcome()
+        return len(outcomes)
 
 
 class _Culprit(Exception):

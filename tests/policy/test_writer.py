@@ -30,6 +30,12 @@ def commits(store: Store) -> list[int]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine does not change what shares a commit."""
+    monkeypatch.setattr(writer, "LONGEST", 60_000)
+
+
 @pytest.fixture
 def desk(store: Store) -> Iterator[Writer]:
     """A writer that is closed at the end."""
@@ -74,6 +80,18 @@ def test_items_that_wait_share_one_commit(desk: Writer, commits: list[int], data
     assert [future.result(10) for future in futures] == [b"%03d" % n for n in range(100)]
     assert len(commits) == 2  # the gate's, and one for all
     assert len(keys(database)) == 100
+
+
+def test_a_long_group_is_committed_in_pieces(
+    desk: Writer, commits: list[int], database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes wait for the store meanwhile: a burst of reports is not to hold up the mail that goes out."""
+    monkeypatch.setattr(writer, "LONGEST", -1)
+    gate = Gate(desk)
+    futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
+    gate.open.set()
+    assert [future.result(10) for future in futures] == [b"%d" % n for n in range(5)]
+    assert len(commits) == 1 + 5 and len(keys(database)) == 5
 
 
 def test_a_group_has_a_bound(desk: Writer, commits: list[int]) -> None:
