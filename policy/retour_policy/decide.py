@@ -304,15 +304,3 @@ def _scopes(what: Happening, rules: RuleSet) -> tuple[str, ...]:
     if what.class_ == "hard" or not rules.heed_blame:
         return (EVERYWHERE,)
     return (BULK,)
-
-
-def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
-    """The class in which a fact counts against an address; None where it counts for nobody."""
-    if kind in ("autoreply", "complaint", "unsubscribe"):
-        return kind  # type: ignore[return-value]
-    if kind != "bounce":
-        return None
-    by_type: Class = "hard" if type_ == "hard" else "soft"
-    if not rules.heed_blame or blame == "recipient":
-        return by_type
-    return "network" if blame == "network" else None

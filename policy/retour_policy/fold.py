@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.decide import EVERYWHERE, MOST_KEPT, Happening, RuleSet, State, Suppress, class_of, decide
+from retour_policy.decide import EVERYWHERE, MOST_KEPT, Class, Happening, RuleSet, State, Suppress, decide
 from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
 
@@ -87,6 +87,18 @@ def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None
         good_sends=good_sends,
         fact=entry.id,
     )
+
+
+def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
+    """The class in which a fact counts against an address; None where it counts for nobody."""
+    if kind in ("autoreply", "complaint", "unsubscribe"):
+        return kind  # type: ignore[return-value]
+    if kind != "bounce":
+        return None
+    by_type: Class = "hard" if type_ == "hard" else "soft"
+    if not rules.heed_blame or blame == "recipient":
+        return by_type
+    return "network" if blame == "network" else None
 
 
 def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:

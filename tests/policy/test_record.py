@@ -131,7 +131,7 @@ def test_made_up_xverp_parts_do_not_multiply_a_message(book: Any) -> None:
     send = book.send(A, B)
     for named in (A, B, "x1@example.net", "x2@example.net", "x3@example.net"):
         book.back(send, Report("autoreply"), named=named, identity=b"x" * 16)
-    assert (book.counts(A), book.counts(B)) == ((0, 0, 1), (0, 0, 1))
+    assert [fact.address for fact in book.facts()] == [A, B, None]
     assert len(book.facts()) == 3 and len(book.forwarded()) == 1
 
 
