@@ -35,6 +35,7 @@ from retour_policy.suppressions import look_up
 
 STEP = 5 * MINUTE
 PROVIDER = "gmail.example"
+WEIGHT = 12  # of the provider among the sides: between a fifth and a quarter of the readers
 BEGINS = "2020-12-10T00:00"
 OUTAGES = (("2020-12-14T20:00", "2020-12-14T22:30"), ("2020-12-15T20:30", "2020-12-16T00:40"))
 OUTAGE_SHARE = 0.7  # of the provider's recipients refused while it lasts
@@ -75,7 +76,7 @@ def population(scale: float, begins: int, seed: int) -> list[Person]:
     """5,000 readers of two daily mails and 30,000 of a weekly one, at 30 sides of very different size."""
     chance = random.Random(seed)
     sides = [PROVIDER] + [f"side{number}.example" for number in range(29)]
-    weights = [12] + [10 / (number + 1) for number in range(29)]
+    weights = [WEIGHT] + [10 / (number + 1) for number in range(29)]
     people = []
     for streams, count, times in (
         (("daily", "digest"), int(5_000 * scale), EVENING),

@@ -163,7 +163,7 @@ class Recorder:
             return
         address = Address(one.address_id, one.key)
         first = not (send and facts.counted_before(connection, send.id, address.id, new.kind))
-        text = _text_of(connection, address)
+        text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
             text = next((name for name in _names(part) if self._key(name) == address.key), None)

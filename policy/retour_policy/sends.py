@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -14,7 +14,7 @@ from retour_policy.upsert import ignoring
 DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
 _RECIPIENTS = (
-    select(schema.address.c.id, schema.address.c.key)
+    select(schema.address.c.id, schema.address.c.key, schema.address.c.text)
     .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
     .where(schema.send_recipient.c.send_id == bindparam("id"))
 )
@@ -43,6 +43,8 @@ class Send:
     tag: str | None
     recipients: dict[int, bytes]
     """Address number to address key."""
+    texts: dict[int, str | None] = field(default_factory=dict)
+    """Address number to the address; None: forgotten."""
 
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
@@ -90,5 +92,6 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
 
 def _with_recipients(connection: Connection, row: object) -> Send:
     number = row.id  # type: ignore[attr-defined]
-    recipients = {to: bytes(key) for to, key in connection.execute(_RECIPIENTS, {"id": number})}
-    return Send(number, row.stream, row.tag, recipients)  # type: ignore[attr-defined]
+    rows = connection.execute(_RECIPIENTS, {"id": number}).all()
+    recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
+    return Send(number, row.stream, row.tag, recipients, texts)  # type: ignore[attr-defined]

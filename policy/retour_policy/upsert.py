@@ -9,7 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def ignoring(connection: Connection, table: Table) -> Executable:
-    """INSERT that leaves a row with the same key as it is; to be executed with the row's values."""
+    """INSERT that leaves a row with the same key as it is; to be executed with the row's values.
+
+    The result's `rowcount` says whether there was none; psycopg's tells it only where it is asked to keep it.
+    """
     return _ignoring(connection.dialect.name, table)
 
 
@@ -25,7 +28,7 @@ def adding(connection: Connection, table: Table, added: tuple[str, ...]) -> Exec
 
 @cache
 def _ignoring(dialect: str, table: Table) -> Executable:
-    return _insert(dialect, table).on_conflict_do_nothing()
+    return _insert(dialect, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retour_policy import ledger, outbox, sends, suppressions
+from retour_policy import ledger, outbox, schema, sends, suppressions, upsert
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.fold import Account
 from retour_policy.ledger import Address
@@ -152,3 +152,10 @@ def test_a_permanent_failure_is_not_tried_again(store: Store) -> None:
     with store.writing() as connection:
         outbox.failed(connection, item, NOW, "550 no", permanent=True)
     assert take(store, NOW + 100 * DAY) == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_whether_a_row_was_new_is_known_on_either_database(dialect: str) -> None:
+    """psycopg's count of rows is gone after an INSERT unless it is asked for: every id would look taken."""
+    for table in (schema.send, schema.seen):
+        assert upsert._ignoring(dialect, table).get_execution_options()["preserve_rowcount"] is True

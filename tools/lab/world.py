@@ -95,21 +95,22 @@ class World:
     def bounce(
         self, send: int | None, to: str = "bob@example.net", *, like: str = "gone", at: int | None = None
     ) -> str:
-        """A report about a send comes back; what became of it."""
+        """A report about a send comes back; what became of it. With `at` it is old mail, read in now."""
         assert send is not None, "nothing was sent"
         type_, status, reason, blame = LIKE[like]
         part = RecipientReport(to, to, "failed", type_, status, "wire", reason, blame, None, "", "")  # type: ignore[arg-type]
-        return self.returned(send, Report("bounce", (part,)), to)
+        return self.returned(send, Report("bounce", (part,)), to, at=at)
 
     def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
         """An auto-reply, a complaint and their like."""
         assert send is not None, "nothing was sent"
         return self.returned(send, Report(kind, recipient=to), to)  # type: ignore[arg-type]
 
-    def returned(self, send: int, report: Report, to: str) -> str:
+    def returned(self, send: int, report: Report, to: str, *, at: int | None = None) -> str:
         """Record a report."""
         identity = str(next(self._numbers)).encode()
-        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", identity, report)
+        route, came_at = Route("verp", None, send), self.now if at is None else at
+        arrival = Arrival(came_at, route, "b-x@bounces.example.com", "", b"", identity, report, dated=at is not None)
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
     def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
