@@ -9,29 +9,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from retour_policy.address import domain_ascii, is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.decide import MOST_KEPT
+from retour_policy.outside import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
 from retour_policy.pattern import Pattern
 from retour_policy.rules import PRESETS, Preset, RuleSet
+from retour_policy.section import Count, Duration, Name, Section, Size, Texts
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
 OWN_HEADERS = ("retour-ref", "retour-tag")
-_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,9})([smhd])", value)
-        if found:
-            return int(found[1]) * _UNITS[found[2]]
-    raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
 
 
 def _network(value: object) -> object:
@@ -99,22 +92,10 @@ def _check_header(name: str, edit: object) -> None:
         raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
 
 
-Duration = Annotated[int, BeforeValidator(_duration)]
-"""Written "4h", held as milliseconds."""
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
-Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
-Texts = tuple[StrictStr, ...]
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, and without keys that nobody reads."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(cached_property,)
-    )
 
 
 class StoreSection(Section):
@@ -166,7 +147,7 @@ class Match(Section):
     sender: Texts = ()
     login: Texts = ()
     client: Networks = ()
-    header: dict[StrictStr, StrictStr | Texts] = {}
+    header: dict[StrictStr, StrictStr | Texts] = Field(default_factory=dict)
 
 
 class RulesSection(Section):
@@ -216,8 +197,11 @@ class Stream(Section):
     transactional: StrictBool = False
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
     multi_recipient: Literal["shared", "refuse"] = "shared"
-    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_headers)] = {}
+    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_headers)] = Field(default_factory=dict)
     policy: RulesSection = RulesSection()
+    relay: StrictStr = "default"
+    retry: Retry | None = None
+    max_size: Size = 256 * 1024
 
     @cached_property
     def pattern(self) -> Pattern | None:
@@ -228,13 +212,6 @@ class Stream(Section):
     def static_sender(self) -> str | None:
         """The static envelope sender, if the stream has one."""
         return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
-
-
-class RelaySection(Section):
-    """A mail server that takes what Retour itself sends."""
-
-    host: StrictStr = "127.0.0.1"
-    port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
 
 
 class StormSection(Section):
@@ -260,8 +237,12 @@ class Config(Section):
     stream: tuple[Stream, ...] = ()
     policy: PolicySection = PolicySection()
     storm: StormSection = StormSection()
-    sides: dict[StrictStr, Texts] = {}
-    relay: dict[StrictStr, RelaySection] = {"default": RelaySection()}
+    sides: dict[StrictStr, Texts] = Field(default_factory=dict)
+    relay: dict[Name, RelaySection] = Field(default_factory=lambda: {"default": RelaySection()})
+    hook: tuple[HookSection, ...] = ()
+    forward: ForwardSection = ForwardSection()
+    spool: SpoolSection = SpoolSection()
+    courier: CourierSection = CourierSection()
 
     def rules(self, stream: Stream | None) -> RuleSet:
         """The rules of a stream, or (None) those of all that say nothing of their own."""

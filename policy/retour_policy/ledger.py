@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
 from retour_policy import facts, history, schema
 from retour_policy.addresses import insert_into
+from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import from_dict, to_dict
@@ -41,13 +42,14 @@ class Ledger:
 
     policy: Policy
     policy_id: int
+    announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
         """A ledger that judges by `config`, whose policy is put in force. Raises `StoreUnavailable`."""
         policy = Policy.of(config)
         number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
-        return cls(policy, number)
+        return cls(policy, number, Announcer.of(config))
 
     def write(self, connection: Connection, address: Address, new: NewFact, *, first: bool = True) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
@@ -66,7 +68,12 @@ class Ledger:
             done = self._step(connection, address, account, number, new, first=first)
             after, why = done.account, done.why
         store(connection, address, account, after)
+        suppressions = (account.suppressions, after.suppressions)
+        self.announcer.fact(connection, number, new, suppressions, why, counts=first and self._believed(new))
         return number, why
+
+    def _believed(self, new: NewFact) -> bool:
+        return new.proof != "unsigned" or self.policy.ground(new.stream).rules.count_unsigned
 
     def _step(
         self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from retour_policy.config import Config, in_bounce_domain
 from retour_policy.errors import ConfigError, Problem
 from retour_policy.keyring import KeyRingFile
+from retour_policy.targets import contradictions
 
 DEFAULT_PATH = "/etc/retour/retour.toml"
 _RIGHT = {
@@ -117,5 +118,5 @@ def _contradictions(file: str, config: Config) -> list[Problem]:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
         problems.append(Problem(file, "lmtpd.allow", text))
     if "default" not in config.relay:
-        problems.append(Problem(file, "relay.default", "is missing; forwards to postmaster go through it"))
-    return problems
+        problems.append(Problem(file, "relay.default", "is missing; streams without one of their own use it"))
+    return [*problems, *contradictions(file, config)]

@@ -27,6 +27,8 @@ class NewSend:
     message_id: str | None = None
     tag: str | None = None
     queue_id: str | None = None
+    spool: str | None = None
+    """The file that holds a copy to send again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,16 @@ class Send:
     tag: str | None
     recipients: dict[int, bytes]
     """Address number to address key."""
+    sender: str = ""
+    message_id: str | None = None
+    resend_of: int | None = None
+    attempt: int = 0
+    spool: str | None = None
+
+    @property
+    def first(self) -> int:
+        """The send that this one repeats, or itself: what happens to either is counted for that one."""
+        return self.resend_of or self.id
 
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
@@ -48,6 +60,7 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
         "message_id": new.message_id,
         "tag": new.tag,
         "queue_id": new.queue_id,
+        "spool": new.spool,
     }
     numbers = sorted(set(addresses.ensure(connection, secret, new.recipients).values()))
     number = _insert_with_free_id(connection, clean_values(row) | {"recipients": len(numbers)}, draw)
@@ -88,11 +101,12 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
 
 
 def _with_recipients(connection: Connection, row: object) -> Send:
-    number = row.id  # type: ignore[attr-defined]
+    first = row.resend_of or row.id  # type: ignore[attr-defined]
     query = (
         select(schema.address.c.id, schema.address.c.key)
         .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
-        .where(schema.send_recipient.c.send_id == number)
+        .where(schema.send_recipient.c.send_id == first)
     )
     recipients = {to: bytes(key) for to, key in connection.execute(query)}
-    return Send(number, row.stream, row.tag, recipients)  # type: ignore[attr-defined]
+    names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
+    return Send(recipients=recipients, **{name: getattr(row, name) for name in names})

@@ -16,8 +16,10 @@ from sqlalchemy import Connection, Row, Select, and_, func, insert, select, upda
 
 from retour_policy import schema
 from retour_policy.addresses import insert_into
+from retour_policy.announce import Announcer
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
+from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, first_id
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
 
@@ -45,11 +47,12 @@ class Storms:
 
     limits: StormSection
     sides: Sides
+    announcer: Announcer = dataclasses.field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config) -> Storms:
         """As a configuration has it."""
-        return cls(config.storm, Sides(config.sides))
+        return cls(config.storm, Sides(config.sides), Announcer.of(config))
 
     def count_sent(self, connection: Connection, stream: str, recipients: Iterable[str], now: int) -> None:
         """Count a send to each side that it goes to."""
@@ -112,7 +115,13 @@ class Storms:
             "failed": figures.failed,
             "last_fact": last_fact,
         }
-        return int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+        number = int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+        data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
+        self._tell(connection, "storm.opened", now, data)
+        return number
+
+    def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
+        self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has that number
 
     def _take_back(self, connection: Connection, ledger: Ledger, row: Row[tuple[int, ...]], now: int) -> bool:
         """Hold the failures that came before the storm was known; whether some are left."""
@@ -149,6 +158,7 @@ class Storms:
             values = {"calm_since": now}
         elif now - row.calm_since >= self.limits.close_after:
             values = {"closed": now}
+            self._tell(connection, "storm.closed", now, Data(stream=row.stream, side=row.side, storm=row.id))
         if values:
             connection.execute(update(_storm).where(_storm.c.id == row.id).values(**values))
 
