@@ -191,7 +191,10 @@ HEAD = f"{'preset':<8} {'sends':>8} {'outage':>8} {'storms':>7} {'healthy harmed
 
 
 def replay(preset: str, scale: float, weeks: int, seed: int = 1) -> Result:
-    """Run once; `healthy harmed` are living recipients that are suppressed or paused at the end."""
+    """Run once; `healthy harmed` are living recipients that are suppressed or paused at the end.
+
+    Dead are those who died in all weeks but the last two, so that also the weekly mail has met them twice.
+    """
     begins = at(BEGINS)
     people = population(scale, begins, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +203,7 @@ def replay(preset: str, scale: float, weeks: int, seed: int = 1) -> Result:
             run = Replay(world, people, seed)
             run.run(begins, weeks)
             stopped = set(world.suppressed())
-            ends = begins + (weeks - 1) * 7 * DAY
+            ends = begins + (weeks - 2) * 7 * DAY  # whoever died before that has had two mails since
             dead = [p.address for p in people if p.dead_from is not None and p.dead_from < ends]
             healthy = [p.address for p in people if p.dead_from is None]
             return Result(

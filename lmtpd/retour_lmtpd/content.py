@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
+
+from retour_policy.identity import Identity
 
 HEAD = 1_000_000  # octets kept from the beginning
 TAIL = 64_000  # octets kept from the end, where reports return the original header
 LONGEST_LINE = 65_536
 _END = b"\r\n.\r\n"
 _START = b"\r\n"  # as if a line had ended before, so that a dot in the first line is seen as one
-_TRACE = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
 _LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % LONGEST_LINE, re.M)
-_FIELD = re.compile(rb"[^\n]+\n?(?:[ \t][^\n]*\n?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Intake:
         self._size = -len(_START)
         self._head = bytearray()
         self._tail = bytearray()
-        self._identity = _Identity()
+        self._identity = Identity()
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
@@ -73,31 +72,3 @@ class Intake:
             self._tail += data
             if len(self._tail) > 2 * TAIL:
                 del self._tail[:-TAIL]
-
-
-class _Identity:
-    """Hashes a message as it comes. The header is collected until its end, a body without one at once."""
-
-    def __init__(self) -> None:
-        self._header = bytearray()
-        self._body = hashlib.sha256()
-        self._in_body = False
-
-    def update(self, data: bytes) -> None:
-        if self._in_body:
-            self._body.update(data)
-            return
-        seen = max(0, len(self._header) - 3)
-        self._header += data
-        end = self._header.find(b"\r\n\r\n", seen)
-        if end < 0 and len(self._header) > HEAD:
-            end = len(self._header)
-        if end >= 0:
-            self._in_body = True
-            self._body.update(self._header[end:])
-            del self._header[end:]
-
-    def digest(self) -> bytes:
-        fields = _FIELD.findall(bytes(self._header).lstrip(b"\r\n"))
-        kept = b"".join(field for field in fields if not field.lower().startswith(_TRACE))
-        return hashlib.sha256(kept.rstrip(b"\r\n") + b"\0" + self._body.digest()).digest()

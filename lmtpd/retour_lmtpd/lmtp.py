@@ -135,11 +135,23 @@ class Session(LMTP):
             await self.push("503 5.5.1 need RCPT command")
             return
         await self.push("354 end with <CRLF>.<CRLF>")
-        content = await self._content()
+        try:
+            content = await self._content()
+        except TimeoutError:
+            self._hang_up("421 4.4.2 the message took too long")
+            return
         self._transaction = None
-        kept = await self._reception.deliver(transaction.sender, transaction.recipients, content)
+        kept = await self._deliver(transaction, content)
         for ok in kept:
             await self.push(RECORDED if ok else LATER)
+
+    async def _deliver(self, transaction: _Transaction, content: Content) -> list[bool]:
+        """For each recipient whether the message is recorded; a fault of ours is a no to each."""
+        try:
+            return await self._reception.deliver(transaction.sender, transaction.recipients, content)
+        except Exception:
+            log.exception("delivery failed")
+            return [False] * len(transaction.recipients)
 
     def _accept(self, transaction: _Transaction, recipient: str) -> str:
         try:
@@ -173,7 +185,10 @@ class Session(LMTP):
 
     def _timeout_cb(self) -> None:
         """Nothing came for too long: say so, and close."""
+        self._hang_up("421 4.4.2 nothing came for too long")
+
+    def _hang_up(self, reply: str) -> None:
         if self.transport is not None:
             transport = cast(asyncio.Transport, self.transport)
-            transport.write(b"421 4.4.2 nothing came for too long\r\n")
+            transport.write(reply.encode() + b"\r\n")
             transport.close()

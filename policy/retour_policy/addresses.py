@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, Table, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, select
 
 from retour_policy import schema
 from retour_policy.address import address_key
 from retour_policy.clean import clean
+from retour_policy.upsert import ignoring
 
 LONGEST_TEXT = 320  # characters of an address that are kept to be shown
 MOST_PARAMETERS = 500  # in one statement, well under what SQLite takes
@@ -31,21 +31,12 @@ def find(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, int]:
 def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> dict[str, int]:
     """The numbers of all of `addresses`; new ones get a row. One that was forgotten stays forgotten."""
     keys = {address: address_key(secret, address) for address in addresses}
+    if not keys:
+        return {}
     found = find(connection, keys.values())
     missing = {key: address for address, key in keys.items() if key not in found}
     if missing:
         rows = [{"key": key, "text": clean(missing[key], LONGEST_TEXT)} for key in sorted(missing)]
-        connection.execute(_insert(connection).on_conflict_do_nothing(index_elements=["key"]), rows)
+        connection.execute(ignoring(connection, schema.address), rows)
         found |= find(connection, missing)
     return {address: found[key] for address, key in keys.items()}
-
-
-def _insert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    return insert_into(connection, schema.address)
-
-
-def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)

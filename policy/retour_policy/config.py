@@ -13,10 +13,10 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt,
 
 from retour_policy.address import domain_ascii, is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.decide import MOST_KEPT
+from retour_policy.decide import MOST_KEPT, RuleSet
 from retour_policy.outside import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
 from retour_policy.pattern import Pattern
-from retour_policy.rules import PRESETS, Preset, RuleSet
+from retour_policy.rules import PRESETS, Preset
 from retour_policy.section import Count, Duration, Name, Section, Size, Texts
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")

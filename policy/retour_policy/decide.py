@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 Class = Literal["hard", "soft", "network", "autoreply", "complaint", "unsubscribe"]
 EVERYWHERE = "*"
@@ -14,64 +14,42 @@ FAILURES: tuple[Class, ...] = ("hard", "soft", "network")
 MOST_KEPT = 64  # counted failures kept; a threshold cannot be higher
 
 
-class Rules(Protocol):
-    """The numbers of a policy for one stream. Spans are milliseconds. A threshold of 0 only records."""
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The numbers of a policy for one stream. Spans are milliseconds; a threshold of 0 only records."""
 
-    @property
-    def hard(self) -> int: ...
-    @property
-    def soft(self) -> int: ...
-    @property
-    def network(self) -> int: ...
-    @property
-    def autoreply(self) -> int: ...
-    @property
-    def complaint(self) -> int: ...
-    @property
-    def unsubscribe(self) -> int: ...
-    @property
-    def heed_blame(self) -> bool:
-        """False: every failure counts by its type, whoever is to blame."""
-
-    @property
-    def distinct_days(self) -> bool:
-        """One failure per address, class and day (UTC) counts."""
-
-    @property
-    def pause(self) -> int:
-        """After a hard failure below the threshold."""
-
-    @property
-    def soft_span(self) -> int:
-        """Between the first and the last soft failure, at least."""
-
-    @property
-    def network_span(self) -> int: ...
-    @property
-    def hard_for(self) -> int:
-        """How long a suppression lasts; 0 is for good."""
-
-    @property
-    def soft_for(self) -> int: ...
-    @property
-    def network_for(self) -> int: ...
-    @property
-    def autoreply_for(self) -> int: ...
-    @property
-    def longest(self) -> int:
-        """Each suppression lasts twice as long as the one before it, at most so long; 0: they do not grow."""
-
-    @property
-    def heal_sends(self) -> int:
-        """So many good sends after the latest counted failure clear the count; 0: nothing does."""
-
-    @property
-    def forget_after(self) -> int:
-        """A counted failure older than that counts no more; 0: never."""
-
-    @property
-    def scope(self) -> str:
-        """everywhere or stream."""
+    hard: int
+    pause: int
+    """After a hard failure below the threshold."""
+    hard_for: int
+    """How long a suppression lasts; 0 is for good."""
+    soft: int
+    soft_span: int
+    """Between the first and the last soft failure, at least."""
+    soft_for: int
+    network: int
+    network_span: int
+    network_for: int
+    longest: int
+    """Each suppression lasts twice as long as the one before it, at most so long; 0: they do not grow."""
+    autoreply: int
+    autoreply_for: int
+    complaint: int
+    unsubscribe: int
+    heal_sends: int
+    """So many good sends after the latest counted failure clear the count; 0: nothing does."""
+    heal_after: int
+    """A send is good when so long has passed without a failure of it."""
+    forget_after: int
+    """A counted failure older than that counts no more; 0: never."""
+    heed_blame: bool
+    """False: every failure counts by its type, whoever is to blame."""
+    distinct_days: bool
+    """One failure per address, class and day (UTC) counts."""
+    count_unsigned: bool
+    """Reports without any proof count too."""
+    scope: str
+    """everywhere or stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +134,7 @@ class Decision:
     why: str
 
 
-def decide(state: State, what: Happening, rules: Rules) -> Decision:
+def decide(state: State, what: Happening, rules: RuleSet) -> Decision:
     """Count `what`, and pause or suppress the address where the rules say so."""
     scope = what.stream if rules.scope == "stream" else EVERYWHERE
     count = _healed(state.counts.get(scope, Count()), what, rules)
@@ -169,7 +147,7 @@ def decide(state: State, what: Happening, rules: Rules) -> Decision:
 Step = tuple[Count, tuple[Suppress, ...], str]
 
 
-def _step(count: Count, what: Happening, rules: Rules) -> Step:
+def _step(count: Count, what: Happening, rules: RuleSet) -> Step:
     if not what.first:
         return count, (), "this send is counted already"
     if what.shared and what.class_ in FAILURES:
@@ -177,7 +155,7 @@ def _step(count: Count, what: Happening, rules: Rules) -> Step:
     return _counted(count, what, rules)
 
 
-def _healed(count: Count, what: Happening, rules: Rules) -> Count:
+def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
     """Forget what good sends have cleared, and what is too old."""
     if what.class_ not in FAILURES:
         return count
@@ -193,7 +171,7 @@ def _healed(count: Count, what: Happening, rules: Rules) -> Count:
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
 
 
-def _shared(count: Count, what: Happening, rules: Rules) -> Step:
+def _shared(count: Count, what: Happening, rules: RuleSet) -> Step:
     """Anybody among the recipients could have written this report, so only two of different sends count."""
     waiting = count.unconfirmed
     if waiting is None or waiting.send == what.send:
@@ -203,7 +181,7 @@ def _shared(count: Count, what: Happening, rules: Rules) -> Step:
     return _counted(count, what, rules)
 
 
-def _counted(count: Count, what: Happening, rules: Rules) -> Step:
+def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
     name = what.class_
     refused = _not_counted(count, what, rules)
     if refused:
@@ -219,7 +197,7 @@ def _counted(count: Count, what: Happening, rules: Rules) -> Step:
     return _suppressed(count, what, rules, words)
 
 
-def _not_counted(count: Count, what: Happening, rules: Rules) -> str:
+def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == what.class_]
     if what.class_ in FAILURES and what.sent_at < count.ends:
@@ -231,7 +209,7 @@ def _not_counted(count: Count, what: Happening, rules: Rules) -> str:
     return ""
 
 
-def _below(count: Count, what: Happening, rules: Rules, words: str, span: int) -> Step:
+def _below(count: Count, what: Happening, rules: RuleSet, words: str, span: int) -> Step:
     """Not enough to suppress; a hard failure pauses."""
     if what.class_ != "hard" or not rules.pause:
         days = f" over {span // DAY} days" if what.class_ in ("soft", "network") and rules.distinct_days else ""
@@ -242,7 +220,7 @@ def _below(count: Count, what: Happening, rules: Rules, words: str, span: int) -
     return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
 
 
-def _suppressed(count: Count, what: Happening, rules: Rules, words: str) -> Step:
+def _suppressed(count: Count, what: Happening, rules: RuleSet, words: str) -> Step:
     base = _lasts(what.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
     until = what.at + lasts if base else None
@@ -267,21 +245,21 @@ def _span(count: Count, name: Class) -> int:
     return same[-1] - same[0] if same else 0
 
 
-def _least_span(name: Class, rules: Rules) -> int:
+def _least_span(name: Class, rules: RuleSet) -> int:
     return {"soft": rules.soft_span, "network": rules.network_span}.get(name, 0)
 
 
-def _lasts(name: Class, rules: Rules) -> int:
+def _lasts(name: Class, rules: RuleSet) -> int:
     spans = {"hard": rules.hard_for, "soft": rules.soft_for, "network": rules.network_for}
     return spans.get(name, rules.autoreply_for if name == "autoreply" else 0)
 
 
-def _bulk(what: Happening, rules: Rules) -> str:
+def _bulk(what: Happening, rules: RuleSet) -> str:
     """The scope for what transactional streams take no part in."""
     return what.stream if rules.scope == "stream" else BULK
 
 
-def _scopes(what: Happening, rules: Rules) -> tuple[str, ...]:
+def _scopes(what: Happening, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
 
     In "plain" counting, which heeds no blame, whatever fails is suppressed everywhere.
@@ -295,7 +273,7 @@ def _scopes(what: Happening, rules: Rules) -> tuple[str, ...]:
     return (BULK,)
 
 
-def class_of(kind: str, type_: str | None, blame: str | None, rules: Rules) -> Class | None:
+def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
     """The class in which a fact counts against an address; None where it counts for nobody."""
     if kind in ("autoreply", "complaint", "unsubscribe"):
         return kind  # type: ignore[return-value]
@@ -305,41 +283,3 @@ def class_of(kind: str, type_: str | None, blame: str | None, rules: Rules) -> C
     if not rules.heed_blame or blame == "recipient":
         return by_type
     return "network" if blame == "network" else None
-
-
-def to_dict(state: State) -> dict[str, Any]:
-    """The state as JSON holds it."""
-    counts = {scope: _count_to_dict(count) for scope, count in state.counts.items()}
-    return {"last": state.last, "counts": counts} | ({"held": [list(one) for one in state.held]} if state.held else {})
-
-
-def from_dict(values: Mapping[str, Any]) -> State:
-    """The state that `to_dict` wrote; an empty one for an empty mapping."""
-    counts = {scope: _count_from_dict(count) for scope, count in values.get("counts", {}).items()}
-    return State(counts, values.get("last", 0), tuple((fact, storm) for fact, storm in values.get("held", ())))
-
-
-def _count_to_dict(count: Count) -> dict[str, Any]:
-    values = {
-        "failures": [[one.class_, one.at, one.send, one.ends] for one in count.failures],
-        "totals": dict(sorted(count.totals.items())),
-        "suppressed": count.suppressed,
-        "ends": count.ends,
-        "good": count.good,
-        "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
-        if count.unconfirmed
-        else None,
-    }
-    return {name: value for name, value in values.items() if value}
-
-
-def _count_from_dict(values: Mapping[str, Any]) -> Count:
-    waiting = values.get("unconfirmed")
-    return Count(
-        tuple(Counted(*one) for one in values.get("failures", ())),
-        values.get("totals", {}),
-        values.get("suppressed", 0),
-        values.get("ends", 0),
-        values.get("good", 0),
-        Counted(*waiting) if waiting else None,
-    )

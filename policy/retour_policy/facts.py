@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from retour_policy import schema
 
 _table = schema.fact
 _INSERT = insert(_table)
+_COUNTED = (
+    select(_table.c.id)
+    .where(_table.c.send_id == bindparam("send"), _table.c.address_id == bindparam("address"))
+    .where(_table.c.kind == bindparam("kind"))
+    .limit(1)
+)
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 
 
@@ -71,12 +77,8 @@ def write(connection: Connection, new: NewFact) -> int:
 
 def counted_before(connection: Connection, send_id: int, address_id: int, kind: str) -> bool:
     """Whether a failure (kind bounce) or an auto-reply of this send by this address is recorded already."""
-    query = select(_table.c.id).where(
-        _table.c.send_id == send_id, _table.c.address_id == address_id, _table.c.kind == kind
-    )
-    if kind == "bounce":
-        query = query.where(_table.c.action == "failed")
-    return connection.scalar(query.limit(1)) is not None
+    names = {"send": send_id, "address": address_id, "kind": kind}
+    return connection.scalar(_COUNTED, names) is not None
 
 
 def read(connection: Connection, wanted: Wanted) -> Iterator[Fact]:

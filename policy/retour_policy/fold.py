@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.decide import EVERYWHERE, MOST_KEPT, Happening, State, Suppress, class_of, decide, from_dict, to_dict
-from retour_policy.rules import RuleSet
+from retour_policy.decide import EVERYWHERE, MOST_KEPT, Happening, RuleSet, State, Suppress, class_of, decide
+from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
 
 

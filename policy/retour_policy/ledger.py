@@ -6,25 +6,28 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, and_, delete, exists, func, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
 
 from retour_policy import facts, history, schema
-from retour_policy.addresses import insert_into
 from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
-from retour_policy.decide import from_dict, to_dict
+from retour_policy.decide import RuleSet
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
 from retour_policy.policies import Policy, all_policies, put_in_force
-from retour_policy.rules import RuleSet
+from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
 from retour_policy.token import EPOCH, RANDOM_BITS
+from retour_policy.upsert import ignoring, replacing
 from retour_policy.writer import Writer
 
 _suppression = schema.suppression
 _state = schema.address_state
 ADOPT_TIMEOUT = 10_000  # milliseconds
+_LOCK = select(_state.c.state).where(_state.c.address_id == bindparam("id")).with_for_update()
+_ROWS = select(_suppression).where(_suppression.c.address_key == bindparam("key"))
+_CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
 
 
@@ -89,18 +92,17 @@ class Ledger:
 
 def lock(connection: Connection, address: Address) -> Account:
     """The address's account, its row locked until the transaction ends."""
-    query = select(_state.c.state).where(_state.c.address_id == address.id).with_for_update()
-    found = connection.scalar(query)
+    found = connection.scalar(_LOCK, {"id": address.id})
     if found is None:
         row = {"address_id": address.id, "state": {}}
-        connection.execute(insert_into(connection, _state).values(row).on_conflict_do_nothing())
-        found = connection.scalar(query)
+        connection.execute(ignoring(connection, _state), row)
+        found = connection.scalar(_LOCK, {"id": address.id})
     return Account(from_dict(found or {}), suppressions_of(connection, address))
 
 
 def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppression]:
     """The rows of an address, those that have run out included."""
-    rows = connection.execute(select(_suppression).where(_suppression.c.address_key == address.key))
+    rows = connection.execute(_ROWS, {"key": address.key})
     return {
         row.scope: Suppression(row.scope, row.cause, row.since, row.until, row.note, bool(row.tries), row.fact_id)
         for row in rows
@@ -121,7 +123,9 @@ def store(connection: Connection, address: Address, before: Account, after: Acco
 
 
 def _put(connection: Connection, address: Address, one: Suppression) -> None:
-    values = {
+    row = {
+        "address_key": address.key,
+        "scope": one.scope,
         "address_id": address.id,
         "cause": one.cause,
         "since": one.since,
@@ -130,9 +134,7 @@ def _put(connection: Connection, address: Address, one: Suppression) -> None:
         "fact_id": one.fact,
         "note": one.note,
     }
-    row = {"address_key": address.key, "scope": one.scope} | values
-    statement = insert_into(connection, _suppression).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["address_key", "scope"], set_=values))
+    connection.execute(replacing(connection, _suppression, _CHANGED), row)
 
 
 def good_sends(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:

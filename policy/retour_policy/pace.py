@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, func, select
 
 from retour_policy import outbox, schema
-from retour_policy.addresses import insert_into
 from retour_policy.outbox import FORWARD, Item
 from retour_policy.outside import ForwardSection
+from retour_policy.upsert import replacing
 
 DIGEST_MOST = 100  # messages in one digest
 DIGEST_OCTETS = 8_000_000  # of one digest, under the 10 MB that mail servers take by default; one message always fits
@@ -88,5 +88,4 @@ def _window(connection: Connection, *, lock: bool = False) -> Window:
 
 def _put(connection: Connection, window: Window) -> None:
     values = {"since": window.since, "count": window.count, "digest_to": window.digest_to}
-    statement = insert_into(connection, _table).values({"name": FORWARD} | values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+    connection.execute(replacing(connection, _table, tuple(values)), {"name": FORWARD} | values)

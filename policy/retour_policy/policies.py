@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from retour_policy import schema
-from retour_policy.addresses import insert_into
 from retour_policy.config import Config
+from retour_policy.decide import RuleSet
 from retour_policy.fold import Ground
-from retour_policy.rules import CAREFUL, RuleSet
+from retour_policy.rules import CAREFUL
+from retour_policy.upsert import ignoring
 
 _table = schema.policy
 
@@ -53,7 +54,7 @@ def put_in_force(connection: Connection, policy: Policy, now: int) -> int:
     """The policy's number in the store; one that is new there gets a row."""
     digest = policy.digest()
     row = {"hash": digest, "at": now, "content": policy.to_dict()}
-    connection.execute(insert_into(connection, _table).values(row).on_conflict_do_nothing(index_elements=["hash"]))
+    connection.execute(ignoring(connection, _table), row)
     return int(connection.scalar(select(_table.c.id).where(_table.c.hash == digest)) or 0)
 
 
@@ -66,7 +67,7 @@ def all_policies(connection: Connection) -> dict[int, Policy]:
 
 
 def _values(ground: Ground) -> dict[str, Any]:
-    return ground.rules.to_dict() | {"transactional": ground.transactional}
+    return asdict(ground.rules) | {"transactional": ground.transactional}
 
 
 def _ground(values: dict[str, Any]) -> Ground:

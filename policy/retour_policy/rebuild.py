@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from retour_policy import schema
-from retour_policy.decide import from_dict
 from retour_policy.fold import Account
 from retour_policy.ledger import Address, lock, refolded, store, suppressions_of
 from retour_policy.policies import Policy, all_policies
+from retour_policy.state_json import from_dict
 from retour_policy.store import Store
 
 CHUNK = 200  # addresses a read transaction

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, select
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key
-from retour_policy.addresses import insert_into
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
@@ -24,8 +23,9 @@ from retour_policy.route import Route
 from retour_policy.sends import Send
 from retour_policy.storms import Storms, revive
 from retour_policy.token import id_time
+from retour_policy.upsert import ignoring
 
-Outcome = Literal["recorded", "duplicate", "forwarded"]
+Outcome = Literal["recorded", "duplicate", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
 UNREAD_HEAD = 16_384  # octets kept of a report that could not be read or recorded
 
@@ -47,6 +47,8 @@ class Arrival:
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
+    dated: bool = False
+    """`at` is the message's own date: it is old mail, read in afterwards."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Recorder:
         for one in found:
             self._fact(connection, arrival, arrival.report, send, proof, one)
         if not self._matched(arrival, arrival.report, send, found):
+            if arrival.dated:
+                return "unmatched"
             self._forward(connection, arrival, None)
             return "forwarded"
         return "recorded"
@@ -147,10 +151,10 @@ class Recorder:
             return
         address = Address(one.address_id, one.key)
         first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
-        if send and first and self._may_be_storm(new):
+        if send and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, send, new)
         self.ledger.write(connection, address, new, first=first)
-        if send:
+        if send and not arrival.dated:
             self.resends.consider(connection, send, new)
 
     def _resent(self, send: Send | None) -> dict[str, int]:
@@ -210,8 +214,7 @@ def _text_of(connection: Connection, address: Address) -> str | None:
 
 def _first_time(connection: Connection, arrival: Arrival) -> bool:
     row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
-    insert = insert_into(connection, schema.seen).values(row).on_conflict_do_nothing()
-    return connection.execute(insert).rowcount == 1
+    return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:
@@ -236,6 +239,7 @@ def _detail(arrival: Arrival, report: Report, send: Send | None, one: Attributed
         "conflict": one.conflict,
         "tag": send.tag if send else None,
         "truncated": arrival.truncated or report.truncated,
+        "dated": arrival.dated,
         "lost_send": arrival.route.send is not None and send is None,
     }
     return {name: value for name, value in values.items() if value}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from retour_policy import outbox, schema
-from retour_policy.addresses import insert_into
 from retour_policy.config import Config, Stream
 from retour_policy.facts import NewFact
 from retour_policy.outbox import NewItem
 from retour_policy.sends import Send
+from retour_policy.upsert import ignoring
 
 BELIEVED = ("signed", "corroborated")
 
@@ -81,5 +81,5 @@ class Resends:
             "attempt": attempt,
             "spool": send.spool,
         }
-        statement = insert_into(connection, schema.send).values(row).on_conflict_do_nothing()
-        return number if connection.execute(statement).rowcount == 1 else None
+        written = connection.execute(ignoring(connection, schema.send), row)
+        return number if written.rowcount == 1 else None

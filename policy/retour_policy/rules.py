@@ -1,44 +1,14 @@
-"""Rules: the numbers of a policy, and the two sets of them that have a name."""
+"""Rules: the two sets of numbers of a policy that have a name."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from retour_policy.clock import DAY
+from retour_policy.decide import RuleSet
 
 Preset = Literal["careful", "plain"]
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """What `decide` goes by. Spans are milliseconds; a threshold of 0 only records."""
-
-    hard: int
-    pause: int
-    hard_for: int
-    soft: int
-    soft_span: int
-    soft_for: int
-    network: int
-    network_span: int
-    network_for: int
-    longest: int
-    autoreply: int
-    autoreply_for: int
-    complaint: int
-    unsubscribe: int
-    heal_sends: int
-    heal_after: int
-    forget_after: int
-    heed_blame: bool
-    distinct_days: bool
-    count_unsigned: bool
-    scope: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers by name, as a policy fact holds them."""
-        return asdict(self)
 
 
 CAREFUL = RuleSet(

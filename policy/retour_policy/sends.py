@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, bindparam, insert, select
 
 from retour_policy import addresses, schema
 from retour_policy.clean import clean_values
+from retour_policy.upsert import ignoring
 
 DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
-_INSERT = insert(schema.send)
+_FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
+_RECIPIENTS = (
+    select(schema.address.c.id, schema.address.c.key)
+    .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
+    .where(schema.send_recipient.c.send_id == bindparam("id"))
+)
 _INSERT_RECIPIENT = insert(schema.send_recipient)
 
 
@@ -71,18 +76,14 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
 def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: Callable[[], int]) -> int:
     for _ in range(DRAWS):
         number = draw()
-        try:
-            with connection.begin_nested():
-                connection.execute(_INSERT, row | {"id": number})
-        except IntegrityError:
-            continue
-        return number
+        if connection.execute(ignoring(connection, schema.send), row | {"id": number}).rowcount == 1:
+            return number
     raise RuntimeError(f"{DRAWS} ids drawn, all taken: is the clock standing still?")
 
 
 def find(connection: Connection, number: int) -> Send | None:
     """The send of that id, if the store has it."""
-    found = connection.execute(select(schema.send).where(schema.send.c.id == number)).first()
+    found = connection.execute(_FIND, {"id": number}).first()
     return _with_recipients(connection, found) if found else None
 
 
@@ -102,11 +103,6 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
 
 def _with_recipients(connection: Connection, row: object) -> Send:
     first = row.resend_of or row.id  # type: ignore[attr-defined]
-    query = (
-        select(schema.address.c.id, schema.address.c.key)
-        .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
-        .where(schema.send_recipient.c.send_id == first)
-    )
-    recipients = {to: bytes(key) for to, key in connection.execute(query)}
+    recipients = {to: bytes(key) for to, key in connection.execute(_RECIPIENTS, {"id": first})}
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
     return Send(recipients=recipients, **{name: getattr(row, name) for name in names})

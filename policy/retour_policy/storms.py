@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,13 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
 
 from retour_policy import schema
-from retour_policy.addresses import insert_into
 from retour_policy.announce import Announcer
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, first_id
+from retour_policy.state_json import from_dict
+from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
+from retour_policy.upsert import adding
 
 CHUNK = 50  # addresses a transaction
 _counter, _storm, _fact, _address = schema.storm_counter, schema.storm, schema.fact, schema.address
@@ -67,7 +69,8 @@ class Storms:
         open_now = self.open_at(connection, stream, side)
         if open_now is not None:
             return open_now
-        figures = self.figures(connection, stream, side, now - self.limits.window)
+        since = max(now - self.limits.window, self._last_closed(connection, stream, side))
+        figures = self.figures(connection, stream, side, since)
         if not breaks_out(figures, self.limits):
             return None
         return self._open(connection, stream, side, figures, now)
@@ -84,6 +87,11 @@ class Storms:
         """The storm that is open there."""
         here = and_(_storm.c.stream == stream, _storm.c.side == side, _storm.c.closed.is_(None))
         return connection.scalar(select(_storm.c.id).where(here).limit(1))
+
+    def _last_closed(self, connection: Connection, stream: str, side: str) -> int:
+        """When the last storm there closed: what it held must not open the next one."""
+        here = and_(_storm.c.stream == stream, _storm.c.side == side)
+        return connection.scalar(select(func.max(_storm.c.closed)).where(here)) or 0
 
     def figures(self, connection: Connection, stream: str, side: str, since: int) -> Figures:
         """What was counted of the sends made since `since`."""
@@ -164,10 +172,7 @@ class Storms:
 
     def _add(self, connection: Connection, stream: str, side: str, at: int, *, sent: int = 0, failed: int = 0) -> None:
         row = {"stream": stream, "side": side, "bucket": at, "writer": writer_name(), "sent": sent, "failed": failed}
-        statement = insert_into(connection, _counter).values(row)
-        added = {"sent": _counter.c.sent + sent, "failed": _counter.c.failed + failed}
-        keys = ["stream", "side", "bucket", "writer"]
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=added))
+        connection.execute(adding(connection, _counter, ("sent", "failed")), row)
 
 
 def hold(
@@ -182,6 +187,46 @@ def revive(connection: Connection, ledger: Ledger, address: Address, facts: list
     """Let held failures of an address count after all."""
     detail = {"facts": facts}
     ledger.write(connection, address, NewFact(now, "revived", address.id, stream=stream, detail=detail))
+
+
+def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -> Iterator[int]:
+    """Decide about all that a storm holds, in short transactions; yields how many addresses each changed."""
+    last = 0
+    while True:
+        with store.writing() as connection:
+            rows = _holding(connection, last)
+            changed = sum(_settle_one(connection, ledger, row, storm, now, count=count) for row in rows)
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield changed
+
+
+def _holding(connection: Connection, after: int) -> list[Any]:
+    """The next addresses and their states, in order."""
+    state = schema.address_state
+    query = (
+        select(state.c.address_id, _address.c.key, state.c.state)
+        .join(_address, _address.c.id == state.c.address_id)
+        .where(state.c.address_id > after)
+        .order_by(state.c.address_id)
+        .limit(CHUNK)
+    )
+    return list(connection.execute(query))
+
+
+def _settle_one(connection: Connection, ledger: Ledger, row: Any, storm: int, now: int, *, count: bool) -> bool:
+    number, key, state = row
+    facts = [fact for fact, of in from_dict(state).held if of == storm]
+    if not facts:
+        return False
+    address = Address(number, bytes(key))
+    stream = connection.scalar(select(_storm.c.stream).where(_storm.c.id == storm)) or ""
+    if count:
+        revive(connection, ledger, address, facts, stream, now)
+    else:
+        ledger.write(connection, address, NewFact(now, "undone", number, stream=stream, detail={"facts": facts}))
+    return True
 
 
 def listed(connection: Connection, *, only_open: bool = False) -> list[Storm]:

@@ -14,11 +14,12 @@ from retour_policy import schema
 from retour_policy.address import address_key
 from retour_policy.addresses import find
 from retour_policy.clock import DAY
-from retour_policy.decide import MOST_KEPT, Count, Counted, State, from_dict, to_dict
+from retour_policy.decide import MOST_KEPT, Count, Counted, State
 from retour_policy.erasure import erase
 from retour_policy.ledger import Address
 from retour_policy.purge import purge
 from retour_policy.rebuild import differences, mend
+from retour_policy.state_json import from_dict, to_dict
 
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 1}}, {"name": "invoices", "transactional": True}]
 PEOPLE = ("ann@example.net", "bob@example.net")

@@ -92,6 +92,19 @@ def test_it_closes_after_an_hour_of_calm(outage):
     assert 60 <= (storm.closed - storm.opened) / 60_000 <= 130
 
 
+def test_a_storm_that_is_over_does_not_open_the_next_one(outage):
+    """Its failures lie within the last six hours still; one more from somebody really gone is no storm."""
+    burst(outage, 40, 40)
+    while outage.storm_list()[0].closed is None:
+        outage.wait("5m")
+        outage.tick()
+    outage.wait("10m")
+    outage.bounce(outage.send("gone@gmail.example"), "gone@gmail.example")
+    outage.tick()
+    assert len(outage.storm_list()) == 1
+    assert outage.suppressed() == {"gone@gmail.example": "*bulk pause"}
+
+
 def test_what_was_held_counts_for_those_who_fail_again_three_days_later(outage):
     """The really dead: the held failure is the first, the new one the second. Everybody else is left alone."""
     gone = burst(outage, 40, 40)[0]

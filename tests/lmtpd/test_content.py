@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retour_lmtpd.content import HEAD, LONGEST_LINE, TAIL, Intake
+from retour_policy.identity import Identity
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b"\r", b"a\nb", b"\n.\n", b"\0\xff"]), max_size=12)
 
@@ -90,6 +91,14 @@ def test_trace_fields_do_not_make_another_message(cuts):
     assert identity(b"received: c\r\nDelivered-To: d\r\nSubject: x" + body, cuts) == one
     assert identity(b"Subject: y" + body, cuts) != one
     assert identity(b"Subject: x" + body.replace(b"body", b"text", 1), cuts) != one
+
+
+@given(LINES)
+def test_a_message_in_a_file_is_the_same_as_over_the_wire(lines):
+    """What the daemon has recorded is known when the mailbox is imported."""
+    body = b"Subject: x\r\n\r\n" + b"\r\n".join(line for line in lines if b"\n" not in line and b"\r" not in line)
+    file = body.replace(b"\r\n", b"\n") + b"\n"
+    assert Identity.of_file(file) == identity(wire(body), [])
 
 
 def test_the_part_that_is_not_kept_makes_another_message_too():

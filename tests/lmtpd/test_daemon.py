@@ -425,6 +425,16 @@ def test_connections_and_silence_are_bounded(folder):
             assert four.makefile("rb").readline().startswith(b"220")
 
 
+def test_a_message_that_takes_too_long_is_hung_up_on(folder):
+    """A trickle of lines keeps a session awake, but not for ever; the mail server still has the message."""
+    with Daemon(folder, [('data_timeout = "10m"', 'data_timeout = "1s"')]) as daemon:
+        to = daemon.address("trickle@example.net")
+        with daemon.connect() as connection:
+            connection.sendall(f"LHLO mx\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: x\r\n".encode())
+            assert connection.makefile("rb").readlines()[-1] == b"421 4.4.2 the message took too long\r\n"
+        assert daemon.events() == []
+
+
 def test_sigterm_lets_a_message_under_way_finish(folder):
     """250 and a record, then the end, with status 0."""
     with Daemon(folder) as daemon:

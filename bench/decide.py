@@ -1,0 +1,148 @@
+"""What deciding costs: recording against the bare rows, a full store against an empty one, the milter's check.
+
+    decide.py [--rows 5000000]
+
+Prints ratios of times taken in this one run, and the limit that each must keep. Exit status 1 where one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Table, bindparam, insert, select
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+from lab.world import SECRET, World
+from retour_bounces import RecipientReport, Report
+from retour_policy import schema
+from retour_policy.address import address_key
+from retour_policy.clock import DAY
+from retour_policy.record import Arrival
+from retour_policy.route import Route
+from retour_policy.sends import NewSend
+from retour_policy.suppressions import look_up
+
+REPORTS = 1_000
+ROUNDS = 5
+CHUNK = 50_000
+LIMITS = {"recording / its rows alone": 8.0, "full store / empty store": 1.3, "check / bare SELECT": 1.5}
+numbers = itertools.count(1)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def arrivals(world: World, connection: Connection, count: int) -> list[Arrival]:
+    """Hard bounces of sends of their own, not recorded yet."""
+    made = []
+    for _ in range(count):
+        number = next(numbers)
+        to = f"new{number}@side{number % 30}.example"
+        gone = world.outgoing.record(connection, NewSend("news", "app@example.com", (to,)), {}, track=True, watch=True)
+        part = RecipientReport(to, to, "failed", "soft", "5.2.2", "wire", "mailboxfull", "recipient", None, "", "full")
+        digest = number.to_bytes(16, "big")
+        made.append(
+            Arrival(world.now, Route("verp", None, gone.send), "b-x@b", "", b"", digest, Report("bounce", (part,)))
+        )
+    return made
+
+
+def recording(world: World) -> float:
+    """Seconds for recording 1,000 reports with all their deciding, in one transaction."""
+    with world.store.writing() as connection:
+        todo = arrivals(world, connection, REPORTS)
+        world.wait("1m")
+        return timed(lambda: [world.recorder.record(connection, one) for one in todo])
+
+
+def rows_alone(world: World) -> float:
+    """Seconds for inserting the same rows: what was seen, the fact, the state."""
+    with world.store.writing() as connection:
+        todo = arrivals(world, connection, REPORTS)
+        keys = [next(numbers) + 10**9 for _ in todo]
+        connection.execute(insert(schema.address), [{"id": n, "key": n.to_bytes(16, "big"), "text": "x"} for n in keys])
+
+        def work() -> None:
+            for number, one in zip(keys, todo, strict=True):
+                seen = {"send_id": one.route.send, "digest": one.digest, "at": one.at}
+                fact = {
+                    "at": one.at,
+                    "kind": "bounce",
+                    "address_id": number,
+                    "send_id": one.route.send,
+                    "detail": {"a": "b"},
+                }
+                connection.execute(insert(schema.seen), seen)
+                connection.execute(insert(schema.fact), fact)
+                connection.execute(insert(schema.address_state), {"address_id": number, "state": {"last": one.at}})
+
+        return timed(work)
+
+
+def fill(world: World, rows: int) -> None:
+    """So many addresses, suppressions, sends and facts."""
+    for start in range(0, rows, CHUNK):
+        part = range(start, min(start + CHUNK, rows))
+        with world.store.writing() as connection:
+            for table, made in _filling(part, world.now):
+                connection.execute(insert(table), made)
+
+
+def _filling(part: range, now: int) -> Iterator[tuple[Table, list[dict[str, object]]]]:
+    ids = [(n + 2 * 10**9, f"full{n}@example.net") for n in part]
+    yield schema.address, [{"id": n, "key": address_key(SECRET, text), "text": text} for n, text in ids]
+    yield schema.send, [{"id": n, "stream": "news", "sender": "a", "recipients": 1} for n, _ in ids]
+    yield schema.send_recipient, [{"send_id": n, "address_id": n} for n, _ in ids]
+    fact = {"kind": "bounce", "action": "failed", "type": "hard", "policy_id": 1, "detail": {}}
+    yield schema.fact, [fact | {"at": now - DAY, "address_id": n, "send_id": n} for n, _ in ids]
+    row = {"scope": "*", "cause": "hard", "since": now, "until": now + DAY}
+    yield schema.suppression, [row | {"address_key": address_key(SECRET, text), "address_id": n} for n, text in ids]
+
+
+def checks(world: World, rows: int) -> tuple[float, float]:
+    """Seconds for 2,000 checks of recipients as the milter does them, and for as many bare SELECTs by primary key."""
+    keys = [address_key(SECRET, f"full{n * 7919 % max(rows, 1)}@example.net") for n in range(2_000)]
+    table = schema.suppression
+    bare = select(table).where(table.c.address_key == bindparam("key"), table.c.scope == bindparam("scope"))
+    with world.store.reading() as connection:
+        check = timed(lambda: [look_up(connection, key, "news", world.now, transactional=False) for key in keys])
+        select_ = timed(lambda: [connection.execute(bare, {"key": key, "scope": "*"}).first() for key in keys])
+    return check, select_
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    rows = parser.parse_args().rows
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), {"stream": [{"name": "news"}]}) as world:
+        recording(world)
+        empty = [(recording(world), rows_alone(world)) for _ in range(ROUNDS)]
+        found["recording / its rows alone"] = statistics.median(one / two for one, two in empty)
+        print(f"{REPORTS / min(one for one, _ in empty):,.0f} reports a second recorded and decided")
+        fill(world, rows)
+        full = [recording(world) for _ in range(ROUNDS)]
+        found["full store / empty store"] = statistics.median(full) / statistics.median(one for one, _ in empty)
+        checked = [checks(world, rows) for _ in range(ROUNDS)]
+        found["check / bare SELECT"] = statistics.median(one / two for one, two in checked)
+        print(f"{2_000 / min(one for one, _ in checked):,.0f} checks a second with {rows:,} suppressions")
+    for name, ratio in found.items():
+        print(f"{name:<28} {ratio:5.2f}   at most {LIMITS[name]}")
+    return int(any(ratio > LIMITS[name] for name, ratio in found.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

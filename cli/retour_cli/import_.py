@@ -1,0 +1,127 @@
+"""Import: reads old bounces, and records them at their own dates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from retour_bounces import read
+from retour_cli.setup import Setup, options
+from retour_policy import oldmail
+from retour_policy.errors import InputError
+from retour_policy.identity import Identity
+from retour_policy.oldmail import OldMessage
+from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.route import Route, Router, UnknownAddress
+from retour_policy.storms import Storms
+from retour_policy.token import TokenError
+
+CHUNK = 20  # messages a transaction, well under the 100 ms that one may last
+
+
+@click.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@options
+@click.option("--dry-run", is_flag=True, help="Read and say what there is; record nothing.")
+def import_(setup: Setup, path: Path, dry_run: bool) -> None:
+    """Record old bounces from an mbox, a Maildir or a folder of .eml files.
+
+    Each is recorded at its own date. What is recorded already is passed
+    over, so this can be stopped and run again. Nothing is forwarded to
+    postmaster. Exit status 1 where a message could not be used.
+    """
+    importer = Importer(setup, dry_run)
+    with click.progressbar(length=oldmail.count(_there(path)), label="reading") as bar:
+        chunk: list[OldMessage] = []
+        for message in oldmail.messages(path):
+            chunk.append(message)
+            if len(chunk) == CHUNK:
+                importer.take(chunk)
+                bar.update(len(chunk))
+                chunk = []
+        importer.take(chunk)
+        bar.update(len(chunk))
+    for what, number in sorted(importer.outcomes.items()):
+        click.echo(f"{number} {what}")
+    for line in importer.faults:
+        click.echo(line, err=True)
+    if importer.faults:
+        raise SystemExit(1)
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: not there")
+    return path
+
+
+@dataclass
+class _Clock:
+    """Stands at the date of the message that is read, so that its token is as old as it was then."""
+
+    at: int = 0
+
+    def __call__(self) -> int:
+        return self.at
+
+
+class Importer:
+    """Records messages a few at a time."""
+
+    def __init__(self, setup: Setup, dry_run: bool) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self._setup = setup
+        self._dry_run = dry_run
+        self._clock = _Clock()
+        self._router = Router(setup.config, setup.ring, self._clock)
+        self._recorder: Callable[[], Recorder] = self._make_recorder
+
+    def take(self, messages: list[OldMessage]) -> None:
+        """Read and record some messages in one transaction."""
+        arrivals = [arrival for arrival in map(self._arrival, messages) if arrival]
+        if self._dry_run or not arrivals:
+            self.outcomes.update("would be recorded" for _ in arrivals)
+            return
+        recorder = self._recorder()
+        with self._setup.store.writing() as connection:
+            outcomes = [recorder.record(connection, arrival) for arrival in arrivals]
+        self.outcomes.update({"duplicate": "recorded before"}.get(outcome, outcome) for outcome in outcomes)
+
+    def _make_recorder(self) -> Recorder:
+        secret = self._setup.ring.ring.address_secret
+        storms = Storms.of(self._setup.config)
+        recorder = Recorder(
+            secret, self._setup.ledger, storms, self._setup.config.lmtpd.postmaster, self._router.reference
+        )
+        self._recorder = lambda: recorder
+        return recorder
+
+    def _arrival(self, message: OldMessage) -> Arrival | None:
+        if message.at is None or not oldmail.EARLIEST <= message.at <= self._setup.clock():
+            self.faults.append(f"{message.place}: has no date, or one that cannot be")
+            return None
+        self._clock.at = message.at
+        came_to, route = self._route(message)
+        return Arrival(
+            at=message.at,
+            route=route,
+            recipient=came_to,
+            sender="",
+            raw=message.raw,
+            digest=digest_of(came_to, Identity.of_file(message.raw)),
+            report=read(message.raw),
+            dated=True,
+        )
+
+    def _route(self, message: OldMessage) -> tuple[str, Route]:
+        for address in message.came_to:
+            try:
+                return address, self._router.route(address)
+            except (UnknownAddress, TokenError):
+                continue
+        return (message.came_to[0] if message.came_to else ""), Route("static")

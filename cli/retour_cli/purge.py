@@ -1,0 +1,27 @@
+"""Purge: forgets what is old."""
+
+from __future__ import annotations
+
+import click
+
+from retour_cli.setup import Setup, options
+from retour_policy.clock import DAY, day_text
+from retour_policy.errors import InputError
+
+
+@click.command()
+@options
+@click.option("--keep", default="400d", show_default=True, help="How much to keep, in days.")
+def purge(setup: Setup, keep: str) -> None:
+    """Forget facts and sends that are older than --keep.
+
+    For each address one fact first holds what the older ones had come to,
+    so nothing that is decided changes. Can be stopped and run again.
+    """
+    from retour_policy import purge as purging
+
+    if not keep.endswith("d") or not keep[:-1].isdigit() or int(keep[:-1]) * DAY < purging.SHORTEST:
+        raise InputError(f"--keep {keep}: right would be a number of days, at least {purging.SHORTEST // DAY}d")
+    before = setup.clock() - int(keep[:-1]) * DAY
+    went = sum(purging.purge(setup.store, before))
+    click.echo(f"{went} rows from before {day_text(before)} are gone")

@@ -1,0 +1,60 @@
+"""Simulate: what another configuration would have made of the same facts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retour_cli.output import json_option, print_json, print_table
+from retour_cli.setup import Setup, options
+from retour_policy import load
+from retour_policy.simulation import Change, changes
+
+
+@click.command()
+@options
+@click.option("--with", "other", required=True, type=click.Path(path_type=Path), help="The configuration to try.")
+@click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="Addresses to list.")
+@json_option
+def simulate(setup: Setup, other: Path, limit: int, as_json: bool) -> None:
+    """Fold all facts with another policy, and say what would differ.
+
+    Who would be paused, suppressed or freed now, and how many in each
+    stream. Nothing is changed; storms are taken as they were recorded.
+    """
+    totals: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for change in changes(setup.store, load.load(other), setup.clock()):
+        totals[change.stream, change.what] += 1
+        if as_json:
+            print_json(_as_dict(change))
+        elif len(rows) < limit:
+            rows.append(_row(change))
+    if as_json:
+        return
+    if rows:
+        print_table(("address", "stream", "would be", "because"), rows)
+    if sum(totals.values()) > len(rows):
+        click.echo(f"and {sum(totals.values()) - len(rows)} more")
+    for (stream, what), number in sorted(totals.items()):
+        click.echo(f"{stream}: {number} {what}")
+    if not totals:
+        click.echo("nothing would differ")
+
+
+def _row(change: Change) -> tuple[str, str, str, str]:
+    because = change.after or change.before
+    return change.address or "(forgotten)", change.stream, change.what, because.words() if because else ""
+
+
+def _as_dict(change: Change) -> dict[str, Any]:
+    return {
+        "address": change.address,
+        "stream": change.stream,
+        "would_be": change.what,
+        "before": change.before.words() if change.before else None,
+        "after": change.after.words() if change.after else None,
+    }

@@ -1,0 +1,79 @@
+"""Storm: the storms there were, and deciding by hand about what they hold."""
+
+from __future__ import annotations
+
+import click
+
+from retour_cli.output import json_option, print_json, print_table
+from retour_cli.setup import Setup, options
+from retour_policy import storms
+from retour_policy.clock import iso_text, time_text
+from retour_policy.errors import InputError
+
+
+@click.group()
+def storm() -> None:
+    """Bursts of hard bounces that say more about a receiver than about its users."""
+
+
+@storm.command("list")
+@options
+@json_option
+def list_(setup: Setup, as_json: bool) -> None:
+    """All storms, the oldest first."""
+    with setup.store.reading() as connection:
+        found = storms.listed(connection)
+    if as_json:
+        for one in found:
+            closed = iso_text(one.closed) if one.closed else None
+            print_json(
+                {
+                    "id": one.id,
+                    "stream": one.stream,
+                    "side": one.side,
+                    "opened": iso_text(one.opened),
+                    "closed": closed,
+                    "sent": one.sent,
+                    "failed": one.failed,
+                }
+            )
+        return
+    rows = [
+        (
+            str(one.id),
+            one.stream,
+            one.side,
+            time_text(one.opened)[:16],
+            time_text(one.closed)[:16] if one.closed else "open",
+            f"{one.failed} of {one.sent}",
+        )
+        for one in found
+    ]
+    if rows:
+        print_table(("id", "stream", "side", "opened (UTC)", "closed", "failed"), rows)
+    else:
+        click.echo("there was no storm")
+
+
+@storm.command()
+@click.argument("number", type=int)
+@options
+def apply(setup: Setup, number: int) -> None:
+    """Let the failures that storm NUMBER holds count after all."""
+    _decide(setup, number, count=True)
+
+
+@storm.command()
+@click.argument("number", type=int)
+@options
+def discard(setup: Setup, number: int) -> None:
+    """Never let the failures that storm NUMBER holds count."""
+    _decide(setup, number, count=False)
+
+
+def _decide(setup: Setup, number: int, *, count: bool) -> None:
+    with setup.store.reading() as connection:
+        if number not in {one.id for one in storms.listed(connection)}:
+            raise InputError(f"there is no storm {number}; see `retour storm list`")
+    changed = sum(storms.settle(setup.store, setup.ledger, number, setup.clock(), count=count))
+    click.echo(f"storm {number}: failures of {changed} addresses {'count now' if count else 'are discarded'}")

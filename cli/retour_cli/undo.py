@@ -1,0 +1,43 @@
+"""Undo: takes back what the failures of an outage did that was noticed late."""
+
+from __future__ import annotations
+
+import click
+
+from retour_cli.events import parse_since
+from retour_cli.setup import Setup, options
+from retour_policy.address import domain_ascii
+from retour_policy.errors import InputError
+
+
+@click.command()
+@options
+@click.option("--since", required=True, help="From then on: 2026-01-31T12:00, or 6h.")
+@click.option("--until", "until_", required=True, help="Up to then.")
+@click.option("--domain", "domains", multiple=True, help="Only recipients there; may be given again. [default: all]")
+@click.option("--note", default="", help="Why; kept with the facts.")
+@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
+def undo(setup: Setup, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool) -> None:
+    """Pass over the failures of a time, as if they had not been.
+
+    The pauses and suppressions that they caused are taken back. The facts
+    stay, with a note; `retour address show` tells.
+    """
+    from retour_policy.undoing import Window, failures
+    from retour_policy.undoing import undo as take_back
+
+    now = setup.clock()
+    window = Window(parse_since(since, now), parse_since(until_, now), frozenset(map(domain_ascii, domains)))
+    if window.until <= window.since:
+        raise InputError(f"--until {until_} is not after --since {since}")
+    found = failures(setup.store, window)
+    people = len({one.address for one in found})
+    if dry_run or not found:
+        click.echo(f"{len(found)} failures of {people} addresses lie in that time")
+        return
+    with click.progressbar(length=people, label="undoing", show_eta=False) as bar:
+        done = 0
+        for reached in take_back(setup.store, setup.ledger, found, now, note[:200]):
+            bar.update(reached - done)
+            done = reached
+    click.echo(f"{len(found)} failures of {people} addresses are passed over")

@@ -1,0 +1,48 @@
+"""Identity: what makes a returned message this one and no other, however often it comes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+LONGEST_HEADER = 1_000_000  # octets; what has no end by then is all body
+_TRACE = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
+_FIELD = re.compile(rb"[^\n]+\n?(?:[ \t][^\n]*\n?)*")
+
+
+class Identity:
+    """Hashes a message as it comes. The header is collected until its end, a body without one at once."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._body = hashlib.sha256()
+        self._in_body = False
+
+    @classmethod
+    def of_file(cls, raw: bytes) -> bytes:
+        """That of a message that lies in a file: the same as if it had come over the wire."""
+        identity = cls()
+        wire = b"\r\n" + re.sub(rb"\r?\n", b"\r\n", raw).replace(b"\r\n.", b"\r\n..")
+        identity.update(wire if wire.endswith(b"\r\n") else wire + b"\r\n")
+        return identity.digest()
+
+    def update(self, data: bytes) -> None:
+        """Take a chunk of the message as it goes over the wire: CRLF, dots stuffed, an empty line before it."""
+        if self._in_body:
+            self._body.update(data)
+            return
+        seen = max(0, len(self._header) - 3)
+        self._header += data
+        end = self._header.find(b"\r\n\r\n", seen)
+        if end < 0 and len(self._header) > LONGEST_HEADER:
+            end = len(self._header)
+        if end >= 0:
+            self._in_body = True
+            self._body.update(self._header[end:])
+            del self._header[end:]
+
+    def digest(self) -> bytes:
+        """32 octets, once all is taken."""
+        fields = _FIELD.findall(bytes(self._header).lstrip(b"\r\n"))
+        kept = b"".join(field for field in fields if not field.lower().startswith(_TRACE))
+        return hashlib.sha256(kept.rstrip(b"\r\n") + b"\0" + self._body.digest()).digest()

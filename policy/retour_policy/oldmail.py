@@ -1,0 +1,82 @@
+"""Old mail: bounces from before, in an mbox, a Maildir or a folder of .eml files, read and dated. No store."""
+
+from __future__ import annotations
+
+import mailbox
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.parser import BytesHeaderParser
+from email.utils import getaddresses, parsedate_to_datetime
+from pathlib import Path
+
+from retour_policy.errors import InputError
+
+LARGEST = 1_064_000  # octets kept of a message, as the LMTP daemon keeps them
+_CAME_TO = ("X-Original-To", "Delivered-To", "Envelope-To", "To", "Cc")
+_LAST_DATE = re.compile(r";\s*([^;]+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class OldMessage:
+    """One message, and where it lies."""
+
+    place: str
+    raw: bytes
+    at: int | None
+    """When it was received (the first Received field, else Date), in milliseconds; None where it does not say."""
+    came_to: tuple[str, ...]
+    """Addresses that it may have come to, the likeliest first."""
+
+
+def count(path: Path) -> int:
+    """How many messages there are, for a progress bar."""
+    if path.is_dir():
+        return sum(1 for _ in _files(path))
+    return len(mailbox.mbox(path, create=False))
+
+
+def messages(path: Path) -> Iterator[OldMessage]:
+    """All messages of an mbox, a Maildir or a folder, one after the other. Raises `InputError`."""
+    if not path.exists():
+        raise InputError(f"{path}: not there")
+    if path.is_dir():
+        for file in _files(path):
+            yield _read(str(file), file.read_bytes())
+        return
+    box = mailbox.mbox(path, create=False)
+    for number, key in enumerate(box.iterkeys(), 1):
+        yield _read(f"{path}:{number}", box.get_bytes(key))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """A Maildir's cur and new, or the .eml files of a folder and those below it, in order."""
+    if (folder / "cur").is_dir() and (folder / "new").is_dir():
+        found = [*(folder / "cur").iterdir(), *(folder / "new").iterdir()]
+    else:
+        found = list(folder.rglob("*.eml"))
+    yield from sorted(file for file in found if file.is_file())
+
+
+def _read(place: str, raw: bytes) -> OldMessage:
+    header = BytesHeaderParser().parsebytes(raw[:LARGEST].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0])
+    texts = [str(value) for name in _CAME_TO for value in header.get_all(name, [])]
+    came_to = tuple(dict.fromkeys(address for _, address in getaddresses(texts) if "@" in address))
+    received = _LAST_DATE.search(str(header.get("Received", "")))
+    dates = [received[1] if received else None, header.get("Date")]
+    return OldMessage(place, raw[:LARGEST], next((at for at in map(_time, dates) if at is not None), None), came_to)
+
+
+def _time(text: object) -> int | None:
+    try:
+        at = parsedate_to_datetime(str(text)) if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if at is None:
+        return None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+EARLIEST = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)
+"""Before that no token of ours was drawn."""
