@@ -22,6 +22,7 @@ from retour_policy.store import open_store
 
 SYSTEM = Path("/etc/retour")
 USER = "retour"
+SPOOL = Path("/var/lib/retour/spool")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Places:
     keyring: Path
     database: Path
     sockets: Path
+    spool: Path
 
     @classmethod
     def below(cls, folder: Path) -> Places:
         """The system's places for /etc/retour; everything in one folder for another."""
         if folder == SYSTEM:
             sockets = Path("/var/spool/postfix/retour")
-            return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets)
-        return cls(folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets")
+            return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets, SPOOL)
+        return cls(folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets", folder / "spool")
 
     def files(self) -> tuple[Path, ...]:
         """What must not be there yet."""
@@ -61,7 +63,7 @@ def init(folder: Path, domain: str, postmaster: str | None) -> None:
     _refuse_overwriting(places)
     name, parent = _domains(domain)
     text = example(places, name, parent, postmaster or f"postmaster@{parent}")
-    for wanted in (places.config.parent, places.database.parent, places.sockets):
+    for wanted in (places.config.parent, places.database.parent, places.sockets, places.spool):
         wanted.mkdir(parents=True, exist_ok=True)
     with places.config.open("x", encoding="utf-8") as file:
         file.write(text)
@@ -82,6 +84,7 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
         "@DATABASE@": str(places.database),
         "@KEYRING@": str(places.keyring),
         "@SOCKETS@": str(places.sockets),
+        "@SPOOL@": str(places.spool),
         "@POSTMASTER@": postmaster,
         "@DOMAIN@": domain,
         "@PARENT@": parent,
@@ -113,6 +116,6 @@ def _give_away(places: Places) -> None:
         places.sockets.chmod(0o2750)
     with contextlib.suppress(KeyError, PermissionError):
         pwd.getpwnam(USER)
-        made = (*places.files(), *places.database.parent.glob(f"{places.database.name}*"), places.sockets)
+        made = (*places.files(), *places.database.parent.glob(f"{places.database.name}*"), places.sockets, places.spool)
         for path in (*made, places.database.parent):
             shutil.chown(path, USER)
