@@ -40,7 +40,7 @@ class CommandCarrier:
                 env=ENVIRONMENT | {"RETOUR_EVENT": item.target},
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise NotDone(f"{self._argv[0]}: {error.strerror or error}") from error
@@ -97,6 +97,6 @@ def _judge(status: int | None, said: bytes) -> None:
     raise NotDone(f"{what}: {words}" if words else what, temporary=status == EX_TEMPFAIL)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """When the courier is killed, so is what it had begun, before another courier begins it again (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

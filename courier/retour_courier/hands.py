@@ -29,6 +29,7 @@ Parcel = Sequence[Item]
 """What is carried at once: one item, or those of a digest."""
 Work = Callable[[Connection], None]
 AGAIN = 1.0  # seconds until the store is asked again that did not answer
+RENEWALS = 6  # in the time of one lease
 TOGETHER = 500  # items noted in one transaction, so that it stays short
 
 log = structlog.get_logger()
@@ -108,17 +109,17 @@ class Hands:
     async def keep(self) -> None:
         """Renew the leases of what is in hand, and cancel what was lost, until cancelled."""
         while True:
-            await asyncio.sleep(self._lease_seconds / 4)
+            await asyncio.sleep(self._step)
             if not self._held:
                 continue
             ids, began = list(self._held), _monotonic()
             try:
-                mine = await asyncio.wait_for(self._write(partial(self._renew, ids)), self._lease_seconds / 4)
+                mine = await asyncio.wait_for(self._write(partial(self._renew, ids)), self._step)
                 self._good_until = began + self._lease_seconds
                 self._lose(set(ids) - mine)
             except (StoreUnavailable, TimeoutError) as error:
                 log.error("store is down, leases not renewed", error=str(error), items=len(ids))
-                if _monotonic() > self._good_until - self._lease_seconds / 3:
+                if _monotonic() + 2 * self._step > self._good_until - self._step / 2:  # the next look would be too late
                     self._lose(set(self._held))
 
     async def write_notes(self) -> None:
@@ -205,6 +206,11 @@ class Hands:
     @property
     def _lease_seconds(self) -> float:
         return self.config.courier.lease / 1000
+
+    @property
+    def _step(self) -> float:
+        """Seconds between renewals, and how long one may take."""
+        return self._lease_seconds / RENEWALS
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self.writer.submit(work))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ class Called:
     id: str
     event: dict[str, Any]
     headers: dict[str, str]
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -64,6 +66,11 @@ class Receiver:
         """Where it answers."""
         return f"http://{host}:{self.port}{path}"
 
+    @property
+    def open(self) -> int:
+        """Requests that are being answered."""
+        return sum(self._open.values())
+
     def release(self) -> None:
         """Let those go that hang."""
         self._loop.call_soon_threadsafe(self._released.set)
@@ -79,7 +86,7 @@ class Receiver:
         self._loop, self._stop, self._released = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         app = web.Application(client_max_size=2**24)
         app.router.add_post("/{name}", self._take)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
