@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench fuzz fixtures lock
+.PHONY: help setup demo test test-slow lint replay bench fuzz fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -28,6 +28,9 @@ lint: setup ## ruff (rules and format) and mypy (strict)
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+
+replay: setup ## an outage of a large provider among weeks of mail, under both presets
+	@$(PYTHON) tools/replay.py
 
 bench: setup ## what it costs, as ratios within one run: each script in bench/
 	@for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(AS_ROOT) $(PYTHON) "$$script" || exit 1; done

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -151,7 +152,9 @@ class Replay:
             return self._failed(person, "full", "soft", "5.2.2", "mailboxfull")
         return None
 
-    def _failed(self, person: Person, why: str, type_: str, status: str, reason: str) -> RecipientReport:
+    def _failed(
+        self, person: Person, why: str, type_: Literal["hard", "soft"], status: str, reason: str
+    ) -> RecipientReport:
         self.tally.failed[why] += 1
         return RecipientReport(
             person.address,
@@ -164,7 +167,7 @@ class Replay:
             "recipient",
             None,
             "",
-            "",  # type: ignore[arg-type]
+            "",
         )
 
 

@@ -7,7 +7,8 @@ import re
 _LOCAL = r'(?:"[^"\n\r]{1,100}"|[^\s<>()\[\],;:@"\\|]{1,256})'
 _DOMAIN = r"(?:\[[0-9A-Fa-f.:IPv]{3,45}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{}^]{1,255})"
 TEXT = rf"(?<![^\s<>()\[\],;:=\"'|]){_LOCAL}@{_DOMAIN}"
-"""Regular expression of an address in running text; it begins only where a word begins, so a scan is linear."""
+"""Regular expression of an address in running text; it begins only where a word begins, so a scan is
+linear."""
 
 FIND = re.compile(TEXT)
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
@@ -17,7 +18,8 @@ _TRAILING = ".,;:'`\")>]}"
 
 
 def tidy(word: str) -> str | None:
-    """`word` without brackets, quotes, a source route and closing punctuation; None where no address is left."""
+    """`word` without brackets, quotes, a source route and closing punctuation; None where no address is
+    left."""
     word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
     word = _ROUTE.sub("", word)
     if word.lower().startswith(("mailto:", "smtp:")):
@@ -26,7 +28,7 @@ def tidy(word: str) -> str | None:
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:
         return None
-    if domain[0] in ".-" or not (domain[0].isalnum() or domain[0] == "["):
+    if not word.isprintable() or domain[0] in ".-" or not (domain[0].isalnum() or domain[0] == "["):
         return None
     return word
 
@@ -51,9 +53,11 @@ def every(text: str) -> list[str]:
 
 
 def typed(value: str) -> tuple[str, str]:
-    """The type and the address of a recipient field such as "rfc822; user@example.com" (RFC 3464 section 2.3.1).
+    """The type and the address of a recipient field such as "rfc822; user@example.com" (RFC 3464 section
+    2.3.1).
 
-    Takes `rfc822/user@...`, a missing type, comments and brackets. A `utf-8` address (RFC 6533 section 3) comes
+    Takes `rfc822/user@...`, a missing type, comments and brackets. A `utf-8` address (RFC 6533 section 3)
+    comes
     back with its `\\x{...}` escapes resolved. What holds no address comes back as it is, cleaned of space.
     """
     match = _TYPE.match(value)

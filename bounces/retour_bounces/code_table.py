@@ -39,7 +39,8 @@ def codes() -> dict[str, Code]:
 
 @cache
 def extensions() -> dict[str, Code]:
-    """Codes that were registered since the table was written; their type is that of their subject's "other" code."""
+    """Codes that were registered since the table was written; their type is that of their subject's "other"
+    code."""
     table = codes()
     return {
         row["status"]: Code(type=table[_subject(row["status"])].type, **row) for row in _data()["extension"]

@@ -11,11 +11,13 @@ from retour_bounces.rules import Rules
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
 _RETURNED = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to")
-"""Fields of the returned message that tell the recipient; the first is how Outlook.com forwards what it got."""
+"""Fields of the returned message that tell the recipient; the first is how Outlook.com forwards what it
+got."""
 
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
-    """Reads a message with a feedback report, or Outlook.com's forwarded complaint; None where there is neither."""
+    """Reads a message with a feedback report, or Outlook.com's forwarded complaint; None where there is
+    neither."""
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     returned = next((p for p in message.parts if p.returned), None)
     header = wire.Header(wire.divide(returned.body.lstrip(b"\n"))[0]) if returned else wire.Header()

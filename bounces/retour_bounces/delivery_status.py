@@ -30,7 +30,14 @@ _ACTIONS: dict[str, Action] = {
     "expanded": "expanded",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
+
+
+MAX_VALUE = 4_000
+"""Characters of a field that are read."""
+MAX_GROUPS = 20_000
+"""Recipients of one report that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Group:
 
     recipient: str | None
     original_recipient: str | None
+    inner_recipient: str | None
+    """The final address where it is a name inside the same house, and `recipient` the outer one."""
     action: Action | None
     status: str | None
     """Status field's code, None where it is missing or no code."""
@@ -99,7 +108,8 @@ def read(text: str) -> Status:
 
 
 def _blocks(text: str) -> list[dict[str, str]]:
-    """Runs of fields; a new run begins at an empty line, or where a field that opens a recipient comes again."""
+    """Runs of fields; a new run begins at an empty line, or where a field that opens a recipient comes
+    again."""
     blocks: list[dict[str, str]] = []
     block: dict[str, str] = {}
     name = ""
@@ -111,30 +121,33 @@ def _blocks(text: str) -> list[dict[str, str]]:
             continue
         match = None if line[0] in " \t" else _FIELD.match(line)
         if match is None:
-            if name:
+            if name and len(block[name]) < MAX_VALUE:
                 block[name] += "\n" + line.strip()
             continue
         name = match[1].lower()
         if name in block and name in _OPENING:
             blocks.append(block)
             block = {}
-        if name in block:
-            block[name] += "\n" + match[2]
-        else:
-            block[name] = match[2]
+        value = match[2][:MAX_VALUE]
+        block[name] = f"{block[name]}\n{value}" if name in block and len(block[name]) < MAX_VALUE else value
+        if len(blocks) >= MAX_GROUPS:
+            break
     return [*blocks, block] if block else blocks
 
 
 def _group(block: dict[str, str]) -> Group:
     final, original = _recipient(block, "final-recipient"), _recipient(block, "original-recipient")
+    original = original if original and address.tidy(original) else None
     actual = _recipient(block, "x-actual-recipient")
-    final = _outer(final, original) or actual or (final if final and not original else original)
+    inner = final if final and address.tidy(final) else None
+    final = _outer(inner, original) or (actual if actual and address.tidy(actual) else None) or _bare(block)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
     return Group(
         final,
-        original if original and "@" in original else None,
+        original,
+        inner if inner != final else None,
         _ACTIONS.get(word[0].lower()) if word else None,
         ".".join(code.groups()) if code else None,
         diagnostic,
@@ -144,14 +157,19 @@ def _group(block: dict[str, str]) -> Group:
 
 
 def _outer(final: str | None, original: str | None) -> str | None:
-    """The final address; the original where the final one is a name inside the same house (user@host.example.com)."""
-    if not final or address.tidy(final) is None:
-        return original
-    if original and (at := original.rpartition("@")[2].lower()):
-        inner = final.rpartition("@")[2].lower()
-        if inner == at or inner.endswith("." + at) or "." not in inner:
+    """The final address; the original where the final one is a name inside the same house
+    (user@host.example.com)."""
+    if final and original:
+        inner, outer = final.rpartition("@")[2].lower(), original.rpartition("@")[2].lower()
+        if inner == outer or inner.endswith("." + outer) or "." not in inner:
             return original
-    return final
+    return final or original
+
+
+def _bare(block: dict[str, str]) -> str | None:
+    """A recipient without a domain, such as "root"."""
+    name = _recipient(block, "final-recipient") or ""
+    return name if _NAME.fullmatch(name) else None
 
 
 def _recipient(block: dict[str, str], name: str) -> str | None:

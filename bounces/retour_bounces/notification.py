@@ -1,4 +1,5 @@
-"""Notification: Amazon's JSON about a bounce, a complaint or a delivery, as its notification service mails it."""
+"""Notification: Amazon's JSON about a bounce, a complaint or a delivery, as its notification service mails
+it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from retour_bounces import address, textual, verdict, wire
+from retour_bounces import address, code_table, textual, verdict, wire
 from retour_bounces.report import Action, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 
@@ -22,9 +23,23 @@ MAX_RECIPIENTS = 10_000
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads the JSON in a message's text; None where there is none, or it is about something else."""
-    text = next((part.text() for part in message.text_parts() if b"otificationType" in part.body or b"eventType" in part.body), "")
+    text = next(
+        (
+            part.text()
+            for part in message.text_parts()
+            if b"otificationType" in part.body or b"eventType" in part.body
+        ),
+        "",
+    )
     if not text:
-        text = next((t for part in message.text_parts() if _encoded(part) and "otificationType" in (t := part.text())), "")
+        text = next(
+            (
+                t
+                for part in message.text_parts()
+                if _encoded(part) and "otificationType" in (t := part.text())
+            ),
+            "",
+        )
     start = _START.search(text)
     notice = _object(text[start.start() :]) if start else None
     if notice is None:
@@ -60,7 +75,9 @@ def _delivery(notice: dict[str, Any], kind: str, body: dict[str, Any], rules: Ru
     key, action = _RECIPIENTS[kind]
     rows = body.get(key)
     reports = [
-        one for row in (rows if isinstance(rows, list) else [])[:MAX_RECIPIENTS] if (one := _recipient(row, action, body, rules))
+        one
+        for row in (rows if isinstance(rows, list) else [])[:MAX_RECIPIENTS]
+        if (one := _recipient(row, action, body, rules))
     ]
     if not reports:
         return None
@@ -75,10 +92,14 @@ def _recipient(row: Any, action: Action, body: dict[str, Any], rules: Rules) -> 
     if action == "delivered":
         return verdict.report(name, None, action, None, str(body.get("smtpResponse", ""))[:3_000])
     subtype = str(body.get("bounceSubType") or body.get("delayType") or "")
-    words = {"MailboxFull": "mailbox full", "Suppressed": "on the suppression list", "OnAccountSuppressionList": "on the suppression list"}
+    words = {
+        "MailboxFull": "mailbox full",
+        "Suppressed": "on the suppression list",
+        "OnAccountSuppressionList": "on the suppression list",
+    }
     status = str(fields.get("status", ""))[:20]
     diagnostic = str(fields.get("diagnosticCode", ""))[:3_000].removeprefix("smtp;")
-    known = status if verdict.code_table.STATUS.fullmatch(status) else None
+    known = status if code_table.STATUS.fullmatch(status) else None
     judged = verdict.judge(rules, diagnostic, known, "", (words.get(subtype, ""), subtype))
     return verdict.report(name, None, action, judged)
 
@@ -88,7 +109,10 @@ def _complaint(notice: dict[str, Any], body: dict[str, Any]) -> Report:
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
     kind = re.sub(r"[^a-z0-9-]", "", str(body.get("complaintFeedbackType") or "abuse").lower())[:40]
     return Report(
-        "complaint", original=_original(notice), reason=kind or "abuse", recipient=address.first(str(first.get("emailAddress", ""))[:1_000])
+        "complaint",
+        original=_original(notice),
+        reason=kind or "abuse",
+        recipient=address.first(str(first.get("emailAddress", ""))[:1_000]),
     )
 
 
@@ -104,6 +128,7 @@ def _original(notice: dict[str, Any]) -> Original:
     }
     to = address.every(fields.get("to", ""))
     return Original(
-        fields.get("message-id"), fields.get("retour-ref"), address.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
+        fields.get("message-id"), fields.get("retour-ref"),
+        address.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
         fields.get("subject"),
     )  # fmt: skip

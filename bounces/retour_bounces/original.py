@@ -23,7 +23,8 @@ def of(message: wire.Message, text: str = "", envelope_id: str | None = None) ->
 
 
 def from_text(text: str, envelope_id: str | None = None) -> Original:
-    """Reads the returned message at the end of a text; quote marks and indents in front of its fields are forgiven."""
+    """Reads the returned message at the end of a text; quote marks and indents in front of its fields are
+    forgiven."""
     block = _INDENT.sub("", text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
     return from_header(wire.divide(block.encode("utf-8", "replace"))[0], envelope_id)
 

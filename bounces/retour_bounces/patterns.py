@@ -9,7 +9,8 @@ from typing import Any
 
 MAX_LENGTH = 500
 MAX_WIDE = 2
-"""Repeats without a small upper bound that one pattern may hold: with k of them a search costs n^(k+1) at worst."""
+"""Repeats without a small upper bound that one pattern may hold: with k of them a search costs n^(k+1) at
+worst."""
 SMALL = 40
 MAX_COST = 10_000
 """Product of the small bounded repeats' widths that one pattern may reach."""
@@ -100,11 +101,8 @@ def _literal(tree: Any) -> str:
     """The longest run of letters that every match must hold; "" where there is none."""
     best, run = "", ""
     for operator, argument in tree:
-        if (
-            (operator is sre.LITERAL
-            and chr(argument).islower())
-            or (operator is sre.LITERAL
-            and argument == 0x20)
+        if (operator is sre.LITERAL and chr(argument).islower()) or (
+            operator is sre.LITERAL and argument == 0x20
         ):
             run += chr(argument)
         else:

@@ -40,14 +40,23 @@ def phrases() -> Phrases:
     rows, lines = _table("phrases"), _table("separators")["lines"]
     labels = "|".join(re.escape(word) for word in sorted(rows["labels"], key=len, reverse=True))
     fates: tuple[Action, ...] = ("failed", "delayed", "delivered")
+    senders, subjects, autoreplies, left, challenges = (_index(rows[name]) for name in _LISTS)
     return Phrases(
-        *(PhraseIndex((plain(word), None) for word in rows[name]) for name in _LISTS),
+        senders,
+        subjects,
+        autoreplies,
+        left,
+        challenges,
         PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
         re.compile(
             rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"
         ),
         re.compile("|".join(lines)),
     )
+
+
+def _index(words: list[str]) -> PhraseIndex[None]:
+    return PhraseIndex((plain(word), None) for word in words)
 
 
 def _table(name: str) -> dict[str, Any]:

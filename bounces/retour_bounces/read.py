@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 from retour_bounces import (
@@ -23,6 +24,8 @@ from retour_bounces.rules import Rules
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPENDS = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
+_PLAIN = {"5.1.1", "5.1.10"}
+"""Status codes that say "no such mailbox" whatever the command was."""
 
 
 _Reader = Callable[[wire.Message, Rules], Report | None]
@@ -46,13 +49,24 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
 class _Context:
     """The text for people in a report, read only when its fields do not suffice."""
 
-    def __init__(self, message: wire.Message) -> None:
+    def __init__(self, message: wire.Message, rules: Rules) -> None:
         self._message = message
+        self.judge = verdict.Judge(rules)
 
     @cached_property
     def text(self) -> str:
         """The whole text."""
         return textual.text_of(self._message)
+
+    @cached_property
+    def start(self) -> str:
+        """The beginning of what it says itself."""
+        return self.prose.human[:3_000]
+
+    @cached_property
+    def replies(self) -> str:
+        """All refusals that it quotes."""
+        return " ".join(reply for _, reply in self.prose.replies[:50])
 
     @cached_property
     def prose(self) -> prose.Prose:
@@ -62,38 +76,49 @@ class _Context:
 
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
-    context = _Context(message)
+    context = _Context(message, rules)
     part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
         status = delivery_status.read(delivery_status.loose_fields(context.text))
     if status is None:
         return None
-    reports = tuple(_recipient(group, rules, context) for group in status.groups if group.recipient)
+    if not status.groups:
+        return None
+    back = original.of(message, "" if part else context.text, status.envelope_id)
+    only = back.recipient if len(status.groups) == 1 else None
+    reports = tuple(
+        _recipient(group, group.recipient or only, context)
+        for group in status.groups
+        if group.recipient or only
+    )
     if not reports:
         return None
-    back = original.of(message, context.text, status.envelope_id)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
 
 
-def _recipient(group: delivery_status.Group, rules: Rules, context: _Context) -> RecipientReport:
+def _recipient(group: delivery_status.Group, recipient: str | None, context: _Context) -> RecipientReport:
     action: Action = group.action or ("delayed" if (group.status or "5")[0] == "4" else "failed")
-    said = None if action in ("delivered", "relayed", "expanded") else _said(group, rules, context)
-    report = verdict.report(group.recipient, group.original_recipient, action, said, group.diagnostic)
+    said = None if action in ("delivered", "relayed", "expanded") else _said(group, context)
+    report = verdict.report(recipient, group.original_recipient, action, said, group.diagnostic)
+    if group.inner_recipient:
+        report = replace(report, inner_recipient=group.inner_recipient)
     return report if said else verdict.with_status(report, group.status)
 
 
-def _said(group: delivery_status.Group, rules: Rules, context: _Context) -> verdict.Verdict:
+def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     """What the fields say of a failure; where they are thin, what the text for people adds."""
     diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
-    said = verdict.judge(rules, diagnostic, group.status)
-    continued = diagnostic[3:4] == "-"
-    if said.rule is not None and said.reason not in _DEPENDS and not continued:
+    said = context.judge(diagnostic, group.status)
+    continued = diagnostic[3:4] == "-" and f"{diagnostic[:3]} " not in diagnostic
+    settled = said.reason not in _DEPENDS or said.status in _PLAIN
+    if said.rule is not None and settled and not continued:
         return said
-    command, whole = context.prose.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
-    replies = " ".join(reply for _, reply in context.prose.replies)
-    more = (whole, group.comment, context.prose.about(group.recipient or ""), replies, context.prose.human)
-    return verdict.judge(rules, whole if whole and continued else diagnostic, group.status, command, more)
+    human = context.prose
+    command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
+    about = human.about(group.recipient or "")
+    more = (whole, group.comment, about, context.replies, context.start)
+    return context.judge(whole if whole and continued else diagnostic, group.status, command, more)
 
 
 _READERS: tuple[_Reader, ...] = (

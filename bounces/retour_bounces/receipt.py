@@ -19,7 +19,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if headers.message_id is None and "original-message-id" in fields:
         headers = Original(message_id=fields.get("original-message-id").strip()[:998] or None)
     who = fields.get("final-recipient") or fields.get("original-recipient") or ""
-    mode, _, what = fields.get("disposition", "").partition(";")
+    _, _, what = fields.get("disposition", "").partition(";")
     return Report(
         "mdn",
         original=headers,

@@ -30,7 +30,8 @@ class RecipientReport:
     recipient: str | None
     """The final address, as the reporting server knew it."""
     original_recipient: str | None
-    """The address that the sender gave, where the report tells it (Original-Recipient, or "forwarded from")."""
+    """The address that the sender gave, where the report tells it (Original-Recipient, or "forwarded
+    from")."""
     action: Action
     type: Type | None
     """hard or soft for a failed recipient, else None."""
@@ -48,6 +49,9 @@ class RecipientReport:
     """What the reporting or the remote server said, cleaned, at most 1,000 characters."""
     contradiction: str | None = None
     """What else in the message speaks against this reading, such as "5.1.1, but the text says quota"."""
+    inner_recipient: str | None = None
+    """The receiving side's own name for the recipient (user@host.example.com), where `recipient` is the
+    outer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class Report:
     reports: tuple[RecipientReport, ...] = ()
     original: Original = Original()
     reason: str | None = None
-    """For what is not about delivery: "vacation", "left" (auto-reply), "abuse", "not-spam", "opt-out" (complaint)."""
+    """For what is not about delivery: "vacation", "left" (auto-reply), "abuse", "not-spam", "opt-out"
+    (complaint)."""
     recipient: str | None = None
     """Who an auto-reply, complaint or receipt speaks of, where the message tells."""
     truncated: bool = False

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -106,6 +105,11 @@ class Rules:
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
         object.__setattr__(self, "_wordless", wordless)
 
+    @cached_property
+    def vague(self) -> frozenset[str]:
+        """Names of the rules whose words say little."""
+        return frozenset(rule.name for rule in self.rules if rule.vague)
+
     @classmethod
     def bundled(cls) -> Rules:
         """The rules that come with the package."""
@@ -115,19 +119,25 @@ class Rules:
     def from_file(cls, path: str | Path) -> Rules:
         """The rules of an operator's TOML file, asked before the bundled ones.
 
-        Raises `RuleError` for what is wrong in it (file, rule and key are named) and `OSError` if it cannot be read.
+        Raises `RuleError` for what is wrong in it (file, rule and key are named) and `OSError` if it cannot
+        be read.
         """
         try:
             raw = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise RuleError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
-        return cls(parse(raw, str(path)).rules + _bundled().rules)
+        own = parse(raw, str(path)).rules
+        for rule in own:
+            _try_examples(rule, str(path))
+        return cls(own + _bundled().rules)
 
     def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply` and where; None where none does."""
         spans: dict[int, tuple[int, int]] = {}
         for at, phrase, number in self._phrases.find(reply.text):
-            spans.setdefault(number, (at, at + len(phrase)))
+            old = spans.get(number)
+            if old is None or len(phrase) > old[1] - old[0]:
+                spans[number] = (at, at + len(phrase))
         for number in sorted({*spans, *self._wordless}):
             rule = self.rules[number]
             if number in spans:
@@ -186,7 +196,21 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
-    return Rule(row["name"], row["reason"], row.get("type"), row.get("blame"), **lists | {"match": compiled}, vague=row.get("vague", False))  # type: ignore[arg-type]
+    return Rule(
+        row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
+        lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
+        row.get("vague", False),
+    )  # fmt: skip
+
+
+def _try_examples(rule: Rule, origin: str) -> None:
+    """Refuses a rule that does not fire on what it was written for."""
+    from retour_bounces.verdict import clean, reply_of  # verdict needs this module
+
+    alone = Rules((rule,))
+    for example in rule.examples:
+        if alone.first(reply_of(clean(example))) is None:
+            raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}")
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 from retour_bounces import address, original, prose, verdict, wire
 from retour_bounces.phrase_index import PhraseIndex
@@ -15,7 +16,15 @@ from retour_bounces.rules import Rules
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
-_FINAL = ("failed permanently", "permanent fatal errors", "giving up", "given up", "permanent error", "permanent failure", "no further")
+_FINAL = (
+    "failed permanently",
+    "permanent fatal errors",
+    "giving up",
+    "given up",
+    "permanent error",
+    "permanent failure",
+    "no further",
+)
 _KINDS: tuple[tuple[Action, Kind], ...] = (
     ("failed", "bounce"),
     ("delayed", "delayed"),
@@ -33,7 +42,15 @@ def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
 
 def text_of(message: wire.Message) -> str:
     """What people read of a report: its plain text, or its HTML without marks."""
-    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
+    if "text" not in message.known:
+        message.known["text"] = _text_of(message)
+    return str(message.known["text"])
+
+
+def _text_of(message: wire.Message) -> str:
+    plain_texts = [
+        part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)
+    ]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
     marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
@@ -65,7 +82,9 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
     action: Action = "delayed" if waits else "failed"
-    reports = tuple(_recipient(finding, said, action, len(findings) == 1, rules) for finding in findings)
+    reports = _recipients(findings, said, action, rules)
+    if against := _contradiction(failed, said):
+        reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
 
 
@@ -79,7 +98,7 @@ def is_mail_system(fields: wire.Header) -> bool:
     """Does the sender look like a mail system?"""
     path = fields.get("return-path").lower()
     return (
-        path == "<>" and "auto-submitted" not in fields
+        (path == "<>" and "auto-submitted" not in fields)
         or "mailer-daemon" in path
         or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
     )
@@ -87,6 +106,12 @@ def is_mail_system(fields: wire.Header) -> bool:
 
 def by_mail_system(message: wire.Message) -> bool:
     """Do sender or subject look as if a mail system wrote the message?"""
+    if "system" not in message.known:
+        message.known["system"] = _by_mail_system(message)
+    return bool(message.known["system"])
+
+
+def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(fields):
         return True
@@ -106,7 +131,7 @@ def _is_answer(fields: wire.Header) -> bool:
 
 
 def _has(index: PhraseIndex[None], text: str) -> bool:
-    return next(index.find(plain(" ".join(text.split()))), None) is not None
+    return index.any(plain(" ".join(text.split())))
 
 
 def _strangers(message: wire.Message) -> set[str]:
@@ -130,15 +155,31 @@ def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:
     return matched
 
 
-def _recipient(
-    finding: prose.Finding, said: prose.Prose, action: Action, only: bool, rules: Rules
-) -> RecipientReport:
-    action = "delivered" if finding.action == "delivered" else action
-    if action == "delivered":
-        return verdict.report(finding.recipient, finding.original, action, None)
-    replies = " ".join(reply for _, reply in said.replies)
-    diagnostic = finding.text if re.search(r"\w{3}", finding.text) else (replies or finding.text)
-    command, whole = said.reply(diagnostic)
-    more = (whole, replies, said.human if only else "")
-    judged = verdict.judge(rules, diagnostic, None, command, more)
-    return verdict.report(finding.recipient, finding.original, action, judged)
+def _contradiction(failed: list[str], said: prose.Prose) -> str | None:
+    """What the text says against X-Failed-Recipients: other recipients, and none of those that it names."""
+    named = {name.lower() for name in failed}
+    inside = {one.recipient.lower() for one in said.findings if one.rank <= 2}
+    inside |= {one.original.lower() for one in said.findings if one.original}
+    if not named or not inside or named & inside:
+        return None
+    header, text = ", ".join(failed[:3]), ", ".join(sorted(inside)[:3])
+    return f"X-Failed-Recipients names {header}, but the text names {text}"
+
+
+def _recipients(
+    findings: list[prose.Finding], said: prose.Prose, action: Action, rules: Rules
+) -> tuple[RecipientReport, ...]:
+    judge = verdict.Judge(rules)
+    replies = " ".join(reply for _, reply in said.replies[:50])
+    whole_text = said.human[:3_000] if len(findings) == 1 else ""
+    reports: list[RecipientReport] = []
+    for finding in findings:
+        text = finding.text
+        if finding.action == "delivered":
+            reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
+            continue
+        diagnostic = text if re.search(r"\w{3}", text) else (replies or text)
+        command, whole = said.reply(diagnostic)
+        judged = judge(diagnostic, None, command, (whole, replies, whole_text))
+        reports.append(verdict.report(finding.recipient, finding.original, action, judged))
+    return tuple(reports)

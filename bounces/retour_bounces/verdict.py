@@ -19,21 +19,34 @@ MAX_TEXT = 1_000
 
 _CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
-    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
+    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
+    r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
 )
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
-"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User unknown'."""
-_QUOTED = re.compile(r"(?:error that the other server returned was|response from the remote server was|The response was): ?(\S.{5,})")
-_SPACE = re.compile(r"\s+")
+"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User
+unknown'."""
+_QUOTED = re.compile(
+    r"(?:error that the other server returned was|response from the remote server was|The response was)"
+    r": ?(\S.{5,})"
+)
 _COMMAND = re.compile(
-    r"(?:in reply to|response to|after|did not like our|smtp|>>>|sent <<<|for)[ :]*(?:pipelined |end of |final |the )*"
-    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)|\[(rcpt to|mail from|data|bodyend|connect)\]"
+    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
+    r"(?:pipelined |end of |final |the )*"
+    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)"
+    r"|\[(rcpt to|mail from|data|bodyend|connect)\]"
     r"|(does not like recipient)|(failed after i sent the message)",
 )
+_HINTS = (
+    "rcpt", "mail from", " data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth",
+    "banner", "[data", "bodyend", "after i sent",
+)  # fmt: skip
+"""One of them stands in every text that names a command; to look for them is cheaper than for the
+expression."""
 _NAMES = {
-    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA", "bodyend": "DATA", "helo": "EHLO",
-    "ehlo": "EHLO", "starttls": "STARTTLS", "auth": "AUTH", "initial connection": "CONN", "banner": "CONN",
-    "connect": "CONN", "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
+    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
+    "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
+    "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
+    "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
 }  # fmt: skip
 
 
@@ -51,10 +64,48 @@ class Verdict:
     diagnostic: str
     contradiction: str | None = None
 
+    def of(self, diagnostic: str) -> Verdict:
+        """The same verdict about a reply that differs only in its address."""
+        return Verdict(
+            self.type, self.status, self.status_source, self.reason, self.blame, self.rule, self.evidence,
+            diagnostic, self.contradiction,
+        )  # fmt: skip
+
+
+class Judge:
+    """Judges deliveries of one report; what was said alike, but for the address, is judged once."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
+
+    def __call__(
+        self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
+    ) -> Verdict:
+        """As the function `judge`; `more` is looked at only where the diagnostic tells nothing."""
+        text = clean(diagnostic)
+        said = self._judged(text, status, command, ())
+        if not any(more) or (said.rule is not None and said.rule not in self._rules.vague):
+            return said
+        return self._judged(text, status, command, more)
+
+    def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
+        key = (_blot(text), status, command, more)
+        said = self._known.get(key)
+        if said is None:
+            said = self._known[key] = judge(self._rules, text, status, command, more)
+            return said
+        return said.of(text) if text else said
+
+
+def _blot(text: str) -> str:
+    return address.FIND.sub("@", text) if "@" in text else text
+
 
 def clean(text: str) -> str:
-    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT` long."""
-    text = _SPACE.sub(" ", text[: MAX_TEXT * 3]).strip()
+    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
+    long."""
+    text = " ".join(text[: MAX_TEXT * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
     if quoted := _QUOTED.search(text):
@@ -82,12 +133,15 @@ def reply_of(diagnostic: str, status: str | None = None, command: str = "") -> R
 
 def command_in(text: str) -> str:
     """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
+    if not any(word in text for word in _HINTS):
+        return ""
     match = _COMMAND.search(text)
     return _NAMES[next(group for group in match.groups() if group)] if match else ""
 
 
 def best_status(field: str | None, diagnostic: str) -> str | None:
-    """The most telling enhanced status code: one that the server's words hold, else that of the Status field."""
+    """The most telling enhanced status code: one that the server's words hold, else that of the Status
+    field."""
     told = [match[0] for match in code_table.STATUS.finditer(diagnostic) if match[0][0] != "2"]
     telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
     if field is None or field.endswith(".0.0") or field[0] == "2":
@@ -102,7 +156,8 @@ def judge(
 ) -> Verdict:
     """Type, reason and blame of a delivery.
 
-    `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `command` the
+    `diagnostic` is what the server said; `status` the code that the report gives (a Status field),
+    `command` the
     SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
     """
     text = clean(diagnostic)
@@ -127,7 +182,9 @@ def judge(
     return _verdict(text, wire, reply.code, fired, told, status)
 
 
-def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:
+def _verdict(
+    text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None
+) -> Verdict:
     """Puts together what words, codes and the tables say."""
     if fired and fired[0].vague and code_table.look_up(wire).reason:
         fired = None
@@ -140,12 +197,14 @@ def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: 
     blame = (rule.blame or (known.blame if known else None)) if rule else None
     return Verdict(
         kind, final, "wire" if wire else "derived", reason, blame or row.blame, rule.name if rule else None,
-        told[fired[1][0] : fired[1][1]] if fired else (wire or ""), text, _contradiction(wire, field, reason, rule),
+        told[fired[1][0] : fired[1][1]] if fired else (wire or ""), text,
+        _contradiction(wire, field, reason, rule),
     )  # fmt: skip
 
 
 def _derived(reason: str | None, code: str, words: str) -> str:
-    """A status where the message holds none: from the reason, its class from the reply code where there is one."""
+    """A status where the message holds none: from the reason, its class from the reply code where there is
+    one."""
     known = vocabulary.reasons().get(reason or "")
     if known is None:
         return f"{code[0]}.0.0" if code[:1] in ("4", "5") else code_table.NO_CODE
@@ -154,6 +213,8 @@ def _derived(reason: str | None, code: str, words: str) -> str:
     return "4" + known.status[1:] if "retry timeout" in words else known.status
 
 
+_GIVEN_UP = {"userunknown", "hasmoved"}
+"""Reasons that, when a server has tried for days and given up, last, although each reply was temporary."""
 _FIRM = {"userunknown", "hostunknown", "hasmoved", "mailboxfull", "emailtoolarge", "systemfull"}
 
 
@@ -170,13 +231,19 @@ def _contradiction(wire: str | None, field: str | None, reason: str | None, rule
 def report(
     recipient: str | None, before: str | None, action: Action, said: Verdict | None, diagnostic: str = ""
 ) -> RecipientReport:
-    """The report about one recipient; `said` is None where delivery did not fail, `before` the original address."""
+    """The report about one recipient; `said` is None where delivery did not fail, `before` the original
+    address."""
     if said is None:
         return RecipientReport(
             recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic)
         )
+    kind: Type = (
+        "hard"
+        if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule
+        else said.type
+    )
     return RecipientReport(
-        recipient, before, action, said.type if action == "failed" else None, said.status, said.status_source,
+        recipient, before, action, kind if action == "failed" else None, said.status, said.status_source,
         said.reason, said.blame, said.rule, said.evidence, said.diagnostic, said.contradiction,
     )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before it is read."""
+"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before
+it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import binascii
 import codecs
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""
@@ -14,14 +17,18 @@ PREAMBLE = "text/x-preamble"
 """Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER = 65_536
 """Bytes of a header block that are read."""
-MAX_TEXT = 2_000_000
-"""Bytes of a part that are decoded."""
+MAX_TEXT = 1_000_000
+"""Bytes of a text that are decoded."""
+MAX_STATUS = 4_000_000
+"""Bytes of a part with fields that are decoded."""
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
 _DELIMITER = re.compile(
     rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE
 )
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
+_FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
+_FIELD_NAME = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:")
 _NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
 
@@ -29,14 +36,16 @@ _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "messag
 class Header:
     """A header block whose fields are looked for only when they are asked for."""
 
-    __slots__ = ("_block", "_lower")
+    __slots__ = ("_block", "_lower", "_names")
 
     def __init__(self, block: bytes = b"") -> None:
         self._block = b"\n" + block[:MAX_HEADER]
         self._lower = self._block.lower()
+        self._names: set[bytes] | None = None
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it is missing."""
+        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
+        is missing."""
         at = self._find(name.encode(), 0)
         return loose(self._value(at)) if at >= 0 else default
 
@@ -50,8 +59,14 @@ class Header:
             at = self._find(key, at)
         return found
 
+    def text(self) -> str:
+        """The whole block."""
+        return loose(self._block[1:])
+
     def __contains__(self, name: str) -> bool:
-        return self._find(name.encode(), 0) >= 0
+        if self._names is None:
+            self._names = set(_FIELD_NAME.findall(self._lower))
+        return name.encode() in self._names
 
     def __bool__(self) -> bool:
         return len(self._block) > 1
@@ -84,6 +99,8 @@ class Part:
     """Content type in lower case, without parameters."""
     fields: Header = field(default_factory=Header)
     body: bytes = b""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Parameters of the content type by lower-case name."""
     whole: bool = True
     """False where the message ends inside the part, so that its last line may be cut."""
 
@@ -106,6 +123,8 @@ class Message:
     parts: list[Part]
     report_type: str
     truncated: bool
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What readers found out about the message, so that it is found out once."""
 
     def text_parts(self) -> list[Part]:
         """Leaves that people read, in order."""
@@ -123,7 +142,7 @@ def scan(data: bytes) -> Message:
     whole = bool(body) or head.endswith(b"\n")
     if not whole:
         fields = Header(head[: head.rfind(b"\n") + 1])
-    parts, closed = _leaves(kind, parameters, fields, body)
+    parts, closed = _leaves(Part(kind, fields, body, parameters))
     return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not (closed and whole))
 
 
@@ -157,37 +176,37 @@ def content_type(fields: Header) -> tuple[str, dict[str, str]]:
     return match[1].lower(), found
 
 
-def _leaves(kind: str, parameters: dict[str, str], fields: Header, body: bytes) -> tuple[list[Part], bool]:
+def _leaves(top: Part) -> tuple[list[Part], bool]:
     """All leaves in order, with what stands before the first delimiter, and whether the outermost closes."""
-    if not kind.startswith("multipart/"):
-        whole = body.endswith(b"\n") or not body
-        return [Part(kind, fields, body, whole)], True
+    if not top.kind.startswith("multipart/"):
+        top.whole = top.body.endswith(b"\n") or not top.body
+        return [top], True
     leaves: list[Part] = []
     closed_all = True
-    stack: list[tuple[int, str, dict[str, str], Part]] = [(0, kind, parameters, Part(kind, fields, body))]
+    stack: list[tuple[int, Part]] = [(0, top)]
     while stack and len(leaves) < MAX_PARTS:
-        depth, kind, parameters, part = stack.pop()
-        if depth >= MAX_DEPTH or not kind.startswith("multipart/"):
+        depth, part = stack.pop()
+        if depth >= MAX_DEPTH or not part.kind.startswith("multipart/"):
             leaves.append(part)
             continue
-        inner, closed = _split(part, parameters.get("boundary", ""))
+        inner, closed = _split(part)
         closed_all = closed_all and (closed or depth > 0)
-        for one in reversed(inner):
-            inner_kind, inner_parameters = content_type(one.fields)
-            stack.append((depth + 1, inner_kind, inner_parameters, one))
+        stack.extend((depth + 1, one) for one in reversed(inner))
     return leaves, closed_all
 
 
-def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
+def _split(part: Part) -> tuple[list[Part], bool]:
     """Parts of a multipart body; its boundary is guessed from the lines where the one named is not there."""
     body = b"\n" + part.body
+    boundary = part.parameters.get("boundary", "")
     delimiter = b"\n--" + boundary.encode("utf-8", "replace")
     start = body.find(delimiter) if boundary else -1
     if start < 0 and (guess := _DELIMITER.search(part.body)):
         delimiter = b"\n--" + guess[1]
         start = body.find(delimiter)
     if start < 0:
-        return [Part("text/plain", Header(), part.body, part.whole and part.body.endswith(b"\n"))], False
+        whole = part.whole and part.body.endswith(b"\n")
+        return [Part("text/plain", Header(), part.body, whole=whole)], False
     found = [Part(PREAMBLE, Header(), body[1:start])] if body[:start].strip() else []
     while start >= 0 and len(found) < MAX_PARTS:
         begin = start + len(delimiter)
@@ -204,17 +223,19 @@ def _split(part: Part, boundary: str) -> tuple[list[Part], bool]:
 
 
 def _part(raw: bytes, whole: bool) -> Part:
-    if re.match(rb"[A-Za-z-]{1,60}[ \t]*:", raw) is None:
+    if _FIRST_FIELD.match(raw) is None:
         head, body = b"", raw.lstrip(b"\n")
     else:
         head, body = divide(raw)
     fields = Header(head)
-    return Part(content_type(fields)[0], fields, body, whole)
+    kind, parameters = content_type(fields)
+    return Part(kind, fields, body, parameters, whole)
 
 
 def decode(part: Part) -> str:
     """A part's text: transfer encoding undone, character set resolved, what may be cut left off."""
-    raw, whole = part.body[:MAX_TEXT], part.whole and len(part.body) <= MAX_TEXT
+    limit = MAX_STATUS if part.kind.startswith("message/") else MAX_TEXT
+    raw, whole = part.body[:limit], part.whole and len(part.body) <= limit
     encoding = part.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
     if encoding.startswith("base64"):
         raw = _base64(raw)
@@ -225,7 +246,7 @@ def decode(part: Part) -> str:
         raw = raw[: raw.rfind(b"\n") + 1]
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return characters(raw, content_type(part.fields)[1].get("charset", ""))
+    return characters(raw, part.parameters.get("charset", ""))
 
 
 def _base64(raw: bytes) -> bytes:
@@ -240,10 +261,20 @@ def characters(raw: bytes, charset: str) -> str:
         return raw.decode("ascii")
     if b"\x1b$" in raw:
         charset = "iso-2022-jp"
-    try:
-        codec = codecs.lookup(charset.lower() or "utf-8")
-        if codec.name not in _NO_TEXT and getattr(codec, "_is_text_encoding", True):
-            return raw.decode(codec.name, "strict" if codec.name == "utf-8" else "replace")
-    except (LookupError, ValueError, UnicodeError):
-        pass
+    codec = _codec(charset.lower() or "utf-8")
+    if codec:
+        try:
+            return raw.decode(codec, "strict" if codec == "utf-8" else "replace")
+        except (ValueError, LookupError):
+            pass
     return loose(raw)
+
+
+@lru_cache(maxsize=256)
+def _codec(charset: str) -> str | None:
+    """Python's name for a character set, None for one that is made up or no text."""
+    try:
+        codec = codecs.lookup(charset[:60])
+    except (LookupError, ValueError):
+        return None
+    return codec.name if codec.name not in _NO_TEXT and getattr(codec, "_is_text_encoding", True) else None

@@ -7,15 +7,20 @@ from typing import Any
 import click
 from sqlalchemy import Connection, func, select
 
-from retour_cli.events import show_table
-from retour_cli.output import json_option, print_json
+from retour_cli.events import as_dict, words
+from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_cli.setup import Setup, options
-from retour_policy import addresses, facts, schema, suppressions
-from retour_policy.clock import iso_text
-from retour_policy.config import PolicySection
-from retour_policy.decide import CLASSES, State
-from retour_policy.facts import Wanted
+from retour_policy import addresses, facts, lists, schema, suppressions
+from retour_policy.clock import iso_text, time_text
+from retour_policy.decide import EVERYWHERE, Count
+from retour_policy.facts import Fact, Wanted
+from retour_policy.fold import Folded
+from retour_policy.ledger import Address, refolded
+from retour_policy.outlook import Outlook, outlook
+from retour_policy.suppression import Suppression
 from retour_policy.token import id_time
+
+MOST = 50  # facts shown on a terminal
 
 
 @click.group()
@@ -30,67 +35,104 @@ def address() -> None:
 def show(setup: Setup, address: str, as_json: bool) -> None:
     """One address: sends, events, counts, suppressions, and why.
 
-    Exit status 1 where the store does not know it.
+    Each event with what it led to, and what would happen at the next
+    bounce. Exit status 1 where the store does not know the address.
     """
     key = setup.key(address)
     with setup.store.reading() as connection:
         number = addresses.find(connection, [key]).get(key)
         if number is None:
-            click.echo(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
+            say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
-        story = _story(connection, setup, number, key)
-        if as_json:
-            print_json({"address": address} | story)
-            return
-        _print(address, story, setup.config.policy)
-        click.echo("\nWhat happened:")
-        if not show_table(list(facts.read(connection, Wanted(address_id=number, limit=20)))):
-            click.echo("  nothing")
+        story = Story(connection, setup, Address(number, key))
+    if as_json:
+        print_json({"address": address} | story.to_dict())
+    else:
+        story.print(address)
 
 
-def _story(connection: Connection, setup: Setup, number: int, key: bytes) -> dict[str, Any]:
-    sent = schema.send_recipient.c
-    count, last = connection.execute(
-        select(func.count(), func.max(sent.send_id)).where(sent.address_id == number)
-    ).one()
-    table = schema.address_state.c
-    states = connection.execute(
-        select(table.scope, table.state).where(table.address_id == number).order_by(table.scope)
+class Story:
+    """What the store has about one address, folded from its facts."""
+
+    def __init__(self, connection: Connection, setup: Setup, address: Address) -> None:
+        sent = schema.send_recipient.c
+        query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == address.id)
+        self.sends, self.last_send = connection.execute(query).one()
+        self.now = setup.clock()
+        self.account, steps = refolded(connection, address)
+        self.facts = facts.read(connection, Wanted(address_id=address.id))
+        self.why = _by_fact(self.facts, steps)
+        self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
+        grounds = {stream.name: setup.policy.ground(stream.name) for stream in setup.config.stream}
+        self.outlook = {
+            name: outlook(self.account, ground, name, self.now)
+            for name, ground in (grounds or {"": setup.policy.default}).items()
+            if not any(suppressions.applies(one, name, transactional=ground.transactional) for one in self.suppressed)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "sends": self.sends,
+            "last_send": iso_text(id_time(self.last_send)) if self.last_send else None,
+            "counts": {scope: _numbers(count) for scope, count in self.account.state.counts.items()},
+            "held": len(self.account.state.held),
+            "suppressions": [lists.to_dict(None, one) | {"address": None} for one in self.suppressed],
+            "next": {name: one.words() for name, one in self.outlook.items()},
+            "events": [as_dict(fact) | {"led_to": self.why.get(fact.id, "")} for fact in self.facts],
+        }
+
+    def print(self, address: str) -> None:
+        """For a person, at 80 columns."""
+        last = f", the last {time_text(id_time(self.last_send))} UTC" if self.last_send else ""
+        say(address, f"  sends         {self.sends}{last}")
+        for scope, count in self.account.state.counts.items():
+            say(*wrapped("  counts        ", _counts(count) + ("" if scope == EVERYWHERE else f" (in {scope})")))
+        if self.account.state.held:
+            say(f"  held          {len(self.account.state.held)} failure(s) of a storm")
+        for one in self.suppressed:
+            say(*wrapped("  suppressed    ", f"{_where(one)}: {one.words()}" + ("" if one.until else ", for good")))
+        if not self.suppressed:
+            say("  suppressed    no")
+        for text, names in _grouped(self.outlook).items():
+            say(*wrapped("  next bounce   ", f"{', '.join(names)}: {text}" if any(names) else text))
+        say("", "What happened (UTC):")
+        for fact in self.facts[-MOST:]:
+            say(*_lines(fact, self.why.get(fact.id, "")))
+        if not self.facts:
+            say("  nothing")
+
+
+def _by_fact(found: list[Fact], steps: list[Folded]) -> dict[int, str]:
+    judged = [fact.id for fact in found if fact.what.policy_id is not None]
+    return {number: step.why for number, step in zip(judged, steps, strict=True) if step.why}
+
+
+def _lines(fact: Fact, why: str) -> list[str]:
+    stream = f" {fact.what.stream}" if fact.what.stream else ""
+    head = f"  {time_text(fact.what.at)[:16]}{stream}  "
+    return [*wrapped(head, words(fact)), *(wrapped(" " * 20 + "-> ", printable(why)) if why else [])]
+
+
+def _numbers(count: Count) -> dict[str, int]:
+    return dict(count.totals) | ({"unconfirmed": 1} if count.unconfirmed else {})
+
+
+def _counts(count: Count) -> str:
+    parts = [f"{name} {number}" for name, number in sorted(count.totals.items())]
+    if count.unconfirmed:
+        parts.append("one failure that counts when another send fails too")
+    return ", ".join(parts) or "none"
+
+
+def _where(one: Suppression) -> str:
+    return {EVERYWHERE: "everywhere", "*bulk": "in all streams but transactional ones"}.get(
+        one.scope, f"in {one.scope}"
     )
-    return {
-        "sends": count,
-        "last_send": iso_text(id_time(last)) if last else None,
-        "counts": {scope: _counts(State.from_dict(state)) for scope, state in states},
-        "suppressions": [
-            {"scope": s.scope, "cause": s.cause, "note": s.note, "since": iso_text(s.since), "until": _iso(s.until)}
-            for s in suppressions.listed(connection, setup.clock(), key=key)
-        ],
-        "events": [fact.to_dict() for fact in facts.read(connection, Wanted(address_id=number, limit=100))],
-    }
 
 
-def _counts(state: State) -> dict[str, int]:
-    return {name: getattr(state, name) for name in CLASSES} | ({"unconfirmed": 1} if state.unconfirmed else {})
-
-
-def _iso(at: int | None) -> str | None:
-    return iso_text(at) if at is not None else None
-
-
-def _print(address: str, story: dict[str, Any], policy: PolicySection) -> None:
-    click.echo(address)
-    last = f", the last {story['last_send'][:19].replace('T', ' ')} UTC" if story["last_send"] else ""
-    click.echo(f"  sends         {story['sends']}{last}")
-    for scope, counts in story["counts"].items():
-        parts = [f"{name} {counts[name]} of {getattr(policy, name) or 'any'}" for name in CLASSES]
-        where = "" if scope == suppressions.EVERYWHERE else f" in {scope}"
-        click.echo(f"  counts{where}        {', '.join(parts)}")
-        if counts.get("unconfirmed"):
-            click.echo("                and one failure that counts when another send fails too")
-    for found in story["suppressions"]:
-        where = "everywhere" if found["scope"] == suppressions.EVERYWHERE else f"in {found['scope']}"
-        until = f"until {found['until'][:10]}" if found["until"] else "for good"
-        why = suppressions.CAUSES.get(found["cause"], found["cause"]) + (f" ({found['note']})" if found["note"] else "")
-        click.echo(f"  suppressed    {where}: {why}, since {found['since'][:10]}, {until}")
-    if not story["suppressions"]:
-        click.echo("  suppressed    no")
+def _grouped(found: dict[str, Outlook]) -> dict[str, list[str]]:
+    by_text: dict[str, list[str]] = {}
+    for name, one in found.items():
+        by_text.setdefault(one.words(), []).append(name)
+    return by_text

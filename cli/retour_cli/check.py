@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from retour_cli.output import json_option, print_json
+from retour_cli.output import json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
-from retour_policy.clock import DAY
-from retour_policy.config import Config, PolicySection, Stream
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.config import Config, Stream
+from retour_policy.decide import RuleSet
 from retour_policy.pattern import SRS_LIMIT
 
 
@@ -28,37 +29,80 @@ def check(setup: Setup, as_json: bool) -> None:
         print_json(
             {
                 "config": str(setup.path),
+                "policy": policy_sentences(config.rules(None)),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "warnings": warnings(config),
             }
         )
         return
-    click.echo(f"{setup.path}: good")
-    click.echo(f"  database   {setup.store.name}")
-    click.echo(f"  key ring   {config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify")
-    click.echo(f"  policy     {policy_words(config.policy)}")
+    say(f"{setup.path}: good")
+    say(*wrapped("  database   ", setup.store.name))
+    say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
+    for number, sentence in enumerate(policy_sentences(config.rules(None))):
+        say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
-        click.echo(f"\nstream {stream.name}")
+        say("", f"stream {stream.name}")
         for label, text in stream_words(config, stream).items():
-            click.echo(f"  {label:<10} {text}")
+            say(*wrapped(f"  {label:<10} ", text))
     if not config.stream:
-        click.echo("\nno stream: all mail passes untouched")
+        say("", "no stream: all mail passes untouched")
     for text in warnings(config):
-        click.echo(f"\nwarning: {text}", err=True)
+        say("", *wrapped("warning: ", text), err=True)
 
 
-def policy_words(policy: PolicySection) -> str:
-    """The policy in a sentence."""
-    thresholds = [
-        f"{getattr(policy, name)} {words}"
-        for name, words in (("hard", "hard bounces"), ("soft", "soft bounces"), ("autoreply", "auto-replies"))
-        if getattr(policy, name)
-    ]
-    if not thresholds:
-        return "nobody is ever suppressed: all thresholds are 0"
-    where = "everywhere" if policy.scope == "everywhere" else "in the stream that came back"
-    span = f"for {policy.suppress_for // DAY} days" if policy.suppress_for else "for good"
-    return f"after {' or '.join(thresholds)} an address is suppressed {where}, {span}"
+def policy_sentences(rules: RuleSet) -> list[str]:
+    """The policy in plain sentences."""
+    found = [_hard_words(rules)]
+    for count, name, span, lasts in (
+        (rules.soft, "soft bounces", rules.soft_span, rules.soft_for),
+        (rules.network if rules.heed_blame else 0, "failures of the network", rules.network_span, rules.network_for),
+    ):
+        if count:
+            days = f" on {count} days" if rules.distinct_days else f": {count}"
+            over = f" over at least {span_words(span)}" if span else ""
+            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}.")
+    if rules.autoreply:
+        found.append(f"Auto-replies: {rules.autoreply}: suppressed {_lasts(rules.autoreply_for)}.")
+    if rules.complaint:
+        found.append(f"{_number(rules.complaint, 'complaint')}: suppressed for good, not for transactional streams.")
+    if rules.unsubscribe:
+        found.append(f"{_number(rules.unsubscribe, 'unsubscription')}: suppressed for good in that stream.")
+    if rules.heal_sends:
+        found.append(
+            f"{rules.heal_sends} sends without a failure within {span_words(rules.heal_after)} clear the count."
+        )
+    found.append(
+        "What blames the sender or the content never counts."
+        if rules.heed_blame
+        else "Every failure counts, whoever is to blame."
+    )
+    return found
+
+
+def _hard_words(rules: RuleSet) -> str:
+    if not rules.hard:
+        return "Hard bounces: never suppressed, only recorded."
+    pause = (
+        f" Before that each pauses the address for {span_words(rules.pause)}." if rules.pause and rules.hard > 1 else ""
+    )
+    where = "everywhere" if rules.scope == "everywhere" else "in the stream that came back"
+    return f"{_number(rules.hard, 'hard bounce')}: suppressed {where} {_lasts(rules.hard_for)}.{pause}"
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "s")
+
+
+def _lasts(length: int) -> str:
+    return f"for {span_words(length)}" if length else "for good"
+
+
+def span_words(length: int) -> str:
+    """Milliseconds in the largest unit that divides them."""
+    unit, name = next(
+        u for u in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")) if not length % u[0]
+    )
+    return f"{length // unit} {name}" + ("" if length == unit else "s")
 
 
 def stream_words(config: Config, stream: Stream) -> dict[str, str]:
@@ -69,15 +113,15 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
         for name, value in (("sender", match.sender), ("login", match.login), ("client", match.client))
         if value
     ]
-    keys += [
-        f"header {name}: {value if isinstance(value, str) else ' or '.join(value)}"
-        for name, value in match.header.items()
-    ]
+    keys += [f"header {name}: {' or '.join(value)}" for name, value in match.header.items()]
     words = {
         "mail from": ", and ".join(keys) or "everybody whom the milter serves",
         "sender": sender_words(stream),
         "refuses": refusal_words(config, stream),
     }
+    own = [one for one in policy_sentences(config.rules(stream)) if one not in policy_sentences(config.rules(None))]
+    if own:
+        words["policy"] = " ".join(own)
     if not stream.track:
         words["records"] = "nothing (track = false): what comes back is counted for nobody"
     return words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.output import json_option, print_json
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy.schema import REVISION
 from retour_policy.store import open_store
@@ -28,13 +28,14 @@ def status(setup: Setup, as_json: bool) -> None:
     if as_json:
         print_json({"database": store.name, "schema": found, "needed": REVISION})
     else:
-        click.echo(f"{store.name}: schema {found or 'none'}, this version needs {REVISION}")
+        say(f"{store.name}: schema {found or 'none'}, this version needs {REVISION}")
     store.check()
 
 
 @db.command()
 @options
-def upgrade(setup: Setup) -> None:
+@json_option
+def upgrade(setup: Setup, as_json: bool) -> None:
     """Make the tables, or change those of an older version.
 
     Stop the services first: it holds the database until it is done.
@@ -43,4 +44,7 @@ def upgrade(setup: Setup) -> None:
 
     store = open_store(setup.config.store.url, file=str(setup.path), check=False)
     migrate.upgrade(store)
-    click.echo(f"{store.name}: schema {REVISION}")
+    if as_json:
+        print_json({"database": store.name, "schema": REVISION})
+    else:
+        say(f"{store.name}: schema {REVISION}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy import addresses
 
@@ -12,7 +13,8 @@ from retour_policy import addresses
 @click.argument("address")
 @options
 @click.confirmation_option("--yes", help="Do not ask.", prompt="This cannot be taken back. Forget this address?")
-def erase(setup: Setup, address: str) -> None:
+@json_option
+def erase(setup: Setup, address: str, as_json: bool) -> None:
     """Forget ADDRESS: its text, diagnostics, copies and header values.
 
     What was decided stays: a suppressed person stays suppressed, also when
@@ -26,6 +28,9 @@ def erase(setup: Setup, address: str) -> None:
         number = addresses.find(connection, [key]).get(key)
         changed = forget(connection, Address(number, key)) if number is not None else 0
     if not changed:
-        click.echo(f"{address}: not known", err=True)
+        say(f"{address}: not known", err=True)
         raise SystemExit(1)
-    click.echo(f"{address}: forgotten ({changed} rows)")
+    if as_json:
+        print_json({"address": address, "rows": changed})
+        return
+    say(f"{address}: forgotten ({changed} rows)")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -47,20 +49,25 @@ def events(
         if address:
             number = addresses.find(connection, [setup.key(address)]).get(setup.key(address), -1)
         wanted = Wanted(number, setup.stream(stream).name if stream else None, kind, from_then, limit)
-        found = facts.read(connection, wanted)
-        shown = show_json(found) if as_json else show_table(list(found))
+        found = facts.read(connection, wanted) if limit else []
+    shown = show_json(found if limit else facts.read_all(setup.store, wanted)) if as_json else show_table(found)
     if not shown:
         click.echo("nothing happened", err=True)
         raise SystemExit(1)
 
 
-def show_json(found: object) -> int:
+def show_json(found: Iterable[Fact]) -> int:
     """Print facts as JSON, one a line; how many."""
     count = 0
-    for fact in found:  # type: ignore[attr-defined]
-        print_json(fact.to_dict() | {"at": iso_text(fact.what.at)})
+    for fact in found:
+        print_json(as_dict(fact))
         count += 1
     return count
+
+
+def as_dict(fact: Fact) -> dict[str, Any]:
+    """A fact as plain values, its time as text."""
+    return fact.to_dict() | {"at": iso_text(fact.what.at)}
 
 
 def show_table(found: list[Fact]) -> int:
@@ -76,9 +83,9 @@ def words(fact: Fact) -> str:
     what = fact.what
     parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
     if what.proof == "unsigned":
-        parts.append("(unsigned: not counted)")
+        parts.append("(unsigned)")
     if what.detail.get("lost_send"):
-        parts.append("(record gone: not counted)")
+        parts.append("(record gone)")
     return " ".join(part for part in parts if part)
 
 
@@ -89,6 +96,6 @@ def parse_since(text: str, now: int) -> int:
         return now - int(found[1]) * _UNITS[found[2]]
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is no time; right would be 2h, 3d or 2026-01-31T12:00") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,20 +1,185 @@
-"""`retour explain`: what a returned message is, and why."""
+"""`retour explain`: what a returned message is, and why; needs neither configuration nor database."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from retour_bounces import read
+from retour_bounces import RecipientReport, Report, RuleError, Rules, passages, read, unrecognised
+
+WIDTH = 80
+CONFIGURATION = 78
+_MAIL = re.compile(rb"\s*(?:From |[!-9;-~]{1,80}[ \t]*:)")
+
+
+@dataclass(frozen=True)
+class Read:
+    """One file: its report, and what is to be complained of."""
+
+    file: str
+    data: bytes
+    report: Report
+    complaint: str | None = None
+    opened: bool = True
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a message.")
-def explain(files: tuple[Path, ...], as_json: bool) -> None:
-    """What a returned message is, and why."""
-    for path in files:
-        report = read(path.read_bytes())
-        click.echo(json.dumps({"file": str(path)} | report.to_dict()))
+@click.argument("files", nargs=-1, metavar="[FILE...|-]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a message.")
+@click.option("--rules", "rule_file", metavar="FILE", help="Rules of your own, asked before the bundled ones.")
+@click.option("--unrecognised", is_flag=True, help="List what no rule knew in files and folders, grouped.")
+def explain(files: tuple[str, ...], as_json: bool, rule_file: str | None, unrecognised: bool) -> None:
+    """What a returned message is, and why.
+
+    Reads each FILE (or standard input, "-") and shows its kind, its recipients, the verdict about each and
+    the
+    words that it rests on.
+    """
+    rules = _rules(rule_file)
+    names = list(_files(files, unrecognised)) or ["-"]
+    failures = 0
+    heap: list[tuple[str, bytes, Report]] = []
+    for name in names:
+        one = _read(name, rules)
+        failures += not one.opened
+        if one.complaint:
+            click.echo(f"retour explain: {one.file}: {one.complaint}", err=True)
+        if unrecognised:
+            heap.append((one.file, one.data, one.report))
+        elif as_json:
+            click.echo(json.dumps({"file": one.file} | one.report.to_dict()))
+        elif one.opened:
+            click.echo("\n".join(_shown(one)))
+    if unrecognised:
+        _list_unrecognised(heap, rules, as_json)
+    sys.exit(1 if failures else 0)
+
+
+def _rules(path: str | None) -> Rules:
+    if path is None:
+        return Rules.bundled()
+    try:
+        return Rules.from_file(path)
+    except (RuleError, OSError) as error:
+        said = str(error) if isinstance(error, RuleError) else f"{path}: {error.strerror}"
+        click.echo(f"retour explain: {said}", err=True)
+        sys.exit(CONFIGURATION)
+
+
+def _files(names: tuple[str, ...], folders: bool) -> Iterator[str]:
+    """The files named; those in folders too, where folders are wanted."""
+    for name in names:
+        if folders and name != "-" and Path(name).is_dir():
+            yield from (str(path) for path in sorted(Path(name).rglob("*")) if path.is_file())
+        else:
+            yield name
+
+
+def _read(name: str, rules: Rules) -> Read:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        return Read(name, b"", Report("not-a-report"), error.strerror or str(error), opened=False)
+    except ValueError as error:
+        return Read(name, b"", Report("not-a-report"), str(error), opened=False)
+    complaint = None
+    if not data.strip():
+        complaint = "empty"
+    elif b"\0" in data[:4_000] or not _MAIL.match(data):
+        complaint = "no mail: it does not begin with a header"
+    return Read(name, data, read(data, rules=rules), complaint)
+
+
+def _shown(one: Read) -> Iterator[str]:
+    """The lines that explain a message to a person, none wider than a terminal."""
+    report = one.report
+    about = ", ".join(filter(None, (report.reason, report.recipient)))
+    cut = ", cut short" if report.truncated else ""
+    yield from _wrap(f"{one.file}: ", click.style(report.kind, bold=True) + (f" ({about})" if about else "") + cut)
+    for recipient in report.reports:
+        yield ""
+        yield from _recipient(recipient)
+    original = report.original
+    facts = {
+        "message id": original.message_id,
+        "reference": original.retour_ref,
+        "subject": original.subject,
+        "sender": original.sender,
+        "envelope id": original.envelope_id,
+    }
+    if any(facts.values()):
+        yield ""
+        yield "  The message that came back"
+        for label, value in facts.items():
+            if value:
+                yield from _wrap(f"    {label:<12} ", _clean(value))
+    found = passages.find(one.data, report)
+    if found:
+        yield ""
+        yield "  Lines that this rests on"
+        for passage in found:
+            yield from _marked(passage)
+    yield ""
+
+
+def _recipient(one: RecipientReport) -> Iterator[str]:
+    verdict = ", ".join(filter(None, (one.action, one.type, one.reason)))
+    blame = f"; {one.blame} can mend it" if one.blame and one.blame != "nobody" else ""
+    yield from _wrap("  ", f"{_clean(one.recipient or 'a recipient that is not named')}: {verdict}{blame}")
+    source = {"wire": " (stands in the message)", "derived": " (concluded)"}.get(one.status_source or "", "")
+    facts = {
+        "first sent to": one.original_recipient if one.original_recipient != one.recipient else None,
+        "known inside as": one.inner_recipient,
+        "status": f"{one.status}{source}" if one.status else None,
+        "rule": (one.rule or "none; the code table") if one.reason else None,
+        "fired on": f'"{one.evidence}"' if one.evidence else None,
+        "said": one.diagnostic or None,
+        "but": one.contradiction,
+    }
+    for label, value in facts.items():
+        if value:
+            yield from _wrap(f"    {label:<15} ", _clean(value))
+
+
+def _marked(passage: passages.Passage) -> Iterator[str]:
+    """A line around its evidence, and marks beneath it."""
+    room = WIDTH - 6
+    begin = max(0, min(passage.start - 20, len(passage.line) - room))
+    line = _clean(passage.line[begin : begin + room])
+    start, end = passage.start - begin, min(passage.end - begin, room)
+    yield f"    | {line}"
+    yield f"      {' ' * start}{'^' * max(1, end - start)}"
+
+
+def _wrap(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=label, subsequent_indent=" " * min(len(label), 24), break_on_hyphens=False
+    ) or [label.rstrip()]
+
+
+def _clean(text: str) -> str:
+    """`text` without what would move the cursor of a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_json: bool) -> None:
+    groups = unrecognised.group(heap, rules)
+    for one in groups:
+        if as_json:
+            click.echo(json.dumps({"count": one.count, "status": one.status, "text": one.example, "file": one.file}))
+            continue
+        for line in _wrap(f"{one.count:5d}  {one.status or '-':<7} ", _clean(one.example)[:400]):
+            click.echo(line)
+        click.echo(f"{'':15}{one.file}")
+    if not as_json:
+        click.echo(
+            f"{sum(one.count for one in groups)} replies in {len(groups)} groups that no rule knows, "
+            f"{len(heap)} files read"
+        )

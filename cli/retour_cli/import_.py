@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from retour_bounces import read
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy import oldmail
 from retour_policy.errors import InputError
@@ -27,7 +28,8 @@ CHUNK = 20  # messages a transaction, well under the 100 ms that one may last
 @click.argument("path", type=click.Path(path_type=Path))
 @options
 @click.option("--dry-run", is_flag=True, help="Read and say what there is; record nothing.")
-def import_(setup: Setup, path: Path, dry_run: bool) -> None:
+@json_option
+def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
     """Record old bounces from an mbox, a Maildir or a folder of .eml files.
 
     Each is recorded at its own date. What is recorded already is passed
@@ -35,7 +37,7 @@ def import_(setup: Setup, path: Path, dry_run: bool) -> None:
     postmaster. Exit status 1 where a message could not be used.
     """
     importer = Importer(setup, dry_run)
-    with click.progressbar(length=oldmail.count(_there(path)), label="reading") as bar:
+    with click.progressbar(length=oldmail.count(_there(path)), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
         for message in oldmail.messages(path):
             chunk.append(message)
@@ -45,10 +47,12 @@ def import_(setup: Setup, path: Path, dry_run: bool) -> None:
                 chunk = []
         importer.take(chunk)
         bar.update(len(chunk))
-    for what, number in sorted(importer.outcomes.items()):
-        click.echo(f"{number} {what}")
+    if as_json:
+        print_json(dict(importer.outcomes))
+    else:
+        say(*(f"{number} {what}" for what, number in sorted(importer.outcomes.items())))
     for line in importer.faults:
-        click.echo(line, err=True)
+        say(line, err=True)
     if importer.faults:
         raise SystemExit(1)
 

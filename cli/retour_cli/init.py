@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import json
 import os
 import pwd
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from retour_cli.output import json_option, print_json, say
 from retour_policy import keyring, migrate
-from retour_policy.address import domain_ascii
+from retour_policy.address import domain_ascii, is_domain
 from retour_policy.clock import system_clock
+from retour_policy.config import Config
 from retour_policy.errors import InputError
-from retour_policy.load import load
+from retour_policy.load import parse
 from retour_policy.store import open_store
 
 SYSTEM = Path("/etc/retour")
@@ -41,7 +46,14 @@ class Places:
         if folder == SYSTEM:
             sockets = Path("/var/spool/postfix/retour")
             return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets, SPOOL)
-        return cls(folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets", folder / "spool")
+        return cls(
+            folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets", folder / "spool"
+        )
+
+    @property
+    def lock(self) -> Path:
+        """What the processes that write to the database queue on."""
+        return self.database.with_name(self.database.name + ".lock")
 
     def files(self) -> tuple[Path, ...]:
         """What must not be there yet."""
@@ -51,8 +63,9 @@ class Places:
 @click.command()
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=SYSTEM, show_default=True, help="Where to.")
 @click.option("--domain", required=True, help="The domain that returned mail comes to, as bounces.example.com.")
-@click.option("--postmaster", help="Who gets what nothing matches (default: postmaster@ the domain above it).")
-def init(folder: Path, domain: str, postmaster: str | None) -> None:
+@click.option("--postmaster", help="Who gets what nothing matches. [default: postmaster@ the domain above it]")
+@json_option
+def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> None:
     """Write a commented retour.toml, a key ring (mode 0600) and a database.
 
     Nothing that is there is ever overwritten. With the default folder the
@@ -62,19 +75,45 @@ def init(folder: Path, domain: str, postmaster: str | None) -> None:
     places = Places.below(folder.absolute())
     _refuse_overwriting(places)
     name, parent = _domains(domain)
-    text = example(places, name, parent, postmaster or f"postmaster@{parent}")
+    role = "postmaster" if parent == name else f"postmaster@{parent}"
+    text = example(places, name, parent, postmaster or role)
+    config = parse(places.config, text)  # a fault shows before anything is written
+    try:
+        with _undone_on_failure(places):
+            _write(places, text, config)
+    except OSError as error:
+        raise InputError(f"{error.filename or places.config}: {error.strerror}") from error
+    if as_json:
+        print_json({name: str(path) for name, path in asdict(places).items()})
+        return
+    for path in (*places.files(), places.sockets, places.spool):
+        say(f"wrote {path}")
+    say("Next: edit the streams, then `retour check`, then `retour serve`.")
+
+
+def _write(places: Places, text: str, config: Config) -> None:
     for wanted in (places.config.parent, places.database.parent, places.sockets, places.spool):
         wanted.mkdir(parents=True, exist_ok=True)
     with places.config.open("x", encoding="utf-8") as file:
         file.write(text)
     keyring.save(places.keyring, keyring.create(system_clock()))
-    store = open_store(load(places.config).store.url, check=False)
+    store = open_store(config.store.url, file=str(places.config), check=False)
     migrate.upgrade(store)
     store.close()
     _give_away(places)
-    for path in (*places.files(), places.sockets):
-        click.echo(f"wrote {path}")
-    click.echo("Next: edit the streams, then `retour check`, then `retour serve`.")
+
+
+@contextlib.contextmanager
+def _undone_on_failure(places: Places) -> Iterator[None]:
+    """Take away what was written where the rest cannot be, so that init can be tried again."""
+    try:
+        yield
+    except FileExistsError:  # somebody else is writing there
+        raise
+    except BaseException:
+        for path in (*places.files(), *places.database.parent.glob(f"{places.database.name}-*"), places.lock):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
@@ -89,23 +128,22 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
         "@DOMAIN@": domain,
         "@PARENT@": parent,
     }
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return text
+    escaped = {name: json.dumps(value, ensure_ascii=False)[1:-1] for name, value in values.items()}  # as TOML does
+    return re.sub("|".join(values), lambda found: escaped[found[0]], text)
 
 
 def _refuse_overwriting(places: Places) -> None:
-    there = [str(path) for path in places.files() if path.exists()]
+    there = [str(path) for path in places.files() if os.path.lexists(path)]
     if there:
         raise InputError(f"{', '.join(there)}: there already; init overwrites nothing")
 
 
 def _domains(text: str) -> tuple[str, str]:
     domain = domain_ascii(text)
-    labels = domain.split(".")
-    if len(labels) < 2 or not all(label and label.replace("-", "").isalnum() for label in labels):
+    if not is_domain(domain):
         raise InputError(f"{text!r} is not a domain; right would be something like bounces.example.com")
-    return domain, ".".join(labels[1:]) if len(labels) > 2 else domain
+    _, _, parent = domain.partition(".")
+    return domain, parent if is_domain(parent) else domain
 
 
 def _give_away(places: Places) -> None:

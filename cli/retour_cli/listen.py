@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import grp
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,26 +46,37 @@ def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
         raise place.wrong(f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {LONGEST_PATH}")
     if not path.parent.is_dir():
         raise place.wrong(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(place, path)
-        listener.bind(str(path))
-        _give_to_group(place, path, settings)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
-    except ConfigError:
-        listener.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            with _alone_in(path.parent):
+                _remove_stale(place, path)
+                listener.bind(str(path))
+                undo.callback(path.unlink, missing_ok=True)
+                _give_to_group(place, path, settings)
+                listener.listen(BACKLOG)
+        except OSError as error:
+            raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
+        undo.pop_all()
     return listener
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time: a socket that is bound and does not listen yet looks stale to another."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(place: Place, path: Path) -> None:
     """Remove a socket that nobody listens on any more; another kind of file, or a live one, stays."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
-    if not path.is_socket():
+    if path.is_symlink() or not path.is_socket():
         raise place.wrong(f"{path} is there and is not a socket; name another path or remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
@@ -93,17 +107,19 @@ def _give_to_group(place: Place, path: Path, settings: SocketsSection) -> None:
 
 def _inet(place: Place, rest: str) -> socket.socket:
     port, _, host = rest.partition("@")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        what = error.strerror if isinstance(error, OSError) else str(error)
-        raise place.wrong(f"cannot listen on port {port} of {host}: {what}") from error
+    with contextlib.ExitStack() as undo:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = undo.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except (OSError, OverflowError, UnicodeError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            raise place.wrong(f"cannot listen on port {port} of {host}: {what}") from error
+        undo.pop_all()
     return listener
 
 
@@ -114,6 +130,8 @@ def _handed_over(place: Place, name: str) -> socket.socket:
     wanted = [FIRST_DESCRIPTOR + n for n in range(count) if n < len(names) and names[n] == name]
     if not wanted:
         raise place.wrong(f"no socket named {name!r} came from systemd; see FileDescriptorName= in systemd.socket(5)")
+    if len(wanted) > 1:
+        raise place.wrong(f"{len(wanted)} sockets named {name!r} came from systemd; give each a name, and list them")
     try:
         return socket.socket(fileno=wanted[0])
     except OSError as error:

@@ -21,6 +21,13 @@ COMMANDS = {
     "events": ("events", "What happened, in order."),
     "address": ("address", "Everything about one address, and why it is as it is."),
     "suppressions": ("suppressions", "List, add and remove addresses that are not written to."),
+    "storm": ("storm", "Bursts that say more about a receiver than about its users."),
+    "undo": ("undo", "Take back what the failures of an outage did."),
+    "simulate": ("simulate", "What another configuration would have made of the facts."),
+    "rebuild": ("rebuild", "Fold all facts again, and mend what differs."),
+    "import": ("import_", "Record old bounces from an mbox, a Maildir or .eml files."),
+    "purge": ("purge", "Forget what is old."),
+    "erase": ("erase", "Forget a person, and still know not to write to him."),
     "token": ("token", "Make a VERP address to try things with, or read one."),
     "keys": ("keys", "Rotate the keys that sign."),
     "db": ("db", "The database's schema: its state, and bringing it up to date."),
@@ -39,7 +46,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"retour_cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name)
+        command: click.Command = getattr(module, COMMANDS[name][0])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -55,7 +62,7 @@ class LazyGroup(click.Group):
             status = getattr(error, "exit_status", None)
             if status is None:
                 raise
-            say(f"retour: {error}", err=True)
+            say(*f"retour: {error}".split("\n"), err=True)
             ctx.exit(status)
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from retour_cli import listen, logs
 from retour_cli.notify import notify
+from retour_cli.restart import kept_until_restart
 from retour_cli.setup import Setup, options
 from retour_milter.desk import Desk
 from retour_policy import load
@@ -85,8 +86,12 @@ def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
         load.load_keyring(setup.path, config)
         adopt(config)
         log.info("configuration reloaded", streams=len(config.stream))
+        for key in kept_until_restart(setup.config, config):
+            log.warning("changed, and takes effect at the next start only", key=key)
     except ConfigError as error:
         for problem in error.problems:
             log.error("configuration refused, the old one stays", problem=str(problem))
+    except Exception:
+        log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
     finally:
         notify("READY=1")

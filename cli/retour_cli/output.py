@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import textwrap
@@ -30,9 +29,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print lines of our own that hold values of others."""
-    click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines that hold values of others; a line end in such a value makes no line."""
+    click.echo("\n".join(map(printable, lines)), err=err)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -40,9 +39,8 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = [list(head), *([printable(cell) for cell in row] for row in rows)]
     widths = fit([max(len(row[n]) for row in table) for n in range(len(head))], terminal_width())
     for row in table:
-        *first, last = (cut(cell, width) for cell, width in zip(row, widths, strict=True))
-        cells = [cell.ljust(width) for cell, width in zip(first, widths, strict=False)]
-        click.echo(GAP.join([*cells, last]).rstrip())
+        cells = [shortened(cell, width).ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo(GAP.join([*cells, cut(row[-1], widths[-1])]).rstrip())
 
 
 def fit(widths: Sequence[int], total: int) -> list[int]:
@@ -55,24 +53,28 @@ def fit(widths: Sequence[int], total: int) -> list[int]:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or $COLUMNS; a pipe has no limit but that of reading."""
-    limited = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return shutil.get_terminal_size((WIDTH, 24)).columns if limited else 10_000
+    """Columns of the terminal; a pipe has no limit but that of reading."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else 10_000
 
 
-def wrapped(label: str, text: str) -> str:
+def wrapped(label: str, text: str) -> list[str]:
     """Label and text in lines of 80 columns, the text indented as far as it begins."""
-    indent = " " * len(label.strip("\n"))
-    lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
-    return label + f"\n{indent}".join(lines)
+    indent = " " * len(label)
+    return textwrap.wrap(
+        printable(text), WIDTH, initial_indent=label, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    ) or [label.rstrip()]  # fmt: skip
 
 
 def cut(text: str, longest: int) -> str:
-    """The text, an ellipsis in place of its middle where it is too long: an address keeps its domain."""
-    if len(text) <= longest:
-        return text
+    """The text, its end replaced by an ellipsis where it is too long."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def shortened(text: str, longest: int) -> str:
+    """The text, its middle replaced by an ellipsis where it is too long: an address keeps its domain."""
     tail = (longest - 1) // 2
-    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+    return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def _visible(character: str) -> str:

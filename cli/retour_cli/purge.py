@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.output import json_option, print_json
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, day_text
 from retour_policy.errors import InputError
@@ -12,7 +13,8 @@ from retour_policy.errors import InputError
 @click.command()
 @options
 @click.option("--keep", default="400d", show_default=True, help="How much to keep, in days.")
-def purge(setup: Setup, keep: str) -> None:
+@json_option
+def purge(setup: Setup, keep: str, as_json: bool) -> None:
     """Forget facts and sends that are older than --keep.
 
     For each address one fact first holds what the older ones had come to,
@@ -24,4 +26,7 @@ def purge(setup: Setup, keep: str) -> None:
         raise InputError(f"--keep {keep}: right would be a number of days, at least {purging.SHORTEST // DAY}d")
     before = setup.clock() - int(keep[:-1]) * DAY
     went = sum(purging.purge(setup.store, before))
+    if as_json:
+        print_json({"before": day_text(before), "rows": went})
+        return
     click.echo(f"{went} rows from before {day_text(before)} are gone")

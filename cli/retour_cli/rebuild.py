@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.output import json_option, print_json
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 
 
@@ -25,7 +25,7 @@ def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
         if as_json:
             print_json({"address": one.text, "mended": not only_check})
         else:
-            click.echo(f"{one.text or '(forgotten)'}: {'differs' if only_check else 'mended'}")
+            say(f"{one.text or '(forgotten)'}: {'differs' if only_check else 'mended'}")
         if not only_check:
             rebuilding.mend(setup.store, one)
     if not as_json:

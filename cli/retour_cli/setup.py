@@ -16,8 +16,12 @@ from retour_policy.clock import Clock, system_clock
 from retour_policy.config import Config, Stream
 from retour_policy.errors import InputError
 from retour_policy.keyring import KeyRingFile
+from retour_policy.ledger import Ledger
+from retour_policy.policies import Policy, put_in_force
 from retour_policy.store import Store, open_store
+from retour_policy.writer import Writer
 
+PATIENCE = 20_000  # milliseconds that a command waits for the store
 T = TypeVar("T")
 
 
@@ -43,6 +47,17 @@ class Setup:
         """The store, checked. Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`."""
         return open_store(self.config.store.url, file=str(self.path))
 
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy that the configuration states."""
+        return Policy.of(self.config)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """A ledger that judges by the configuration. Raises `StoreUnavailable`."""
+        policy, now = self.policy, self.clock()
+        return Ledger(policy, self.write(lambda connection: put_in_force(connection, policy, now)))
+
     def key(self, address: str) -> bytes:
         """The store's key for an address. Raises `InputError` for what is none."""
         if not is_address(address):
@@ -58,9 +73,8 @@ class Setup:
         return stream
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in one durable transaction."""
-        with self.store.writing() as connection:
-            return work(connection)
+        """Do `work` in one durable transaction. Raises `StoreUnavailable` where others hold the store too long."""
+        return Writer(self.store).run(work, PATIENCE)
 
 
 def default_path() -> Path:
@@ -79,7 +93,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     with_setup.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return click.option(
         "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, readable=False),  # `load` says it, with its own exit status
         envvar="RETOUR_CONFIG",
         default=default_path,
         show_default=load.DEFAULT_PATH,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retour_cli.output import json_option, print_json, print_table
+from retour_cli.output import json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
 from retour_policy import load
 from retour_policy.simulation import Change, changes
@@ -26,7 +26,7 @@ def simulate(setup: Setup, other: Path, limit: int, as_json: bool) -> None:
     stream. Nothing is changed; storms are taken as they were recorded.
     """
     totals: Counter[tuple[str, str]] = Counter()
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for change in changes(setup.store, load.load(other), setup.clock()):
         totals[change.stream, change.what] += 1
         if as_json:
@@ -40,7 +40,7 @@ def simulate(setup: Setup, other: Path, limit: int, as_json: bool) -> None:
     if sum(totals.values()) > len(rows):
         click.echo(f"and {sum(totals.values()) - len(rows)} more")
     for (stream, what), number in sorted(totals.items()):
-        click.echo(f"{stream}: {number} {what}")
+        say(f"{stream}: {number} {what}")
     if not totals:
         click.echo("nothing would differ")
 

@@ -58,22 +58,27 @@ def list_(setup: Setup, as_json: bool) -> None:
 @storm.command()
 @click.argument("number", type=int)
 @options
-def apply(setup: Setup, number: int) -> None:
+@json_option
+def apply(setup: Setup, number: int, as_json: bool) -> None:
     """Let the failures that storm NUMBER holds count after all."""
-    _decide(setup, number, count=True)
+    _decide(setup, number, count=True, as_json=as_json)
 
 
 @storm.command()
 @click.argument("number", type=int)
 @options
-def discard(setup: Setup, number: int) -> None:
+@json_option
+def discard(setup: Setup, number: int, as_json: bool) -> None:
     """Never let the failures that storm NUMBER holds count."""
-    _decide(setup, number, count=False)
+    _decide(setup, number, count=False, as_json=as_json)
 
 
-def _decide(setup: Setup, number: int, *, count: bool) -> None:
+def _decide(setup: Setup, number: int, *, count: bool, as_json: bool) -> None:
     with setup.store.reading() as connection:
         if number not in {one.id for one in storms.listed(connection)}:
             raise InputError(f"there is no storm {number}; see `retour storm list`")
     changed = sum(storms.settle(setup.store, setup.ledger, number, setup.clock(), count=count))
-    click.echo(f"storm {number}: failures of {changed} addresses {'count now' if count else 'are discarded'}")
+    if as_json:
+        print_json({"storm": number, "addresses": changed, "count": count})
+    else:
+        click.echo(f"storm {number}: failures of {changed} addresses {'count now' if count else 'are discarded'}")

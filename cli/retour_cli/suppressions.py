@@ -1,24 +1,38 @@
-"""Suppressions: the addresses that are not written to, listed, added and removed."""
+"""Suppressions: the addresses that are not written to, listed, added, removed, and exchanged with other systems."""
 
 from __future__ import annotations
 
+import csv
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection
 
 from retour_cli.events import parse_since
-from retour_cli.output import json_option, print_json, print_table
+from retour_cli.output import json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
-from retour_policy import addresses, facts, schema
+from retour_policy import addresses, lists
 from retour_policy import suppressions as table
-from retour_policy.clock import DAY, day_text, iso_text
+from retour_policy.clean import clean
+from retour_policy.clock import DAY, day_text
+from retour_policy.decide import BULK, EVERYWHERE
 from retour_policy.errors import InputError
 from retour_policy.facts import NewFact
-from retour_policy.suppressions import CAUSES, EVERYWHERE, Suppression
+from retour_policy.intake import Intake
+from retour_policy.ledger import Address, lock
+from retour_policy.lists import COLUMNS, Fault, Format, Row
+from retour_policy.suppression import CAUSES, Suppression
 
+MOST_FAULTS = 1_000  # wrong lines that are listed
 _DAYS = re.compile(r"(\d{1,5})d")
-scope_option = click.option("--scope", help="A stream's name. [default: everywhere]")
+_WHERE = {EVERYWHERE: "everywhere", BULK: "bulk mail"}
+scope_option = click.option(
+    "--scope", help="A stream's name, or bulk: all that are not transactional. [default: everywhere]"
+)
+format_option = click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), help="[default: by the name]")
 
 
 @click.group()
@@ -33,13 +47,11 @@ def list_(setup: Setup, as_json: bool) -> None:
     """All that are in force, the oldest first."""
     with setup.store.reading() as connection:
         found = table.listed(connection, setup.clock())
-        if as_json:
-            for one in found:
-                print_json(_as_dict(one))
-            return
-        rows = [_as_row(one) for one in found]
-    if rows:
-        print_table(("address", "where", "since", "until", "why"), rows)
+    if as_json:
+        for address, one in found:
+            print_json(lists.to_dict(address, one))
+    elif found:
+        print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
         click.echo("nobody is suppressed")
 
@@ -50,48 +62,148 @@ def list_(setup: Setup, as_json: bool) -> None:
 @scope_option
 @click.option("--until", help="30d, or a date. [default: for good]")
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
-def add(setup: Setup, address: str, scope: str | None, until: str | None, note: str) -> None:
-    """Do not write to ADDRESS any more."""
+@json_option
+def add(setup: Setup, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
+    """Do not write to ADDRESS any more.
+
+    It takes the place of what suppressed the address there before.
+    """
     key, now = setup.key(address), setup.clock()
-    where = setup.stream(scope).name if scope else EVERYWHERE
-    new = Suppression(where, "operator", now, _until(until, now), note[:200])
+    new = Suppression(_scope(setup, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
+    detail = {"scope": new.scope, "note": new.note, "until": new.until}
+    ledger, secret = setup.ledger, setup.ring.ring.address_secret
 
     def work(connection: Connection) -> None:
-        number = addresses.ensure(connection, setup.ring.ring.address_secret, [address])[address]
-        detail = {"scope": where, "note": new.note, "until": new.until}
-        fact = facts.write(connection, NewFact(now, "suppress", number, reason="operator", detail=detail))
-        table.put(connection, key, number, new, fact)
+        number = addresses.ensure(connection, secret, [address])[address]
+        ledger.write(
+            connection, Address(number, key), NewFact(now, "suppress", number, reason="operator", detail=detail)
+        )
 
     setup.write(work)
-    click.echo(f"{address}: {new.words()}")
+    if as_json:
+        print_json(lists.to_dict(address, new))
+    else:
+        say(f"{address}: {new.words()}")
 
 
 @suppressions.command()
 @click.argument("address")
 @options
 @scope_option
-def remove(setup: Setup, address: str, scope: str | None) -> None:
+@json_option
+def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None:
     """Write to ADDRESS again; its counts begin anew.
 
-    Exit status 1 where it was not suppressed.
+    Exit status 1 where it was not suppressed, and had no counts.
     """
-    key, now = setup.key(address), setup.clock()
-    where = setup.stream(scope).name if scope else None
+    key, now, ledger = setup.key(address), setup.clock(), setup.ledger
+    where = _scope(setup, scope) if scope else None
 
     def work(connection: Connection) -> list[str]:
-        scopes = table.remove(connection, key, where)
         number = addresses.find(connection, [key]).get(key)
-        if scopes and number is not None:
-            facts.write(connection, NewFact(now, "lift", number, reason="operator", detail={"scopes": scopes}))
-            state = schema.address_state
-            connection.execute(delete(state).where(state.c.address_id == number, state.c.scope.in_(scopes)))
+        if number is None:
+            return []
+        account = lock(connection, Address(number, key))
+        scopes = sorted(
+            {*account.suppressions, *account.state.counts} if where is None else {where} & {*account.suppressions}
+        )
+        if scopes:
+            new = NewFact(now, "lift", number, reason="operator", detail={"scopes": scopes})
+            ledger.write(connection, Address(number, key), new)
         return scopes
 
     scopes = setup.write(work)
     if not scopes:
-        click.echo(f"{address}: was not suppressed", err=True)
+        say(f"{address}: was not suppressed", err=True)
         raise SystemExit(1)
-    click.echo(f"{address}: not suppressed any more ({', '.join(_where(scope) for scope in scopes)})")
+    if as_json:
+        print_json({"address": address, "lifted": scopes})
+    else:
+        say(f"{address}: not suppressed any more ({', '.join(_where(scope) for scope in scopes)}), counts begin anew")
+
+
+@suppressions.command()
+@options
+@format_option
+@json_option
+def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
+    """Print all that are in force, as CSV or JSON lines."""
+    found = table.all_listed(setup.store, setup.clock())
+    if as_json or format_ == "jsonl":
+        for address, one in found:
+            print_json(lists.to_dict(address, one))
+        return
+    writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for address, one in found:
+        if address is not None:
+            writer.writerow(lists.to_dict(address, one))
+
+
+@suppressions.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@options
+@format_option
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@json_option
+def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_json: bool) -> None:
+    """Suppress the addresses in FILE: CSV with named columns, or JSON lines.
+
+    \b
+    Columns: address (needed), cause, scope, since, until, note.
+
+    The whole file is checked first. Where a line is wrong, all wrong lines
+    are listed, nothing is applied, and the exit status is 1. Importing twice
+    changes nothing the second time; a run that was stopped can be repeated.
+    """
+    shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
+    count = _checked(setup, file, shape)
+    if dry_run:
+        print_json({"lines": count}) if as_json else click.echo(f"{count} lines are good")
+        return
+    intake = Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock())
+    rows = (one for one in _read(setup, file, shape) if isinstance(one, Row))
+    applied = 0
+    with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
+        for done, fresh in intake.apply(rows):
+            bar.update(done)
+            applied += fresh
+    if as_json:
+        print_json({"lines": count, "new": applied})
+    else:
+        click.echo(f"{count} lines, {applied} of them new")
+
+
+def _checked(setup: Setup, file: Path, shape: Format) -> int:
+    """How many rows there are. Lists all wrong lines and exits where there are any."""
+    good, faults = 0, 0
+    for one in _read(setup, file, shape):
+        good += isinstance(one, Row)
+        if isinstance(one, Fault):
+            faults += 1
+            if faults <= MOST_FAULTS:
+                say(f"{file}:{one.line}: {one.text}", err=True)
+    if faults > MOST_FAULTS:
+        say(f"{file}: and {faults - MOST_FAULTS} more", err=True)
+    if faults:
+        raise SystemExit(1)
+    return good
+
+
+def _read(setup: Setup, file: Path, shape: Format) -> Iterator[Row | Fault]:
+    streams = [stream.name for stream in setup.config.stream]
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            yield from lists.read(text, shape, streams, setup.clock())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
+
+
+def _scope(setup: Setup, text: str | None) -> str:
+    known = lists.SCOPES.get(text or "")
+    return known or setup.stream(text or "").name
 
 
 def _until(text: str | None, now: int) -> int | None:
@@ -105,21 +217,10 @@ def _until(text: str | None, now: int) -> int | None:
 
 
 def _where(scope: str) -> str:
-    return "everywhere" if scope == EVERYWHERE else scope
+    return _WHERE.get(scope, scope)
 
 
-def _as_row(one: Suppression) -> tuple[str, str, str, str, str]:
+def _as_row(address: str | None, one: Suppression) -> tuple[str, str, str, str, str]:
     why = CAUSES.get(one.cause, one.cause) + (f" ({one.note})" if one.note else "")
     until = day_text(one.until) if one.until else "for good"
-    return one.address or "(forgotten)", _where(one.scope), day_text(one.since), until, why
-
-
-def _as_dict(one: Suppression) -> dict[str, str | None]:
-    return {
-        "address": one.address,
-        "scope": one.scope,
-        "cause": one.cause,
-        "since": iso_text(one.since),
-        "until": iso_text(one.until) if one.until else None,
-        "note": one.note,
-    }
+    return address or "(forgotten)", _where(one.scope), day_text(one.since), until, why

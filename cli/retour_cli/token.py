@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-from retour_cli.output import json_option, print_json
+from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy import sends
 from retour_policy import token as tokens
@@ -34,7 +34,13 @@ def token() -> None:
 @options
 @click.option("--stream", required=True, help="The stream whose pattern to use.")
 @click.option("--to", "address", required=True, help="The recipient that the send record will name.")
-@click.option("--purpose", type=click.Choice(["bounce", "reference"]), default="bounce", show_default=True)
+@click.option(
+    "--purpose",
+    type=click.Choice(["bounce", "reference"]),
+    default="bounce",
+    show_default=True,
+    help="bounce: a VERP address; reference: the value of a Retour-Ref field.",
+)
 @click.option("--server", default="127.0.0.1", show_default=True, help="The mail server in the swaks line.")
 @json_option
 def make(setup: Setup, stream: str, address: str, purpose: str, server: str, as_json: bool) -> None:
@@ -46,20 +52,17 @@ def make(setup: Setup, stream: str, address: str, purpose: str, server: str, as_
     """
     setup.key(address)
     found, signer = setup.stream(stream), Signer(setup.ring, setup.clock)
+    if purpose == Purpose.BOUNCE and not found.pattern:
+        raise InputError(f"stream {stream} has no pattern with %; try --purpose reference")
     new = NewSend(found.name, "", (address,))
     secret = setup.ring.ring.address_secret
     number = setup.write(lambda connection: sends.record(connection, secret, new, signer.draw))
-    if purpose == Purpose.REFERENCE:
-        made = signer.reference(number)
-    elif found.pattern:
-        made = signer.envelope_sender(found, number)
-    else:
-        raise InputError(f"stream {stream} has no pattern with %; try --purpose reference")
+    made = signer.reference(number) if purpose == Purpose.REFERENCE else signer.envelope_sender(found, number)
     line = swaks_line(server, made, address) if purpose == Purpose.BOUNCE else None
     if as_json:
         print_json({"id": number, "purpose": purpose, "token": made, "swaks": line})
     else:
-        click.echo("\n".join(text for text in (made, line) if text))
+        say(*(text for text in (made, line) if text))
 
 
 def swaks_line(server: str, to: str, address: str) -> str:
@@ -92,12 +95,12 @@ def read_(setup: Setup, text: str, as_json: bool) -> None:
     if as_json:
         print_json(values)
         return
-    click.echo(f"genuine {kind} token of send {number}, drawn {values['sent']}")
+    say(f"genuine {kind} token of send {number}, drawn {values['sent']}")
     if send:
         tag = f", tag {send.tag}" if send.tag else ""
-        click.echo(f"stream {send.stream}, {len(send.recipients)} recipient(s){tag}")
+        say(f"stream {send.stream}, {len(send.recipients)} recipient(s){tag}")
     else:
-        click.echo("the store has no record of that send")
+        say("the store has no record of that send")
 
 
 def _read(router: Router, text: str) -> tuple[int, str]:

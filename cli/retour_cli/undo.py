@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from retour_cli.events import parse_since
+from retour_cli.output import json_option, print_json
 from retour_cli.setup import Setup, options
 from retour_policy.address import domain_ascii
 from retour_policy.errors import InputError
@@ -17,7 +18,10 @@ from retour_policy.errors import InputError
 @click.option("--domain", "domains", multiple=True, help="Only recipients there; may be given again. [default: all]")
 @click.option("--note", default="", help="Why; kept with the facts.")
 @click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
-def undo(setup: Setup, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool) -> None:
+@json_option
+def undo(
+    setup: Setup, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool, as_json: bool
+) -> None:
     """Pass over the failures of a time, as if they had not been.
 
     The pauses and suppressions that they caused are taken back. The facts
@@ -32,12 +36,16 @@ def undo(setup: Setup, since: str, until_: str, domains: tuple[str, ...], note: 
         raise InputError(f"--until {until_} is not after --since {since}")
     found = failures(setup.store, window)
     people = len({one.address for one in found})
+    if as_json:
+        print_json({"failures": len(found), "addresses": people, "undone": not dry_run})
     if dry_run or not found:
-        click.echo(f"{len(found)} failures of {people} addresses lie in that time")
+        if not as_json:
+            click.echo(f"{len(found)} failures of {people} addresses lie in that time")
         return
-    with click.progressbar(length=people, label="undoing", show_eta=False) as bar:
+    with click.progressbar(length=people, label="undoing", show_eta=False, hidden=as_json) as bar:
         done = 0
         for reached in take_back(setup.store, setup.ledger, found, now, note[:200]):
             bar.update(reached - done)
             done = reached
-    click.echo(f"{len(found)} failures of {people} addresses are passed over")
+    if not as_json:
+        click.echo(f"{len(found)} failures of {people} addresses are passed over")

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import uvloop
@@ -72,5 +74,7 @@ async def _listen(
     loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.BaseProtocol], listener: socket.socket
 ) -> asyncio.Server:
     if listener.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=listener)
+        # From Python 3.13 on the loop would remove the path, which may be systemd's.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        return await loop.create_unix_server(factory, sock=listener, **keep)
     return await loop.create_server(factory, sock=listener)

@@ -50,7 +50,7 @@ class Desk:
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
-        """Use `config` for the messages that begin from now on. Raises `StoreUnavailable`."""
+        """Use `config` for the messages that begin from now on."""
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self.clock)
         outgoing = Outgoing(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)

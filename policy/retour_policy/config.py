@@ -3,99 +3,47 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
-from retour_policy.address import domain_ascii, is_address
+from retour_policy.address import domain_ascii, normalise
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.decide import MOST_KEPT, RuleSet
+from retour_policy.decide import RuleSet
 from retour_policy.outside import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
 from retour_policy.pattern import Pattern
 from retour_policy.rules import PRESETS, Preset
-from retour_policy.section import Count, Duration, Name, Section, Size, Texts
-
-PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
-OWN_HEADERS = ("retour-ref", "retour-tag")
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _network(value: object) -> object:
-    try:
-        if isinstance(value, str):
-            return ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f'is not a network ({error}); right would be something like "192.0.2.0/24"') from None
-    raise ValueError('is not a network; right would be something like "192.0.2.0/24"')
-
-
-def _address(value: object) -> object:
-    if isinstance(value, str) and (is_address(value) or value == "postmaster"):  # RFC 5321 section 4.5.1
-        return value
-    raise ValueError('is not an e-mail address; right would be something like "postmaster@example.com"')
-
-
-def _socket(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"unix:/.+|inet:\d{1,5}@.+|fd:[\w.-]+", value):
-        return value
-    raise ValueError('is not a socket; right would be "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
-
-
-def _stream_name(value: object) -> object:
-    if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
-        return value
-    raise ValueError("is not a stream's name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
-
-
-def _envelope_from(value: object) -> object:
-    if value == "header-from" or value is None:
-        return value
-    if isinstance(value, str) and "%" in value:
-        Pattern.parse(value)
-        return value
-    if isinstance(value, str) and is_address(value):
-        return value
-    raise ValueError(
-        'is no envelope sender; right are "b-%@bounces.example.com", "bounces@example.com" or "header-from"'
-    )
-
-
-def _headers(value: object) -> object:
-    if value is False:
-        return value
-    if not isinstance(value, dict):
-        raise ValueError('is neither a table of header fields nor false; right would be { Feedback-ID = "{stream}" }')
-    for name, edit in value.items():
-        _check_header(name, edit)
-    return value
-
-
-def _check_header(name: str, edit: object) -> None:
-    if not _HEADER_NAME.fullmatch(name) or name.lower() in OWN_HEADERS:
-        raise ValueError(f"{name!r} cannot be used as a header field's name")
-    text = next(iter(edit.values())) if isinstance(edit, dict) and list(edit) in (["add"], ["default"]) else edit
-    if text is not False and not isinstance(text, str):
-        raise ValueError(
-            f'{name}: right are "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
-        )
-    if isinstance(text, str) and _CONTROL.search(text):
-        raise ValueError(f"{name}: holds a control character; header fields are one line")
-    unknown = [p for p in re.findall(r"{([^{}]*)}", text or "") if p not in PLACEHOLDERS]
-    if unknown:
-        raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
-
-
-Address = Annotated[str, BeforeValidator(_address)]
-Socket = Annotated[str, BeforeValidator(_socket)]
-Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
-Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
+from retour_policy.section import Section
+from retour_policy.values import (
+    Address,
+    Count,
+    Duration,
+    Name,
+    Networks,
+    NotEmpty,
+    Size,
+    Socket,
+    Span,
+    Texts,
+    Threshold,
+    check_absolute,
+    check_envelope_from,
+    check_headers,
+    check_mode,
+    check_stream_name,
+    check_texts,
+)
 
 
 class StoreSection(Section):
@@ -107,7 +55,7 @@ class StoreSection(Section):
 class TokensSection(Section):
     """How tokens are signed, and how long they live."""
 
-    keyring: Path = Path("/etc/retour/keys.toml")
+    keyring: Annotated[Path, AfterValidator(check_absolute)] = Path("/etc/retour/keys.toml")
     bounce_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
 
 
@@ -115,7 +63,7 @@ class SocketsSection(Section):
     """Who may use the unix sockets."""
 
     group: StrictStr = "postfix"
-    mode: StrictStr = Field(default="0660", pattern=r"^0[0-7]{3}$")
+    mode: Annotated[str, BeforeValidator(check_mode)] = "0660"
 
 
 class MilterSection(Section):
@@ -124,7 +72,7 @@ class MilterSection(Section):
     socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
     trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
     on_store_failure: Literal["tempfail", "pass"] = "tempfail"
-    store_timeout: Duration = 10 * SECOND
+    store_timeout: Span = 10 * SECOND
     drain: Duration = 30 * SECOND
 
 
@@ -136,18 +84,20 @@ class LmtpdSection(Section):
     allow: Networks = ()
     postmaster: Address = "postmaster"
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
-    idle_timeout: Duration = 5 * MINUTE
-    data_timeout: Duration = 10 * MINUTE
-    store_timeout: Duration = 60 * SECOND
+    idle_timeout: Span = 5 * MINUTE
+    data_timeout: Span = 10 * MINUTE
+    store_timeout: Span = 60 * SECOND
 
 
 class Match(Section):
     """Which mail a stream is for: every key given must match, any value of a key suffices."""
 
-    sender: Texts = ()
-    login: Texts = ()
-    client: Networks = ()
-    header: dict[StrictStr, StrictStr | Texts] = Field(default_factory=dict)
+    sender: Texts = NotEmpty
+    login: Texts = NotEmpty
+    client: Networks = NotEmpty
+    header: dict[StrictStr, Annotated[Texts, BeforeValidator(check_texts), Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
 
 
 class RulesSection(Section):
@@ -190,14 +140,14 @@ class PolicySection(RulesSection):
 class Stream(Section):
     """A named kind of outgoing mail."""
 
-    name: Annotated[str, BeforeValidator(_stream_name)]
+    name: Annotated[str, BeforeValidator(check_stream_name)]
     match: Match = Match()
-    envelope_from: Annotated[str | None, BeforeValidator(_envelope_from)] = None
+    envelope_from: Annotated[str | None, BeforeValidator(check_envelope_from)] = None
     track: StrictBool = True
     transactional: StrictBool = False
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
     multi_recipient: Literal["shared", "refuse"] = "shared"
-    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_headers)] = Field(default_factory=dict)
+    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(check_headers)] = Field(default_factory=dict)
     policy: RulesSection = RulesSection()
     relay: StrictStr = "default"
     retry: Retry | None = None
@@ -260,11 +210,11 @@ class Config(Section):
 
     @cached_property
     def static_senders(self) -> frozenset[str]:
-        """Static envelope senders, in lower case."""
-        return frozenset(stream.static_sender.lower() for stream in self.stream if stream.static_sender)
+        """Static envelope senders, normalised."""
+        return frozenset(normalise(stream.static_sender) for stream in self.stream if stream.static_sender)
 
 
 def in_bounce_domain(config: Config, address: str) -> bool:
     """Whether mail to `address` would come to Retour itself."""
     domain = domain_ascii(address.rpartition("@")[2])
-    return domain in config.bounce_domains or address.lower() in config.static_senders
+    return domain in config.bounce_domains or normalise(address) in config.static_senders

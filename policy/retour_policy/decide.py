@@ -150,9 +150,23 @@ Step = tuple[Count, tuple[Suppress, ...], str]
 def _step(count: Count, what: Happening, rules: RuleSet) -> Step:
     if not what.first:
         return count, (), "this send is counted already"
-    if what.shared and what.class_ in FAILURES:
-        return _shared(count, what, rules)
-    return _counted(count, what, rules)
+    if what.class_ not in FAILURES:
+        return _counted(count, what, rules)
+    if what.shared and count.unconfirmed is None and not count.failures:
+        count = replace(count, unconfirmed=Counted(what.class_, what.at, what.send))
+        return count, (), "shared proof: counts when another send fails too"
+    return _confirmed(count, what, rules)
+
+
+def _confirmed(count: Count, what: Happening, rules: RuleSet) -> Step:
+    """Anybody among the recipients could write a shared report: it counts once another send has failed too."""
+    waiting = count.unconfirmed
+    if waiting is None:
+        return _counted(count, what, rules)
+    earlier = replace(what, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
+    count, before, _ = _counted(replace(count, unconfirmed=None), earlier, rules)
+    count, suppress, why = _counted(count, what, rules)
+    return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
 
 def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
@@ -169,16 +183,6 @@ def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
         return count
     totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
-
-
-def _shared(count: Count, what: Happening, rules: RuleSet) -> Step:
-    """Anybody among the recipients could have written this report, so only two of different sends count."""
-    waiting = count.unconfirmed
-    if waiting is None or waiting.send == what.send:
-        count = replace(count, unconfirmed=Counted(what.class_, what.at, what.send))
-        return count, (), "shared proof: counts when another send fails too"
-    count = _add(replace(count, unconfirmed=None), waiting)
-    return _counted(count, what, rules)
 
 
 def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
@@ -200,7 +204,7 @@ def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
 def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == what.class_]
-    if what.class_ in FAILURES and what.sent_at < count.ends:
+    if rules.longest and what.class_ in FAILURES and what.sent_at < count.ends:  # or it would make the next one longer
         return f"{what.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == what.at // DAY for one in same):
         return f"{what.class_}: one is counted already today"

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_
 
 from retour_policy import schema
+from retour_policy.store import Store
 
+CHUNK = 1_000  # facts read in one transaction
 _table = schema.fact
 _INSERT = insert(_table)
-_COUNTED = (
-    select(_table.c.id)
-    .where(_table.c.send_id == bindparam("send"), _table.c.address_id == bindparam("address"))
-    .where(_table.c.kind == bindparam("kind"))
-    .limit(1)
-)
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
+_SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
+_RECORDED_BEFORE = select(_table.c.id).where(_SAME, _table.c.kind == bindparam("what")).limit(1)
+_FAILED_BEFORE = _RECORDED_BEFORE.where(_table.c.action == "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,9 @@ class Wanted:
     kind: str | None = None
     since: int | None = None
     limit: int | None = None
+    """Only so many, the latest."""
+    after: tuple[int, int] | None = None
+    """Only those behind this time and id."""
 
 
 def write(connection: Connection, new: NewFact) -> int:
@@ -77,12 +79,36 @@ def write(connection: Connection, new: NewFact) -> int:
 
 def counted_before(connection: Connection, send_id: int, address_id: int, kind: str) -> bool:
     """Whether a failure (kind bounce) or an auto-reply of this send by this address is recorded already."""
-    names = {"send": send_id, "address": address_id, "kind": kind}
-    return connection.scalar(_COUNTED, names) is not None
+    query = _FAILED_BEFORE if kind == "bounce" else _RECORDED_BEFORE
+    return connection.scalar(query, {"of": send_id, "by": address_id, "what": kind}) is not None
 
 
-def read(connection: Connection, wanted: Wanted) -> Iterator[Fact]:
+def read(connection: Connection, wanted: Wanted) -> list[Fact]:
     """The facts in the order (recorded at, id); with a limit the latest of them, still in that order."""
+    query = _query(wanted)
+    if wanted.limit is None:
+        return [_fact(row) for row in connection.execute(query.order_by(_table.c.at, _table.c.id))]
+    latest = connection.execute(query.order_by(_table.c.at.desc(), _table.c.id.desc()).limit(wanted.limit))
+    return [_fact(row) for row in latest][::-1]
+
+
+def read_all(store: Store, wanted: Wanted) -> Iterator[Fact]:
+    """The facts in the order (recorded at, id), whatever their number, without a limit.
+
+    Each chunk has a transaction of its own: one that stays open while somebody pages through the output would
+    keep SQLite from ever folding its log into the database.
+    """
+    while True:
+        with store.reading() as connection:
+            rows = connection.execute(_query(wanted).order_by(_table.c.at, _table.c.id).limit(CHUNK))
+            chunk = [_fact(row) for row in rows]
+        yield from chunk
+        if len(chunk) < CHUNK:
+            return
+        wanted = replace(wanted, after=(chunk[-1].what.at, chunk[-1].id))
+
+
+def _query(wanted: Wanted) -> Select[Any]:
     query = select(_table, schema.address.c.text).outerjoin(schema.address, schema.address.c.id == _table.c.address_id)
     for column, value in (
         (_table.c.address_id, wanted.address_id),
@@ -93,12 +119,9 @@ def read(connection: Connection, wanted: Wanted) -> Iterator[Fact]:
             query = query.where(column == value)
     if wanted.since is not None:
         query = query.where(_table.c.at >= wanted.since)
-    if wanted.limit is None:
-        rows = connection.execute(query.order_by(_table.c.at, _table.c.id).execution_options(yield_per=1000))
-        yield from map(_fact, rows)
-        return
-    latest = connection.execute(query.order_by(_table.c.at.desc(), _table.c.id.desc()).limit(wanted.limit))
-    yield from reversed([_fact(row) for row in latest])
+    if wanted.after is not None:
+        query = query.where(tuple_(_table.c.at, _table.c.id) > wanted.after)
+    return query
 
 
 def _fact(row: Any) -> Fact:

@@ -66,7 +66,7 @@ def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Fol
     decision = decide(account.state, what, ground.rules)
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
-        suppressions[new.scope] = _longer(suppressions.get(new.scope), new, entry)
+        suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
     return Folded(Account(decision.state, suppressions), decision.why)
 
 
@@ -176,11 +176,12 @@ def _without_held(account: Account, facts: Sequence[int]) -> Account:
     return replace(account, state=replace(account.state, held=kept))
 
 
-def _longer(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
-    """Of two suppressions in one scope the one that lasts longer; the one in force keeps its date and cause."""
-    in_force = old is not None and (old.until is None or old.until > new.since)
-    if old is not None and in_force and (old.until is None or (new.until is not None and old.until >= new.until)):
-        return old
+def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
+    """What is in force keeps its dates and cause, unless it is a pause or a trial, or the new one is for good."""
+    if old is not None and old.in_force(new.since) and old.cause not in ("pause", "trial"):
+        for_good = new.until is None and old.until is not None
+        if not for_good:
+            return old
     because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
     return Suppression(new.scope, new.cause, new.since, new.until, because, tries=new.tries, fact=entry.id)
 
@@ -215,7 +216,7 @@ def _lifted(scope: str, scopes: set[str]) -> bool:
 def _trial(account: Account, entry: Entry, ground: Ground) -> Folded:
     """A suppression has run out and one send tries; others wait until it has had its time."""
     tried = {
-        scope: replace(one, until=entry.at + ground.rules.heal_after, tries=False)
+        scope: replace(one, cause="trial", until=entry.at + ground.rules.heal_after, tries=False)
         for scope, one in account.suppressions.items()
         if scope in entry.detail["scopes"]
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import RuleSet
+from retour_policy.errors import StoreUnavailable
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
 from retour_policy.policies import Policy, all_policies, put_in_force
@@ -24,7 +26,7 @@ from retour_policy.writer import Writer
 
 _suppression = schema.suppression
 _state = schema.address_state
-ADOPT_TIMEOUT = 10_000  # milliseconds
+ADOPT_TIMEOUT = 2_000  # milliseconds
 _LOCK = select(_state.c.state).where(_state.c.address_id == bindparam("id")).with_for_update()
 _ROWS = select(_suppression).where(_suppression.c.address_key == bindparam("key"))
 _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
@@ -44,14 +46,17 @@ class Ledger:
     """Bound to the policy in force."""
 
     policy: Policy
-    policy_id: int
+    policy_id: int | None = None
+    """None where the store was away when the policy was adopted; it is then put in force with each fact."""
     announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
-        """A ledger that judges by `config`, whose policy is put in force. Raises `StoreUnavailable`."""
+        """A ledger that judges by `config`. A configuration can be adopted while the store is down."""
         policy = Policy.of(config)
-        number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
+        number: int | None = None
+        with contextlib.suppress(StoreUnavailable):
+            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
         return cls(policy, number, Announcer.of(config))
 
     def write(self, connection: Connection, address: Address, new: NewFact, *, first: bool = True) -> tuple[int, str]:
@@ -64,7 +69,8 @@ class Ledger:
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
-        number = facts.write(connection, dataclasses.replace(new, policy_id=self.policy_id))
+        policy_id = self.policy_id or put_in_force(connection, self.policy, new.at)
+        number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
         if in_place or new.kind in REFOLDED:
             after, why = refolded(connection, address)[0], ""
         else:

@@ -19,7 +19,7 @@ Format = Literal["csv", "jsonl"]
 COLUMNS = ("address", "cause", "scope", "since", "until", "note")
 LONGEST_LINE = 10_000  # characters
 SCOPES = {"everywhere": EVERYWHERE, "*": EVERYWHERE, "": EVERYWHERE, "bulk": BULK, "*bulk": BULK}
-_CAUSES = frozenset(CAUSES) - {"pause"}
+_CAUSES = frozenset(CAUSES) - {"pause", "trial"}
 
 
 class WrongLine(ValueError):

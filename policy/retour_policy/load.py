@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,40 @@ from retour_policy.keyring import KeyRingFile
 from retour_policy.targets import contradictions
 
 DEFAULT_PATH = "/etc/retour/retour.toml"
-_RIGHT = {
-    "string_type": "right would be text in quotes",
-    "int_type": "right would be a whole number without quotes",
-    "bool_type": "right would be true or false",
-    "tuple_type": 'right would be a list, such as ["a", "b"]',
-    "dict_type": "right would be a table",
-    "model_type": "right would be a table",
-    "path_type": "right would be a path in quotes",
+_WORDS = {
+    "missing": "is missing, and there is no default",
+    "string_type": "is not text; right would be text in quotes",
+    "int_type": "is not a whole number; right would be a number without quotes",
+    "bool_type": "is neither true nor false, without quotes",
+    "tuple_type": 'is not a list; right would be something like ["a", "b"]',
+    "dict_type": "is not a table; right would be something like {{ name = value }}",
+    "model_type": "is not a table; right would be a heading such as [{key}] with keys below it",
+    "path_type": "is not a path; right would be a path in quotes",
+    "literal_error": "is not {expected}",
+    "greater_than_equal": "is too small; right is {ge} or more",
+    "less_than_equal": "is too large; right is {le} or less",
+    "too_short": "is an empty list; right is one value or more, or to leave the key out",
 }
+"""What pydantic's error types mean to a postmaster."""
 
 
 def load(path: Path) -> Config:
     """The configuration in the file `path`. Raises `ConfigError` with every problem found."""
-    data = _parse(path)
+    return parse(path, _read(path))
+
+
+def parse(path: Path, text: str) -> Config:
+    """The configuration that stands, or shall stand, in the file `path`. Raises `ConfigError`."""
+    return validate(path, _tables(path, text))
+
+
+def validate(path: Path, data: dict[str, Any]) -> Config:
+    """The configuration that the tables of `path` hold. Raises `ConfigError`."""
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(*(_problem(path, data, fault) for fault in error.errors())) from None
-    problems = _contradictions(str(path), config)
+        raise ConfigError(*_problems(path, data, error)) from None
+    problems = [Problem(str(path), key, text) for key, text in _contradictions(config)]
     if problems:
         raise ConfigError(*problems)
     return config
@@ -49,30 +65,45 @@ def load_keyring(path: Path, config: Config) -> KeyRingFile:
         raise ConfigError(Problem(str(path), "tokens.keyring", text)) from error
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _tables(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(Problem(str(path), "", f"{error.strerror}; `retour init` writes one")) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(Problem(str(path), "", f"is not UTF-8 text (octet {error.start})")) from error
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(Problem(str(path), "", f"is not TOML: {error}")) from error
+    except (ValueError, RecursionError) as error:  # what Python has to say of huge numbers and of depth
+        text = "is not TOML that can be read: a number is too long, or something is nested too deep"
+        raise ConfigError(Problem(str(path), "", text)) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(Problem(str(path), "", f"{error.strerror}; `retour init` writes one")) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem(str(path), "", f"is not UTF-8 text (octet {error.start})")) from error
+
+
+def _problems(path: Path, data: dict[str, Any], error: ValidationError) -> list[Problem]:
+    # A list with a faulty value counts as too short as well, and is not.
+    faults = [fault for fault in error.errors() if not (fault["type"] == "too_short" and fault["input"])]
+    return [_problem(path, data, fault) for fault in faults]
 
 
 def _problem(path: Path, data: dict[str, Any], fault: Any) -> Problem:
     parts = [part for part in fault["loc"] if not str(part).startswith(("function-", "literal[", "tuple["))]
-    key = key_text(data, parts)
-    kind = fault["type"]
+    key, kind, context = key_text(data, parts), fault["type"], fault.get("ctx", {})
     if kind == "extra_forbidden":
         return Problem(str(path), key, _unknown(parts))
-    if kind == "missing":
-        return Problem(str(path), key, "is missing")
     if kind == "value_error":
-        return Problem(str(path), key, str(fault["ctx"]["error"]))
-    given = repr(fault["input"])
-    said = f"{given if len(given) < 60 else 'its value'} is wrong: {fault['msg']}"
-    return Problem(str(path), key, f"{said}; {_RIGHT[kind]}" if kind in _RIGHT else said)
+        return Problem(str(path), key, str(context["error"]))
+    if kind == "tuple_type" and key == "stream":
+        return Problem(str(path), key, "is one table; right would be [[stream]], as there can be several")
+    words = _WORDS[kind].format(key=key, **context) if kind in _WORDS else f"is wrong: {fault['msg']}"
+    given = json.dumps(fault["input"], default=str) if kind not in ("missing", "too_short") else ""
+    return Problem(str(path), key, f"{given} {words}" if 0 < len(given) < 60 else words)
 
 
 def key_text(data: Any, parts: Sequence[object]) -> str:
@@ -92,9 +123,10 @@ def key_text(data: Any, parts: Sequence[object]) -> str:
 def _unknown(parts: Sequence[object]) -> str:
     model: Any = Config
     for part in parts[:-1]:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = _model_of(model.model_fields[part].annotation)
-    known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        fields = getattr(model, "model_fields", {})
+        if part in fields:  # else it is a place in a list, or a name that the postmaster gave
+            model = _model_of(fields[part].annotation)
+    known = list(getattr(model, "model_fields", {}))
     near = difflib.get_close_matches(str(parts[-1]), known, 1)
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; there are {', '.join(known)}"
 
@@ -106,17 +138,28 @@ def _model_of(annotation: Any) -> Any:
     return next((model for model in inner if model is not None), None)
 
 
-def _contradictions(file: str, config: Config) -> list[Problem]:
-    problems = []
+def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """What each key by itself may be and all together may not: key and words."""
     names = [stream.name for stream in config.stream]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(Problem(file, f"stream[{name}].name", "two streams have this name; right is one of each"))
+        yield f"stream[{name}].name", "two streams have this name; right is one of each"
     if in_bounce_domain(config, config.lmtpd.postmaster):
         text = "lies in a bounce domain, so that mail to it would come back here; right is a mailbox elsewhere"
-        problems.append(Problem(file, "lmtpd.postmaster", text))
+        yield "lmtpd.postmaster", text
     if any(listen.startswith("inet:") for listen in config.lmtpd.listen) and not config.lmtpd.allow:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
-        problems.append(Problem(file, "lmtpd.allow", text))
+        yield "lmtpd.allow", text
+    yield from _shared_sockets(config)
     if "default" not in config.relay:
-        problems.append(Problem(file, "relay.default", "is missing; streams without one of their own use it"))
-    return [*problems, *contradictions(file, config)]
+        yield "relay.default", "is missing; streams without one of their own use it"
+    yield from contradictions(config)
+
+
+def _shared_sockets(config: Config) -> Iterator[tuple[str, str]]:
+    wanted = [("milter.socket", config.milter.socket), ("lmtpd.lookup", config.lmtpd.lookup)]
+    wanted += [("lmtpd.listen", listen) for listen in config.lmtpd.listen]
+    seen: dict[str, str] = {}
+    for key, socket in wanted:
+        if socket in seen:
+            yield key, f"{socket} is {seen[socket]} too; right is a socket of its own for each"
+        seen[socket] = key

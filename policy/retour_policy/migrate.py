@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 
-from retour_policy.schema import REVISION
+from retour_policy.errors import StoreRefused
 from retour_policy.store import Store
 
 
@@ -17,9 +17,11 @@ def upgrade(store: Store) -> None:
 
     Raises `StoreRefused` for a database that is newer or not ours, `StoreUnavailable`.
     """
-    found = store.revision()
-    if found is not None and found > REVISION:
+    found = store.revision() if store.exists() else None
+    if found is not None and found not in _known():
         store.check()
+        raise StoreRefused(f"{store.name}: its schema {found} is none that Retour ever had")
+    store.create()
     with store.writing() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -29,6 +31,10 @@ def upgrade(store: Store) -> None:
 def newest() -> str | None:
     """The revision that the migrations lead to."""
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _config() -> AlembicConfig:

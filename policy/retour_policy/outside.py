@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.hook import EVENTS, GROUPS
-from retour_policy.section import Duration, Name, Section, Texts
+from retour_policy.section import Section
+from retour_policy.values import Duration, Name, NotEmpty, Span, Texts, check_absolute
 
+File = Annotated[Path, AfterValidator(check_absolute)]
 Connections = Annotated[StrictInt, Field(ge=1, le=1000)]
 
 
@@ -38,13 +40,13 @@ class HookSection(Section):
 
     name: Name
     on: tuple[Annotated[str, BeforeValidator(_event)], ...] = Field(min_length=1)
-    streams: Texts = ()
+    streams: Texts = NotEmpty
     webhook: Annotated[str | None, BeforeValidator(_url)] = None
-    secret_file: Path | None = None
+    secret_file: File | None = None
     allow_http: StrictBool = False
-    allow_private: Texts = ()
-    command: Texts = ()
-    timeout: Duration = 15 * SECOND
+    allow_private: Texts = NotEmpty
+    command: Texts = NotEmpty
+    timeout: Span = 15 * SECOND
     connections: Connections = 8
 
     @property
@@ -66,11 +68,11 @@ class RelaySection(Section):
     host: StrictStr = "127.0.0.1"
     port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
     user: StrictStr | None = None
-    password_file: Path | None = None
+    password_file: File | None = None
     tls: Literal["none", "starttls", "tls"] = "none"
     batch: Batch | None = None
     connections: Connections = 2
-    timeout: Duration = MINUTE
+    timeout: Span = MINUTE
 
 
 class Retry(Section):
@@ -84,21 +86,21 @@ class ForwardSection(Section):
     """How much mail postmaster gets one by one; what comes beyond that in a window goes into a digest."""
 
     most: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 60
-    per: Duration = HOUR
+    per: Span = HOUR
     relay: StrictStr = "default"
 
 
 class SpoolSection(Section):
     """Where copies of messages wait that may be sent again, and how long bounces of them can take."""
 
-    dir: Path = Path("/var/lib/retour/spool")
+    dir: File = Path("/var/lib/retour/spool")
     queue_lifetime: Duration = 5 * DAY
 
 
 class CourierSection(Section):
     """How long one courier has an item, and how often and how long it is tried."""
 
-    lease: Duration = MINUTE
-    first_pause: Duration = 10 * SECOND
-    longest_pause: Duration = 6 * HOUR
+    lease: Span = MINUTE
+    first_pause: Span = 10 * SECOND
+    longest_pause: Span = 6 * HOUR
     drain: Duration = 30 * SECOND

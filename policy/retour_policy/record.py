@@ -27,6 +27,8 @@ from retour_policy.upsert import ignoring
 
 Outcome = Literal["recorded", "duplicate", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
+MOST_ALIKE = 50  # parts of one report about the same address, or about nobody known, that become facts
+MOST_LOOKED_UP = 20  # recipients of an unsigned report that are looked for
 UNREAD_HEAD = 16_384  # octets kept of a report that could not be read or recorded
 
 
@@ -97,24 +99,24 @@ class Recorder:
         send = sends.find(connection, number) if number is not None else None
         if send or not report.original.message_id:
             return send
-        for part in report.reports:
-            for text in (part.original_recipient, part.recipient):
-                key = self._key(text) if text else b""
-                send = sends.find_by_message_id(connection, report.original.message_id, key) if text else None
-                if send:
-                    return send
+        parts = report.reports[:MOST_LOOKED_UP]
+        named = [text for part in parts for text in (part.original_recipient, part.recipient)] or [report.recipient]
+        for text in filter(None, named):
+            send = sends.find_by_message_id(connection, report.original.message_id, self._key(text))
+            if send:
+                return send
         return None
 
     def _attributed(
         self, connection: Connection, arrival: Arrival, report: Report, send: Send | None
     ) -> list[Attributed]:
         if send:
-            return attribute(report, send.recipients, arrival.route.named, self._key)
+            return _bounded(attribute(report, send.recipients, arrival.route.named, self._key))
         if arrival.route.send is not None:  # the token is ours and its record is gone: counted for nobody
-            return [Attributed(part, None) for part in parts_of(report)]
+            return _bounded([Attributed(part, None) for part in parts_of(report)])
         named = [text for part in report.reports for text in (part.original_recipient, part.recipient) if text]
-        known = addresses.find(connection, map(self._key, named))
-        return attribute(report, {number: key for key, number in known.items()}, None, self._key, guess=False)
+        known = addresses.find(connection, map(self._key, named[:MOST_LOOKED_UP]))
+        return _bounded(attribute(report, {n: key for key, n in known.items()}, None, self._key, guess=False))
 
     def _matched(self, arrival: Arrival, report: Report, send: Send | None, found: list[Attributed]) -> bool:
         """Whether it is known what this is and whom it is about; if not, postmaster gets it."""
@@ -215,6 +217,18 @@ def _text_of(connection: Connection, address: Address) -> str | None:
 def _first_time(connection: Connection, arrival: Arrival) -> bool:
     row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
     return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
+
+
+def _bounded(found: list[Attributed]) -> list[Attributed]:
+    """The first `MOST_ALIKE` of each address, failures before all else: one report is not to fill the store."""
+    if len(found) <= MOST_ALIKE:
+        return found
+    kept: dict[int | None, list[Attributed]] = {}
+    for one in sorted(found, key=lambda one: one.part is None or one.part.action != "failed"):
+        alike = kept.setdefault(one.address_id, [])
+        if len(alike) < MOST_ALIKE:
+            alike.append(one)
+    return [one for alike in kept.values() for one in alike]
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:

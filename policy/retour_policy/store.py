@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import QueuePool
 
 from retour_policy.errors import ConfigError, Problem, StoreRefused, StoreUnavailable
@@ -27,7 +27,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self._file = sqlite_file(url)
-        self._lock = _FileLock(self._file.with_name(self._file.name + ".lock")) if self._file else None
+        self._lock = _FileLock(self._file) if self._file else None
         self._reader = self._engine(writes=False)
         self._writer = self._engine(writes=True)
 
@@ -55,6 +55,17 @@ class Store:
             self._writer.begin() as connection,
         ):
             yield connection
+
+    def create(self) -> None:
+        """Make the file of a database that is not there: nobody else's to read, and its folder's owner's."""
+        if self.exists() or self._file is None:
+            return
+        with _temporary(self.name):
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                _give_to_owner(descriptor, self._file.parent)
+            finally:
+                os.close(descriptor)
 
     def check(self) -> None:
         """Raise `StoreRefused` unless this version can use the database as it is."""
@@ -125,9 +136,13 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
         path = sqlite_file(url)
         if path is not None and (not path.name or path.name == ":memory:"):
             raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
+        if path is not None and (not path.is_absolute() or "?" in url):
+            raise ConfigError(Problem(file, "store.url", f"is not an absolute path and nothing else; {right}"))
         store = Store(url)
-    except (ArgumentError, ImportError) as error:
-        raise ConfigError(Problem(file, "store.url", f"is not the address of a database ({error}); {right}")) from error
+    except ImportError as error:
+        raise ConfigError(Problem(file, "store.url", f"needs a driver that is not installed ({error})")) from error
+    except ArgumentError as error:
+        raise ConfigError(Problem(file, "store.url", f"is not the address of a database; {right}")) from error
     if check:
         store.check()
     return store
@@ -136,13 +151,15 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
 class _FileLock:
     """A lock between processes. Without it two busy writers starve a third, as SQLite does not queue them."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(database.name + ".lock")
         self._descriptor = -1
 
     def __enter__(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         try:
+            _give_to_owner(descriptor, self._database)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except BaseException:
             os.close(descriptor)
@@ -153,12 +170,20 @@ class _FileLock:
         os.close(self._descriptor)
 
 
+def _give_to_owner(descriptor: int, of: Path) -> None:
+    """Where root makes a file beside the service's, it is the service's too, or that could not write any more."""
+    if os.geteuid() == 0 and of.exists():
+        was, now = of.stat(), os.fstat(descriptor)
+        if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+            os.fchown(descriptor, was.st_uid, was.st_gid)
+
+
 @contextlib.contextmanager
 def _temporary(name: str) -> Iterator[None]:
     """Turn what a database or the disk says into `StoreUnavailable`; faults of single values pass as they are."""
     try:
         yield
-    except DBAPIError as error:
+    except StatementError as error:
         if is_of_the_item(error):
             raise
         raise StoreUnavailable(f"{name}: {error.orig}") from error
@@ -171,7 +196,9 @@ def is_of_the_item(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         permanent = ("IntegrityError", "DataError", "ProgrammingError", "NotSupportedError")
         return type(error).__name__ in permanent and not error.connection_invalidated
-    return not isinstance(error, (SQLAlchemyError, OSError, StoreUnavailable))
+    if isinstance(error, StatementError):
+        return True  # a value that cannot be bound
+    return not isinstance(error, (SQLAlchemyError, OSError, MemoryError, StoreUnavailable))
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:

@@ -16,6 +16,7 @@ CAUSES = {
     "complaint": "a complaint",
     "unsubscribe": "unsubscribed",
     "operator": "by the postmaster",
+    "trial": "one message tries whether it works again",
 }
 
 

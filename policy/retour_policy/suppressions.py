@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, Select, bindparam, or_, select, tuple_
 
 from retour_policy import schema
 from retour_policy.decide import BULK, EVERYWHERE
+from retour_policy.store import Store
 from retour_policy.suppression import Suppression
 
+CHUNK = 1_000  # rows read in one transaction
 _table = schema.suppression
 _LOOK_UP = (
     select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note, _table.c.tries)
@@ -44,21 +47,39 @@ def applies(one: Suppression, stream: str, *, transactional: bool) -> bool:
     return one.scope in (EVERYWHERE, stream) or (one.scope == BULK and not transactional)
 
 
-def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Iterator[tuple[str | None, Suppression]]:
-    """Those in force at `now` with their addresses (None: forgotten), the oldest first, of all or of one."""
-    query = (
+Listed = list[tuple[str | None, Suppression]]
+"""Suppressions with their addresses; None: forgotten."""
+
+
+def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Listed:
+    """Those in force at `now`, the oldest first, of all addresses or of one."""
+    query = _in_force(now).order_by(_table.c.since, schema.address.c.text, _table.c.scope)
+    if key is not None:
+        query = query.where(_table.c.address_key == key)
+    return [(row.text, _of(row)) for row in connection.execute(query)]
+
+
+def all_listed(store: Store, now: int) -> Iterator[tuple[str | None, Suppression]]:
+    """Those in force at `now`, whatever their number, each chunk in a transaction of its own."""
+    last = (b"", "")
+    while True:
+        beyond = tuple_(_table.c.address_key, _table.c.scope) > tuple_(*last)
+        query = _in_force(now).where(beyond).order_by(_table.c.address_key, _table.c.scope).limit(CHUNK)
+        with store.reading() as connection:
+            rows = connection.execute(query).all()
+        yield from ((row.text, _of(row)) for row in rows)
+        if len(rows) < CHUNK:
+            return
+        last = (bytes(rows[-1].address_key), rows[-1].scope)
+
+
+def _in_force(now: int) -> Select[Any]:
+    return (
         select(_table, schema.address.c.text)
         .join(schema.address, schema.address.c.id == _table.c.address_id)
         .where(or_(_table.c.until.is_(None), _table.c.until > now))
-        .order_by(_table.c.since, schema.address.c.text, _table.c.scope)
     )
-    if key is not None:
-        query = query.where(_table.c.address_key == key)
-    for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield row.text, _of(row)
 
 
-def _of(row: object) -> Suppression:
-    names = ("scope", "cause", "since", "until", "note")
-    values = {name: getattr(row, name) for name in names}
-    return Suppression(**values, tries=bool(row.tries), fact=row.fact_id)  # type: ignore[attr-defined]
+def _of(row: Any) -> Suppression:
+    return Suppression(row.scope, row.cause, row.since, row.until, row.note, bool(row.tries), row.fact_id)

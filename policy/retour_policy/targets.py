@@ -32,19 +32,19 @@ class _Fault(ValueError):
     """What is wrong with one file."""
 
 
-def contradictions(file: str, config: Config) -> Iterator[Problem]:
-    """What does not fit together, without a look at any other file."""
+def contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """What does not fit together, without a look at any other file: key and words."""
     names = [hook.name for hook in config.hook]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Problem(file, f"hook[{name}].name", "two hooks have this name; right is one of each")
+        yield f"hook[{name}].name", "two hooks have this name; right is one of each"
     for hook in config.hook:
-        yield from _of_hook(file, config, hook)
+        yield from _of_hook(config, hook)
     for relay_name, relay in config.relay.items():
         if relay.user is not None and relay.password_file is None:
-            yield Problem(file, f"relay.{relay_name}.password_file", f"is missing; {relay.user} needs one to log in")
-    yield from _of_streams(file, config)
+            yield f"relay.{relay_name}.password_file", f"is missing; {relay.user} needs one to log in"
+    yield from _of_streams(config)
     if config.forward.relay not in config.relay:
-        yield Problem(file, "forward.relay", _no_relay(config, config.forward.relay))
+        yield "forward.relay", _no_relay(config, config.forward.relay)
 
 
 def load_secrets(file: Path, config: Config) -> Secrets:
@@ -70,29 +70,29 @@ def load_secrets(file: Path, config: Config) -> Secrets:
     return Secrets(hooks, relays)
 
 
-def _of_hook(file: str, config: Config, hook: HookSection) -> Iterator[Problem]:
+def _of_hook(config: Config, hook: HookSection) -> Iterator[tuple[str, str]]:
     key = f"hook[{hook.name}]"
     if bool(hook.webhook) == bool(hook.command):
         what = "two targets" if hook.webhook else "no target"
-        yield Problem(file, key, f"has {what}; right is one of webhook and command")
+        yield key, f"has {what}; right is one of webhook and command"
     if hook.webhook and hook.webhook.startswith("http:") and not hook.allow_http:
         text = "http would send addresses over the network for all to read; right is https, or allow_http = true"
-        yield Problem(file, f"{key}.webhook", text)
+        yield f"{key}.webhook", text
     if hook.webhook and hook.secret_file is None:
         text = "is missing; it holds the secret that signs: (printf whsec_; openssl rand -base64 32) > FILE"
-        yield Problem(file, f"{key}.secret_file", text)
+        yield f"{key}.secret_file", text
     for name in hook.streams:
         if config.stream_named(name) is None:
-            yield Problem(file, f"{key}.streams", f"there is no stream {name!r}")
+            yield f"{key}.streams", f"there is no stream {name!r}"
 
 
-def _of_streams(file: str, config: Config) -> Iterator[Problem]:
+def _of_streams(config: Config) -> Iterator[tuple[str, str]]:
     for stream in config.stream:
         if stream.relay not in config.relay:
-            yield Problem(file, f"stream[{stream.name}].relay", _no_relay(config, stream.relay))
+            yield f"stream[{stream.name}].relay", _no_relay(config, stream.relay)
         if stream.retry and not stream.track:
             text = "needs track = true: what is not recorded cannot be sent again"
-            yield Problem(file, f"stream[{stream.name}].retry", text)
+            yield f"stream[{stream.name}].retry", text
 
 
 def _no_relay(config: Config, name: str) -> str:

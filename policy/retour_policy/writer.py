@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import structlog
 from sqlalchemy import Connection
 
 from retour_policy.errors import StoreUnavailable
@@ -19,8 +18,6 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
 WAITING = 10_000  # items that may wait before callers are turned away
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +36,41 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(WAITING)
-        self._closed = threading.Event()
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue `work`; it runs in the writer's thread, inside a transaction."""
         future: Future[T] = Future()
-        if self._closed.is_set():
-            future.set_exception(StoreUnavailable("the writer is closed"))
-            return future
-        try:
-            self._queue.put_nowait(_Item(work, future))
-        except queue.Full:
-            future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
+        with self._closing:  # so that nothing can be queued behind the end
+            if self._closed:
+                future.set_exception(StoreUnavailable("the writer is closed"))
+                return future
+            try:
+                self._queue.put_nowait(_Item(work, future))
+            except queue.Full:
+                future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
         return future
 
     def run(self, work: Work[T], timeout: int) -> T:
         """Submit and wait, at most `timeout` milliseconds. Raises `StoreUnavailable`, or what the work raised."""
+        future = self.submit(work)
         try:
-            return self.submit(work).result(timeout / 1000)
+            return future.result(timeout / 1000)
         except TimeoutError as error:
+            # What has not begun yet must not be done behind the caller's back.
+            if not future.cancel() and future.done():
+                return future.result()  # it came just now, or the error is the work's own
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
     def close(self) -> None:
         """Finish what is queued, and stop."""
-        self._closed.set()
+        with self._closing:
+            self._closed = True
         self._queue.put(None)
         self._thread.join()
-        self._refuse_rest()
 
     def _run(self) -> None:
         while True:
@@ -98,27 +101,26 @@ class Writer:
             self._attempt(group)
         except _Culprit as culprit:
             _fail([culprit.item], culprit.error)
-            rest = [item for item in group if item is not culprit.item]
-            try:
-                self._attempt(rest)
-            except _Culprit as second:
-                _fail(rest, second.error)
-            except BaseException as error:
-                _fail(rest, error)
+            self._commit_singly([item for item in group if item is not culprit.item])
         except BaseException as error:
             _fail(group, error)
+
+    def _commit_singly(self, group: list[_Item[Any]]) -> None:
+        """Commit each item by itself, until the store fails without an item's help."""
+        for n, item in enumerate(group):
+            try:
+                self._attempt([item])
+            except _Culprit as culprit:
+                _fail([item], culprit.error)
+            except BaseException as error:
+                _fail(group[n:], error)
+                return
 
     def _attempt(self, group: list[_Item[Any]]) -> None:
         with self._store.writing() as connection:
             outcomes = [_outcome(connection, item) for item in group]
         for outcome in outcomes:
             outcome()
-
-    def _refuse_rest(self) -> None:
-        while not self._queue.empty():
-            item = self._queue.get_nowait()
-            if item is not None and item.future.set_running_or_notify_cancel():
-                item.future.set_exception(StoreUnavailable("the writer is closed"))
 
 
 class _Culprit(Exception):
@@ -144,7 +146,6 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
 
 
 def _fail(items: list[_Item[Any]], error: BaseException) -> None:
-    log.error("store failed", error=str(error), items=len(items))
     failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
     for item in items:
         item.future.set_exception(failure)

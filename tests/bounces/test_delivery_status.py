@@ -1,5 +1,6 @@
 """Reports with a delivery-status part: recipients, actions, status and the returned header are read."""
 
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
 
 import pytest
@@ -23,16 +24,12 @@ def report(
 
 def group(recipient: str, action: str = "failed", status: str = "5.1.1", *more: str) -> str:
     """The fields of one recipient."""
-    return "\n".join(
-        (f"Final-Recipient: rfc822; {recipient}", f"Action: {action}", f"Status: {status}", *more)
-    )
+    return "\n".join((f"Final-Recipient: rfc822; {recipient}", f"Action: {action}", f"Status: {status}", *more))
 
 
 def test_one_failed_recipient_is_read_with_status_reason_and_blame() -> None:
     """A plain 5.1.1 report says who failed, why, and that the recipient's side is to blame."""
-    found = read(
-        report(group("user@example.net", "failed", "5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 User unknown"))
-    )
+    found = read(report(group("user@example.net", "failed", "5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 User unknown")))
     assert found.kind == "bounce"
     (one,) = found.reports
     assert (one.recipient, one.action, one.status, one.status_source) == (
@@ -86,8 +83,7 @@ def test_the_returned_header_is_read() -> None:
 def test_several_to_addresses_are_no_single_recipient() -> None:
     """`original.recipient` stands only where the message went to one address."""
     assert (
-        read(report(group("a@example.net"), returned="To: a@example.net, b@example.net\n")).original.recipient
-        is None
+        read(report(group("a@example.net"), returned="To: a@example.net, b@example.net\n")).original.recipient is None
     )
 
 
@@ -112,11 +108,10 @@ def test_several_to_addresses_are_no_single_recipient() -> None:
     ],
 )
 def test_broken_field_lines_are_read(fields: str, recipient: str) -> None:
-    """Spaces before colons, wrong type separators, comments, brackets, routes and escapes do not hide a recipient."""
+    """Spaces before colons, wrong type separators, comments, brackets, routes and escapes do not hide a
+    recipient."""
     found = read(report(fields))
-    assert [(one.recipient, one.action, one.status) for one in found.reports] == [
-        (recipient, "failed", "5.1.1")
-    ]
+    assert [(one.recipient, one.action, one.status) for one in found.reports] == [(recipient, "failed", "5.1.1")]
 
 
 def test_recipients_without_an_empty_line_between_are_told_apart() -> None:
@@ -141,8 +136,6 @@ def test_an_encoded_status_part_is_read() -> None:
     plain = report(group("user@example.net"))
     head, middle, tail = plain.partition(b"Reporting-MTA")
     status, delimiter, rest = (middle + tail).partition(b"\n--b1\nContent-Type: text/rfc822-headers")
-    coded = head.replace(
-        b"message/delivery-status\n", b"message/delivery-status\nContent-Transfer-Encoding: base64\n"
-    )
+    coded = head.replace(b"message/delivery-status\n", b"message/delivery-status\nContent-Transfer-Encoding: base64\n")
     found = read(coded + base64.encodebytes(status) + delimiter + rest)
     assert [one.recipient for one in found.reports] == ["user@example.net"]

@@ -27,7 +27,7 @@ from retour_policy.token import draw_id
 @pytest.fixture
 def world(tmp_path, receiver):
     """A world that goes by the machine's clock."""
-    hook = {"name": "app", "on": ["all"], "webhook": receiver.url(), "secret_file": "unused", "allow_http": True}
+    hook = {"name": "app", "on": ["all"], "webhook": receiver.url(), "secret_file": "/unused", "allow_http": True}
     hook |= {"allow_private": ["127.0.0.1"], "timeout": "60s", "connections": 2}
     with World(tmp_path, {"hook": [hook], "courier": {"lease": "1s", "first_pause": "1s"}}) as world:
         world.clock = system_clock

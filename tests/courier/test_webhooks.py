@@ -22,7 +22,7 @@ from retour_policy.outbox import NewItem
 
 
 def hook(url, **more):
-    values = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "unused", "allow_http": True}
+    values = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "/unused", "allow_http": True}
     return values | {"allow_private": ["127.0.0.1", "localhost"], "timeout": "5s"} | more
 
 

@@ -10,19 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from retour_bounces import Original, RecipientReport, Report
-from retour_policy import keyring, migrate, sends, suppressions
+from retour_policy import keyring, migrate, schema, sends, suppressions
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.config import PolicySection
+from retour_policy.config import PolicySection, StormSection
+from retour_policy.decide import Count
 from retour_policy.facts import Fact, Wanted
 from retour_policy.facts import read as read_facts
+from retour_policy.fold import Ground
 from retour_policy.keyring import Key, KeyRing
-from retour_policy.record import Arrival, Outcome, Recorder, read_state
+from retour_policy.ledger import Ledger
+from retour_policy.policies import Policy
+from retour_policy.record import Arrival, Outcome, Recorder
 from retour_policy.route import Route
+from retour_policy.rules import PRESETS
 from retour_policy.sends import NewSend
+from retour_policy.state_json import from_dict
 from retour_policy.store import Store, open_store
+from retour_policy.storm import Sides
+from retour_policy.storms import Storms
+from retour_policy.suppression import Suppression
 
 NOW = 1_800_000_000_000  # 2027-01-15, in milliseconds
 SECRET = bytes(range(32))
@@ -95,14 +105,16 @@ class Book:
     """Writes down sends and what comes back, and tells what it came to."""
 
     store: Store
-    policy: PolicySection = field(default_factory=PolicySection)
+    policy: PolicySection = field(default_factory=lambda: PolicySection(preset="plain"))
     references: dict[str, int] = field(default_factory=dict)
     now: int = NOW
     _drawn: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def recorder(self) -> Recorder:
-        return Recorder(SECRET, self.policy, "postmaster@example.org", self.references.get)
+        policy = Policy(Ground(self.policy.over(PRESETS[self.policy.preset])))
+        storms = Storms(StormSection(), Sides({}))
+        return Recorder(SECRET, Ledger(policy), storms, "postmaster@example.org", self.references.get)
 
     def send(self, *recipients: str, stream: str = "news", **values: Any) -> int:
         """A message that went out; its id."""
@@ -142,13 +154,20 @@ class Book:
 
     def counts(self, address: str, scope: str = "*") -> tuple[int, int, int]:
         """Hard, soft and auto-replies of an address."""
-        with self.store.writing() as connection:
-            state = read_state(connection, self.number(address) or 0, scope)
-        return state.hard, state.soft, state.autoreply
-
-    def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> suppressions.Suppression | None:
+        number = self.number(address)
+        if number is None:
+            return 0, 0, 0
         with self.store.reading() as connection:
-            return suppressions.look_up(connection, address_key(SECRET, address), stream, at or self.now)
+            state = connection.scalar(
+                select(schema.address_state.c.state).where(schema.address_state.c.address_id == number)
+            )
+        totals = from_dict(state or {}).counts.get(scope, Count()).totals
+        return totals.get("hard", 0), totals.get("soft", 0), totals.get("autoreply", 0)
+
+    def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> Suppression | None:
+        with self.store.reading() as connection:
+            key = address_key(SECRET, address)
+            return suppressions.look_up(connection, key, stream, at or self.now, transactional=False)
 
     def facts(self, **wanted: Any) -> list[Fact]:
         with self.store.reading() as connection:
@@ -180,3 +199,9 @@ def make_part() -> Callable[..., RecipientReport]:
 def make_bounce() -> Callable[..., Report]:
     """A report that something failed."""
     return bounce
+
+
+@pytest.fixture
+def hard() -> Callable[..., Report]:
+    """A report that these recipients failed for good."""
+    return lambda *names, **original: bounce(*(part(name) for name in names), **original)

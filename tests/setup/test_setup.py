@@ -17,9 +17,7 @@ from lab.process import workspace
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "tools"
-PIN = re.compile(
-    r"^([A-Za-z0-9._-]+)==(\S+)(?: ;[^\\]*)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE
-)
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)(?: ;[^\\]*)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 
 
 def pins(name: str) -> dict[str, str]:
@@ -89,9 +87,7 @@ def machine(folder: Path) -> Path:
 def test_setup_stops_where_something_would_be_removed(machine: Path) -> None:
     """apt-get is only ever asked what it would do; the message names what would have gone, and what to do."""
     path = f"{machine}:/usr/bin:/bin"
-    done = subprocess.run(
-        [TOOLS / "setup-debian"], env={"PATH": path}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([TOOLS / "setup-debian"], env={"PATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "would remove: their-mail-server" in done.stderr
     assert "Nothing was changed" in done.stderr

@@ -12,7 +12,7 @@ class Guard:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", f"read -r _; exec {shlex.join(argv)}"],
+            ["/bin/sh", "-c", f"read -r _; {shlex.join(argv)}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from lab.guard import Guard
 from lab.ports import Address, answers
 from lab.wait import wait_until
 
@@ -52,7 +53,7 @@ def members(group: int) -> list[str]:
 class Child:
     """A program run beside the test, as a context manager; what it prints is kept in `folder/NAME.log`.
 
-    If this process is killed, the child gets SIGTERM (from the kernel, when the thread that started it ends).
+    If this process is killed, the child gets SIGTERM.
 
     The default `umask` lets a group use the sockets that the child makes, as the systemd units do.
     """
@@ -82,7 +83,7 @@ class Child:
         self._notify.setblocking(False)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *self.argv],
+                self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -90,6 +91,7 @@ class Child:
                 umask=self._umask,
                 start_new_session=True,
             )
+        self._guard = Guard(["kill", "-s", "TERM", "--", f"-{self.pid}"], os.environ)
         return self
 
     def __exit__(
@@ -104,6 +106,7 @@ class Child:
                 raise
         finally:
             self._kill()
+            self._guard.release()
             self._notify.close()
             self._notify_path.unlink(missing_ok=True)
             if error is not None:

@@ -1,0 +1,47 @@
+"""Passages: the lines of a message that its report rests on, with the place of the evidence in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retour_bounces import wire
+from retour_bounces.report import Report
+
+MAX_LINES = 12
+"""Lines shown of one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One line of the (decoded) message, and the characters of it that count."""
+
+    line: str
+    start: int
+    end: int
+
+
+def find(data: bytes, report: Report) -> list[Passage]:
+    """The lines of the message `data` that name a reported recipient or hold the evidence for a verdict."""
+    wanted = [one.evidence for one in report.reports if len(one.evidence) > 2]
+    wanted += [one.recipient for one in report.reports if one.recipient]
+    wanted += [report.recipient] if report.recipient else []
+    message = wire.scan(data)
+    texts = [message.fields.text(), *(part.text() for part in message.parts if not part.returned)]
+    found: list[Passage] = []
+    for text in texts:
+        for line in text.split("\n"):
+            passage = _in_line(line[:2_000], wanted)
+            if passage is not None and passage not in found:
+                found.append(passage)
+            if len(found) >= MAX_LINES:
+                return found
+    return found
+
+
+def _in_line(line: str, wanted: list[str]) -> Passage | None:
+    lower = line.lower()
+    for text in wanted:
+        at = lower.find(text.lower())
+        if at >= 0:
+            return Passage(line, at, at + len(text))
+    return None

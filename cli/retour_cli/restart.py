@@ -1,0 +1,18 @@
+"""Restart: the settings that a running service keeps until it is started again."""
+
+from __future__ import annotations
+
+from retour_policy.config import Config
+
+
+def kept_until_restart(running: Config, new: Config) -> list[str]:
+    """The keys that differ in `new` and that a reload does not change: what was opened at the start stays open."""
+    pairs = {
+        "store.url": (running.store.url, new.store.url),
+        "tokens.keyring": (running.tokens.keyring, new.tokens.keyring),
+        "sockets": (running.sockets, new.sockets),
+        "milter.socket": (running.milter.socket, new.milter.socket),
+        "lmtpd.listen": (running.lmtpd.listen, new.lmtpd.listen),
+        "lmtpd.lookup": (running.lmtpd.lookup, new.lmtpd.lookup),
+    }
+    return [key for key, (before, after) in pairs.items() if before != after]

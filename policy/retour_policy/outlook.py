@@ -1,0 +1,43 @@
+"""Outlook: what would happen to an address at its next bounce. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retour_policy.clock import day_text
+from retour_policy.decide import FAILURES, Class, Decision, Happening, decide
+from retour_policy.fold import Account, Ground
+
+_NAMES = {"hard": "a hard one", "soft": "a soft one", "network": "one of the network"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the next bounce of each class, of a send made now, would lead to."""
+
+    decisions: tuple[tuple[Class, Decision], ...]
+
+    def words(self) -> str:
+        """In one line: "a hard one pauses until 2026-01-31; a soft one is counted"."""
+        return "; ".join(f"{_NAMES[name]} {_does(decision)}" for name, decision in self.decisions)
+
+
+def outlook(account: Account, ground: Ground, stream: str, now: int) -> Outlook:
+    """What would follow if a send made now failed at once, without good sends in between."""
+    classes = [
+        name for name in FAILURES if getattr(ground.rules, name) and (name != "network" or ground.rules.heed_blame)
+    ]
+    return Outlook(tuple((name, _next(account, ground, stream, now, name)) for name in classes))
+
+
+def _next(account: Account, ground: Ground, stream: str, now: int, name: Class) -> Decision:
+    at = max(now, account.state.last)
+    return decide(account.state, Happening(at, name, stream, ground.transactional, -1, at), ground.rules)
+
+
+def _does(decision: Decision) -> str:
+    if not decision.suppress:
+        return f"is counted ({decision.why})" if " of " in decision.why else f"changes nothing ({decision.why})"
+    one = decision.suppress[-1]
+    until = f"until {day_text(one.until)}" if one.until else "for good"
+    return f"pauses {until}" if one.cause == "pause" else f"suppresses {until}"

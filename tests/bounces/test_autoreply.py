@@ -1,0 +1,80 @@
+"""Auto-replies: holiday notices, people who left, challenges; and what only looks like one."""
+
+from __future__ import annotations
+
+import pytest
+
+from retour_bounces import read
+
+
+def answer(text: str, *header: str, subject: str = "Re: News") -> tuple[str, str | None, int]:
+    """Kind, reason and number of reports of an answer."""
+    head = "\n".join(("From: Ann <ann@example.com>", "To: us@example.org", f"Subject: {subject}", *header))
+    report = read(f"{head}\n\n{text}\n".encode())
+    return report.kind, report.reason, len(report.reports)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I no longer work at Example. Please write to bob@example.com.",
+        "Ann has left the company.",
+        "This address is no longer in use.",
+        "Frau Beispiel ist nicht mehr im Unternehmen.",
+        "Elle ne travaille plus chez nous.",
+        "Ya no trabaja en esta empresa.",
+        "Não trabalha mais aqui.",
+        "Non lavora più con noi.",
+        "Zij werkt niet meer bij ons.",
+        "Она больше не работает в компании.",
+        "退職いたしました。",
+    ],
+)
+def test_who_left_is_told_from_who_is_away(text: str) -> None:
+    """The reason is "left" in the languages that occur."""
+    assert answer(text, "Auto-Submitted: auto-replied") == ("autoreply", "left", 0)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Auto-Submitted: auto-replied",
+        "X-Autoreply: yes",
+        "X-Autorespond: News",
+        "Precedence: auto_reply",
+        "X-Vacation: on",
+    ],
+)
+def test_programs_name_themselves_in_many_fields(header: str) -> None:
+    """Any of the fields in use makes an auto-reply."""
+    assert answer("I am away.", header) == ("autoreply", "vacation", 0)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["Automatic reply: News", "Out of office", "Abwesenheitsnotiz: News", "Réponse automatique", "自動返信"],
+)
+def test_a_subject_alone_makes_an_auto_reply(subject: str) -> None:
+    """Programs that set no field are known by their Subject."""
+    assert answer("I am away.", subject=subject) == ("autoreply", "vacation", 0)
+
+
+def test_words_about_failures_in_a_holiday_notice_count_for_nothing() -> None:
+    """Who writes "could not be delivered" in a notice has not bounced."""
+    text = "Mail to ann@example.com could not be delivered: user unknown, mailbox full, I am at the beach."
+    assert answer(text, "Auto-Submitted: auto-replied", subject="Undeliverable: News")[::2] == (
+        "autoreply",
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please confirm that you sent this: click the link below to deliver your message.",
+        "To prove that you are human, reply to this message.",
+    ],
+)
+def test_a_challenge_is_told_apart(text: str) -> None:
+    """Who asks for proof of a human gets kind challenge."""
+    assert answer(text, "Auto-Submitted: auto-replied") == ("challenge", None, 0)

@@ -1,0 +1,140 @@
+"""`retour explain`: what it shows to people and to programs, and what it does with bad input."""
+
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from retour_cli.main import main
+
+FIXTURES = Path(__file__).parent / "fixtures"
+BOUNCE = str(FIXTURES / "postfix-unknown-1.eml")
+WARNING = str(FIXTURES / "postfix-grey-1.eml")
+
+
+def explain(*args: str, stdin: bytes | None = None) -> Result:
+    """Runs the command."""
+    return CliRunner().invoke(main, ["explain", *args], input=stdin)
+
+
+def test_a_person_sees_verdict_rule_and_marked_evidence() -> None:
+    """Kind, recipient, reason, status and its source, rule and the words, marked, within 80 columns."""
+    result = explain(BOUNCE)
+    assert result.exit_code == 0
+    for text in (
+        "bounce",
+        "unknown@remote.example: failed, hard, userunknown; recipient can mend it",
+        "5.1.1 (stands in the message)",
+        "user-unknown",
+        "^^^^",
+    ):
+        assert text in result.stdout
+    assert max(len(line) for line in result.stdout.replace(BOUNCE, "FILE").splitlines()) <= 80
+
+
+def test_a_program_gets_one_object_a_message_in_the_order_of_the_files() -> None:
+    """--json prints what `Report.to_dict` holds, and the file."""
+    rows = [json.loads(line) for line in explain("--json", WARNING, BOUNCE).stdout.splitlines()]
+    assert [row["file"] for row in rows] == [WARNING, BOUNCE]
+    assert [row["kind"] for row in rows] == ["delayed", "bounce"]
+    report = rows[1]["reports"][0]
+    wanted = {
+        "recipient",
+        "original_recipient",
+        "action",
+        "type",
+        "status",
+        "status_source",
+        "reason",
+        "blame",
+        "rule",
+        "evidence",
+        "diagnostic",
+    }
+    assert wanted <= report.keys()
+    assert (report["recipient"], report["status"], report["status_source"]) == (
+        "unknown@remote.example",
+        "5.1.1",
+        "wire",
+    )
+
+
+def test_standard_input_is_read() -> None:
+    """A dash, or no file, stands for standard input."""
+    data = Path(BOUNCE).read_bytes()
+    for args in (("--json", "-"), ("--json",)):
+        assert json.loads(explain(*args, stdin=data).stdout)["kind"] == "bounce"
+
+
+def test_bad_files_get_a_line_each_and_the_others_are_read(tmp_path: Path) -> None:
+    """Missing, folder, empty, binary, no mail: a line on standard error, `not-a-report`, exit 1 for what
+    cannot be opened."""
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\0\0\0\1\2\3")
+    (tmp_path / "prose").write_text("Dear all,\n\nno header here.\n")
+    readable = [str(tmp_path / name) for name in ("empty", "binary", "prose")]
+    result = explain("--json", *readable, BOUNCE)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["kind"] for row in rows] == ["not-a-report"] * 3 + ["bounce"]
+    assert result.exit_code == 0
+    assert [line.count(name) for line, name in zip(result.stderr.splitlines(), readable, strict=True)] == [
+        1,
+        1,
+        1,
+    ]
+    result = explain("--json", str(tmp_path / "missing"), str(tmp_path), BOUNCE)
+    assert result.exit_code == 1
+    assert [json.loads(line)["kind"] for line in result.stdout.splitlines()] == [
+        "not-a-report",
+        "not-a-report",
+        "bounce",
+    ]
+    assert "No such file" in result.stderr and "Is a directory" in result.stderr
+
+
+def test_an_operators_rules_are_asked_first(tmp_path: Path) -> None:
+    """--rules FILE: the rule that fired is the operator's; a wrong file is exit 78 and named."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rule]]\nname = "ours"\nreason = "suspend"\nwords = ["virtual mailbox table"]\nexamples = ["550 unknown in virtual mailbox table"]\n'
+    )
+    report = json.loads(explain("--json", "--rules", str(rules), BOUNCE).stdout)["reports"][0]
+    assert (report["rule"], report["reason"]) == ("ours", "suspend")
+    rules.write_text('[[rule]]\nname = "ours"\nreason = "nonsense"\n')
+    result = explain("--rules", str(rules), BOUNCE)
+    assert result.exit_code == 78
+    assert str(rules) in result.stderr and "rule ours" in result.stderr and "nonsense" in result.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_no_rule_knows_is_listed_in_groups(tmp_path: Path, as_json: bool) -> None:
+    """--unrecognised: replies alike but for address and number stand together, the largest group first."""
+    text = Path(BOUNCE).read_text()
+    for number in range(3):
+        changed = (
+            text.replace("5.1.1", "5.0.0")
+            .replace("User unknown in virtual mailbox", f"Zork {number} flummoxed")
+            .replace("Recipient address rejected: ", "")
+        )
+        (tmp_path / f"{number}.eml").write_text(changed.replace("unknown@", f"user{number}@"))
+    (tmp_path / "known.eml").write_text(text)
+    result = explain("--unrecognised", *(["--json"] if as_json else []), str(tmp_path))
+    assert result.exit_code == 0
+    if as_json:
+        (row,) = [json.loads(line) for line in result.stdout.splitlines()]
+        assert row["count"] == 3 and "flummoxed" in row["text"]
+    else:
+        assert (
+            "    3  5.0.0" in result.stdout
+            and "3 replies in 1 groups that no rule knows, 4 files read" in result.stdout
+        )
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    """What a hostile report says is shown without escape sequences."""
+    data = Path(BOUNCE).read_bytes().replace(b"User unknown", b"User \x1b[31munknown\x07")
+    assert "\x1b[31m" not in explain("-", stdin=data).stdout

@@ -1,0 +1,204 @@
+"""Hostile input: nothing raises, nothing grows faster than its size, and a cut message never gives a wrong
+address."""
+
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retour_bounces import read
+
+HEAD = b"From: MAILER-DAEMON@mx.example\nTo: us@example.org\nSubject: Undelivered Mail\n"
+REPORT = HEAD + b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
+STATUS = b"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example\n\n"
+FOUND = Path(__file__).parent / "found"
+
+
+def recipients(count: int) -> bytes:
+    """A report about many recipients."""
+    rows = (
+        b"Final-Recipient: rfc822; user%d@example%d.com\nAction: failed\nStatus: 5.1.1\n"
+        b"Diagnostic-Code: smtp; 550 5.1.1 <user%d@example%d.com> no such user\n" % (n, n, n, n)
+        for n in range(count)
+    )
+    return REPORT + STATUS + b"\n".join(rows) + b"\n--b--\n"
+
+
+def nested(levels: int) -> bytes:
+    parts = (b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(levels))
+    return HEAD + b"".join(parts) + b"Content-Type: text/plain\n\nhi\n"
+
+
+BOMBS: dict[str, Callable[[int], bytes]] = {
+    "recipients": recipients,
+    "levels of MIME": nested,
+    "parts": lambda n: (
+        HEAD
+        + b'Content-Type: multipart/mixed; boundary="b"\n\n'
+        + b"--b\nContent-Type: text/plain\n\nhi\n" * n
+    ),
+    "RFC 2231 parameters": lambda n: (
+        HEAD
+        + b"Content-Type: multipart/mixed"
+        + b"".join(b";\n b*%d*=a%%20" % i for i in range(n))
+        + b"\n\nhi"
+    ),
+    "addresses": lambda n: (
+        HEAD + b"X-Failed-Recipients: " + b",\n ".join(b"u%d@example.com" % i for i in range(n)) + b"\n\nhi\n"
+    ),
+    "addresses in text": lambda n: (
+        HEAD + b"\ncould not be delivered:\n" + b"".join(b"  u%d@example.com\n" % i for i in range(n))
+    ),
+    "addresses and errors": lambda n: (
+        HEAD + b"\nfailed:\n" + b"".join(b"<u%d@example.com>: no such user\n" % i for i in range(n))
+    ),
+    "at signs": lambda n: HEAD + b"\ncould not be delivered to\n" + b"a@" * n + b"\n",
+    "quotes": lambda n: HEAD + b"\ncould not be delivered to\n" + b'"' * n + b"@example.com\n",
+    "brackets": lambda n: HEAD + b"\ncould not be delivered to\n" + b"<" * n + b"\n",
+    "parentheses": lambda n: HEAD + b"To: " + b"(" * n + b"\n\n" + b"(" * n + b"\n",
+    "spaces": lambda n: HEAD + b"\n" + b" " * n + b"a@b.example\n",
+    "empty lines": lambda n: HEAD + b"\n" + b"\n" * n,
+    "folds": lambda n: HEAD + b"X-Failed-Recipients: a@b.example" + b"\n x" * n + b"\n\nhi\n",
+    "continued fields": lambda n: REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\n" + b" x\n" * n,
+    "dialogue": lambda n: HEAD + b"\n" + b">>> RCPT TO:<a@b.example>\n<<< 550-no\n<<< 550 no\n" * n,
+    "continued replies": lambda n: HEAD + b"\n>>> RCPT TO:<a@b.example>\n" + b"<<< 550-no\n" * n,
+    "HTML": lambda n: HEAD + b"Content-Type: text/html\n\n" + b"<p>could not be delivered <b" * n,
+    "encoded words": lambda n: HEAD + b"X: y\nSubject: " + b"=?utf-8?Q?a?= " * n + b"\n\nhi\n",
+    "JSON": lambda n: HEAD + b'\n{"notificationType":"Bounce","bounce":' + b"[" * n,
+    "delimiters": lambda n: HEAD + b'Content-Type: multipart/mixed; boundary="z"\n\n' + b"--a\ncontent\n" * n,
+    "words": lambda n: (
+        REPORT
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; "
+        + b"user " * n
+        + b"\n"
+    ),
+}
+
+
+def seconds(data: bytes) -> float:
+    """The quickest of three readings."""
+    best = 9e9
+    for _ in range(3):
+        began = time.process_time()
+        read(data)
+        best = min(best, time.process_time() - began)
+    return best
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_twice_the_size_takes_less_than_three_times_as_long(name: str) -> None:
+    """Growth is linear, whatever is repeated."""
+    make, count = BOMBS[name], 1_000
+    while len(make(count)) < 100_000 or (seconds(make(count)) < 0.004 and len(make(count)) < 800_000):
+        count *= 2
+    small, large = seconds(make(count)), seconds(make(2 * count))
+    assert large < 3 * small + 0.005, f"{small:.4f} s, then {large:.4f} s"
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_bomb_takes_a_second(name: str) -> None:
+    """Two megabytes of anything are read within a second."""
+    make = BOMBS[name]
+    unit = max(1, len(make(2)) - len(make(1)))
+    assert seconds(make(min(2_000_000 // unit, 100_000))) < 1
+
+
+def test_a_report_of_15_megabytes_is_read_at_once() -> None:
+    """The size of the returned message does not matter."""
+    body = b"--b\nContent-Type: message/rfc822\n\nFrom: a@b.example\n\n" + (b"y" * 76 + b"\r\n") * 200_000
+    data = (
+        REPORT
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n"
+        + body
+        + b"--b--\n"
+    )
+    assert [one.recipient for one in read(data).reports] == ["a@b.example"]
+    assert seconds(data) < 0.5
+
+
+def test_5000_recipients_are_all_read() -> None:
+    """None is lost."""
+    assert len(read(recipients(5_000)).reports) == 5_000
+
+
+CUTS = {
+    "fields": REPORT + STATUS + b"Final-Recipient: rfc822; rcpt@example.com\nAction: failed\nStatus: 5.1.1\n\n--b--\n",
+    "qmail": HEAD + b"\nHi. This is the qmail-send program.\n\n<rcpt@example.com>:\nUser unknown\n\n--- Below this line is a copy of the message.\n",
+    "exim": b"X-Failed-Recipients: rcpt@example.com\n" + HEAD + b"\nThe following address(es) failed:\n\n  rcpt@example.com\n    Unrouteable address\n",
+    "sentence": HEAD + b"\nYour message could not be delivered to rcpt@example.com because of rain.\n",
+    "sendmail": HEAD + b"\n   ----- Transcript of session follows -----\n>>> RCPT To:<rcpt@example.com>\n<<< 550 no\n550 <rcpt@example.com>... User unknown\n",
+    "base64": HEAD + b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(b"could not be delivered to:\n\n  rcpt@example.com\n\nbad luck\n"),
+    "quoted-printable": HEAD + b"Content-Transfer-Encoding: quoted-printable\n\ncould not be delivered to:\n\n  rcpt@exam=\nple.com\n\nbad luck\n",
+    "returned": HEAD + b"\nYour message could not be delivered.\n\nOriginal message follows.\n\nFrom: us@example.org\nTo: rcpt@example.com\nSubject: x\n\nhello\n",
+    "json": HEAD + b'\n{"notificationType":"Bounce","bounce":{"bounceType":"Permanent","bouncedRecipients":[{"emailAddress":"rcpt@example.com"}]}}\n',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_message_cut_at_any_byte_never_gives_a_wrong_address(name: str) -> None:
+    """rcpt@example.co is never read from what was rcpt@example.com."""
+    whole = CUTS[name]
+    assert [one.recipient for one in read(whole).reports] == ["rcpt@example.com"]
+    for end in range(len(whole)):
+        for data in (whole[:end], whole[:end].replace(b"\n", b"\r\n")):
+            named = {one.recipient for one in read(data).reports}
+            assert named <= {"rcpt@example.com"}, (end, data[-40:], named)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=3_000))
+def test_no_bytes_raise(data: bytes) -> None:
+    """Any bytes give a report."""
+    read(data)
+    read(REPORT + data)
+    read(REPORT + STATUS + data)
+    read(HEAD + b"\n" + data)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["unknown-8bit", "x-made-up", "utf-7", "idna", "punycode", "rot13", "zlib", "utf-16", "\xff", ""],
+)
+def test_wrong_missing_and_made_up_character_sets_do_not_matter(charset: str) -> None:
+    """The address is read whatever the text is said to be."""
+    head = HEAD + b'Content-Type: text/plain; charset="' + charset.encode("latin-1") + b'"\n\n'
+    found = read(
+        head + b"Your message could not be delivered to:\n\n  rcpt@example.com\n\n\xe4\xf6\xfc \xff\n"
+    )
+    if charset != "utf-16":
+        assert [one.recipient for one in found.reports] == ["rcpt@example.com"]
+
+
+def test_a_missing_or_wrong_boundary_does_not_hide_the_fields() -> None:
+    """The fields are found by their delimiter lines, or where they stand in the text."""
+    good = (
+        REPORT
+        + b"--b\nContent-Type: text/plain\n\nsorry\n"
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
+    )
+    for data in (
+        good.replace(b'boundary="b"', b'boundary="c"'),
+        good.replace(b'; boundary="b"', b""),
+        good.replace(b"--b--\n", b""),
+    ):
+        assert [one.recipient for one in read(data).reports] == ["a@b.example"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none"
+)
+def test_what_the_fuzzer_found_stays_mended(path: Path | None) -> None:
+    """Inputs that once broke a promise are read."""
+    report = read(path.read_bytes() if path else b"")
+    for one in report.reports:
+        assert one.recipient and one.recipient.isprintable()

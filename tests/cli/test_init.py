@@ -1,0 +1,204 @@
+"""`retour init`: makes a place that works at once, overwrites nothing, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from retour_cli import init as init_module
+from retour_cli.main import main
+from retour_policy import keyring, load
+from retour_policy.store import open_store
+
+
+def init(folder: Path, *words: str, domain: str = "bounces.example.com") -> Result:
+    result = CliRunner().invoke(main, ["init", "--dir", str(folder), "--domain", domain, *words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_init_made_is_good_at_once(tmp_path: Path) -> None:
+    """`retour check` finds nothing wrong with it, and the last line says what to do next."""
+    result = init(tmp_path / "retour")
+    assert result.exit_code == 0 and "retour check" in result.stdout.splitlines()[-1]
+    done = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "retour/retour.toml")])
+    assert done.exit_code == 0 and done.stdout.startswith(f"{tmp_path}/retour/retour.toml: good\n")
+    config = load.load(tmp_path / "retour/retour.toml")
+    assert config.bounce_domains == {"bounces.example.com"}
+    assert config.lmtpd.postmaster == "postmaster@example.com"
+
+
+def test_modes_keep_secrets(tmp_path: Path) -> None:
+    """Whatever the umask: the key ring is its owner's, the database nobody else's, the sockets Postfix's to enter."""
+    before = os.umask(0)
+    try:
+        init(tmp_path / "retour")
+    finally:
+        os.umask(before)
+    made = tmp_path / "retour"
+    assert mode(made / "keys.toml") == 0o600
+    assert all(mode(path) & 0o007 == 0 for path in made.glob("retour.db*"))
+    if os.geteuid() == 0:
+        assert mode(made / "sockets") == 0o2750
+        assert (made / "sockets").stat().st_gid == grp.getgrnam("postfix").gr_gid
+
+
+def test_with_a_service_user_all_is_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user `retour` exists, root gives everything to it."""
+    if os.geteuid() != 0:
+        return
+    user = pwd.getpwnam("nobody")
+    monkeypatch.setattr(init_module, "USER", user.pw_name)
+    init(tmp_path / "retour")
+    owners = {path.name: path.stat().st_uid for path in [tmp_path / "retour", *(tmp_path / "retour").iterdir()]}
+    assert len(owners) == 6 and set(owners.values()) == {user.pw_uid}
+
+
+def test_the_systems_places() -> None:
+    """For /etc/retour the database and the sockets lie where a Debian system has them."""
+    places = init_module.Places.below(Path("/etc/retour"))
+    assert [str(path) for path in (*places.files(), places.sockets)] == [
+        "/etc/retour/retour.toml", "/etc/retour/keys.toml", "/var/lib/retour/retour.db", "/var/spool/postfix/retour",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["retour.toml", "keys.toml", "retour.db"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link to nothing"])
+def test_what_is_there_is_not_touched(tmp_path: Path, name: str, kind: str) -> None:
+    """Any of the three, in whatever form: exit status 1, its name, and the folder as it was."""
+    path = tmp_path / name
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/nowhere/at/all")
+    before = sorted(tmp_path.iterdir()), contents(tmp_path)
+    result = init(tmp_path)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert result.stderr == f"retour: {path}: there already; init overwrites nothing\n"
+    assert (sorted(tmp_path.iterdir()), contents(tmp_path)) == before
+
+
+def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
+    """Run twice by mistake: the keys of the first run stay."""
+    init(tmp_path)
+    before = contents(tmp_path)
+    result = init(tmp_path, domain="other.example.com")
+    assert result.exit_code == 1 and result.stderr.count("there already") == 1
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "domain", "said"),
+    [
+        ([], "nonsense", "'nonsense' is not a domain; right would be something like bounces.example.com"),
+        ([], "a b.example", "is not a domain"),
+        ([], 'x".example', "is not a domain"),
+        ([], "-a.example", "is not a domain"),
+        (["--postmaster", "joe"], "b.example.com", "lmtpd.postmaster: is not an e-mail address"),
+        (["--postmaster", "joe@b.example.com"], "b.example.com", "lmtpd.postmaster: lies in a bounce domain"),
+        (["--postmaster", 'joe"\nx = "y@z'], "b.example.com", "lmtpd.postmaster: is not an e-mail address"),
+        ([], "x" * 60 + ".example.com", None),
+        ([], ".".join(["x" * 60] * 4) + ".example", "local part|domain"),
+    ],
+)
+def test_a_bad_answer_writes_nothing(tmp_path: Path, words: list[str], domain: str, said: str | None) -> None:
+    """What would make a bad configuration is refused before the first file is written."""
+    result = init(tmp_path / "retour", *words, domain=domain)
+    if result.exit_code:
+        assert not (tmp_path / "retour").exists(), result.stderr
+    if said is None:
+        assert result.exit_code == 0
+    elif "|" not in said:
+        assert result.exit_code in (1, 78) and said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("domain", "postmaster"),
+    [("example.com", "postmaster"), ("b.example.com", "postmaster@example.com"), ("Bücher.example", "postmaster")],
+)
+def test_postmaster_is_never_in_the_bounce_domain(tmp_path: Path, domain: str, postmaster: str) -> None:
+    """A bounce domain without one above it: postmaster of the relay, and a warning at check."""
+    assert init(tmp_path, domain=domain).exit_code == 0
+    assert load.load(tmp_path / "retour.toml").lmtpd.postmaster == postmaster
+    warned = "lmtpd.postmaster" in CliRunner().invoke(main, ["check", "--config", str(tmp_path / "retour.toml")]).stderr
+    assert warned == (postmaster == "postmaster")
+
+
+@pytest.mark.parametrize("name", ['a "b"', "a\\b", "a'b", "ünder", "a#b", "a%b", "a@DOMAIN@b", "a b"])
+def test_folders_of_any_name(tmp_path: Path, name: str) -> None:
+    """Quotes, backslashes, spaces and our own place-holders in the folder's name stay what they are."""
+    assert init(tmp_path / name).exit_code == 0
+    done = CliRunner().invoke(main, ["check", "--config", str(tmp_path / name / "retour.toml")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / name / "retour.db").exists()
+
+
+def test_a_folder_that_cannot_be_a_databases_address(tmp_path: Path) -> None:
+    """A question mark would end the path in the database's address: refused, and nothing is left."""
+    result = init(tmp_path / "a?b")
+    assert result.exit_code == 78 and "store.url" in result.stderr
+    assert contents(tmp_path) == {}
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    """A file where the folder should be: the system's words, exit status 1, no traceback."""
+    (tmp_path / "file").write_text("x")
+    result = init(tmp_path / "file" / "retour")
+    assert (
+        result.exit_code == 1 and result.stderr.startswith(f"retour: {tmp_path}/file") and "directory" in result.stderr
+    )
+
+
+@pytest.mark.parametrize("step", ["keyring.save", "migrate.upgrade"])
+def test_what_cannot_be_finished_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A full disk half way: nothing is left that would keep the next try from working."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    module, name = step.split(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(init_module, module), name, fail)
+        result = init(tmp_path)
+        assert result.exit_code == 1 and "No space left on device" in result.stderr
+    assert contents(tmp_path) == {}
+    assert init(tmp_path).exit_code == 0
+
+
+def test_two_at_once_make_one_place(tmp_path: Path) -> None:
+    """Of several runs at the same moment one wins, and what it made is whole."""
+    code = [sys.executable, "-m", "retour_cli", "init", "--dir", str(tmp_path), "--domain", "b.example.com"]
+    processes = [subprocess.Popen(code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    statuses = sorted(process.wait(60) for process in processes)
+    assert statuses == [0, 1]
+    config = load.load(tmp_path / "retour.toml")
+    assert keyring.load(config.tokens.keyring).signing() == 0
+    open_store(config.store.url).close()
+
+
+def test_json_tells_the_places(tmp_path: Path) -> None:
+    """One object, for a script that goes on from there."""
+    made = json.loads(init(tmp_path, "--json").stdout)
+    assert made == {
+        "config": f"{tmp_path}/retour.toml", "keyring": f"{tmp_path}/keys.toml",
+        "database": f"{tmp_path}/retour.db", "sockets": f"{tmp_path}/sockets",
+    }  # fmt: skip

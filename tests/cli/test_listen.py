@@ -1,0 +1,264 @@
+"""Sockets: opened where the configuration says, or a clear error that names the file and the key."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.ports import answers, free_port
+from retour_cli import listen
+from retour_cli.listen import LONGEST_PATH, Place, open_socket
+from retour_policy.config import SocketsSection
+from retour_policy.errors import ConfigError
+
+PLACE = Place("/etc/retour/retour.toml", "lmtpd.listen")
+OURS = SocketsSection(group=grp.getgrgid(os.getgid()).gr_name)
+
+
+def opened(spec: str, settings: SocketsSection = OURS) -> socket.socket:
+    return open_socket(PLACE, spec, settings)
+
+
+def refused(spec: str, settings: SocketsSection = OURS) -> str:
+    """What is said when `spec` cannot be opened, and that no descriptor is left over."""
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(ConfigError) as caught:
+        opened(spec, settings)
+    assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+    assert caught.value.exit_status == 78
+    return str(caught.value)
+
+
+def test_a_unix_socket_answers_and_is_its_groups(folder: Path) -> None:
+    """Mode and group as configured, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        listener = opened(f"unix:{folder}/s", SocketsSection(group="postfix", mode="0660"))
+    finally:
+        os.umask(before)
+    with listener:
+        assert answers(folder / "s")
+        was = (folder / "s").stat()
+        assert (was.st_mode & 0o777, was.st_gid) == (0o660, grp.getgrnam("postfix").gr_gid)
+        assert not listener.get_inheritable()
+    listen.remove(f"unix:{folder}/s")
+    listen.remove(f"unix:{folder}/s")  # again: nothing happens
+    assert list(folder.iterdir()) == []
+
+
+def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
+    """107 octets work; with 108 the error tells both numbers."""
+    path = folder / ("x" * (LONGEST_PATH - len(str(folder)) - 1))
+    with opened(f"unix:{path}"):
+        assert answers(path)
+    said = refused(f"unix:{path}x")
+    assert said.startswith("/etc/retour/retour.toml:lmtpd.listen: the path ")
+    assert "has 108 octets; a socket's may have 107" in said
+    assert "octets" in refused(f"unix:{folder}/{'ü' * 60}")
+
+
+def test_a_missing_folder(folder: Path) -> None:
+    """The error says what to run."""
+    assert f"there is no folder {folder}/none; right would be: mkdir -p {folder}/none" in refused(
+        f"unix:{folder}/none/s"
+    )
+
+
+def test_a_socket_in_use(folder: Path) -> None:
+    """One that somebody answers on is not taken away."""
+    with opened(f"unix:{folder}/s"):
+        assert "is in use: another process listens there; is Retour running already?" in refused(f"unix:{folder}/s")
+        assert answers(folder / "s")
+
+
+def test_a_stale_socket_is_replaced(folder: Path) -> None:
+    """What a killed process left behind is in nobody's way."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "s"))
+    with opened(f"unix:{folder}/s"):
+        assert answers(folder / "s")
+
+
+def test_of_several_that_start_at_once_one_listens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None takes away the socket of one that is just opening it: a stale one is left, and four want its place."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "s"))
+    between = threading.Barrier(4, timeout=0.5)
+    real = listen._give_to_group
+
+    def slowly(*args: object) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            between.wait()  # all come here at once, or nobody else does
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listen, "_give_to_group", slowly)
+    winners: list[socket.socket] = []
+    refusals: list[str] = []
+
+    def start() -> None:
+        try:
+            winners.append(opened(f"unix:{folder}/s"))
+        except ConfigError as error:
+            refusals.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1 and len(refusals) == 3 and all("is in use" in said for said in refusals)
+    assert answers(folder / "s")
+    winners[0].close()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "link to nothing"])
+def test_what_is_no_socket_stays(folder: Path, kind: str) -> None:
+    """Anything else at that path is not removed."""
+    path = folder / "s"
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(folder / ("other" if kind == "link" else "nothing"))
+        (folder / "other").write_text("mine")
+    assert "is there and is not a socket; name another path or remove it" in refused(f"unix:{path}")
+    assert os.path.lexists(path)
+
+
+def test_no_such_group(folder: Path) -> None:
+    """The error names the key of the group, and the socket does not stay behind."""
+    said = refused(f"unix:{folder}/s", SocketsSection(group="no-such-group"))
+    assert said == "/etc/retour/retour.toml:sockets.group: there is no group 'no-such-group' on this machine"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_group_that_this_user_is_not_in(folder: Path) -> None:
+    """An unprivileged service is told how to be let in."""
+    if os.geteuid() != 0:
+        return
+    folder.chmod(0o777)
+    code = f"""
+import os
+from retour_cli.listen import Place, open_socket
+from retour_policy.config import SocketsSection
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    open_socket(Place("retour.toml", "x"), "unix:{folder}/s", SocketsSection(group="postfix"))
+except Exception as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("retour.toml:sockets.group: ") and "usermod -aG postfix USER" in said
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_without_the_right_to_write(folder: Path) -> None:
+    """The system's words, with the path."""
+    if os.geteuid() != 0:
+        return
+    code = f"""
+import os
+from retour_cli.listen import Place, open_socket
+from retour_policy.config import SocketsSection
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    open_socket(Place("retour.toml", "x"), "unix:{folder}/s", SocketsSection())
+except Exception as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == f"retour.toml:x: cannot listen on {folder}/s: Permission denied\n"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "::1", "localhost"])
+def test_a_tcp_socket_answers(host: str) -> None:
+    """IPv4, IPv6 with and without brackets, and names."""
+    port = free_port()
+    if ":" in host and not Path("/proc/net/if_inet6").read_text().strip():
+        return  # a machine without IPv6
+    with opened(f"inet:{port}@{host}") as listener, closing(socket.socket(listener.family)) as client:
+        client.connect(listener.getsockname())
+
+
+def test_tcp_errors() -> None:
+    """In use, no address of this machine, no such host: told with port and host, and nothing leaks."""
+    with opened(f"inet:{(port := free_port())}@127.0.0.1"):
+        assert f"cannot listen on port {port} of 127.0.0.1: Address already in use" in refused(f"inet:{port}@127.0.0.1")
+    assert "Cannot assign requested address" in refused(f"inet:{port}@192.0.2.1")
+    assert "cannot listen on port" in refused(f"inet:{port}@no..such..host")
+
+
+@contextmanager
+def handed_over(monkeypatch: pytest.MonkeyPatch, names: str, count: int, pid: int | None = None) -> Iterator[None]:
+    """The environment that systemd gives, and what descriptor 3 and on are."""
+    monkeypatch.setenv("LISTEN_PID", str(pid or os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", str(count))
+    monkeypatch.setenv("LISTEN_FDNAMES", names)
+    yield
+
+
+def test_a_socket_that_did_not_come_from_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started without socket activation, for another process, or under another name: the manual page is named."""
+    assert "no socket named 'lmtp' came from systemd; see FileDescriptorName=" in refused("fd:lmtp")
+    with handed_over(monkeypatch, "other", 1):
+        assert "no socket named 'lmtp'" in refused("fd:lmtp")
+    with handed_over(monkeypatch, "lmtp", 1, pid=1):
+        assert "no socket named 'lmtp'" in refused("fd:lmtp")
+
+
+def test_two_sockets_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them would never be answered: the error says so instead of a client that waits."""
+    with handed_over(monkeypatch, "lmtp:other:lmtp", 3):
+        assert "2 sockets named 'lmtp' came from systemd; give each a name" in refused("fd:lmtp")
+
+
+ACTIVATED = """
+import sys
+from retour_cli.listen import Place, open_socket
+from retour_policy.config import SocketsSection
+for name in sys.argv[1:]:
+    listener = open_socket(Place("retour.toml", "lmtpd.listen"), "fd:" + name, SocketsSection())
+    client, _ = listener.accept()
+    client.sendall(name.encode())
+    client.close()
+"""
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate")
+def test_sockets_handed_over_by_systemd(folder: Path) -> None:
+    """systemd-socket-activate opens two sockets; each is found by its name and answers."""
+    command = ["systemd-socket-activate", "--fdname=lmtp:lookup", "-l", f"{folder}/a", "-l", f"{folder}/b"]
+    process = subprocess.Popen([*command, sys.executable, "-c", ACTIVATED, "lookup", "lmtp"], stderr=subprocess.PIPE)
+    assert process.stderr
+    for line in process.stderr:  # it says where it listens before it waits
+        if b"/b" in line:
+            break
+    for path, name in ((folder / "b", b"lookup"), (folder / "a", b"lmtp")):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(path))
+            assert client.recv(20) == name
+    assert process.wait(20) == 0
+    process.stderr.close()
+
+
+def test_the_error_of_a_service_names_the_configuration(office: object) -> None:
+    """`retour lmtpd` with a path too long: exit status 78 in the process, with file and key."""
+    config = office.config  # type: ignore[attr-defined]
+    config.write_text(config.read_text().replace("sockets/lmtp.sock", "sockets/" + "x" * 100))
+    command = [sys.executable, "-m", "retour_cli", "lmtpd", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 78
+    assert done.stderr.startswith(f"retour: {config}:lmtpd.listen: the path ") and "may have 107" in done.stderr

@@ -1,0 +1,66 @@
+"""Reloading: a good configuration is adopted, and anything else leaves the old one running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from retour_cli.milter import reload
+from retour_policy.config import Config
+
+
+def test_a_good_configuration_is_adopted(office: Any) -> None:
+    """What the file says now is what the service uses."""
+    adopted: list[Config] = []
+    office.edit("hard = 3", "hard = 7")
+    reload(office.setup, adopted.append)
+    assert [config.policy.hard for config in adopted] == [7]
+
+
+@pytest.mark.parametrize("kind", ["file", "key ring", "key ring mode"])
+def test_a_bad_one_changes_nothing_and_is_logged(office: Any, kind: str) -> None:
+    """Each problem stands in the log with file and key, and nothing is adopted."""
+    if kind == "file":
+        office.edit("hard = 3", "hard = -1\nsoftly = 1")
+    elif kind == "key ring":
+        (office.home / "keys.toml").write_text("no ring")
+    else:
+        (office.home / "keys.toml").chmod(0o644)
+    adopted: list[Config] = []
+    with capture_logs() as logs:
+        reload(office.setup, adopted.append)
+    assert adopted == []
+    problems = [str(entry["problem"]) for entry in logs if entry["log_level"] == "error"]
+    assert len(problems) == (2 if kind == "file" else 1)
+    assert all(problem.startswith(f"{office.config}:") for problem in problems)
+
+
+def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
+    """Whatever goes wrong is logged; the thread that waits for the signal goes on waiting."""
+
+    def adopt(config: Config) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with capture_logs() as logs:
+        reload(office.setup, adopt)
+    assert [entry["event"] for entry in logs] == ["configuration not reloaded, the old one stays"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("/lmtp.sock", "/other.sock", "lmtpd.listen"), ("/lookup.sock", "/other.sock", "lmtpd.lookup"),
+        ("sockets/milter.sock", "sockets/other.sock", "milter.socket"), ("/retour.db", "/other.db", "store.url"),
+        ('mode = "0660"', 'mode = "0600"', "sockets"),
+    ],
+)  # fmt: skip
+def test_what_needs_a_restart_is_told(office: Any, old: str, new: str, key: str) -> None:
+    """A key that a reload cannot change does not seem to have been changed."""
+    setup = office.setup
+    assert setup.config
+    office.edit(old, new)
+    with capture_logs() as logs:
+        reload(setup, lambda _: None)
+    assert [entry["key"] for entry in logs if entry["log_level"] == "warning"] == [key]

@@ -1,0 +1,78 @@
+"""A store that is not there, not ours or not free: which exit status, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from retour_cli import setup as cli_setup
+from retour_policy import store as store_module
+
+A = "anna@example.net"
+WRITING = [["suppressions", "add", A], ["suppressions", "remove", A], ["token", "make", "--stream", "news", "--to", A]]
+COMMANDS = [["check"], ["events"], ["address", "show", A], ["suppressions", "list"], ["db", "status"], *WRITING]
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, ["db", "upgrade"]], ids=" ".join)
+@pytest.mark.parametrize("kind", ["newer", "foreign", "no database"])
+def test_a_database_that_cannot_be_used_is_refused(office: Any, words: list[str], kind: str) -> None:
+    """Newer, somebody else's or none: exit status 78, what to run or to change, and the file as it was."""
+    path = office.home / "retour.db"
+    if kind == "newer":
+        office.write(lambda c: c.exec_driver_sql("UPDATE retour_schema SET version_num = '0999'"))
+    else:
+        for other in office.home.glob("retour.db*"):
+            other.unlink()
+    if kind == "foreign":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE orders (id)")
+    elif kind == "no database":
+        path.write_text("buy milk\n" * 500)
+    before = path.read_bytes()
+    result = office(*words, status=78)
+    hint = {"newer": "pip install --upgrade retour", "foreign": "`retour db upgrade`", "no database": "store.url"}[kind]
+    assert hint in result.stderr and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+@pytest.mark.parametrize("by", ["our lock", "sqlite"])
+def test_a_store_that_others_hold_is_75(
+    office: Any, words: list[str], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command does not wait for ever: try again later, and nothing was done."""
+    monkeypatch.setattr(cli_setup, "PATIENCE", 300)
+    monkeypatch.setattr(store_module, "BUSY_TIMEOUT", 100)
+    with contextlib.ExitStack() as stack:
+        if by == "our lock":
+            lock = stack.enter_context((office.home / "retour.db.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        else:
+            other = stack.enter_context(
+                contextlib.closing(sqlite3.connect(office.home / "retour.db", isolation_level=None))
+            )
+            other.execute("BEGIN IMMEDIATE")
+        result = office(*words, status=75)
+        assert result.stderr.startswith("retour: ") and result.stdout == ""
+        assert office("events", status=1).stderr == "nothing happened\n"
+    assert office.json("suppressions", "list") == []
+
+
+def test_a_store_that_cannot_be_opened_is_75(office: Any) -> None:
+    """An unprivileged user whose database folder is closed to him: exit status 75, in the process itself."""
+    if os.geteuid() != 0:
+        return
+    os.chown(office.home / "keys.toml", 65534, 65534)
+    code = "import os\nimport retour_cli.{0}\nfrom retour_cli.main import main\n"
+    code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\nmain(prog_name='retour')"
+    for words in (["events"], ["suppressions", "add", A]):
+        command = [sys.executable, "-c", code.format(words[0]), *words, "--config", office.config]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (75, ""), done.stderr
+        assert done.stderr.startswith("retour: sqlite:///") and "Traceback" not in done.stderr

@@ -1,0 +1,120 @@
+"""Bad configurations: each folder holds one, and the words that `retour check` must find for it.
+
+`@HERE@` in both files is the folder itself, as a copy in which a good and a bad key ring and a database stand.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from retour_cli.main import main
+from retour_policy import keyring, migrate
+from retour_policy.store import open_store
+
+CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/expected"))
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a configuration names: a database and key rings."""
+    folder = tmp_path_factory.mktemp("furnished")
+    keyring.save(folder / "keys.toml", keyring.create(1_800_000_000_000))
+    shutil.copy(folder / "keys.toml", folder / "open.toml")
+    (folder / "open.toml").chmod(0o644)
+    (folder / "damaged.toml").write_text('address_secret = "00"\n')
+    (folder / "damaged.toml").chmod(0o600)
+    store = open_store(f"sqlite:///{folder}/retour.db", check=False)
+    migrate.upgrade(store)
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def here(furnished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of that folder, which is the current one."""
+    folder = tmp_path / "here"
+    shutil.copytree(furnished, folder)
+    before = Path.cwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def put(here: Path, case: Path) -> tuple[Path, str]:
+    """The configuration of a case in `here`, and what is expected."""
+    where = str(here).encode()
+    (here / "retour.toml").write_bytes((case / "retour.toml").read_bytes().replace(b"@HERE@", where))
+    return here / "retour.toml", (case / "expected").read_text().replace("@HERE@", str(here))
+
+
+def check(config: Path) -> Result:
+    return CliRunner().invoke(main, ["check", "--config", str(config)])
+
+
+def test_there_is_a_folder_for_each_case() -> None:
+    """Every folder has both files, and there are enough of them."""
+    folders = [path for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert sorted(folders) == CASES and len(CASES) >= 25
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_bad_configuration_is_refused_in_clear_words(here: Path, case: Path) -> None:
+    """Exit status 78, nothing on standard output, and on standard error file:key and what would be right."""
+    config, expected = put(here, case)
+    result = check(config)
+    assert (result.exit_code, result.stdout, result.stderr) == (78, "", expected)
+    assert all(len(line) < 400 for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize("name", ["unknown-key", "keyring-that-others-can-read", "several-faults-at-once"])
+def test_the_installed_command_says_the_same(here: Path, name: str) -> None:
+    """The process that a postmaster runs has that exit status and those words, and no traceback."""
+    config, expected = put(here, Path(__file__).parent / name)
+    command = [sys.executable, "-m", "retour_cli", "check", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (78, "", expected)
+
+
+def test_a_good_configuration_beside_them_is_good(here: Path) -> None:
+    """The frame of all cases is right: what each refuses is what it is about."""
+    config = here / "retour.toml"
+    config.write_text(f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n')
+    result = check(config)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_missing_file_is_told_how_to_come_by(here: Path) -> None:
+    """No configuration: the error names `retour init`."""
+    result = check(here / "none.toml")
+    assert (result.exit_code, result.stderr) == (
+        78,
+        f"retour: {here}/none.toml: No such file or directory; `retour init` writes one\n",
+    )
+
+
+def test_a_folder_is_no_configuration(here: Path) -> None:
+    """A folder in place of the file is an error of the configuration."""
+    result = check(here)
+    assert (result.exit_code, result.stderr) == (78, f"retour: {here}: cannot be read: Is a directory\n")
+
+
+def test_a_file_that_may_not_be_read_is_told(here: Path) -> None:
+    """The service's user without the right to read: exit status 78 and the system's words."""
+    config = here / "retour.toml"
+    config.write_text("")
+    config.chmod(0o000)
+    code = "import os\nimport retour_cli.check\nfrom retour_cli.main import main\n"
+    code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
+    code += "main(prog_name='retour')"
+    for parent in (here, here.parent, here.parent.parent, here.parent.parent.parent):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    done = subprocess.run([sys.executable, "-c", code, "check", "--config", config], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (78, f"retour: {config}: cannot be read: Permission denied\n")

@@ -1,0 +1,166 @@
+"""Configuration: the example is the manual and holds the defaults; what is read means what it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from retour_policy import load
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.config import Config, Match, Stream, in_bounce_domain
+from retour_policy.errors import ConfigError
+
+EXAMPLE = files("retour_policy").joinpath("example.toml").read_text("utf-8")
+SYSTEM = {
+    "@DATABASE@": "/var/lib/retour/retour.db",
+    "@KEYRING@": "/etc/retour/keys.toml",
+    "@SOCKETS@": "/var/spool/postfix/retour",
+    "@POSTMASTER@": "postmaster",
+    "@DOMAIN@": "bounces.example.com",
+    "@PARENT@": "example.com",
+}
+
+
+def filled(text: str = EXAMPLE) -> str:
+    for name, value in SYSTEM.items():
+        text = text.replace(name, value)
+    return text
+
+
+def parse(text: str) -> Config:
+    return load.parse(Path("retour.toml"), text)
+
+
+def keys_of(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from keys_of(inner, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def test_the_example_holds_the_defaults() -> None:
+    """Filled in for the system's places, the example means what an empty file means, apart from its streams."""
+    example, defaults = parse(filled()).model_dump(), Config().model_dump()
+    assert example.pop("stream") and not defaults.pop("stream")
+    assert parse(filled()).rules(None) == Config().rules(None)
+    assert example.pop("policy")["preset"] == defaults.pop("policy")["preset"]
+    assert example == defaults
+
+
+def test_every_key_stands_in_the_example() -> None:
+    """A key that the model has and the manual has not would be known to nobody."""
+    data = tomllib.loads(filled())
+    for path in keys_of(Config):
+        if path in (("stream",), ("relay",)):
+            continue
+        table = data
+        for name in path:
+            assert name in table, f"{'.'.join(path)} is missing in example.toml"
+            table = table[name]
+    relay = Config.model_fields["relay"].default["default"]
+    assert set(data["relay"]["default"]) == set(type(relay).model_fields)
+
+
+def test_every_key_of_a_stream_is_explained() -> None:
+    """The comment above the first stream tells of each key, and the stream sets it to its default where it can."""
+    manual = EXAMPLE.partition("[[stream]]")[0]
+    explained = set(re.findall(r"^# ([a-z_]+) {2,}\S", manual, re.MULTILINE))
+    nested = set(re.findall(r"(?:^# {3}| {3,})([a-z]+) {2,}\S", manual, re.MULTILINE))
+    assert explained == set(Stream.model_fields) - {"name"}
+    assert nested >= set(Match.model_fields)
+    stream = tomllib.loads(filled())["stream"][0]
+    for name in ("track", "transactional", "suppressed", "multi_recipient"):
+        assert stream[name] == Stream.model_fields[name].default
+
+
+def test_every_choice_is_explained() -> None:
+    """Each word that a key may have stands in the manual."""
+    for words in (("tempfail", "pass"), ("everywhere", "stream"), ("refuse", "drop", "pass"), ("shared", "refuse")):
+        assert all(f'"{word}"' in EXAMPLE for word in words)
+    for name in ("stream", "tag", "token", "recipient", "recipient_domain", "date"):
+        assert f"{{{name}}}" in EXAMPLE
+
+
+def test_the_commented_stream_is_good_when_it_is_uncommented() -> None:
+    """What a postmaster uncomments works."""
+    head, _, tail = filled().partition("# [[stream]]\n")
+    text = head + "[[stream]]\n" + "".join(line.removeprefix("# ") for line in tail.splitlines(keepends=True))
+    config = parse(text)
+    assert [stream.name for stream in config.stream] == ["newsletter", "invoices"]
+    assert config.stream[1].static_sender == "bounces@bounces.example.com"
+
+
+def test_an_empty_file_is_a_configuration() -> None:
+    """All has defaults, and without a stream nothing is touched."""
+    assert parse("") == Config() and parse("").stream == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "length"), [("30s", 30 * SECOND), ("5m", 5 * MINUTE), ("4h", 4 * HOUR), ("180d", 180 * DAY), ("0s", 0)]
+)
+def test_times_have_units(text: str, length: int) -> None:
+    """A number and a unit, held in milliseconds."""
+    assert parse(f'policy.hard_for = "{text}"').policy.hard_for == length
+
+
+def test_a_stream_is_one_of_four_kinds() -> None:
+    """With % VERP; without, static; header-from; absent, the sender stays."""
+    senders = ('"b-%@b.example"', '"x@b.example"', '"header-from"')
+    text = "".join(f'[[stream]]\nname = "s{n}"\nenvelope_from = {sender}\n' for n, sender in enumerate(senders))
+    streams = parse(text + '[[stream]]\nname = "s3"\n').stream
+    assert [(bool(s.pattern), s.static_sender) for s in streams] == [
+        (True, None), (False, "x@b.example"), (False, None), (False, None),
+    ]  # fmt: skip
+
+
+def test_domains_and_senders_are_compared_in_their_normal_form() -> None:
+    """However a postmaster writes a domain, mail to it comes back to us."""
+    config = parse(
+        '[[stream]]\nname = "a"\nenvelope_from = "b-%@Bücher.example"\n'
+        '[[stream]]\nname = "b"\nenvelope_from = "Shop@Läden.example"\n'
+    )
+    assert config.bounce_domains == {"xn--bcher-kva.example"}
+    for address in ("x@bücher.example", "x@XN--BCHER-KVA.example.", "SHOP@läden.example"):
+        assert in_bounce_domain(config, address)
+    for address in ("x@example.com", "other@läden.example", "postmaster"):
+        assert not in_bounce_domain(config, address)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """A postmaster mends the whole file and not one key at a time."""
+    with pytest.raises(ConfigError) as caught:
+        parse('policy.hard = -1\nmilter.drain = 5\nstream = [{name = "a", nmae = 1}, {name = "b", track = 1}]\n')
+    keys = [problem.key for problem in caught.value.problems]
+    assert keys == ["milter.drain", "stream[a].nmae", "stream[b].track", "policy.hard"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+PLACES = [(*path,) for path in keys_of(Config)]
+
+
+@given(st.sampled_from(PLACES), VALUES, st.sampled_from([*Stream.model_fields, "match"]), VALUES)
+def test_no_value_makes_reading_fail(place: tuple[str, ...], value: object, key: str, other: object) -> None:
+    """Whatever stands behind a key, the answer is a configuration or a `ConfigError` that names the key."""
+    data: dict[str, object] = {"stream": [{"name": "news", key: other}]}
+    table = data
+    for name in place[:-1]:
+        table = table.setdefault(name, {})  # type: ignore[assignment]
+    table[place[-1]] = value
+    try:
+        load.validate(Path("retour.toml"), data)
+    except ConfigError as error:
+        assert all(problem.key and problem.text for problem in error.problems)

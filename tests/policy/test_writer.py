@@ -1,0 +1,214 @@
+"""The writer: groups share a commit, what is acknowledged is on the disk, one bad item harms nobody else."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, insert
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from retour_policy import schema, store, writer
+from retour_policy.errors import StoreUnavailable
+from retour_policy.store import Store, open_store
+from retour_policy.writer import Writer
+
+
+@pytest.fixture
+def commits(store: Store) -> list[int]:
+    """Grows by one with each commit of the writer's engine."""
+    found: list[int] = []
+    event.listen(store._writer, "commit", lambda _: found.append(1))
+    return found
+
+
+@pytest.fixture
+def desk(store: Store) -> Iterator[Writer]:
+    """A writer that is closed at the end."""
+    writer = Writer(store)
+    yield writer
+    writer.close()
+
+
+def add(key: bytes) -> Callable[[Connection], bytes]:
+    """Work that writes one row."""
+
+    def work(connection: Connection) -> bytes:
+        connection.execute(insert(schema.address).values(key=key))
+        return key
+
+    return work
+
+
+def keys(path: Path) -> set[bytes]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {key for (key,) in connection.execute("SELECT key FROM address")}
+
+
+class Gate:
+    """Work that holds the writer until it is opened, so that a group gathers behind it."""
+
+    def __init__(self, desk: Writer) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+        self.done = desk.submit(self._work)
+        assert self.entered.wait(10)
+
+    def _work(self, connection: Connection) -> None:
+        self.entered.set()
+        assert self.open.wait(10)
+
+
+def test_items_that_wait_share_one_commit(desk: Writer, commits: list[int], database: Path) -> None:
+    """A hundred items behind a busy writer are written by one commit, in order."""
+    gate = Gate(desk)
+    futures = [desk.submit(add(b"%03d" % n)) for n in range(100)]
+    gate.open.set()
+    assert [future.result(10) for future in futures] == [b"%03d" % n for n in range(100)]
+    assert len(commits) == 2  # the gate's, and one for all
+    assert len(keys(database)) == 100
+
+
+def test_a_group_has_a_bound(desk: Writer, commits: list[int]) -> None:
+    """Five hundred items take three commits of at most two hundred each."""
+    gate = Gate(desk)
+    futures = [desk.submit(add(b"%03d" % n)) for n in range(500)]
+    gate.open.set()
+    for future in futures:
+        future.result(10)
+    assert len(commits) == 1 + 3
+
+
+def test_nothing_is_acknowledged_before_its_commit(desk: Writer, store: Store) -> None:
+    """While the commit is under way no future of its group is done, though the work is."""
+    seen: list[bool] = []
+    gate = Gate(desk)
+    futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
+    event.listen(store._writer, "commit", lambda _: seen.extend(future.done() for future in futures))
+    gate.open.set()
+    for future in futures:
+        future.result(10)
+    assert seen[-5:] == [False] * 5
+
+
+def test_a_bad_item_fails_alone(desk: Writer, database: Path) -> None:
+    """An item that raises or breaks a rule is undone as a whole; its neighbours in the group are written."""
+
+    def half_done(connection: Connection) -> None:
+        add(b"half")(connection)
+        raise ValueError("never mind")
+
+    gate = Gate(desk)
+    good = [desk.submit(add(b"good %d" % n)) for n in range(3)]
+    bad = [desk.submit(half_done), desk.submit(add(b"good 0"))]
+    unbindable = desk.submit(lambda c: c.execute(insert(schema.fact).values(at=1, kind="x", detail={"a": object()})))
+    after = desk.submit(add(b"after"))
+    gate.open.set()
+    assert [future.result(10) for future in (*good, after)] == [b"good 0", b"good 1", b"good 2", b"after"]
+    for future, error in zip(bad, (ValueError, IntegrityError), strict=True):
+        with pytest.raises(error):
+            future.result(10)
+    with pytest.raises(Exception, match="not JSON serializable") as caught:
+        unbindable.result(10)
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert keys(database) == {b"good 0", b"good 1", b"good 2", b"after"}
+
+
+def poison(connection: Connection) -> None:
+    """Work that makes the store fail, as a damaged page would."""
+    connection.execute(insert(schema.address).values(key=b"poison"))
+    raise OperationalError("INSERT", {}, Exception("database disk image is malformed"))
+
+
+@pytest.mark.parametrize("poisons", [1, 2, 5])
+def test_items_that_make_the_store_fail_fail_alone(desk: Writer, database: Path, poisons: int) -> None:
+    """However many of a group do it: they get `StoreUnavailable`, all others are written."""
+    gate = Gate(desk)
+    works = [add(b"%d" % n) for n in range(10)]
+    for place in range(poisons):
+        works.insert(2 * place + 1, poison)  # type: ignore[arg-type]
+    futures = [desk.submit(work) for work in works]
+    gate.open.set()
+    for work, future in zip(works, futures, strict=True):
+        if work is poison:
+            with pytest.raises(StoreUnavailable, match="malformed"):
+                future.result(10)
+        else:
+            future.result(10)
+    assert keys(database) == {b"%d" % n for n in range(10)}
+
+
+def test_a_store_that_is_down_fails_the_group_and_comes_back(
+    desk: Writer, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked by others: all futures raise `StoreUnavailable`, at once and once; later items are written."""
+    monkeypatch.setattr(store, "BUSY_TIMEOUT", 50)
+    slow = Writer(open_store(f"sqlite:///{database}"))
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        futures = [slow.submit(add(b"%d" % n)) for n in range(50)]
+        for future in futures:
+            with pytest.raises(StoreUnavailable, match="locked"):
+                future.result(10)
+        assert time.monotonic() - began < 3
+    assert keys(database) == set()
+    assert slow.run(add(b"later"), 10_000) == b"later"
+    slow.close()
+
+
+def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Path) -> None:
+    """What was not begun when its caller's time was over is never done: the mail was put off, not sent."""
+    gate = Gate(desk)
+    with pytest.raises(StoreUnavailable, match="no commit within 20 ms"):
+        desk.run(add(b"late"), 20)
+    gate.open.set()
+    desk.run(add(b"next"), 10_000)
+    assert keys(database) == {b"next"}
+
+
+def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue has a bound; who does not fit is told at once to come back later."""
+    monkeypatch.setattr(writer, "WAITING", 3)
+    small = Writer(desk._store)
+    gate = Gate(small)
+    futures = [small.submit(add(b"%d" % n)) for n in range(4)]
+    with pytest.raises(StoreUnavailable, match="3 items wait"):
+        futures[3].result(0)
+    gate.open.set()
+    for future in futures[:3]:
+        future.result(10)
+    small.close()
+
+
+def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
+    """All that was taken before the end is written; what comes after it is refused, and no caller waits for ever."""
+    desk = Writer(store)
+    gate = Gate(desk)
+    stop = threading.Event()
+    futures: list[Any] = []
+
+    def submit_for_ever() -> None:
+        while not stop.is_set():
+            futures.append(desk.submit(add(b"%d" % len(futures))))
+
+    submitter = threading.Thread(target=submit_for_ever)
+    submitter.start()
+    gate.open.set()
+    desk.close()
+    stop.set()
+    submitter.join()
+    written = set()
+    for future in futures:
+        assert future.done()
+        if future.exception() is None:
+            written.add(future.result())
+        else:
+            assert isinstance(future.exception(), StoreUnavailable)
+    assert keys(database) == written
+    desk.close()  # again: nothing happens
