@@ -67,9 +67,10 @@ class Announcer:
         """Tell of a fact about an address, and of what it did to the suppressions (before, after).
 
         `counts` is false where the fact itself is no news: told before, or not believed. What was imported
-        (`dated`) is history, and told to nobody.
+        is history, and told to nobody.
         """
-        if not self.hooks or new.address_id is None or new.detail.get("dated"):
+        imported = new.detail.get("dated") or new.reason == "import"
+        if not self.hooks or new.address_id is None or imported:
             return
         type_ = event_type(new) if counts else None
         changed = [] if new.kind == "trial" else list(changes(*suppressions, new.at))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, select, update
 
 from retour_policy import schema
 from retour_policy.clean import clean
@@ -226,3 +226,35 @@ def bury_orphans(connection: Connection, channels: Iterable[str], before: int) -
     lost = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
     values = {"failed": 1, "error": "no such hook or relay in the configuration", "taken_by": None}
     return connection.execute(update(_table).where(lost).values(**values)).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How it looks in one channel."""
+
+    channel: str
+    waiting: int
+    oldest: int | None
+    """When the oldest that waits was due first: later than when it was put there for a resend."""
+    late: int
+    """Of those that wait: how many have failed before."""
+    failed: int
+    """Dead letters."""
+
+
+def figures(connection: Connection, now: int) -> list[Figures]:
+    """How it looks, by channel. What is not due yet for the first time does not count as waiting."""
+    began = _table.c.give_up - GIVE_UP_AFTER
+    waits = and_(_table.c.failed == 0, began <= now)
+    query = (
+        select(
+            _table.c.channel,
+            func.count(case((waits, 1))),
+            func.min(case((waits, began))),
+            func.count(case((and_(waits, _table.c.attempts > 0), 1))),
+            func.count(case((_table.c.failed == 1, 1))),
+        )
+        .group_by(_table.c.channel)
+        .order_by(_table.c.channel)
+    )
+    return [Figures(*row) for row in connection.execute(query)]

@@ -199,7 +199,7 @@ def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, rec
 def test_private_addresses_are_refused_unless_allowed_by_name(begin, receiver, tmp_path):
     """Looked at is the address that is really connected to: a name or a number makes no difference."""
     world = begin(
-        hook(receiver.url(), name="number", allow_private=[]),
+        hook(receiver.url(), name="number", allow_private=["elsewhere"]),
         hook(receiver.url(host="localhost"), name="name", allow_private=["elsewhere"]),
         hook(receiver.url(host="localhost"), name="allowed"),
     )
