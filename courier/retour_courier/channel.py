@@ -15,7 +15,8 @@ from retour_policy.clock import MINUTE
 from retour_policy.errors import StoreUnavailable
 
 LOOK_EVERY = 1.0  # seconds between looks at an empty outbox: one indexed read
-AHEAD = 4  # parcels leased for each that can be carried at a time
+AHEAD = 0.25  # seconds of work that are leased ahead, as fast as it went last
+LEAST_AHEAD, MOST_AHEAD = 2, 64  # parcels leased for each that can be carried at a time
 LONGEST_REST = 5 * MINUTE
 
 log = structlog.get_logger()
@@ -48,6 +49,9 @@ class Channel:
         self._stopping = False
         self._failures = 0
         self._rest_until = 0
+        self._ended_since = 0
+        self._took_at = 0.0
+        self._ahead = LEAST_AHEAD * carrier.connections
 
     async def run(self) -> None:
         """Work until told to stop; what was begun is finished."""
@@ -71,7 +75,10 @@ class Channel:
     async def _fill(self) -> int:
         """Take as much as there is room for; how many parcels that were."""
         room = self._room()
-        parcels = await self._hands.take(self.name, room) if room else []
+        if not room:
+            return 0
+        parcels = await self._hands.take(self.name, room)
+        self._adapt()
         for parcel in parcels:
             task = asyncio.create_task(self._handle(parcel))
             self._tasks.add(task)
@@ -82,8 +89,14 @@ class Channel:
         """How many parcels to take. Not before half are done, so that they are taken many at a time."""
         if self._in_trouble():
             return 0 if self._tasks or self._resting() else 1
-        most = self._carrier.connections * AHEAD
-        return most - len(self._tasks) if len(self._tasks) <= most // 2 else 0
+        return self._ahead - len(self._tasks) if len(self._tasks) <= self._ahead // 2 else 0
+
+    def _adapt(self) -> None:
+        """A quick receiver must not wait for us; of what a slow one gets, the most is left for other couriers."""
+        now, connections = asyncio.get_running_loop().time(), self._carrier.connections
+        rate = self._ended_since / max(now - self._took_at, 0.001)
+        self._ahead = min(max(int(rate * AHEAD), LEAST_AHEAD * connections), MOST_AHEAD * connections)
+        self._ended_since, self._took_at = 0, now
 
     async def _handle(self, parcel: Parcel) -> None:
         async with self._slots:
@@ -117,7 +130,6 @@ class Channel:
             log.exception("carrying failed", item=item.id, channel=self.name)
             return NotDone(repr(error)), None
         self._failures, self._rest_until = 0, 0
-        log.info("done", item=item.id, items=len(parcel), channel=self.name, target=item.target)
         return None, work
 
     def _note_trouble(self, error: NotDone) -> None:
@@ -138,7 +150,9 @@ class Channel:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._wake.set()
+        self._ended_since += 1
+        if self._room() or not self._tasks:
+            self._wake.set()
         if not task.cancelled() and task.exception():
             log.error("a fault of the courier", channel=self.name, error=repr(task.exception()))
 

@@ -30,6 +30,7 @@ Parcel = Sequence[Item]
 Work = Callable[[Connection], None]
 AGAIN = 1.0  # seconds until the store is asked again that did not answer
 RENEWALS = 6  # in the time of one lease
+GATHER = 0.03  # seconds in which notes gather before they are committed together
 TOGETHER = 500  # items noted in one transaction, so that it stays short
 
 log = structlog.get_logger()
@@ -126,6 +127,7 @@ class Hands:
         """Commit notes in groups, until cancelled."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(GATHER)
             self._wake.clear()
             while self._notes:
                 group, self._notes = self._notes[:TOGETHER], self._notes[TOGETHER:]
@@ -153,6 +155,7 @@ class Hands:
                     return
                 log.exception("cannot be noted", items=[item.id for item in group[0].parcel])
                 group = [self._as_failure(group[0], error)]
+        _tell(group)
         for note in group:
             self._drop([item.id for item in note.parcel])
             if not note.noted.done():
@@ -214,6 +217,16 @@ class Hands:
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self.writer.submit(work))
+
+
+def _tell(group: list[_Note]) -> None:
+    """One line in the log for all that was done in a channel, with the items' numbers."""
+    done: dict[str, list[int]] = {}
+    for note in group:
+        if not note.failures:
+            done.setdefault(note.parcel[0].channel, []).extend(item.id for item in note.parcel)
+    for channel, items in done.items():
+        log.info("done", channel=channel, items=items)
 
 
 def _monotonic() -> float:

@@ -38,7 +38,8 @@ class Answer:
     """What a receiver said."""
 
     status: int
-    text: str
+    body: bytes
+    """The beginning of it."""
     retry_after: str | None = None
 
 
@@ -84,8 +85,7 @@ class WebhookCarrier:
             self._url, data=item.body, headers=self._headers(item), allow_redirects=False
         ) as response:
             body = await _beginning(response)
-            text = " ".join(clean(body[: SHOWN * 4].decode("utf-8", "replace"), SHOWN).split())
-            return Answer(response.status, text, response.headers.get("Retry-After"))
+            return Answer(response.status, body[: SHOWN * 4], response.headers.get("Retry-After"))
 
     def _headers(self, item: Item) -> dict[str, str]:
         now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the machine: receivers refuse old ones
@@ -100,21 +100,22 @@ class WebhookCarrier:
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     """The first of the answer. Where there is more, the connection is closed rather than read empty."""
-    parts, size = [], 0
-    async for part in response.content.iter_chunked(ANSWER):
-        parts.append(part)
-        size += len(part)
-        if size >= ANSWER:
-            response.close()
-            break
-    return b"".join(parts)[:ANSWER]
+    body = b""
+    while len(body) < ANSWER:
+        more = await response.content.read(ANSWER - len(body))
+        if not more:
+            return body
+        body += more
+    response.close()
+    return body
 
 
 def _judge(answer: Answer, now: int) -> None:
     """Only 2xx is done. A redirect is a setting to mend, and gone is gone."""
     if 200 <= answer.status < 300:
         return
-    words = f"{answer.status} {answer.text}".rstrip()
+    said = " ".join(clean(answer.body.decode("utf-8", "replace"), SHOWN).split())
+    words = f"{answer.status} {said}".rstrip()
     if 300 <= answer.status < 400:
         words = f"{answer.status}: redirects are not followed"
     raise NotDone(words, temporary=answer.status != GONE, wait=_wait(answer.retry_after, now))

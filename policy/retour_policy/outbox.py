@@ -21,6 +21,7 @@ FORWARD = "forward"
 FACTOR = 3  # each pause is so many times the one before
 JITTER = (0.8, 1.2)  # so that what failed together does not come back together
 _table = schema.outbox
+_INSERT = insert(_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def put(connection: Connection, new: NewItem) -> int:
         "target": new.target,
         "body": new.body,
     }
-    written = connection.execute(insert(_table).values(row)).inserted_primary_key
+    written = connection.execute(_INSERT, row).inserted_primary_key
     return int(written[0]) if written else 0
 
 
