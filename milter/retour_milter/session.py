@@ -11,7 +11,7 @@ import structlog
 
 from retour_milter.desk import Desk, Settings
 from retour_milter.match import Found, Origin, contains, find_stream
-from retour_milter.stamp import TAG, HeaderEdit, applied, first, removal, stamp, tag_of
+from retour_milter.stamp import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_policy.address import domain_of
 from retour_policy.clean import clean
 from retour_policy.config import Stream
@@ -200,7 +200,7 @@ class Session:
             return self._nobody_left(message, withheld)
         edits = self._edits(message, stream, gone.send, kept, tag)
         if new.spool and message.body is not None:
-            copy = applied(message.headers, edits.headers) + b"".join(message.body)
+            copy = edited(message.headers, edits.headers) + b"".join(message.body)
             self._desk.keep_copy(message.settings, new.spool, copy)
         log.info(
             "stamped", stream=stream.name, send=gone.send, sender=edits.sender, recipients=len(kept), queue_id=queue_id

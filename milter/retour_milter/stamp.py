@@ -59,7 +59,7 @@ def removal(headers: Sequence[tuple[str, str]], name: str) -> list[HeaderEdit]:
     return [HeaderEdit(name, place, "") for place in range(_count(headers, name), 0, -1)]
 
 
-def applied(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> bytes:
+def edited(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> bytes:
     """The header as it is after the edits, with the empty line behind it."""
     fields: list[tuple[str, str] | None] = list(headers)
     for edit in edits:
