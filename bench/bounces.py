@@ -44,9 +44,7 @@ def sisimai() -> Path:
     folder = CACHE / "root"
     if not (folder / "usr/share/perl5/Sisimai.pm").exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["apt-get", "-qq", "download", *PACKAGES], cwd=CACHE, check=True, stderr=subprocess.DEVNULL
-        )
+        subprocess.run(["apt-get", "-qq", "download", *PACKAGES], cwd=CACHE, check=True, stderr=subprocess.DEVNULL)
         for package in CACHE.glob("*.deb"):
             subprocess.run(["dpkg", "-x", package, folder], check=True)
     return folder / "usr/share/perl5"

@@ -94,9 +94,7 @@ def expected(name: str, scenario: Scenario, data: bytes) -> dict[str, object]:
     """Kind and recipients that a scenario's report must have: those that it names before the returned
     message."""
     text = data.decode("utf-8", "replace")
-    top = text.partition("\nMessage headers follow")[0].partition("\nMessage-ID: <" + scenario.name + ".1@")[
-        0
-    ]
+    top = text.partition("\nMessage headers follow")[0].partition("\nMessage-ID: <" + scenario.name + ".1@")[0]
     top = re.sub(r"^To:.*(?:\n[ \t].*)*", "", top, flags=re.MULTILINE | re.IGNORECASE).lower()
     named = [one for one in scenario.fates if one.lower() in top] or list(scenario.fates)
     if WARNING.search(text):
@@ -123,9 +121,7 @@ def main() -> None:
             path.unlink()
         old = [label for label in old if label["server"] != name] + make(name, chosen[name])
     rows = sorted(old, key=lambda label: str(label["file"]))
-    file.write_text(
-        "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n", encoding="utf-8"
-    )
+    file.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

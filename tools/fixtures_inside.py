@@ -17,8 +17,7 @@ def main(name: str, out: Path) -> None:
     """Starts the world and the server `name`; the reports are written to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     run(
-        "ip link set lo up; for n in 1 2 3 4 5 6; do ip addr add 192.0.2.$n/24 dev lo; done; "
-        "hostname mail.home.example"
+        "ip link set lo up; for n in 1 2 3 4 5 6; do ip addr add 192.0.2.$n/24 dev lo; done; hostname mail.home.example"
     )
     users()
     fixtures_world.start(out)

@@ -32,9 +32,7 @@ MAILBOXES = (
     vacation("autoreply-french", "Je suis absent jusqu'au 15 mars.", ':subject "Absence du bureau"'),
     vacation("autoreply-spanish", "Estoy de vacaciones hasta el lunes.", ':subject "Respuesta automática"'),
     vacation("autoreply-japanese", "休暇中です。", ':subject "自動返信"'),
-    vacation(
-        "autoreply-left", "Ann no longer works at home.example. Please write to bob@home.example instead."
-    ),
+    vacation("autoreply-left", "Ann no longer works at home.example. Please write to bob@home.example instead."),
     vacation("autoreply-closed", "This address is no longer in use and will not be read."),
     vacation(
         "autoreply-failure",

@@ -206,8 +206,7 @@ def start_sendmail() -> None:
     )
     run("cd /etc/mail && m4 sendmail.mc > sendmail.cf && newaliases")
     run(
-        "mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; "
-        "/usr/sbin/sendmail-mta -bd -q1s"
+        "mkdir -p /var/run/sendmail/mta /var/spool/mqueue; chmod 700 /var/spool/mqueue; /usr/sbin/sendmail-mta -bd -q1s"
     )
 
 

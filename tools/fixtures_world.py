@@ -79,9 +79,7 @@ def _answers(name: str, kind: int) -> tuple[list[bytes], int]:
     if name in MAIL:
         target = b"".join(bytes([len(one)]) + one.encode() for one in MAIL[name].split(".") if one) + b"\0"
         return (
-            [record + struct.pack("!HH", len(target) + 2, 10 if MAIL[name] else 0) + target]
-            if kind == 15
-            else []
+            [record + struct.pack("!HH", len(target) + 2, 10 if MAIL[name] else 0) + target] if kind == 15 else []
         ), 0
     return [], SERVER_FAILURE if name.startswith("broken.") else 0 if name.endswith(".arpa") else NO_SUCH_NAME
 
@@ -100,9 +98,7 @@ class Mail(socketserver.StreamRequestHandler):
             self.rfile.read(1)
             return
         if mine == "192.0.2.6":
-            self.say(
-                "554 5.7.1 Your address is listed by a blocklist, see https://blocklist.example/192.0.2.1"
-            )
+            self.say("554 5.7.1 Your address is listed by a blocklist, see https://blocklist.example/192.0.2.1")
             self.rfile.readline()
             return
         self.say("220 mx.remote.example ESMTP")
@@ -171,8 +167,6 @@ def start(folder: Path) -> None:
     """Starts the name server and all mail servers; reports to origin.example are written to `folder`."""
     Mail.folder = folder
     servers: list[socketserver.BaseServer] = [socketserver.ThreadingUDPServer(("127.0.0.1", 53), Names)]
-    servers += [
-        Server((address, 25), Mail) for address in ("192.0.2.2", "192.0.2.3", "192.0.2.5", "192.0.2.6")
-    ]
+    servers += [Server((address, 25), Mail) for address in ("192.0.2.2", "192.0.2.3", "192.0.2.5", "192.0.2.6")]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -27,13 +27,13 @@ _CHALLENGES = (
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     fields = message.fields
+    challenge = any(name in fields for name in _CHALLENGES)
+    if not challenge and textual.is_mail_system(fields):
+        return None
     subject = plain(original.decoded(fields.get("subject")[:2_000]))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
-    challenge = any(name in fields for name in _CHALLENGES)
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
-        return None
-    if not challenge and textual.is_mail_system(fields):
         return None
     text = plain(textual.text_of(message)[:20_000])
     if challenge or ((asks or marked) and phrases().challenges.any(text)):
@@ -46,16 +46,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
 
 def _marked(fields: wire.Header) -> bool:
     """Does a field say that a program answered?"""
-    if fields.get("auto-submitted").lower().startswith("auto-replied") or any(
-        name in fields for name in _MARKS
-    ):
+    if fields.get("auto-submitted").lower().startswith("auto-replied") or any(name in fields for name in _MARKS):
         return True
     precedence = f"{fields.get('precedence')} {fields.get('x-precedence')}".lower()
-    return (
-        "auto_reply" in precedence
-        or "auto-reply" in precedence
-        or "autoreply" in fields.get("preference").lower()
-    )
+    return "auto_reply" in precedence or "auto-reply" in precedence or "autoreply" in fields.get("preference").lower()
 
 
 def _report(kind: str, reason: str | None, message: wire.Message) -> Report:

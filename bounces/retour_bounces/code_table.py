@@ -14,7 +14,7 @@ from retour_bounces.report import Blame, Type
 NO_CODE = "9.1.1"
 """Stands for a lasting failure in which no code was found."""
 
-STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+STATUS = re.compile(r"([245])(?<![\d.].)\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 """An enhanced status code (RFC 3463 section 2) in running text."""
 
 
@@ -42,9 +42,7 @@ def extensions() -> dict[str, Code]:
     """Codes that were registered since the table was written; their type is that of their subject's "other"
     code."""
     table = codes()
-    return {
-        row["status"]: Code(type=table[_subject(row["status"])].type, **row) for row in _data()["extension"]
-    }
+    return {row["status"]: Code(type=table[_subject(row["status"])].type, **row) for row in _data()["extension"]}
 
 
 @cache

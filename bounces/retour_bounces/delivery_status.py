@@ -180,11 +180,6 @@ def _recipient(block: dict[str, str], name: str) -> str | None:
 def diagnostic_of(value: str) -> tuple[str, str]:
     """Type in lower case and text of a Diagnostic-Code field, "smtp; 550 5.1.1 ..."."""
     kind, semicolon, rest = value.partition(";")
-    if (
-        semicolon
-        and len(kind) < 40
-        and kind.strip()
-        and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind)
-    ):
+    if semicolon and len(kind) < 40 and kind.strip() and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind):
         return kind.strip().lower(), rest.strip()
     return "", value.strip()

@@ -71,9 +71,7 @@ def _check(tree: Any, text: str) -> None:
                 low, high, body = argument
                 varies = high is sre.MAXREPEAT or high > 1
                 if repeated and (varies or low != high):
-                    raise PatternError(
-                        f"{text!r} has a repeat inside a repeat; that can take exponential time"
-                    )
+                    raise PatternError(f"{text!r} has a repeat inside a repeat; that can take exponential time")
                 if varies and high is not sre.MAXREPEAT and high <= SMALL:
                     cost *= int(high) - int(low) + 1
                 elif varies:
@@ -101,9 +99,7 @@ def _literal(tree: Any) -> str:
     """The longest run of letters that every match must hold; "" where there is none."""
     best, run = "", ""
     for operator, argument in tree:
-        if (operator is sre.LITERAL and chr(argument).islower()) or (
-            operator is sre.LITERAL and argument == 0x20
-        ):
+        if (operator is sre.LITERAL and chr(argument).islower()) or (operator is sre.LITERAL and argument == 0x20):
             run += chr(argument)
         else:
             best, run = max(best, run, key=len), ""

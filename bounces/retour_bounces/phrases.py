@@ -48,9 +48,7 @@ def phrases() -> Phrases:
         left,
         challenges,
         PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
-        re.compile(
-            rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"
-        ),
+        re.compile(rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"),
         re.compile("|".join(lines)),
     )
 

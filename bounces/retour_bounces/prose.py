@@ -16,9 +16,7 @@ MAX_LINES = 40
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 _MARKS = " \t-=*_#>|~+.:"
-_HEADER = re.compile(
-    r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):"
-)
+_HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
 
 
 @dataclass(slots=True)
@@ -75,12 +73,7 @@ def divide(text: str) -> tuple[str, str]:
     at = 0
     for number, line in enumerate(text.split("\n")):
         bare = line.strip(_MARKS)
-        if (
-            bare
-            and len(bare) < 200
-            and (number or not bare.startswith("rec"))
-            and separator.match(bare.lower())
-        ):
+        if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
             is_header = _HEADER.match(bare.lower()) is not None
             return text[:at], text[at if is_header else at + len(line) + 1 :]
         at += len(line) + 1
@@ -157,12 +150,7 @@ class _Walk:
     def _refused(self, said: str) -> None:
         replies = self.prose.replies
         goes_on = said[3:4] == "-"
-        if (
-            replies
-            and replies[-1][0] == self.command
-            and replies[-1][1][-1:] == "\n"
-            and len(replies[-1][1]) < 1_000
-        ):
+        if replies and replies[-1][0] == self.command and replies[-1][1][-1:] == "\n" and len(replies[-1][1]) < 1_000:
             said = replies.pop()[1] + said
         replies.append((self.command, said + "\n" if goes_on else said))
         self.pending = [*self.pending[-8:], said]
@@ -180,9 +168,7 @@ class _Walk:
         if match and (found := address.tidy(match["a"])):
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")
-            self._found(
-                Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank
-            )
+            self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
             return True
         origin = shapes.ORIGIN.search(line)
         if origin and self.current and not self.blank and bare[0] in "(gfe":
@@ -197,8 +183,7 @@ class _Walk:
     def _repeats(self, line: str, bare: str) -> bool:
         """Is the line words about the address at hand, and more than the address?"""
         return any(
-            one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6
-            for one in self.current[-3:]
+            one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6 for one in self.current[-3:]
         )
 
     def _headed(self, match: re.Match[str], found: str) -> None:
@@ -267,12 +252,11 @@ def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
         key = finding.recipient.lower()
         first = known.setdefault(key, finding)
         if first is not finding:
-            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][
-                :MAX_LINES
-            ]
+            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
             first.rank = min(first.rank, finding.rank)
             first.original = first.original or finding.original
     usable = [one for key, one in known.items() if key not in strangers] or list(known.values())
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    return kept if best < 5 or len(kept) == 1 else []
+    most = {4: 2, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
+    return kept if len(kept) <= most else []

@@ -88,9 +88,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
     reports = tuple(
-        _recipient(group, group.recipient or only, context)
-        for group in status.groups
-        if group.recipient or only
+        _recipient(group, group.recipient or only, context) for group in status.groups if group.recipient or only
     )
     if not reports:
         return None

@@ -138,14 +138,14 @@ class Rules:
             old = spans.get(number)
             if old is None or len(phrase) > old[1] - old[0]:
                 spans[number] = (at, at + len(phrase))
-        for number in sorted({*spans, *self._wordless}):
-            rule = self.rules[number]
-            if number in spans:
-                if rule.allows(reply):
-                    return rule, spans[number]
-            elif found := rule.fires_without_words(reply):
-                return rule, found
-        return None
+        by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
+        for number in self._wordless:
+            if by_words is not None and number >= by_words:
+                break
+            where = None if number in spans else self.rules[number].fires_without_words(reply)
+            if where is not None:
+                return self.rules[number], where
+        return (self.rules[by_words], spans[by_words]) if by_words is not None else None
 
 
 def parse(raw: str, origin: str) -> Rules:

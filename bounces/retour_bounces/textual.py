@@ -16,6 +16,8 @@ from retour_bounces.rules import Rules
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
+_QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
+"""A person quotes: machines show a dialogue with more than one mark."""
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -34,6 +36,10 @@ _KINDS: tuple[tuple[Action, Kind], ...] = (
 )
 
 
+_PARTIES = ("to", "from", "delivered-to", "reply-to", "sender", "return-path")
+_USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
+
+
 def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
     """The kind of a report whose recipients fared so: the worst fate names it."""
     actions = {report.action for report in reports}
@@ -48,9 +54,7 @@ def text_of(message: wire.Message) -> str:
 
 
 def _text_of(message: wire.Message) -> str:
-    plain_texts = [
-        part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)
-    ]
+    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
     if any(text.strip() for text in plain_texts):
         return "\n".join(plain_texts)
     marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
@@ -75,7 +79,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = any(part.returned for part in message.parts)
     back = original.of(message) if returned else original.from_text(said.returned)
-    findings = _matched(failed, said) if failed else _trusted(said.findings, titled, back)
+    system = is_mail_system(message.fields)
+    if not failed and not system and _QUOTE.search(said.human):
+        return None
+    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back)
     if not findings and back.recipient and titled and said.fates:
         findings = [prose.Finding(back.recipient, 6)]
     if not findings:
@@ -88,20 +95,21 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
 
 
-def _trusted(findings: list[prose.Finding], titled: bool, back: Original) -> list[prose.Finding]:
-    """Findings in mere sentences count only where the subject or the returned message bears them out."""
+def _trusted(findings: list[prose.Finding], system: bool, back: Original) -> list[prose.Finding]:
+    """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
-    return [one for one in findings if one.rank <= 3 or titled or one.recipient.lower() == to]
+    return [one for one in findings if one.rank <= 3 or system or one.recipient.lower() == to]
 
 
 def is_mail_system(fields: wire.Header) -> bool:
     """Does the sender look like a mail system?"""
+    sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
+    if any(name in sender for name in _USUAL):
+        return True
     path = fields.get("return-path").lower()
-    return (
-        (path == "<>" and "auto-submitted" not in fields)
-        or "mailer-daemon" in path
-        or _has(phrases().senders, f"{fields.get('from')} {fields.get('sender')}"[:2_000])
-    )
+    if "mailer-daemon" in path or (path == "<>" and "auto-submitted" not in fields):
+        return True
+    return _has(phrases().senders, sender)
 
 
 def by_mail_system(message: wire.Message) -> bool:
@@ -121,6 +129,12 @@ def _by_mail_system(message: wire.Message) -> bool:
 
 
 def _says_failure(message: wire.Message) -> bool:
+    if "titled" not in message.known:
+        message.known["titled"] = _titled(message)
+    return bool(message.known["titled"])
+
+
+def _titled(message: wire.Message) -> bool:
     return _has(phrases().subjects, original.decoded(message.fields.get("subject")[:2_000]))
 
 
@@ -136,12 +150,8 @@ def _has(index: PhraseIndex[None], text: str) -> bool:
 
 def _strangers(message: wire.Message) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
-    found: set[str] = set()
-    for name in ("to", "from", "delivered-to", "reply-to", "sender", "return-path"):
-        value = message.fields.get(name)
-        if value:
-            found.update(one.lower() for one in address.every(value[:4_000]))
-    return found
+    values = [message.fields.get(name)[:4_000] for name in _PARTIES]
+    return set(address.FIND.findall(" ".join(values).lower()))
 
 
 def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:

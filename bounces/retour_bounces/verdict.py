@@ -17,7 +17,7 @@ Fired = tuple[Rule, tuple[int, int]]
 MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""
 
-_CODE = re.compile(r"(?<![\w.:/@-])([245][0-5]\d)(?=[ :;,)\]\"'-]|$|\.\s)")
+_CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
 _REPEATED = re.compile(
     r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
     r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
@@ -182,9 +182,7 @@ def judge(
     return _verdict(text, wire, reply.code, fired, told, status)
 
 
-def _verdict(
-    text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None
-) -> Verdict:
+def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:
     """Puts together what words, codes and the tables say."""
     if fired and fired[0].vague and code_table.look_up(wire).reason:
         fired = None
@@ -234,13 +232,9 @@ def report(
     """The report about one recipient; `said` is None where delivery did not fail, `before` the original
     address."""
     if said is None:
-        return RecipientReport(
-            recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic)
-        )
+        return RecipientReport(recipient, before, action, None, None, None, None, None, None, "", clean(diagnostic))
     kind: Type = (
-        "hard"
-        if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule
-        else said.type
+        "hard" if said.status and said.status[0] == "4" and said.reason in _GIVEN_UP and said.rule else said.type
     )
     return RecipientReport(
         recipient, before, action, kind if action == "failed" else None, said.status, said.status_source,

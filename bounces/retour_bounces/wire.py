@@ -23,9 +23,7 @@ MAX_STATUS = 4_000_000
 """Bytes of a part with fields that are decoded."""
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
-_DELIMITER = re.compile(
-    rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE
-)
+_DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
 _FIELD_NAME = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:")
@@ -216,9 +214,7 @@ def _split(part: Part) -> tuple[list[Part], bool]:
         if end_of_line < 0:
             break
         start = body.find(delimiter, end_of_line)
-        found.append(
-            _part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0)
-        )
+        found.append(_part(body[end_of_line + 1 : start + 1 if start >= 0 else None], part.whole and start >= 0))
     return found, False
 
 

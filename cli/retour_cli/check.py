@@ -27,6 +27,7 @@ def check(setup: Setup, as_json: bool) -> None:
     config = setup.config
     ring = setup.ring.ring
     load_secrets(setup.path, config)
+    _ = setup.rules
     setup.store.close()
     if as_json:
         print_json(

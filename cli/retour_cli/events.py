@@ -83,7 +83,8 @@ def words(fact: Fact) -> str:
     what = fact.what
     parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
     if what.detail.get("resend"):
-        parts.append(f"resend {what.detail['resend']} of {what.detail.get('of')}")
+        which = f"resend {what.detail['resend']} of {what.detail.get('of')}"
+        parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
     if what.proof == "unsigned":
         parts.append("(unsigned)")
     if what.detail.get("lost_send"):

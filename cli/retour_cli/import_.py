@@ -17,9 +17,8 @@ from retour_policy.errors import InputError
 from retour_policy.identity import Identity
 from retour_policy.oldmail import OldMessage
 from retour_policy.record import Arrival, Recorder, digest_of
-from retour_policy.route import Route, Router, UnknownAddress
+from retour_policy.route import Router
 from retour_policy.storms import Storms
-from retour_policy.token import TokenError
 
 CHUNK = 20  # messages a transaction, well under the 100 ms that one may last
 
@@ -110,7 +109,7 @@ class Importer:
             self.faults.append(f"{message.place}: has no date, or one that cannot be")
             return None
         self._clock.at = message.at
-        came_to, route = self._route(message)
+        came_to, route = oldmail.route(message, self._router)
         return Arrival(
             at=message.at,
             route=route,
@@ -121,11 +120,3 @@ class Importer:
             report=read(message.raw),
             dated=True,
         )
-
-    def _route(self, message: OldMessage) -> tuple[str, Route]:
-        for address in message.came_to:
-            try:
-                return address, self._router.route(address)
-            except (UnknownAddress, TokenError):
-                continue
-        return (message.came_to[0] if message.came_to else ""), Route("static")

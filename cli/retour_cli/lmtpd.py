@@ -9,6 +9,8 @@ from retour_cli import listen, logs
 from retour_cli.milter import reload
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
+from retour_policy.config import Config
+from retour_policy.load import load_rules
 from retour_policy.writer import Writer
 
 log = structlog.get_logger()
@@ -29,15 +31,18 @@ def lmtpd(setup: Setup) -> None:
     logs.set_up()
     config, file = setup.config, str(setup.path)
     writer = Writer(setup.store)
-    reception = Reception(config, setup.ring, writer, setup.clock)
+    reception = Reception(config, setup.rules, setup.ring, writer, setup.clock)
     listeners = [listen.open_socket(listen.Place(file, "lmtpd.listen"), x, config.sockets) for x in config.lmtpd.listen]
     lookup = listen.open_socket(listen.Place(file, "lmtpd.lookup"), config.lmtpd.lookup, config.sockets)
+
+    def adopt(fresh: Config) -> None:
+        reception.adopt(fresh, load_rules(setup.path, fresh))
 
     def ready() -> None:
         log.info("lmtpd ready", listen=config.lmtpd.listen, lookup=config.lmtpd.lookup)
         notify("READY=1")
 
-    hooks = Hooks(ready, lambda: reload(setup, reception.adopt), lambda: notify("STOPPING=1"))
+    hooks = Hooks(ready, lambda: reload(setup, adopt), lambda: notify("STOPPING=1"))
     try:
         serve(reception, listeners, lookup, hooks)
     finally:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy import Connection
 
+from retour_bounces import Rules
 from retour_policy import load
 from retour_policy.address import address_key, is_address
 from retour_policy.announce import Announcer
@@ -42,6 +43,11 @@ class Setup:
     def ring(self) -> KeyRingFile:
         """The key ring. Raises `ConfigError`."""
         return load.load_keyring(self.path, self.config)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The rules for reading returned mail. Raises `ConfigError`."""
+        return load.load_rules(self.path, self.config)
 
     @cached_property
     def store(self) -> Store:

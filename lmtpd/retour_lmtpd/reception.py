@@ -7,7 +7,7 @@ import dataclasses
 
 import structlog
 
-from retour_bounces import Report, read
+from retour_bounces import Report, Rules, read
 from retour_lmtpd.content import Content
 from retour_policy.clock import Clock
 from retour_policy.config import Config
@@ -29,14 +29,15 @@ log = structlog.get_logger()
 class Reception:
     """What all sessions of the daemon share."""
 
-    def __init__(self, config: Config, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
+    def __init__(self, config: Config, rules: Rules, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
         self._ring = ring
         self._writer = writer
         self._clock = clock
-        self.adopt(config)
+        self.adopt(config, rules)
 
-    def adopt(self, config: Config) -> None:
-        """Use `config` from now on."""
+    def adopt(self, config: Config, rules: Rules) -> None:
+        """Use `config`, and read by `rules`, from now on."""
+        self._rules = rules
         self._ring.refresh()
         self.config = config
         self.router = Router(config, self._ring, self._clock)
@@ -82,8 +83,8 @@ class Reception:
     async def _read(self, content: Content) -> Report | None:
         try:
             if len(content.raw) > LARGE:
-                return await asyncio.to_thread(read, content.raw)
-            return read(content.raw)
+                return await asyncio.to_thread(read, content.raw, rules=self._rules)
+            return read(content.raw, rules=self._rules)
         except Exception:
             log.exception("report cannot be read", size=content.size)
             return None

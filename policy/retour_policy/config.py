@@ -32,6 +32,7 @@ from retour_policy.values import (
     Name,
     Networks,
     NotEmpty,
+    OptionalFile,
     Size,
     Socket,
     Span,
@@ -83,6 +84,7 @@ class LmtpdSection(Section):
     lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
     allow: Networks = ()
     postmaster: Address = "postmaster"
+    rules: OptionalFile = None
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
     idle_timeout: Span = 5 * MINUTE
     data_timeout: Span = 10 * MINUTE

@@ -11,7 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from retour_bounces import RuleError, Rules
+from retour_policy.address import domain_ascii
 from retour_policy.config import Config, in_bounce_domain
+from retour_policy.decide import RuleSet
 from retour_policy.errors import ConfigError, Problem
 from retour_policy.keyring import KeyRingFile
 from retour_policy.targets import contradictions
@@ -63,6 +66,19 @@ def load_keyring(path: Path, config: Config) -> KeyRingFile:
     except ConfigError as error:
         text = str(error.problems[0])
         raise ConfigError(Problem(str(path), "tokens.keyring", text)) from error
+
+
+def load_rules(path: Path, config: Config) -> Rules:
+    """The bundled rules for reading returned mail, and before them the operator's. Raises `ConfigError`."""
+    file = config.lmtpd.rules
+    if file is None:
+        return Rules.bundled()
+    try:
+        return Rules.from_file(str(file))
+    except RuleError as error:
+        raise ConfigError(Problem(str(path), "lmtpd.rules", str(error))) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "lmtpd.rules", f"{file}: {error.strerror}")) from error
 
 
 def _tables(path: Path, text: str) -> dict[str, Any]:
@@ -150,9 +166,31 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
         yield "lmtpd.allow", text
     yield from _shared_sockets(config)
+    yield from _short_windows("policy", config.rules(None))
+    for stream in config.stream:
+        yield from _short_windows(f"stream[{stream.name}].policy", config.rules(stream))
+    yield from _sides_twice(config)
     if "default" not in config.relay:
         yield "relay.default", "is missing; streams without one of their own use it"
     yield from contradictions(config)
+
+
+def _short_windows(key: str, rules: RuleSet) -> Iterator[tuple[str, str]]:
+    """Spans that leave no room for what they are to hold."""
+    for name in ("pause", "soft_span", "network_span"):
+        if rules.forget_after and rules.forget_after <= getattr(rules, name):
+            yield f"{key}.forget_after", f"is not longer than {name}, so nothing would ever come together"
+    if rules.hard_for and rules.hard_for < rules.pause:
+        yield f"{key}.hard_for", "is shorter than pause; right is a suppression that outlasts a pause"
+
+
+def _sides_twice(config: Config) -> Iterator[tuple[str, str]]:
+    seen: dict[str, str] = {}
+    for side, domains in config.sides.items():
+        for domain in map(domain_ascii, domains):
+            if domain in seen:
+                yield f"sides.{side}", f"{domain} is in {seen[domain]} too; right is one side for each domain"
+            seen[domain] = side
 
 
 def _shared_sockets(config: Config) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,8 @@ from email.utils import getaddresses, parsedate_to_datetime
 from pathlib import Path
 
 from retour_policy.errors import InputError
+from retour_policy.route import Route, Router, UnknownAddress
+from retour_policy.token import TokenError
 
 LARGEST = 1_064_000  # octets kept of a message, as the LMTP daemon keeps them
 _CAME_TO = ("X-Original-To", "Delivered-To", "Envelope-To", "To", "Cc")
@@ -43,11 +45,11 @@ def messages(path: Path) -> Iterator[OldMessage]:
         raise InputError(f"{path}: not there")
     if path.is_dir():
         for file in _files(path):
-            yield _read(str(file), file.read_bytes())
+            yield parse(str(file), file.read_bytes())
         return
     box = mailbox.mbox(path, create=False)
     for number, key in enumerate(box.iterkeys(), 1):
-        yield _read(f"{path}:{number}", box.get_bytes(key))
+        yield parse(f"{path}:{number}", box.get_bytes(key))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -59,13 +61,24 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from sorted(file for file in found if file.is_file())
 
 
-def _read(place: str, raw: bytes) -> OldMessage:
+def parse(place: str, raw: bytes) -> OldMessage:
+    """The message in `raw`, which lies at `place`."""
     header = BytesHeaderParser().parsebytes(raw[:LARGEST].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0])
     texts = [str(value) for name in _CAME_TO for value in header.get_all(name, [])]
     came_to = tuple(dict.fromkeys(address for _, address in getaddresses(texts) if "@" in address))
     received = _LAST_DATE.search(str(header.get("Received", "")))
     dates = [received[1] if received else None, header.get("Date")]
     return OldMessage(place, raw[:LARGEST], next((at for at in map(_time, dates) if at is not None), None), came_to)
+
+
+def route(message: OldMessage, router: Router) -> tuple[str, Route]:
+    """Which address of ours a message came to, as far as its header tells, and what that stands for."""
+    for address in message.came_to:
+        try:
+            return address, router.route(address)
+        except (UnknownAddress, TokenError):
+            continue
+    return (message.came_to[0] if message.came_to else ""), Route("static")
 
 
 def _time(text: object) -> int | None:

@@ -65,6 +65,10 @@ def _network(value: object) -> object:
     raise ValueError('is not a network; right would be something like "192.0.2.0/24"')
 
 
+def _or_none(value: object) -> object:
+    return None if value == "" else value
+
+
 def check_absolute(value: Path) -> Path:
     if not value.is_absolute() or _CONTROL.search(str(value)):
         raise ValueError('is not an absolute path; right would be something like "/etc/retour/keys.toml"')
@@ -157,6 +161,8 @@ Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
+OptionalFile = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_or_none)]
+"""An absolute path; "" is none."""
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 Texts = tuple[StrictStr, ...]
 NotEmpty = Field(default=(), min_length=1)

@@ -40,15 +40,10 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "recipients": recipients,
     "levels of MIME": nested,
     "parts": lambda n: (
-        HEAD
-        + b'Content-Type: multipart/mixed; boundary="b"\n\n'
-        + b"--b\nContent-Type: text/plain\n\nhi\n" * n
+        HEAD + b'Content-Type: multipart/mixed; boundary="b"\n\n' + b"--b\nContent-Type: text/plain\n\nhi\n" * n
     ),
     "RFC 2231 parameters": lambda n: (
-        HEAD
-        + b"Content-Type: multipart/mixed"
-        + b"".join(b";\n b*%d*=a%%20" % i for i in range(n))
-        + b"\n\nhi"
+        HEAD + b"Content-Type: multipart/mixed" + b"".join(b";\n b*%d*=a%%20" % i for i in range(n)) + b"\n\nhi"
     ),
     "addresses": lambda n: (
         HEAD + b"X-Failed-Recipients: " + b",\n ".join(b"u%d@example.com" % i for i in range(n)) + b"\n\nhi\n"
@@ -74,11 +69,7 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "JSON": lambda n: HEAD + b'\n{"notificationType":"Bounce","bounce":' + b"[" * n,
     "delimiters": lambda n: HEAD + b'Content-Type: multipart/mixed; boundary="z"\n\n' + b"--a\ncontent\n" * n,
     "words": lambda n: (
-        REPORT
-        + STATUS
-        + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; "
-        + b"user " * n
-        + b"\n"
+        REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; " + b"user " * n + b"\n"
     ),
 }
 
@@ -115,11 +106,7 @@ def test_a_report_of_15_megabytes_is_read_at_once() -> None:
     """The size of the returned message does not matter."""
     body = b"--b\nContent-Type: message/rfc822\n\nFrom: a@b.example\n\n" + (b"y" * 76 + b"\r\n") * 200_000
     data = (
-        REPORT
-        + STATUS
-        + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n"
-        + body
-        + b"--b--\n"
+        REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n" + body + b"--b--\n"
     )
     assert [one.recipient for one in read(data).reports] == ["a@b.example"]
     assert seconds(data) < 0.5
@@ -171,9 +158,7 @@ def test_no_bytes_raise(data: bytes) -> None:
 def test_wrong_missing_and_made_up_character_sets_do_not_matter(charset: str) -> None:
     """The address is read whatever the text is said to be."""
     head = HEAD + b'Content-Type: text/plain; charset="' + charset.encode("latin-1") + b'"\n\n'
-    found = read(
-        head + b"Your message could not be delivered to:\n\n  rcpt@example.com\n\n\xe4\xf6\xfc \xff\n"
-    )
+    found = read(head + b"Your message could not be delivered to:\n\n  rcpt@example.com\n\n\xe4\xf6\xfc \xff\n")
     if charset != "utf-16":
         assert [one.recipient for one in found.reports] == ["rcpt@example.com"]
 
@@ -194,9 +179,7 @@ def test_a_missing_or_wrong_boundary_does_not_hide_the_fields() -> None:
         assert [one.recipient for one in read(data).reports] == ["a@b.example"]
 
 
-@pytest.mark.parametrize(
-    "path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none"
-)
+@pytest.mark.parametrize("path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none")
 def test_what_the_fuzzer_found_stays_mended(path: Path | None) -> None:
     """Inputs that once broke a promise are read."""
     report = read(path.read_bytes() if path else b"")

@@ -14,6 +14,7 @@ import pytest
 from retour_bounces import RuleError, Rules, judge
 from retour_bounces.patterns import Pattern, PatternError
 from retour_bounces.rules import Rule, parse
+from retour_bounces.vocabulary import reasons
 
 REPLIES = Path(__file__).resolve().parents[3] / "shared" / "corpus" / "dev" / "replies.jsonl"
 OWN = """
@@ -79,9 +80,7 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
         ("[[rule]]", "[[rules]]", r"unknown key 'rules'"),
     ],
 )
-def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
+def test_a_wrong_rule_file_is_refused_by_file_rule_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
     """The error names the file, the rule and what is wrong with it."""
     file = tmp_path / "rules.toml"
     file.write_text(OWN.replace(old, new))
@@ -173,3 +172,15 @@ def test_labelled_replies_get_a_reason_without_a_catch_all() -> None:
     verdicts = [judge(row["text"]) for row in rows]
     known = [one for one in verdicts if one.rule and one.rule not in vague and one.reason and one.blame]
     assert len(known) >= 0.95 * len(rows)
+
+
+def test_every_reason_is_in_the_manual() -> None:
+    """docs/rules.md lists each reason with its meaning and blame."""
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+    for name, reason in reasons().items():
+        assert f"| {name} | {reason.text} | {reason.blame} |" in manual
+
+
+def test_every_rules_reason_is_used_as_the_vocabulary_has_it() -> None:
+    """No bundled rule has a reason that the vocabulary does not explain."""
+    assert {rule.reason for rule in Rules.bundled().rules} <= reasons().keys()

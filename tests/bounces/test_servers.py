@@ -94,11 +94,7 @@ SAMPLES: dict[str, tuple[str, str, str | None]] = {
 def report(name: str) -> Report:
     """The report of a server."""
     text, subject, _ = SAMPLES[name]
-    sender = (
-        "list-bounces@example.net"
-        if "Mailman" in name
-        else "Mail Delivery System <MAILER-DAEMON@mx.example.net>"
-    )
+    sender = "list-bounces@example.net" if "Mailman" in name else "Mail Delivery System <MAILER-DAEMON@mx.example.net>"
     return read(f"From: {sender}\nTo: b-token@bounces.example.org\nSubject: {subject}\n\n{text}".encode())
 
 
@@ -192,8 +188,6 @@ def test_exchange_and_its_codes_are_read(status: str, reply: str, reason: str, b
     """Exchange's own vocabulary has the reasons that it stands for."""
     head = "From: <postmaster@example.com>\nTo: <us@example.org>\nSubject: Undeliverable: News\n"
     kind = 'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
-    data = (
-        head + kind + EXCHANGE.format(status=status, reply=reply, words="Your message couldn't be delivered.")
-    )
+    data = head + kind + EXCHANGE.format(status=status, reply=reply, words="Your message couldn't be delivered.")
     (one,) = read(data.encode()).reports
     assert (one.recipient, one.status, one.reason, one.blame) == ("user@example.com", status, reason, blame)

@@ -80,7 +80,7 @@ def test_a_soft_bounce_is_sent_again_and_arrives(site):
     assert str(first["send_id"]) not in token
     (resent,) = wait_until(lambda: site.events("--address", "soft@example.net", "--kind", "resent"), what="the fact")
     assert (resent["send_id"], resent["resend"], resent["of"], resent["tag"]) == (first["send_id"], 1, 2, "t1")
-    assert "resent resend 1 of 2" in site.retour("events", "--address", "soft@example.net").stdout
+    assert "  resend 1 of 2" in site.retour("events", "--address", "soft@example.net").stdout
     told = wait_until(lambda: told_of(site, "soft@example.net", 2), what="both events")
     assert [event["type"] for event in told] == ["bounce.soft", "resent"]
     assert told[1]["data"]["words"] == "resend 1 of 2"

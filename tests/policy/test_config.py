@@ -110,7 +110,7 @@ def test_an_empty_file_is_a_configuration() -> None:
 )
 def test_times_have_units(text: str, length: int) -> None:
     """A number and a unit, held in milliseconds."""
-    assert parse(f'policy.hard_for = "{text}"').policy.hard_for == length
+    assert parse(f'policy.autoreply_for = "{text}"').policy.autoreply_for == length
 
 
 def test_a_stream_is_one_of_four_kinds() -> None:

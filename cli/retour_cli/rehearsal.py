@@ -1,0 +1,59 @@
+"""Rehearsal: what recording a returned message would lead to now, found by recording it and taking that back."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from retour_bounces import Report
+from retour_cli.setup import Setup
+from retour_policy import facts, oldmail, schema
+from retour_policy.facts import Wanted
+from retour_policy.ledger import Address, refolded
+from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.route import Router
+from retour_policy.storms import Storms
+
+
+class _TakenBack(Exception):
+    """Raised so that nothing of the transaction stays."""
+
+
+def rehearse(setup: Setup, data: bytes, report: Report) -> list[str]:
+    """What policy would do with a message, a line for each recipient that it is about.
+
+    Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`.
+    """
+    router = Router(setup.config, setup.ring, setup.clock)
+    message = oldmail.parse("", data)
+    came_to, route = oldmail.route(message, router)
+    digest = digest_of(came_to, b"rehearsal")
+    arrival = Arrival(setup.clock(), route, came_to, "", message.raw, digest, report)
+    secret, storms = setup.ring.ring.address_secret, Storms.of(setup.config)
+    recorder = Recorder(secret, setup.ledger, storms, setup.config.lmtpd.postmaster, router.reference)
+    lines: list[str] = []
+    try:
+        with setup.store.writing() as connection:
+            lines = _recorded(connection, recorder, arrival)
+            raise _TakenBack
+    except _TakenBack:
+        return lines
+
+
+def _recorded(connection: Connection, recorder: Recorder, arrival: Arrival) -> list[str]:
+    last = connection.scalar(select(func.max(schema.fact.c.id))) or 0
+    outcome = recorder.record(connection, arrival)
+    written = select(schema.fact.c.address_id).where(schema.fact.c.id > last, schema.fact.c.address_id.is_not(None))
+    numbers = sorted(set(connection.scalars(written)))
+    lines = [line for number in numbers for line in _led_to(connection, number, last)]
+    if outcome == "forwarded":
+        lines.append("forwarded to postmaster: nothing that went out matches it")
+    return lines or ["recorded, and counted for nobody"]
+
+
+def _led_to(connection: Connection, number: int, last: int) -> list[str]:
+    row = connection.execute(select(schema.address).where(schema.address.c.id == number)).one()
+    _, steps = refolded(connection, Address(number, bytes(row.key)))
+    found = facts.read(connection, Wanted(address_id=number))
+    judged = [fact for fact in found if fact.what.policy_id is not None]
+    new = [(fact, step) for fact, step in zip(judged, steps, strict=True) if fact.id > last]
+    return [f"{row.text or '(forgotten)'}: {step.why or 'recorded, never counted'}" for _, step in new]
