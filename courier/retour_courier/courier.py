@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -27,6 +28,7 @@ from retour_policy.targets import Secrets
 from retour_policy.writer import Writer
 
 SWEEP_EVERY = 60.0  # seconds
+THREADS = 64  # at most; made when they are needed
 
 log = structlog.get_logger()
 
@@ -46,6 +48,8 @@ class Courier:
 
     async def run(self) -> None:
         """Work until `stop`; what is in hand is finished."""
+        # Names are looked up in threads, and a name server can hang: there must be some left for the store.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "courier"))
         helpers = [asyncio.create_task(one()) for one in (self._hands.keep, self._hands.write_notes, self._sweep)]
         try:
             while not self._stopping:
