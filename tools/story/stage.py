@@ -165,20 +165,19 @@ def stage(tell: Teller, interrupts: Interrupts, *, keep: bool) -> Iterator[Stage
     folder.chmod(0o755)
     (folder / "shop.secret").touch(0o600)
     (folder / "shop.secret").write_text(SECRET)
-    with ExitStack() as stack:
-        if not keep:
-            stack.callback(shutil.rmtree, folder)
+    stack = ExitStack()
+    if not keep:
+        stack.callback(shutil.rmtree, folder)
+    try:
         with interrupts.held():
             receiver = stack.enter_context(Receiver())
             hooks = HOOKS.replace("@FOLDER@", str(folder)).replace("@URL@", receiver.url())
-            site = Site(folder, STREAMS + RESENDING + hooks, settings={"hard": POLICY.split()[-1]})
-            site.__enter__()
-        try:
-            yield Stage(site, tell, receiver)
-        finally:
-            with interrupts.held():
-                site.__exit__(None, None, None)
-                stack.close()
+            settings = {"hard": POLICY.split()[-1]}
+            site = stack.enter_context(Site(folder, STREAMS + RESENDING + hooks, settings=settings))
+        yield Stage(site, tell, receiver)
+    finally:
+        with interrupts.held():
+            stack.close()
 
 
 def logs(folder: Path, most: int = 15) -> str:
