@@ -29,14 +29,22 @@ lint: setup ## ruff (rules and format) and mypy (strict)
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
-replay: setup ## an outage of a large provider among weeks of mail, under both presets
+replay: setup ## an outage of a large provider among weeks of mail, under three policies
 	@$(PYTHON) tools/replay.py
 
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
+
 bench: setup ## what it costs, as ratios within one run: each script in bench/
+	@$(PYTHON) $(INSTALL) -r tools/bench.lock
 	@for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(AS_ROOT) $(PYTHON) "$$script" || exit 1; done
 
-fuzz: setup ## search for input that the reading of mail chokes on
-	$(PYTHON) tools/fuzz.py
+FUZZ_SECONDS ?= 1800
+
+fuzz: setup ## search for input that the reading of mail chokes on, for half an hour
+	@$(PYTHON) $(INSTALL) -r tools/fuzz.lock
+	mkdir -p build/fuzz
+	$(PYTHON) tests/bounces/fuzz_read.py -max_total_time=$(FUZZ_SECONDS) -max_len=30000 \
+		-artifact_prefix=build/ build/fuzz tests/bounces/fixtures
 
 fixtures: setup ## make the reports of real mail servers in tests/ anew
 	@$(AS_ROOT) $(PYTHON) tools/fixtures.py

@@ -122,11 +122,7 @@ def start_postfix() -> None:
     run("newaliases; postfix start")
 
 
-def start_exim() -> None:
-    write("/etc/aliases", ALIASES)
-    write(
-        "/etc/exim4/exim4.conf",
-        """
+EXIM = """
         primary_hostname = mail.home.example
         local_interfaces = 127.0.0.1
         tls_advertise_hosts =
@@ -167,8 +163,12 @@ def start_exim() -> None:
           group = mail
         begin retry
         * * F,8s,1s
-        """,
-    )
+        """
+
+
+def start_exim() -> None:
+    write("/etc/aliases", ALIASES)
+    write("/etc/exim4/exim4.conf", EXIM)
     run("exim4 -bd -q2s")
 
 

@@ -39,7 +39,7 @@ RCPT = {
     "moved": "551 5.1.6 User has moved to new@elsewhere.example",
     "grey": "450 4.2.0 <{0}>: Greylisted, please try again later",
     "later": "451 4.3.0 Temporary lookup failure",
-    "long": "550-5.1.1 The account that you tried to reach\r\n550-5.1.1 is not here.\r\n550 5.1.1 User unknown",
+    "long": "550-5.1.1 The account that\r\n550-5.1.1 you want is not here.\r\n550 5.1.1 User unknown",
 }
 DATA = {
     "spam": "554 5.7.1 Message rejected as spam by content filter",

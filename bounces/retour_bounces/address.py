@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from retour_bounces.encoded_word import decoded
+
 _LOCAL = r'(?:"[^"\n\r]{1,100}"|[^\s<>()\[\],;:@"\\|]{1,256})'
 _DOMAIN = r"(?:\[[0-9A-Fa-f.:IPv]{3,45}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{}^]{1,255})"
 TEXT = rf"(?<![^\s<>()\[\],;:=\"'|]){_LOCAL}@{_DOMAIN}"
@@ -20,6 +22,8 @@ _TRAILING = ".,;:'`\")>]}"
 def tidy(word: str) -> str | None:
     """`word` without brackets, quotes, a source route and closing punctuation; None where no address is
     left."""
+    if "=?" in word:
+        word = decoded(word)
     word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
     word = _ROUTE.sub("", word)
     if word.lower().startswith(("mailto:", "smtp:")):

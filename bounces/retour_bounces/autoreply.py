@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from retour_bounces import address, original, textual, wire
+from retour_bounces import address, textual, wire
+from retour_bounces.encoded_word import decoded
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Original, Report
@@ -30,7 +31,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     challenge = any(name in fields for name in _CHALLENGES)
     if not challenge and textual.is_mail_system(fields):
         return None
-    subject = plain(original.decoded(fields.get("subject")[:2_000]))
+    subject = plain(decoded(fields.get("subject")[:2_000]))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
@@ -58,6 +59,6 @@ def _report(kind: str, reason: str | None, message: wire.Message) -> Report:
         "challenge" if kind == "challenge" else "autoreply",
         original=Original(message_id=answered or None),
         reason=reason,
-        recipient=address.first(original.decoded(message.fields.get("from")[:2_000])),
+        recipient=address.first(decoded(message.fields.get("from")[:2_000])),
         truncated=message.truncated,
     )

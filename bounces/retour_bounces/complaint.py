@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from retour_bounces import address, original, wire
+from retour_bounces import address, original, textual, wire
 from retour_bounces.report import Report
 from retour_bounces.rules import Rules
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
+_TYPE = re.compile(r"^(?:feedback-type|user-agent|version)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _RETURNED = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to")
 """Fields of the returned message that tell the recipient; the first is how Outlook.com forwards what it
 got."""
@@ -21,9 +22,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     returned = next((p for p in message.parts if p.returned), None)
     header = wire.Header(wire.divide(returned.body.lstrip(b"\n"))[0]) if returned else wire.Header()
-    if part is None and not _forwarded(message, header):
+    named_so = message.report_type == "feedback-report"
+    if part is None and not named_so and not _forwarded(message, header):
         return None
-    fields = wire.Header(part.text().encode("utf-8", "replace")) if part else wire.Header()
+    fields = _fields(part.text() if part else textual.text_of(message))
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
     back = original.of(message)
     if back.message_id is None and fields.get("original-message-id"):
@@ -37,6 +39,12 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         recipient=next((one for one in named if one), back.recipient),
         truncated=message.truncated,
     )
+
+
+def _fields(text: str) -> wire.Header:
+    """The fields of a feedback report, from the first that it must have."""
+    start = _TYPE.search(text)
+    return wire.Header(text[start.start() if start else 0 :].encode("utf-8", "replace"))
 
 
 def _forwarded(message: wire.Message, header: wire.Header) -> bool:

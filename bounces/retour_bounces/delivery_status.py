@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from retour_bounces import address
+from retour_bounces.encoded_word import decoded
 from retour_bounces.report import Action
 
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
@@ -174,7 +175,7 @@ def _bare(block: dict[str, str]) -> str | None:
 
 def _recipient(block: dict[str, str], name: str) -> str | None:
     value = block.get(name, "")
-    return address.typed(value[:1_000])[1] or None if value else None
+    return address.typed(decoded(value[:1_000]))[1] or None if value else None
 
 
 def diagnostic_of(value: str) -> tuple[str, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 
 from retour_bounces import address, prose, wire
+from retour_bounces.encoded_word import decoded
 from retour_bounces.report import Original
 
-_WORD = re.compile(r"=\?([A-Za-z0-9*._-]{1,40})\?([BbQq])\?([^?\s]{0,400})\?=(?:[ \t\n]+(?==\?))?")
 _INDENT = re.compile(r"^[> \t]{1,8}(?=[A-Za-z-]{2,40}:)", re.MULTILINE)
 
 
@@ -42,19 +41,3 @@ def from_header(block: bytes, envelope_id: str | None = None) -> Original:
         subject=" ".join(decoded(fields.get("subject", "")[:4_000]).split())[:500] or None,
         envelope_id=envelope_id,
     )
-
-
-def decoded(value: str) -> str:
-    """A header value with its encoded words (RFC 2047) resolved; what cannot be decoded stays."""
-    return _WORD.sub(_decode_word, value) if "=?" in value else value
-
-
-def _decode_word(match: re.Match[str]) -> str:
-    try:
-        if match[2] in "Bb":
-            raw = binascii.a2b_base64(match[3] + "=" * (-len(match[3]) % 4))
-        else:
-            raw = binascii.a2b_qp(match[3].replace("_", " "), header=False)
-    except (binascii.Error, ValueError):
-        return match[0]
-    return wire.characters(raw, match[1].partition("*")[0])

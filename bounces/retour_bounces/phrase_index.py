@@ -41,13 +41,14 @@ class PhraseIndex(Generic[V]):
     def find(self, text: str) -> list[tuple[int, str, V]]:
         """Place, phrase and value of all that stands in `text`, in no order."""
         found: list[tuple[int, str, V]] = []
+        locate = text.find
         for phrases in self._candidates(text):
             for phrase, value in phrases:
-                at = text.find(phrase)
+                at = locate(phrase)
                 while at >= 0:
                     if _stands(phrase, text, at):
                         found.append((at, phrase, value))
-                    at = text.find(phrase, at + len(phrase))
+                    at = locate(phrase, at + len(phrase))
         return found
 
     def any(self, text: str) -> bool:

@@ -50,6 +50,8 @@ class Prose:
     """SMTP command and reply of each refusal in a quoted dialogue."""
     fates: dict[Action, str] = field(default_factory=dict)
     """The first phrase that says that delivery failed, waits, or succeeded."""
+    succeeds: bool = False
+    """The Subject says that delivery succeeded."""
     _texts: dict[str, str] | None = None
 
     def reply(self, diagnostic: str) -> tuple[str, str]:
@@ -90,6 +92,7 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
     for _, phrase, fate in phrases().fates.find(plain(title)):
         if fate == "delayed":
             prose.fates[fate] = phrase
+        prose.succeeds = prose.succeeds or fate == "delivered"
     _Walk(prose, strangers).walk()
     prose.findings = _chosen(prose.findings, strangers)
     return prose
@@ -200,20 +203,22 @@ class _Walk:
         lower = bare.lower()
         for match in address.FIND.finditer(line):
             found = address.tidy(match[0])
-            if found is None:
+            before = line[: match.start()].lower()
+            if found is None or shapes.ELSEWHERE.search(before[-40:]):
                 continue
-            if shapes.ELSEWHERE.search(line[: match.start()].lower()[-40:]):
-                continue
-            if phrases().label.search(line[: match.start()].lower()[-60:]):
-                rest = line[match.end() :].strip("<>\"') .:")
-                self._found(Finding(found, 2, self.section, lines=_some(rest)))
+            names, rest = _list(found, line[match.end() :])
+            if phrases().label.search(before[-60:]):
+                self._several(names, 2, _some(rest))
                 return True
             if not any(word in lower for word in shapes.NOISE) and found.lower() not in self.strangers:
                 self._words(bare)
-                failing = "failed" in self.fates or self.section
-                self._found(Finding(found, 4 if failing else 5, self.section, lines=[bare]))
+                self._several(names, 4 if "failed" in self.fates or self.section else 5, [bare])
                 return True
         return False
+
+    def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
+        for name in names:
+            self._found(Finding(name, rank, self.section, lines=list(lines)))
 
     def _origin(self, match: re.Match[str]) -> None:
         found = address.tidy(match["a"] or match["b"])
@@ -241,6 +246,16 @@ class _Walk:
                 break
 
 
+def _list(found: str, rest: str) -> tuple[list[str], str]:
+    """An address and those that follow it with nothing but commas between, and what comes then."""
+    names = [found]
+    rest = rest.strip("<>\"') .:")
+    while (match := shapes.NEXT.match(rest)) and (other := address.tidy(match["a"])):
+        names.append(other)
+        rest = rest[match.end() :].strip("<>\"') .:")
+    return names, rest
+
+
 def _some(text: str) -> list[str]:
     return [text] if text else []
 
@@ -258,5 +273,5 @@ def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
     usable = [one for key, one in known.items() if key not in strangers] or list(known.values())
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    most = {4: 2, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
+    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
     return kept if len(kept) <= most else []

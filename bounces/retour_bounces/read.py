@@ -18,12 +18,15 @@ from retour_bounces import (
     verdict,
     wire,
 )
+from retour_bounces.plain import plain
 from retour_bounces.report import Action, RecipientReport, Report
 from retour_bounces.rules import Rules
 
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPENDS = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
+_FATES: dict[str, Action] = {"2": "delivered", "4": "delayed"}
+"""What the class of a status code says where the Action field is missing."""
 _PLAIN = {"5.1.1", "5.1.10"}
 """Status codes that say "no such mailbox" whatever the command was."""
 
@@ -59,6 +62,11 @@ class _Context:
         return textual.text_of(self._message)
 
     @cached_property
+    def command(self) -> str:
+        """The SMTP command that it names in words, as Postfix does; "" where it names none."""
+        return verdict.command_in(plain(self.text[:5_000]))
+
+    @cached_property
     def start(self) -> str:
         """The beginning of what it says itself."""
         return self.prose.human[:3_000]
@@ -87,16 +95,28 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         return None
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
+    cut = part is not None and not part.whole
     reports = tuple(
-        _recipient(group, group.recipient or only, context) for group in status.groups if group.recipient or only
+        _recipient(group, group.recipient or only, context)
+        for group in status.groups
+        if (group.recipient or only) and not (cut and group.action is None)
     )
     if not reports:
         return None
+    reports = _once(reports)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
 
 
+def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
+    """The reports without those about a recipient that has one of the same action already."""
+    found: dict[tuple[str, Action], RecipientReport] = {}
+    for one in reports:
+        found.setdefault(((one.recipient or "").lower(), one.action), one)
+    return tuple(found.values())
+
+
 def _recipient(group: delivery_status.Group, recipient: str | None, context: _Context) -> RecipientReport:
-    action: Action = group.action or ("delayed" if (group.status or "5")[0] == "4" else "failed")
+    action: Action = group.action or _FATES.get((group.status or "5")[0], "failed")
     said = None if action in ("delivered", "relayed", "expanded") else _said(group, context)
     report = verdict.report(recipient, group.original_recipient, action, said, group.diagnostic)
     if group.inner_recipient:
@@ -112,6 +132,8 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     settled = said.reason not in _DEPENDS or said.status in _PLAIN
     if said.rule is not None and settled and not continued:
         return said
+    if said.rule is not None and not continued and ">>>" not in context.text:
+        return context.judge(diagnostic, group.status, context.command)
     human = context.prose
     command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from retour_bounces import address, original, prose, verdict, wire
+from retour_bounces.encoded_word import decoded
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -69,10 +70,12 @@ def unmarked(text: str) -> str:
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report in words; None where the message is none."""
+    if _is_cut_short(message):
+        return None
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
-    subject = original.decoded(message.fields.get("subject")[:2_000])
+    subject = decoded(message.fields.get("subject")[:2_000])
     said = prose.read(text_of(message), _strangers(message), subject)
     titled = _says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
@@ -88,11 +91,17 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
-    action: Action = "delayed" if waits else "failed"
+    action: Action = "delayed" if waits else "delivered" if said.succeeds else "failed"
     reports = _recipients(findings, said, action, rules)
     if against := _contradiction(failed, said):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated)
+
+
+def _is_cut_short(message: wire.Message) -> bool:
+    """Are the fields that would tell failure from success cut off? They come before the returned message."""
+    returned = any(part.returned for part in message.parts)
+    return message.truncated and message.report_type == "delivery-status" and not returned
 
 
 def _trusted(findings: list[prose.Finding], system: bool, back: Original) -> list[prose.Finding]:
@@ -106,8 +115,7 @@ def is_mail_system(fields: wire.Header) -> bool:
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
     if any(name in sender for name in _USUAL):
         return True
-    path = fields.get("return-path").lower()
-    if "mailer-daemon" in path or (path == "<>" and "auto-submitted" not in fields):
+    if "mailer-daemon" in fields.get("return-path").lower():
         return True
     return _has(phrases().senders, sender)
 
@@ -135,12 +143,12 @@ def _says_failure(message: wire.Message) -> bool:
 
 
 def _titled(message: wire.Message) -> bool:
-    return _has(phrases().subjects, original.decoded(message.fields.get("subject")[:2_000]))
+    return _has(phrases().subjects, decoded(message.fields.get("subject")[:2_000]))
 
 
 def _is_answer(fields: wire.Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
-    start = original.decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
+    start = decoded(fields.get("subject")[:80]).lstrip()[:4].lower()
     return "in-reply-to" in fields or start.startswith(("fw:", "fwd", "aw:", "rv:", "wg:", "tr:"))
 
 
@@ -185,7 +193,7 @@ def _recipients(
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
-        if finding.action == "delivered":
+        if "delivered" in (finding.action, action):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
         diagnostic = text if re.search(r"\w{3}", text) else (replies or text)

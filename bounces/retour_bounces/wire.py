@@ -4,11 +4,11 @@ it is read."""
 from __future__ import annotations
 
 import binascii
-import codecs
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
+
+from retour_bounces.charset import characters, loose
 
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""
@@ -27,7 +27,6 @@ _DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
 _FIELD_NAME = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:")
-_NO_TEXT = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
 
 
@@ -154,14 +153,6 @@ def divide(data: bytes) -> tuple[bytes, bytes]:
     return data[: min(end + 1, MAX_HEADER)], data[end + 2 :]
 
 
-def loose(raw: bytes) -> str:
-    """`raw` as text: UTF-8 where it is that, else one character a byte."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
 def content_type(fields: Header) -> tuple[str, dict[str, str]]:
     """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
     value = fields.get("content-type", "")[:4_000]
@@ -249,28 +240,3 @@ def _base64(raw: bytes) -> bytes:
     raw = re.sub(rb"[^A-Za-z0-9+/]", b"", raw)
     raw = raw[: len(raw) - 1] if len(raw) % 4 == 1 else raw
     return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))
-
-
-def characters(raw: bytes, charset: str) -> str:
-    """`raw` in the character set named, or in the likeliest where that is missing, wrong or made up."""
-    if raw.isascii() and b"\x1b" not in raw:
-        return raw.decode("ascii")
-    if b"\x1b$" in raw:
-        charset = "iso-2022-jp"
-    codec = _codec(charset.lower() or "utf-8")
-    if codec:
-        try:
-            return raw.decode(codec, "strict" if codec == "utf-8" else "replace")
-        except (ValueError, LookupError):
-            pass
-    return loose(raw)
-
-
-@lru_cache(maxsize=256)
-def _codec(charset: str) -> str | None:
-    """Python's name for a character set, None for one that is made up or no text."""
-    try:
-        codec = codecs.lookup(charset[:60])
-    except (LookupError, ValueError):
-        return None
-    return codec.name if codec.name not in _NO_TEXT and getattr(codec, "_is_text_encoding", True) else None

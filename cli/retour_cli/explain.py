@@ -6,13 +6,17 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retour_bounces import RecipientReport, Report, RuleError, Rules, passages, read, unrecognised
+
+if TYPE_CHECKING:
+    from retour_cli.setup import Setup
 
 WIDTH = 80
 CONFIGURATION = 78
@@ -34,32 +38,71 @@ class Read:
 @click.argument("files", nargs=-1, metavar="[FILE...|-]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a message.")
 @click.option("--rules", "rule_file", metavar="FILE", help="Rules of your own, asked before the bundled ones.")
+@click.option("--policy", "with_policy", is_flag=True, help="And what policy would do with it now.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="RETOUR_CONFIG",
+    default=Path("/etc/retour/retour.toml"),
+    help="The configuration; only --policy needs it.",
+)
 @click.option("--unrecognised", is_flag=True, help="List what no rule knew in files and folders, grouped.")
-def explain(files: tuple[str, ...], as_json: bool, rule_file: str | None, unrecognised: bool) -> None:
+def explain(
+    files: tuple[str, ...], as_json: bool, rule_file: str | None, with_policy: bool, config: Path, unrecognised: bool
+) -> None:
     """What a returned message is, and why.
 
-    Reads each FILE (or standard input, "-") and shows its kind, its recipients, the verdict about each and
-    the
-    words that it rests on.
+    Reads each FILE (or standard input, "-") and shows its kind, its
+    recipients, the verdict about each and the words that it rests on. With
+    --policy also what recording it would lead to; nothing is recorded.
     """
-    rules = _rules(rule_file)
-    names = list(_files(files, unrecognised)) or ["-"]
+    rules = _rules(rule_file) if rule_file or not with_policy else _setup(config).rules
+    policy = _policy(config) if with_policy else None
     failures = 0
     heap: list[tuple[str, bytes, Report]] = []
-    for name in names:
+    for name in list(_files(files, unrecognised)) or ["-"]:
         one = _read(name, rules)
         failures += not one.opened
         if one.complaint:
             click.echo(f"retour explain: {one.file}: {one.complaint}", err=True)
         if unrecognised:
             heap.append((one.file, one.data, one.report))
-        elif as_json:
-            click.echo(json.dumps({"file": one.file} | one.report.to_dict()))
-        elif one.opened:
-            click.echo("\n".join(_shown(one)))
+        elif as_json or one.opened:
+            _print(one, as_json, policy)
     if unrecognised:
         _list_unrecognised(heap, rules, as_json)
     sys.exit(1 if failures else 0)
+
+
+def _setup(config: Path) -> Setup:
+    """What is configured; loaded only where it is asked for."""
+    from retour_cli.setup import Setup
+
+    return Setup(config)
+
+
+Policy = Callable[[bytes, Report], list[str]]
+
+
+def _policy(config: Path) -> Policy:
+    """What says what policy would do; loaded only where it is asked for."""
+    from retour_cli.rehearsal import rehearse
+
+    setup = _setup(config)
+    return lambda data, report: rehearse(setup, data, report)
+
+
+def _print(one: Read, as_json: bool, policy: Policy | None) -> None:
+    would = policy(one.data, one.report) if policy and one.opened else []
+    if as_json:
+        said = {"policy": would} if policy else {}
+        click.echo(json.dumps({"file": one.file} | one.report.to_dict() | said))
+        return
+    click.echo("\n".join(_shown(one)))
+    if would:
+        click.echo(
+            "\n".join(["", "  What policy would do now", *(line for text in would for line in _wrap("    ", text))])
+        )
 
 
 def _rules(path: str | None) -> Rules:
@@ -100,9 +143,10 @@ def _read(name: str, rules: Rules) -> Read:
 def _shown(one: Read) -> Iterator[str]:
     """The lines that explain a message to a person, none wider than a terminal."""
     report = one.report
+    yield f"{one.file}: {click.style(report.kind, bold=True)}{', cut short' if report.truncated else ''}"
     about = ", ".join(filter(None, (report.reason, report.recipient)))
-    cut = ", cut short" if report.truncated else ""
-    yield from _wrap(f"{one.file}: ", click.style(report.kind, bold=True) + (f" ({about})" if about else "") + cut)
+    if about:
+        yield from _wrap("  ", _clean(about))
     for recipient in report.reports:
         yield ""
         yield from _recipient(recipient)

@@ -59,6 +59,21 @@ def test_a_subject_alone_makes_an_auto_reply(subject: str) -> None:
     assert answer("I am away.", subject=subject) == ("autoreply", "vacation", 0)
 
 
+@pytest.mark.parametrize("path", ["Return-Path: <>", "Return-Path: <ann@example.com>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I cannot be reached until Monday. bob@example.com can help.",
+        "I am away, mail is delayed. For urgent things bob@example.com is there.",
+        "My mailbox is full and I could not be reached; bob@example.com reads the rest.",
+    ],
+)
+def test_an_answer_with_a_null_sender_that_marks_itself_by_nothing_fails_nobody(path: str, text: str) -> None:
+    """vacation(1) of old sends from the null sender and sets no field."""
+    kind, _, count = answer(text, path)
+    assert (kind in ("autoreply", "not-a-report"), count) == (True, 0)
+
+
 def test_words_about_failures_in_a_holiday_notice_count_for_nothing() -> None:
     """Who writes "could not be delivered" in a notice has not bounced."""
     text = "Mail to ann@example.com could not be delivered: user unknown, mailbox full, I am at the beach."

@@ -102,6 +102,14 @@ def test_several_to_addresses_are_no_single_recipient() -> None:
         ),
         ("Final-Recipient: utf-8; us\\x{E9}r@example.net\nAction: failed\nStatus: 5.1.1", "usér@example.net"),
         (
+            "Final-Recipient: rfc822; =?utf-8?Q?us=C3=A9r?=@example.net\nAction: failed\nStatus: 5.1.1",
+            "usér@example.net",
+        ),
+        (
+            "Final-Recipient: rfc822; =?utf-8?Q?user=40example.net?=\nAction: failed\nStatus: 5.1.1",
+            "user@example.net",
+        ),
+        (
             "Original-Recipient: rfc822;user@example.net\nFinal-Recipient: X400; /S=user/O=x/\nAction: failed\nStatus: 5.1.1",
             "user@example.net",
         ),
@@ -139,3 +147,12 @@ def test_an_encoded_status_part_is_read() -> None:
     coded = head.replace(b"message/delivery-status\n", b"message/delivery-status\nContent-Transfer-Encoding: base64\n")
     found = read(coded + base64.encodebytes(status) + delimiter + rest)
     assert [one.recipient for one in found.reports] == ["user@example.net"]
+
+
+def test_a_recipient_that_is_named_twice_is_reported_once() -> None:
+    """Servers repeat a recipient that several aliases led to; the first of the alike is kept, in order."""
+    twice = report(group("a@example.net", "failed", "5.2.2"), group("b@example.net"), group("A@example.net"))
+    assert [(one.recipient, one.status) for one in read(twice).reports] == [
+        ("a@example.net", "5.2.2"),
+        ("b@example.net", "5.1.1"),
+    ]

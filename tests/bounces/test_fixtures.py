@@ -58,3 +58,19 @@ def test_the_message_that_came_back_is_known_again() -> None:
 def test_every_fixture_has_a_label() -> None:
     """No report lies about unread."""
     assert {path.name for path in FOLDER.glob("*.eml")} == {label["file"] for label in LABELS}
+
+
+@pytest.mark.parametrize("server", sorted({label["server"] for label in LABELS}))
+def test_a_real_report_cut_anywhere_names_no_other_and_fails_nobody_new(server: str) -> None:
+    """Cut short, it names only recipients that it names whole; no success or delay becomes a failure."""
+    for label in (one for one in LABELS if one["server"] == server):
+        data = (FOLDER / label["file"]).read_bytes()
+        whole = reported(label)
+        names = {name for one in whole.reports for name in (one.recipient, one.original_recipient, one.inner_recipient)}
+        for end in range(0, len(data), max(1, len(data) // 25)):
+            cut = read(data[:end]).reports
+            assert {one.recipient for one in cut} <= names, (label["file"], end)
+            assert whole.kind == "bounce" or not [one for one in cut if one.action == "failed"], (
+                label["file"],
+                end,
+            )

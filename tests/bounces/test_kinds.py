@@ -73,3 +73,31 @@ def test_ordinary_mail_and_rubbish_are_no_report() -> None:
     ):
         assert read(data).kind == "not-a-report"
         assert read(data).reports == ()
+
+
+def test_a_feedback_report_whose_fields_stand_in_the_text_is_a_complaint() -> None:
+    """The report type says what it is; the fields are read where they stand."""
+    found = read(
+        multipart(
+            "feedback-report",
+            "Content-Type: text/plain\n\nFeedback-Type: opt-out\nOriginal-Rcpt-To: a@example.net\n",
+        )
+    )
+    assert (found.kind, found.reason, found.recipient, found.reports) == (
+        "complaint",
+        "opt-out",
+        "a@example.net",
+        (),
+    )
+
+
+def test_outlooks_forwarded_complaint_is_one() -> None:
+    """Outlook.com sends the message itself, with the recipient in a field of its own."""
+    data = (
+        b"From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.1\n"
+        b'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: message/rfc822\n\n'
+        b"X-HmXmrOriginalRecipient: a@example.net\nFrom: us@example.com\nMessage-ID: <1@example.com>\n\nhi\n--b--\n"
+    )
+    found = read(data)
+    assert (found.kind, found.reason, found.recipient) == ("complaint", "abuse", "a@example.net")
+    assert found.original.message_id == "<1@example.com>"
