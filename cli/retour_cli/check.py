@@ -181,6 +181,9 @@ def warnings(config: Config) -> list[str]:
             )
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")
+    for name, relay in config.relay.items():
+        if relay.user and relay.tls == "none" and not relay.host.startswith("127."):
+            found.append(f'relay {name}: the password goes over the network for all to read; tls = "starttls" hides it')
     if config.lmtpd.postmaster == "postmaster":
         found.append("lmtpd.postmaster is not set: what nothing matches goes to the relay's own postmaster")
     return found

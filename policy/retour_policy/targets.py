@@ -93,6 +93,9 @@ def _of_streams(config: Config) -> Iterator[tuple[str, str]]:
         if stream.retry and not stream.track:
             text = "needs track = true: what is not recorded cannot be sent again"
             yield f"stream[{stream.name}].retry", text
+        if stream.retry and not stream.pattern and stream.headers is False:
+            text = "needs a sender with % or headers: a resend without token and Retour-Ref would be taken for new mail"
+            yield f"stream[{stream.name}].retry", text
 
 
 def _no_relay(config: Config, name: str) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.destination import Destination, Refuse
+from lab.destination import Destination, Refuse, RefuseOnce
 from lab.postfix import PrivatePostfix
 from lab.process import workspace
 from lab.site import Site
@@ -55,12 +55,11 @@ def site():
 def softly(site, sender, to, **options):
     """A message that bounces softly the first time; later ones are taken."""
     local = to.partition("@")[0]
-    site.destination.script[local] = Refuse("552 5.2.2 Mailbox full")
+    site.destination.script[local] = RefuseOnce("552 5.2.2 Mailbox full")
     assert site.send(sender, to, **options).accepted
     event = wait_until(lambda: site.events("--address", to, "--kind", "bounce"), what=f"a bounce of {to}", timeout=20)[
         0
     ]
-    site.destination.script.pop(local)
     return event
 
 
@@ -113,6 +112,7 @@ def test_a_stream_with_a_static_sender_is_known_by_the_reference(site):
     site.send("static@example.com", to)
     wait_until(lambda: len(site.events("--address", to, "--kind", "bounce")) == 2, what="two bounces", timeout=30)
     assert [event.get("resend") for event in site.events("--address", to, "--kind", "bounce")] == [None, 1]
+    assert site.json("address", "show", to)[0]["sends"] == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from lab.destination import Refuse
+from lab.destination import RefuseOnce
 from lab.wait import wait_until
 from story.homeward import GONE, POSTMASTER
 from story.stage import HOOKS, RESENDING, Stage
@@ -38,11 +38,10 @@ def sent_again(stage: Stage) -> None:
     tell.title("10. A message is sent again")
     tell.say("Reminders are a stream of their own. Its soft bounces are sent again, here after a second:")
     tell.quote(RESENDING)
-    stage.site.destination.script["busy"] = Refuse("552 5.2.2 Mailbox full, quota exceeded")
+    stage.site.destination.script["busy"] = RefuseOnce("552 5.2.2 Mailbox full, quota exceeded")
     stage.mail("reminder@example.com", BUSY, headers={"Subject": "Tomorrow at ten", "Retour-Tag": "r-17"})
     event = stage.wait_for_events((BUSY, "bounce"))[BUSY]
     tell.check(f"It came back: {event['diagnostic']}", (event["type"], event["reason"]), ("soft", "mailboxfull"))
-    stage.site.destination.script.pop("busy")
     tell.gap()
     tell.say("In the meantime the recipient has made room.")
     arrived = stage.arrives(1, to=BUSY)
