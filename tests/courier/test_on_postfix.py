@@ -57,10 +57,8 @@ def softly(site, sender, to, **options):
     local = to.partition("@")[0]
     site.destination.script[local] = RefuseOnce("552 5.2.2 Mailbox full")
     assert site.send(sender, to, **options).accepted
-    event = wait_until(lambda: site.events("--address", to, "--kind", "bounce"), what=f"a bounce of {to}", timeout=20)[
-        0
-    ]
-    return event
+    bounces = ("--address", to, "--kind", "bounce")
+    return wait_until(lambda: site.events(*bounces), what=f"a bounce of {to}", timeout=20)[0]
 
 
 def copies(site):
