@@ -59,11 +59,14 @@ class Ledger:
             number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
         return cls(policy, number, Announcer.of(config))
 
-    def write(self, connection: Connection, address: Address, new: NewFact, *, first: bool = True) -> tuple[int, str]:
+    def write(
+        self, connection: Connection, address: Address, new: NewFact, *, first: bool = True, news: bool | None = None
+    ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
 
         The address's row is locked until the transaction ends. A fact that is older than the address's latest
-        one (from an import) is put in its place, and the state folded anew.
+        one (from an import) is put in its place, and the state folded anew. `news` is whether hooks are to be told
+        of it, where that is not the same as being the first.
         """
         account = lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
@@ -78,7 +81,8 @@ class Ledger:
             after, why = done.account, done.why
         store(connection, address, account, after)
         suppressions = (account.suppressions, after.suppressions)
-        self.announcer.fact(connection, number, new, suppressions, why, counts=first and self._believed(new))
+        told = (first if news is None else news) and self._believed(new)
+        self.announcer.fact(connection, number, new, suppressions, why, counts=told)
         return number, why
 
     def _believed(self, new: NewFact) -> bool:

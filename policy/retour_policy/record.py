@@ -18,7 +18,7 @@ from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.outbox import NewItem
-from retour_policy.resends import Resends
+from retour_policy.resends import Resends, fails_anew
 from retour_policy.route import Route
 from retour_policy.sends import Send
 from retour_policy.storms import Storms, revive
@@ -155,7 +155,8 @@ class Recorder:
         first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
         if send and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, send, new)
-        self.ledger.write(connection, address, new, first=first)
+        news = first or bool(send and fails_anew(connection, send, new))
+        self.ledger.write(connection, address, new, first=first, news=news)
         if send and not arrival.dated:
             self.resends.consider(connection, send, new)
 

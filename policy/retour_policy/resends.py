@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from retour_policy import outbox, schema
 from retour_policy.config import Config, Stream
@@ -83,3 +83,14 @@ class Resends:
         }
         written = connection.execute(ignoring(connection, schema.send), row)
         return number if written.rowcount == 1 else None
+
+
+def fails_anew(connection: Connection, send: Send, new: NewFact) -> bool:
+    """Whether this is the first failure of a resend: hooks hear of each attempt, though the mail counts once."""
+    if not send.attempt or new.action != "failed":
+        return False
+    fact = schema.fact.c
+    same = select(fact.detail).where(
+        fact.send_id == send.first, fact.address_id == new.address_id, fact.kind == new.kind, fact.action == "failed"
+    )
+    return all(detail.get("resend") != send.attempt for detail in connection.scalars(same))

@@ -17,6 +17,7 @@ from retour_policy.clock import DAY, HOUR, system_clock
 from retour_policy.erasure import erase
 from retour_policy.facts import Wanted, read
 from retour_policy.ledger import Address
+from retour_policy.rebuild import differences
 from retour_policy.resends import Resends
 from retour_policy.spool import Spool, new_name
 from retour_policy.token import draw_id
@@ -42,7 +43,10 @@ def world(tmp_path, server):
         "stream": [stream, {"name": "plain"}],
         "relay": {"default": {"port": server.port}},
         "spool": {"dir": str(tmp_path / "spool")},
-        "hook": [{"name": "app", "on": ["resent"], "command": ["/usr/bin/tee", str(tmp_path / "told")]}],
+        "hook": [
+            {"name": "app", "on": ["resent"], "command": ["/usr/bin/tee", str(tmp_path / "told")]},
+            {"name": "bounces", "on": ["bounce"], "command": ["/usr/bin/tee", "-a", str(tmp_path / "bounced")]},
+        ],
     }
     with World(tmp_path, config) as world:
         resends = Resends.of(world.config, lambda: draw_id(world.now))
@@ -95,7 +99,7 @@ def test_a_soft_bounce_is_sent_again_after_the_interval(world, server, spool, tm
 
 
 def test_a_bounce_of_a_resend_is_the_same_mails(world, server, spool, tmp_path):
-    """It counts no second time, leads to the next resend, and after the last to none."""
+    """It counts no second time, is told of each attempt, leads to the next resend, and after the last to none."""
     number = first = send(world, spool)
     with carrying(tmp_path, world) as courier:
         for attempt in (1, 2):
@@ -104,13 +108,18 @@ def test_a_bounce_of_a_resend_is_the_same_mails(world, server, spool, tmp_path):
             number = resent(server, attempt, world, tmp_path)
             courier.wait_empty()
         world.bounce(number, like="full")
+        world.bounce(number, like="greylisted")
         assert courier.waiting(kind="resend") == []
+        courier.wait_empty()
     bounces = facts(world, "bounce")
-    assert [fact.what.send_id for fact in bounces] == [first] * 3
-    assert [fact.what.detail.get("resend") for fact in bounces] == [None, 1, 2]
+    assert [fact.what.send_id for fact in bounces] == [first] * 4
+    assert [fact.what.detail.get("resend") for fact in bounces] == [None, 1, 2, 2]
+    told = [json.loads(line)["data"] for line in (tmp_path / "bounced").read_text().splitlines()]
+    assert [data.get("words") for data in told] == [None, "resend 1 of 2", "resend 2 of 2"]
     with world.store.reading() as connection:
         state = connection.scalar(select(schema.address_state.c.state))
     assert state["counts"]["*"]["totals"] == {"soft": 1}
+    assert list(differences(world.store)) == []
 
 
 def test_two_reports_of_one_failure_lead_to_one_resend(world, server, spool, tmp_path):
@@ -166,7 +175,7 @@ def test_without_a_copy_or_a_setting_nothing_is_sent_again(world, spool, tmp_pat
     spool.put(name, COPY)
     world.bounce(world.send(stream="plain", spool=name), like="full")
     with carrying(tmp_path, world) as courier:
-        assert courier.waiting() == []
+        assert courier.waiting(kind="resend") == []
 
 
 def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path):
