@@ -14,9 +14,9 @@ from retour_policy import addresses, facts, lists, schema, suppressions
 from retour_policy.clock import iso_text, time_text
 from retour_policy.decide import EVERYWHERE, Count
 from retour_policy.facts import Fact, Wanted
-from retour_policy.fold import Folded
-from retour_policy.ledger import Address, refolded
-from retour_policy.outlook import Outlook, outlook
+from retour_policy.fold import Folded, Ground, latest_failure
+from retour_policy.ledger import Address, good_sends, refolded
+from retour_policy.outlook import none_before, outlook
 from retour_policy.suppression import Suppression
 from retour_policy.token import id_time
 
@@ -64,11 +64,20 @@ class Story:
         self.why = _by_fact(self.facts, steps)
         self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
         grounds = {stream.name: setup.policy.ground(stream.name) for stream in setup.config.stream}
-        self.outlook = {
-            name: outlook(self.account, ground, name, self.now)
+        self.next = {
+            name: self._next(connection, address, name, ground)
             for name, ground in (grounds or {"": setup.policy.default}).items()
-            if not any(suppressions.applies(one, name, transactional=ground.transactional) for one in self.suppressed)
         }
+
+    def _next(self, connection: Connection, address: Address, stream: str, ground: Ground) -> str:
+        """What would happen at the next bounce of a stream."""
+        transactional = ground.transactional
+        stopped = [one for one in self.suppressed if suppressions.applies(one, stream, transactional=transactional)]
+        if stopped:
+            return none_before(stopped)
+        after = latest_failure(self.account, stream, ground.rules)
+        good = good_sends(connection, address.id, after, self.now, ground.rules) if after else 0
+        return outlook(self.account, ground, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -78,7 +87,7 @@ class Story:
             "counts": {scope: _numbers(count) for scope, count in self.account.state.counts.items()},
             "held": len(self.account.state.held),
             "suppressions": [lists.to_dict(None, one) | {"address": None} for one in self.suppressed],
-            "next": {name: one.words() for name, one in self.outlook.items()},
+            "next": self.next,
             "events": [as_dict(fact) | {"led_to": self.why.get(fact.id, "")} for fact in self.facts],
         }
 
@@ -94,9 +103,11 @@ class Story:
             say(*wrapped("  suppressed    ", f"{_where(one)}: {one.words()}" + ("" if one.until else ", for good")))
         if not self.suppressed:
             say("  suppressed    no")
-        for text, names in _grouped(self.outlook).items():
+        for text, names in _grouped(self.next).items():
             say(*wrapped("  next bounce   ", f"{', '.join(names)}: {text}" if any(names) else text))
         say("", "What happened (UTC):")
+        if len(self.facts) > MOST:
+            say(f"  the latest {MOST} of {len(self.facts)}; --json shows all")
         for fact in self.facts[-MOST:]:
             say(*_lines(fact, self.why.get(fact.id, "")))
         if not self.facts:
@@ -131,8 +142,8 @@ def _where(one: Suppression) -> str:
     )
 
 
-def _grouped(found: dict[str, Outlook]) -> dict[str, list[str]]:
+def _grouped(found: dict[str, str]) -> dict[str, list[str]]:
     by_text: dict[str, list[str]] = {}
-    for name, one in found.items():
-        by_text.setdefault(one.words(), []).append(name)
+    for name, text in found.items():
+        by_text.setdefault(text, []).append(name)
     return by_text

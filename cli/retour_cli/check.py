@@ -9,7 +9,7 @@ import click
 from retour_cli.output import json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.config import Config, Stream
+from retour_policy.config import Config, StormSection, Stream
 from retour_policy.decide import RuleSet
 from retour_policy.outside import HookSection
 from retour_policy.pattern import SRS_LIMIT
@@ -33,7 +33,7 @@ def check(setup: Setup, as_json: bool) -> None:
         print_json(
             {
                 "config": str(setup.path),
-                "policy": policy_sentences(config.rules(None)),
+                "policy": [*policy_sentences(config.rules(None)), storm_sentence(config.storm)],
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
                 "warnings": warnings(config),
@@ -43,7 +43,7 @@ def check(setup: Setup, as_json: bool) -> None:
     say(f"{setup.path}: good")
     say(*wrapped("  database   ", setup.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
-    for number, sentence in enumerate(policy_sentences(config.rules(None))):
+    for number, sentence in enumerate([*policy_sentences(config.rules(None)), storm_sentence(config.storm)]):
         say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
         say("", f"stream {stream.name}")
@@ -76,30 +76,67 @@ def policy_sentences(rules: RuleSet) -> list[str]:
         if count:
             days = f" on {count} days" if rules.distinct_days else f": {count}"
             over = f" over at least {span_words(span)}" if span else ""
-            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}.")
+            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}{_not_transactional(rules)}.")
     if rules.autoreply:
         found.append(f"Auto-replies: {rules.autoreply}: suppressed {_lasts(rules.autoreply_for)}.")
     if rules.complaint:
-        found.append(f"{_number(rules.complaint, 'complaint')}: suppressed for good, not for transactional streams.")
+        found.append(
+            f"{_number(rules.complaint, 'complaint')}: suppressed for good, not for transactional streams."
+            if rules.scope == "everywhere"
+            else f"{_number(rules.complaint, 'complaint')}: suppressed for good in that stream."
+        )
     if rules.unsubscribe:
         found.append(f"{_number(rules.unsubscribe, 'unsubscription')}: suppressed for good in that stream.")
     if rules.heal_sends:
         found.append(
             f"{rules.heal_sends} sends without a failure within {span_words(rules.heal_after)} clear the count."
         )
+    found += _time_words(rules)
     found.append(
         "What blames the sender or the content never counts."
         if rules.heed_blame
         else "Every failure counts, whoever is to blame."
     )
+    if rules.count_unsigned:
+        found.append("Reports without any proof count too: whoever forges one can have an address suppressed.")
     return found
+
+
+def _time_words(rules: RuleSet) -> list[str]:
+    found = []
+    if rules.forget_after:
+        found.append(f"A failure older than {span_words(rules.forget_after)} counts no more.")
+    if rules.longest:
+        longest = span_words(rules.longest)
+        found.append(
+            f"Each suppression lasts twice as long as the one before it, at most {longest}; then one send tries."
+        )
+    return found
+
+
+def _not_transactional(rules: RuleSet) -> str:
+    return ", not for transactional streams" if rules.heed_blame and rules.scope == "everywhere" else ""
+
+
+def storm_sentence(limits: StormSection) -> str:
+    """When failures are held, in a plain sentence."""
+    if not limits.least:
+        return "Storms are not looked for (least = 0)."
+    all_of = f", or {limits.all_of} and all," if limits.all_of else ""
+    return (
+        f"Where {limits.least} sends and {limits.share:.0%} of those of {span_words(limits.window)} from a stream to a "
+        f"side{all_of} fail hard, it is a storm: they are held, and count only for who fails again "
+        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it."
+    )
 
 
 def _hard_words(rules: RuleSet) -> str:
     if not rules.hard:
         return "Hard bounces: never suppressed, only recorded."
     pause = (
-        f" Before that each pauses the address for {span_words(rules.pause)}." if rules.pause and rules.hard > 1 else ""
+        f" Before that each pauses the address for {span_words(rules.pause)}{_not_transactional(rules)}."
+        if rules.pause and rules.hard > 1
+        else ""
     )
     where = "everywhere" if rules.scope == "everywhere" else "in the stream that came back"
     return f"{_number(rules.hard, 'hard bounce')}: suppressed {where} {_lasts(rules.hard_for)}.{pause}"

@@ -9,7 +9,7 @@ import click
 import structlog
 
 from retour_cli import logs
-from retour_cli.milter import reload
+from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 from retour_courier.courier import Courier
@@ -42,12 +42,14 @@ async def _run(setup: Setup) -> None:
     loop = asyncio.get_running_loop()
 
     def adopt(config: Config) -> None:
-        worker.adopt(config, load_secrets(setup.path, config))
+        """Called in a thread of the reload."""
+        secrets = load_secrets(setup.path, config)
+        loop.call_soon_threadsafe(worker.adopt, config, secrets)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: reload(setup, adopt))
+        loop.add_signal_handler(number, lambda: reload_aside(setup, adopt))
     log.info("courier ready", hooks=[hook.name for hook in setup.config.hook], relays=list(setup.config.relay))
     notify("READY=1")
     try:

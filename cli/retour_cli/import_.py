@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+import time
+from collections import Counter, deque
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import click
+from sqlalchemy import Connection
 
 from retour_bounces import read
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy import oldmail
-from retour_policy.errors import InputError
 from retour_policy.identity import Identity
 from retour_policy.oldmail import OldMessage
-from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Router
+from retour_policy.store import is_of_the_item
 from retour_policy.storms import Storms
 
-CHUNK = 20  # messages a transaction, well under the 100 ms that one may last
+CHUNK = 20  # messages read at a time
+LONGEST_TRANSACTION = 0.04  # seconds, after which no further message is recorded in it; a tenth may be its limit
 
 
 @click.command("import")
@@ -36,7 +39,7 @@ def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
     postmaster. Exit status 1 where a message could not be used.
     """
     importer = Importer(setup, dry_run)
-    with click.progressbar(length=oldmail.count(_there(path)), label="reading", hidden=as_json) as bar:
+    with click.progressbar(length=oldmail.count(path), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
         for message in oldmail.messages(path):
             chunk.append(message)
@@ -49,17 +52,12 @@ def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(dict(importer.outcomes))
     else:
-        say(*(f"{number} {what}" for what, number in sorted(importer.outcomes.items())))
+        lines = [f"{number} {what}" for what, number in sorted(importer.outcomes.items())]
+        say(*lines or ["no message there"])
     for line in importer.faults:
         say(line, err=True)
     if importer.faults:
         raise SystemExit(1)
-
-
-def _there(path: Path) -> Path:
-    if not path.exists():
-        raise InputError(f"{path}: not there")
-    return path
 
 
 @dataclass
@@ -78,45 +76,62 @@ class Importer:
     def __init__(self, setup: Setup, dry_run: bool) -> None:
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
+        self._places: dict[bytes, str] = {}
         self._setup = setup
         self._dry_run = dry_run
         self._clock = _Clock()
         self._router = Router(setup.config, setup.ring, self._clock)
-        self._recorder: Callable[[], Recorder] = self._make_recorder
 
     def take(self, messages: list[OldMessage]) -> None:
-        """Read and record some messages in one transaction."""
+        """Read and record some messages, in short transactions."""
+        self._places.clear()
         arrivals = [arrival for arrival in map(self._arrival, messages) if arrival]
         if self._dry_run or not arrivals:
             self.outcomes.update("would be recorded" for _ in arrivals)
             return
-        recorder = self._recorder()
-        with self._setup.store.writing() as connection:
-            outcomes = [recorder.record(connection, arrival) for arrival in arrivals]
-        self.outcomes.update({"duplicate": "recorded before"}.get(outcome, outcome) for outcome in outcomes)
+        recorder, pending = self._recorder, deque(arrivals)
+        while pending:
+            began, outcomes = time.monotonic(), []
+            with self._setup.store.writing() as connection:
+                while pending and time.monotonic() - began < LONGEST_TRANSACTION:
+                    outcomes.append(self._recorded(connection, recorder, pending.popleft()))
+            self.outcomes.update({"duplicate": "recorded before"}.get(outcome, outcome) for outcome in outcomes)
 
-    def _make_recorder(self) -> Recorder:
-        secret = self._setup.ring.ring.address_secret
-        storms = Storms.of(self._setup.config)
-        recorder = Recorder(
-            secret, self._setup.ledger, storms, self._setup.config.lmtpd.postmaster, self._router.reference
-        )
-        self._recorder = lambda: recorder
-        return recorder
+    def _recorded(self, connection: Connection, recorder: Recorder, arrival: Arrival) -> str:
+        try:
+            with connection.begin_nested():
+                return recorder.record(connection, arrival)
+        except Exception as error:
+            if not is_of_the_item(error):
+                raise
+            self.faults.append(f"{self._places[arrival.identity]}: {error}")
+            return "failed"
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        """Not to be made inside a transaction: it puts the policy in force."""
+        secret, config = self._setup.ring.ring.address_secret, self._setup.config
+        storms = Storms.of(config)
+        return Recorder(secret, self._setup.ledger, storms, config.lmtpd.postmaster, self._router.reference)
 
     def _arrival(self, message: OldMessage) -> Arrival | None:
+        if message.fault:
+            self.faults.append(f"{message.place}: {message.fault}")
+            return None
         if message.at is None or not oldmail.EARLIEST <= message.at <= self._setup.clock():
             self.faults.append(f"{message.place}: has no date, or one that cannot be")
             return None
         self._clock.at = message.at
         came_to, route = oldmail.route(message, self._router)
+        identity = Identity.of_file(message.raw)
+        self._places[identity] = message.place
         return Arrival(
             at=message.at,
             route=route,
             recipient=came_to,
             sender="",
             raw=message.raw,
-            digest=digest_of(came_to, Identity.of_file(message.raw)),
+            identity=identity,
             report=read(message.raw),
             dated=True,
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import click
 import structlog
 
 from retour_cli import listen, logs
-from retour_cli.milter import reload
+from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 from retour_policy.config import Config
@@ -29,24 +32,34 @@ def lmtpd(setup: Setup) -> None:
     from retour_lmtpd.reception import Reception
 
     logs.set_up()
-    config, file = setup.config, str(setup.path)
-    writer = Writer(setup.store)
-    reception = Reception(config, setup.rules, setup.ring, writer, setup.clock)
-    listeners = [listen.open_socket(listen.Place(file, "lmtpd.listen"), x, config.sockets) for x in config.lmtpd.listen]
-    lookup = listen.open_socket(listen.Place(file, "lmtpd.lookup"), config.lmtpd.lookup, config.sockets)
+    config = setup.config
+    with contextlib.ExitStack() as undo:
+        *listeners, lookup = _open_all(setup, undo)
+        writer = Writer(setup.store)
+        reception = Reception(config, setup.rules, setup.ring, writer, setup.clock)
 
-    def adopt(fresh: Config) -> None:
-        reception.adopt(fresh, load_rules(setup.path, fresh))
+        def adopt(fresh: Config) -> None:
+            reception.adopt(fresh, load_rules(setup.path, fresh))
 
-    def ready() -> None:
-        log.info("lmtpd ready", listen=config.lmtpd.listen, lookup=config.lmtpd.lookup)
-        notify("READY=1")
+        def ready() -> None:
+            log.info("lmtpd ready", listen=config.lmtpd.listen, lookup=config.lmtpd.lookup)
+            notify("READY=1")
 
-    hooks = Hooks(ready, lambda: reload(setup, adopt), lambda: notify("STOPPING=1"))
-    try:
-        serve(reception, listeners, lookup, hooks)
-    finally:
-        for spec in (*config.lmtpd.listen, config.lmtpd.lookup):
-            listen.remove(spec)
-        writer.close()
-        log.info("lmtpd stopped")
+        def stopping() -> None:
+            undo.close()  # at once, so that a process that is started now finds the paths free
+            notify("STOPPING=1")
+
+        serve(reception, listeners, lookup, Hooks(ready, lambda: reload_aside(setup, adopt), stopping))
+    if not writer.close():
+        log.error("store is down at the end, work left undone")
+    log.info("lmtpd stopped")
+
+
+def _open_all(setup: Setup, undo: contextlib.ExitStack) -> list[socket.socket]:
+    """The listeners and the look-up's socket; `undo` removes their paths. Raises `ConfigError`."""
+    asked = [("lmtpd.listen", spec) for spec in setup.config.lmtpd.listen]
+    found = []
+    for key, spec in [*asked, ("lmtpd.lookup", setup.config.lmtpd.lookup)]:
+        found.append(listen.open_socket(listen.Place(str(setup.path), key), spec, setup.config.sockets))
+        undo.callback(listen.remove, spec)
+    return found

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from retour_cli.output import printable
 
 
 def set_up() -> None:
     """Configure structlog for this process."""
     terminal = sys.stderr.isatty()
     renderer = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if terminal
         else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
     )
@@ -19,9 +23,19 @@ def set_up() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
+            structlog.processors.format_exc_info,
+            _made_visible,
             renderer,
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _made_visible(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Addresses come from outside: what a terminal could act on, or what could pass for a line, is shown escaped."""
+    return {name: _visible(name, value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _visible(name: str, text: str) -> str:
+    return "\n".join(map(printable, text.split("\n"))) if name == "exception" else printable(text)

@@ -23,6 +23,7 @@ from retour_policy.writer import Writer
 RELOAD = {signal.SIGUSR1, signal.SIGHUP}
 STOP = {signal.SIGTERM, signal.SIGINT}
 
+_one_at_a_time = threading.Lock()
 log = structlog.get_logger()
 
 
@@ -50,7 +51,8 @@ def milter(setup: Setup) -> None:
     listen.remove(setup.config.milter.socket)
     if not desk.in_flight.drain(desk.settings.config.milter.drain):
         log.error("messages cut off at the end", waited_ms=desk.settings.config.milter.drain)
-    writer.close()
+    if not writer.close():
+        log.error("store is down at the end, work left undone")
     log.info("milter stopped")
     # libmilter would notice after five seconds; nothing is under way, and all is written.
     os._exit(1 if failed.is_set() else 0)
@@ -75,23 +77,36 @@ def _start(serve: Callable[[], None]) -> threading.Event:
 def _wait_for_stop(setup: Setup, adopt: Callable[[Config], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
     while signal.sigwait(RELOAD | STOP) in RELOAD:
-        threading.Thread(target=reload, args=(setup, adopt), name="reload", daemon=True).start()
+        reload_aside(setup, adopt)
+
+
+def reload_aside(setup: Setup, adopt: Callable[[Config], None]) -> None:
+    """`reload` in a thread of its own: it can wait for seconds for the store, and whoever asks must not."""
+    threading.Thread(target=reload, args=(setup, adopt), name="reload", daemon=True).start()
 
 
 def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
-    """Read the configuration again; a bad one is logged and changes nothing."""
-    notify("RELOADING=1")
-    try:
-        config = load.load(setup.path)
-        load.load_keyring(setup.path, config)
-        adopt(config)
-        log.info("configuration reloaded", streams=len(config.stream))
-        for key in kept_until_restart(setup.config, config):
-            log.warning("changed, and takes effect at the next start only", key=key)
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("configuration refused, the old one stays", problem=str(problem))
-    except Exception:
-        log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
-    finally:
-        notify("READY=1")
+    """Read the configuration again; a bad one is logged and changes nothing.
+
+    Signals can come faster than this ends. One after the other, the last to adopt has read what the file says now.
+    """
+    with _one_at_a_time:
+        notify("RELOADING=1")
+        try:
+            _reload(setup, adopt)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("configuration refused, the old one stays", problem=str(problem))
+        except Exception:
+            log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
+        finally:
+            notify("READY=1")
+
+
+def _reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
+    config = load.load(setup.path)
+    load.load_keyring(setup.path, config)
+    adopt(config)
+    log.info("configuration reloaded", streams=len(config.stream))
+    for key in kept_until_restart(setup.config, config):
+        log.warning("changed, and takes effect at the next start only", key=key)

@@ -18,7 +18,7 @@ from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 
 SERVICES = ("milter", "lmtpd", "courier")
-STOP = 40.0  # seconds that a service may take to finish: longer than the milter's drain
+STOP = 60.0  # seconds that a service may take to finish: longer than the milter's drain and a store that stands still
 
 log = structlog.get_logger()
 
@@ -46,6 +46,7 @@ class Supervisor:
         self._setup = setup
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()
+        self._to_reload: set[str] = set()
         self._asked_to_stop = False
         self._wakeup, write_end = socket.socketpair()
         write_end.setblocking(False)
@@ -91,6 +92,7 @@ class Supervisor:
     def _heard(self, name: str, message: bytes) -> None:
         if message.startswith(b"READY=1") and name not in self._ready:
             self._ready.add(name)
+            self._reload_those_ready()
             if len(self._ready) == len(SERVICES):
                 log.info("all services ready")
                 notify("READY=1")
@@ -99,19 +101,26 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._asked_to_stop = True
         elif number in (signal.SIGUSR1, signal.SIGHUP):
-            self._send(signal.SIGUSR1)
+            self._to_reload.update(SERVICES)
+            self._reload_those_ready()
 
-    def _send(self, number: signal.Signals) -> None:
-        for child in self._children.values():
-            if child.poll() is None:
-                child.send_signal(number)
+    def _reload_those_ready(self) -> None:
+        """A service that does not listen to the signal yet would die of it; it hears of it when it is ready."""
+        for name in self._to_reload & self._ready:
+            self._send(name, signal.SIGUSR1)
+        self._to_reload -= self._ready
+
+    def _send(self, name: str, number: signal.Signals) -> None:
+        if self._children[name].poll() is None:
+            self._children[name].send_signal(number)
 
     def _dead(self) -> list[str]:
         return [name for name, child in self._children.items() if child.poll() is not None]
 
     def _stop(self) -> None:
         notify("STOPPING=1")
-        self._send(signal.SIGTERM)
+        for name in self._children:
+            self._send(name, signal.SIGTERM)
         for name, child in self._children.items():
             try:
                 child.wait(STOP)

@@ -16,24 +16,27 @@ from retour_policy.simulation import Change, changes
 
 @click.command()
 @options
-@click.option("--with", "other", required=True, type=click.Path(path_type=Path), help="The configuration to try.")
+@click.option("--with", "other", type=click.Path(path_type=Path), help="The configuration to try. [default: --config]")
 @click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="Addresses to list.")
 @json_option
-def simulate(setup: Setup, other: Path, limit: int, as_json: bool) -> None:
+def simulate(setup: Setup, other: Path | None, limit: int, as_json: bool) -> None:
     """Fold all facts with another policy, and say what would differ.
 
     Who would be paused, suppressed or freed now, and how many in each
     stream. Nothing is changed; storms are taken as they were recorded.
+    The store is that of --config.
     """
     totals: Counter[tuple[str, str]] = Counter()
     rows: list[tuple[str, str, str, str]] = []
-    for change in changes(setup.store, load.load(other), setup.clock()):
+    for change in changes(setup.store, load.load(other) if other else setup.config, setup.clock()):
         totals[change.stream, change.what] += 1
         if as_json:
             print_json(_as_dict(change))
         elif len(rows) < limit:
             rows.append(_row(change))
     if as_json:
+        for (stream, what), number in sorted(totals.items()):
+            print_json({"stream": stream, "would_be": what, "total": number})
         return
     if rows:
         print_table(("address", "stream", "would be", "because"), rows)

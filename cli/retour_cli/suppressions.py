@@ -26,7 +26,6 @@ from retour_policy.ledger import Address, lock
 from retour_policy.lists import COLUMNS, Fault, Format, Row
 from retour_policy.suppression import CAUSES, Suppression
 
-MOST_FAULTS = 1_000  # wrong lines that are listed
 _DAYS = re.compile(r"(\d{1,5})d")
 _WHERE = {EVERYWHERE: "everywhere", BULK: "bulk mail"}
 scope_option = click.option(
@@ -127,17 +126,25 @@ def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None
 @format_option
 @json_option
 def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
-    """Print all that are in force, as CSV or JSON lines."""
-    found = table.all_listed(setup.store, setup.clock())
-    if as_json or format_ == "jsonl":
-        for address, one in found:
-            print_json(lists.to_dict(address, one))
-        return
+    """Print all that are in force, as CSV or JSON lines.
+
+    `retour suppressions import` reads both. Addresses that were erased are
+    left out.
+    """
+    as_lines = as_json or format_ == "jsonl"
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for address, one in found:
-        if address is not None:
+    if not as_lines:
+        writer.writeheader()
+    forgotten = 0
+    for address, one in table.all_listed(setup.store, setup.clock()):
+        if address is None:
+            forgotten += 1
+        elif as_lines:
+            print_json(lists.to_dict(address, one))
+        else:
             writer.writerow(lists.to_dict(address, one))
+    if forgotten:
+        say(f"left out: {forgotten} of addresses that were erased", err=True)
 
 
 @suppressions.command("import")
@@ -155,6 +162,8 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
     changes nothing the second time; a run that was stopped can be repeated.
+    What is suppressed for longer already stays so; what has run out is
+    passed over.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     count = _checked(setup, file, shape)
@@ -181,10 +190,7 @@ def _checked(setup: Setup, file: Path, shape: Format) -> int:
         good += isinstance(one, Row)
         if isinstance(one, Fault):
             faults += 1
-            if faults <= MOST_FAULTS:
-                say(f"{file}:{one.line}: {one.text}", err=True)
-    if faults > MOST_FAULTS:
-        say(f"{file}: and {faults - MOST_FAULTS} more", err=True)
+            say(f"{file}:{one.line}: {one.text}", err=True)
     if faults:
         raise SystemExit(1)
     return good
@@ -193,10 +199,8 @@ def _checked(setup: Setup, file: Path, shape: Format) -> int:
 def _read(setup: Setup, file: Path, shape: Format) -> Iterator[Row | Fault]:
     streams = [stream.name for stream in setup.config.stream]
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             yield from lists.read(text, shape, streams, setup.clock())
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 text ({error.reason})") from error
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 

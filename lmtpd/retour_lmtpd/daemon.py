@@ -49,9 +49,9 @@ async def _serve(reception: Reception, listeners: Sequence[socket.socket], looku
         loop.add_signal_handler(number, stop.set)
     for number in RELOAD:
         loop.add_signal_handler(number, hooks.reload)
-    guests = Guests()
+    guests, askers = Guests(), Guests()
     servers = [await _listen(loop, lambda: Session(reception, guests), listener) for listener in listeners]
-    asked = await _listen(loop, lambda: Lookup(reception), lookup)
+    asked = await _listen(loop, lambda: Lookup(reception, askers), lookup)
     hooks.ready()
     ticking = loop.create_task(_tick(reception))
     await stop.wait()
@@ -60,6 +60,8 @@ async def _serve(reception: Reception, listeners: Sequence[socket.socket], looku
     log.info("lmtpd stopping")
     for server in (*servers, asked):
         server.close()
+    guests.wind_up()
+    askers.wind_up()
     if not await guests.wait_for_none(DRAIN):
         log.error("sessions cut off at the end", waited_ms=DRAIN)
 

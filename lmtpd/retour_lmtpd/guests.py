@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -13,17 +13,24 @@ from retour_policy.config import LmtpdSection
 log = structlog.get_logger()
 
 
+class Session(Protocol):
+    """A connection that can be asked to end."""
+
+    def wind_up(self) -> None:
+        """End, as soon as what is under way is done."""
+
+
 class Guests:
     """Counts sessions in, and waits for them to end."""
 
     def __init__(self) -> None:
-        self._inside: dict[object, Any] = {}
+        self._inside: set[Session] = set()
         self._gone = asyncio.Event()
 
-    def __contains__(self, session: object) -> bool:
+    def __contains__(self, session: Session) -> bool:
         return session in self._inside
 
-    def enter(self, session: object, transport: Any, settings: LmtpdSection) -> str | None:
+    def enter(self, session: Session, transport: Any, settings: LmtpdSection) -> str | None:
         """Let a session in, or say why not."""
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and not _allowed(str(peer[0]), settings):
@@ -32,12 +39,18 @@ class Guests:
         if len(self._inside) >= settings.max_connections:
             log.warning("too many connections", most=settings.max_connections)
             return "421 4.3.2 too many connections, try again later"
-        self._inside[session] = transport
+        self._inside.add(session)
         return None
 
-    def leave(self, session: object) -> bool:
+    def wind_up(self) -> None:
+        """Ask all that are inside to end."""
+        for session in list(self._inside):
+            session.wind_up()
+
+    def leave(self, session: Session) -> bool:
         """A session ended; whether it had been let in."""
-        was_inside = self._inside.pop(session, None) is not None
+        was_inside = session in self._inside
+        self._inside.discard(session)
         if not self._inside:
             self._gone.set()
         return was_inside

@@ -19,13 +19,13 @@ from retour_policy.route import Route, UnknownAddress
 
 EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
 MOST_RECIPIENTS = 1_000
+CLOSING = 5.0  # seconds that a client has to take its last reply
 RECORDED = "250 2.0.0 recorded"
 LATER = "451 4.3.0 try again later"
 UNKNOWN = "550 5.1.1 no such address here"
+STOPPING = "421 4.3.2 stopping, try again later"
 REFUSED = "550 5.7.1 this address does not take mail any more"
-_PATH = re.compile(
-    r"(FROM|TO):\s*<([^<>\x00-\x20]{0,1000}|\"[^\"<>\x00-\x1f]{1,500}\"@[^<>\x00-\x20]{1,500})>(?: .*)?", re.I
-)
+_PATH = re.compile(r'(FROM|TO):\s*<([^<>\x00-\x20]*|"(?:[^"\\]|\\.)*"@[^<>\x00-\x20]*)>(?: .*)?', re.I)
 _BARE_REPLY = re.compile(r"([245])\d\d (?!\1\.\d)")
 _CLASS_STATUS = {"2": "2.0.0", "4": "4.3.0", "5": "5.5.0"}
 
@@ -53,6 +53,7 @@ class Session(LMTP):
         self._guests = guests
         self._transaction: _Transaction | None = None
         self._greeted = False
+        self._ending = False
 
     def connection_made(self, transport: Any) -> None:
         """A client: turn it away, with 421, where there are too many or it may not connect."""
@@ -69,8 +70,10 @@ class Session(LMTP):
             super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
-        """The client ended its side."""
-        return super().eof_received() if self in self._guests else None
+        """The client ended its side, and takes no more answers; or it only looked whether anybody is there."""
+        if self in self._guests:
+            super().eof_received()
+        return False  # close: a session that had not begun yet would keep its place until it is silent for too long
 
     async def push(self, status: str | bytes) -> None:
         """Send a reply line, with an enhanced status code (RFC 2034) where it has none."""
@@ -125,8 +128,8 @@ class Session(LMTP):
 
     async def smtp_RSET(self, arg: str | None) -> None:
         """RSET."""
-        self._transaction = None
         await self.push("250 2.0.0 OK")
+        self._transaction_over()
 
     async def smtp_DATA(self, arg: str | None) -> None:
         """DATA: one reply for each recipient, in order."""
@@ -140,10 +143,28 @@ class Session(LMTP):
         except TimeoutError:
             self._hang_up("421 4.4.2 the message took too long")
             return
-        self._transaction = None
+        self._await_no_command()
         kept = await self._deliver(transaction, content)
+        self._reset_timeout()
         for ok in kept:
             await self.push(RECORDED if ok else LATER)
+        self._transaction_over()
+
+    def wind_up(self) -> None:
+        """The daemon is about to end: hang up, after the message that is under way, if any."""
+        self._ending = True
+        if self._transaction is None:
+            self._hang_up(STOPPING)
+
+    def _transaction_over(self) -> None:
+        self._transaction = None
+        if self._ending:
+            self._hang_up(STOPPING)
+
+    def _await_no_command(self) -> None:
+        """The client waits for us now: its silence is no fault of its own."""
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
 
     async def _deliver(self, transaction: _Transaction, content: Content) -> list[bool]:
         """For each recipient whether the message is recorded; a fault of ours is a no to each."""
@@ -192,3 +213,4 @@ class Session(LMTP):
             transport = cast(asyncio.Transport, self.transport)
             transport.write(reply.encode() + b"\r\n")
             transport.close()
+            self.loop.call_later(CLOSING, transport.abort)  # one that does not read would keep its place for ever

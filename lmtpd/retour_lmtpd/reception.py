@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
 from retour_lmtpd.content import Content
-from retour_policy.clock import Clock
+from retour_policy.clock import HOUR, Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
 from retour_policy.ledger import Ledger
-from retour_policy.record import Arrival, Outcome, Recorder, digest_of
+from retour_policy.record import Arrival, Outcome, Recorder
 from retour_policy.resends import Resends
 from retour_policy.route import Route, Router, Signer
 from retour_policy.storms import Storms
@@ -26,6 +29,14 @@ TRIES = 2  # to record a report that fails for its own sake, before only its hea
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    config: Config
+    router: Router
+    recorder: Recorder
+    rules: Rules
+
+
 class Reception:
     """What all sessions of the daemon share."""
 
@@ -33,34 +44,52 @@ class Reception:
         self._ring = ring
         self._writer = writer
         self._clock = clock
+        self._forget_at = 0
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
-        """Use `config`, and read by `rules`, from now on."""
-        self._rules = rules
+        """Use `config`, and read by `rules`, from now on.
+
+        Waits for the store, so not for the event loop; safe in any thread.
+        """
         self._ring.refresh()
-        self.config = config
-        self.router = Router(config, self._ring, self._clock)
-        self._recorder = Recorder(
+        router = Router(config, self._ring, self._clock)
+        recorder = Recorder(
             secret=self._ring.ring.address_secret,
             ledger=Ledger.of(config, self._writer, self._clock),
             storms=Storms.of(config),
             postmaster=config.lmtpd.postmaster,
-            reference=self.router.reference,
+            reference=router.reference,
             resends=Resends.of(config, Signer(self._ring, self._clock).draw),
-            looped=self.router.is_forward,
+            looped=router.is_forward,
         )
+        self._settings = _Settings(config, router, recorder, rules)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._settings.config
+
+    @property
+    def router(self) -> Router:
+        """What tells whose an address is."""
+        return self._settings.router
 
     async def tick(self) -> None:
-        """Do what open storms need. Called every few seconds; never raises."""
-        recorder = self._recorder
+        """Do what open storms need, and each hour forget old counters. Called every few seconds; never raises."""
+        recorder, now = self._settings.recorder, self._clock()
+        storms, ledger = recorder.storms, recorder.ledger
         try:
-            while await asyncio.wrap_future(
-                self._writer.submit(lambda c: recorder.storms.tick(c, recorder.ledger, self._clock()))
-            ):
-                pass
+            await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
+            if now >= self._forget_at:
+                self._forget_at = now + HOUR
+                await self._repeat(lambda connection: storms.forget(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
+
+    async def _repeat(self, work: Callable[[Connection], bool]) -> None:
+        while await asyncio.wrap_future(self._writer.submit(work)):
+            pass
 
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
@@ -72,7 +101,7 @@ class Reception:
                 recipient=recipient,
                 sender=sender,
                 raw=content.raw,
-                digest=digest_of(recipient, content.identity),
+                identity=content.identity,
                 report=report,
                 truncated=content.truncated,
             )
@@ -83,8 +112,8 @@ class Reception:
     async def _read(self, content: Content) -> Report | None:
         try:
             if len(content.raw) > LARGE:
-                return await asyncio.to_thread(read, content.raw, rules=self._rules)
-            return read(content.raw, rules=self._rules)
+                return await asyncio.to_thread(read, content.raw, rules=self._settings.rules)
+            return read(content.raw, rules=self._settings.rules)
         except Exception:
             log.exception("report cannot be read", size=content.size)
             return None
@@ -104,7 +133,7 @@ class Reception:
 
     async def _commit(self, arrival: Arrival) -> bool:
         """Whether it is in the store for good. Raises what is wrong with the report itself."""
-        recorder = self._recorder
+        recorder = self._settings.recorder
         future = self._writer.submit(lambda connection: recorder.record(connection, arrival))
         try:
             wait = self.config.lmtpd.store_timeout / 1000

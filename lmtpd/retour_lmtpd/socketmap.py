@@ -11,6 +11,7 @@ from typing import cast
 
 import structlog
 
+from retour_lmtpd.guests import Guests
 from retour_lmtpd.reception import Reception
 from retour_policy import token
 from retour_policy.clean import clean
@@ -18,7 +19,6 @@ from retour_policy.route import UnknownAddress
 
 MAP = "bounce"
 LONGEST = 10_000  # octets of a request; Postfix's own limit for an answer is 100,000
-MOST_PENDING = 4 * LONGEST
 
 log = structlog.get_logger()
 
@@ -72,27 +72,60 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
 class Lookup(asyncio.Protocol):
     """One connection of a process that asks; Postfix keeps it open."""
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, reception: Reception, guests: Guests) -> None:
         self._reception = reception
+        self._guests = guests
         self._buffer = b""
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport
+        self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
+        """A client: turn it away where there are too many or it may not connect."""
         self._transport = cast(asyncio.Transport, transport)
+        if self._guests.enter(self, transport, self._reception.config.lmtpd):
+            self._transport.abort()
+        else:
+            self._await_request()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._guests.leave(self)
+        if self._silence:
+            self._silence.cancel()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests, or they would pile up here."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request."""
-        if self._transport is None:
-            return
         try:
             requests, self._buffer = split(self._buffer + data)
-            answers = b"".join(netstring(answer(self._reception, request)) for request in requests)
         except SocketmapError as error:
             log.warning("look-up connection closed", reason=str(error))
             self._transport.close()
             return
+        self._transport.write(b"".join(netstring(self._answer(request)) for request in requests))
+        self._await_request()
+
+    def wind_up(self) -> None:
+        """The daemon is about to end."""
+        self._transport.close()
+
+    def _answer(self, request: bytes) -> bytes:
+        try:
+            return answer(self._reception, request)
         except Exception:
             log.exception("look-up failed")
-            answers = netstring(b"TEMP try again later")
-        self._transport.write(answers)
+            return b"TEMP try again later"
+
+    def _await_request(self) -> None:
+        """Hang up on who says nothing for too long; Postfix connects again when it has something to ask."""
+        if self._silence:
+            self._silence.cancel()
+        wait = self._reception.config.lmtpd.idle_timeout / 1000
+        self._silence = asyncio.get_running_loop().call_later(wait, self._transport.abort)

@@ -44,6 +44,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self._session = Session(self.desk)
         self._counted = False
         self._with_body = False
+        self._answered = False
 
     def negotiate(self, options: list[int]) -> Any:
         """Ask for the steps, actions and macros that are used, and for no others.
@@ -81,7 +82,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self._counted = True
         answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
         if answer is PASS:
-            self._leave()
+            self._last_answer()
             return Milter.ACCEPT
         return Milter.CONTINUE
 
@@ -108,7 +109,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         try:
             return self._carry_out(self._session.end(self.getsymval("i") or None, with_body=self._with_body))
         finally:
-            self._leave()
+            self._last_answer()
 
     def abort(self) -> Any:
         """The message is not coming."""
@@ -141,10 +142,17 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self.setreply(reply.code, reply.status, reply.text)
         return Milter.TEMPFAIL if reply.code.startswith("4") else Milter.REJECT
 
+    def _last_answer(self) -> None:
+        """The message gets its last answer when this step returns."""
+        if self._counted and not self._answered:
+            self._answered = True
+            self.desk.in_flight.answered()
+
     def _leave(self) -> None:
+        """The message before, if any, is over: libmilter calls the next step only after it has sent the answer."""
         if self._counted:
-            self._counted = False
-            self.desk.in_flight.leave()
+            self.desk.in_flight.leave(answered=self._answered)
+            self._counted = self._answered = False
 
 
 def serve(desk: Desk, listener: socket.socket) -> None:

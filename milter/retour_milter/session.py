@@ -12,7 +12,7 @@ import structlog
 from retour_milter.desk import Desk, Settings
 from retour_milter.match import Found, Origin, contains, find_stream
 from retour_milter.stamp import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
-from retour_policy.address import domain_of
+from retour_policy.address import domain_of, is_address
 from retour_policy.clean import clean
 from retour_policy.config import Stream
 from retour_policy.errors import StoreUnavailable
@@ -243,7 +243,7 @@ class Session:
             return self._desk.signer.envelope_sender(stream, number)
         if stream.envelope_from == "header-from":
             author = parseaddr(first(message.headers, "From") or "")[1]
-            return author if "@" in author and author == clean(author) else None
+            return author if is_address(author) and author.isascii() else None  # SMTPUTF8 is not ours to ask for
         return stream.static_sender
 
     def _without_store(self, message: _Message, error: StoreUnavailable) -> Answer:

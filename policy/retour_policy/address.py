@@ -26,6 +26,16 @@ def normalise(address: str) -> str:
     return (local.lower() + at + domain_ascii(domain)) if at else domain.lower()
 
 
+def unquoted(local: str) -> str:
+    """A local part without its quotes, where it has any (RFC 5321 section 4.1.2)."""
+    return re.sub(r"\\(.)", r"\1", local[1:-1]) if _QUOTED.fullmatch(local) else local
+
+
+def quoted(local: str) -> str:
+    """A local part with quotes, where it needs them."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", local) + '"' if _NO_LOCAL_PART.search(local) else local
+
+
 def domain_ascii(domain: str) -> str:
     """The lower-case A-label form of `domain` (RFC 5890); a name that has none is only put in lower case."""
     domain = domain.rstrip(".").lower()

@@ -40,3 +40,8 @@ def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> d
         connection.execute(ignoring(connection, schema.address), rows)
         found |= find(connection, missing)
     return {address: found[key] for address, key in keys.items()}
+
+
+def is_forgotten(connection: Connection, number: int) -> bool:
+    """Whether the text of the address with that number was erased."""
+    return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number)) is None

@@ -84,6 +84,7 @@ class LmtpdSection(Section):
     lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
     allow: Networks = ()
     postmaster: Address = "postmaster"
+    mailbox_domains: Texts = ()
     rules: OptionalFile = None
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
     idle_timeout: Span = 5 * MINUTE
@@ -207,7 +208,12 @@ class Config(Section):
 
     @cached_property
     def bounce_domains(self) -> frozenset[str]:
-        """Domains whose mail comes back to Retour: those of VERP patterns."""
+        """Domains all of whose mail comes back to Retour: those of VERP patterns, but for `mailbox_domains`."""
+        return self.pattern_domains.difference(map(domain_ascii, self.lmtpd.mailbox_domains))
+
+    @cached_property
+    def pattern_domains(self) -> frozenset[str]:
+        """Domains of VERP patterns."""
         return frozenset(stream.pattern.domain for stream in self.stream if stream.pattern)
 
     @cached_property

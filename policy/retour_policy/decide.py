@@ -57,7 +57,7 @@ class Happening:
     """What a fact says that matters for counting."""
 
     at: int
-    """Milliseconds since 1970, never before that of an earlier happening."""
+    """Milliseconds since 1970; before that of an earlier happening only where what a storm held counts after all."""
     class_: Class
     stream: str
     transactional: bool = False
@@ -99,6 +99,13 @@ class Count:
     """Good sends since the latest counted failure whose records are purged."""
     unconfirmed: Counted | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
+    claims: tuple[Counted, ...] = ()
+    """Complaints and their like with shared proof only, one of a class. Each counts when another send's joins it."""
+
+    def latest(self) -> int:
+        """When the latest failure came that counts or waits; 0 where there is none."""
+        waiting = (self.unconfirmed,) if self.unconfirmed else ()
+        return max((one.at for one in (*self.failures, *waiting)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ def _step(count: Count, what: Happening, rules: RuleSet) -> Step:
     if not what.first:
         return count, (), "this send is counted already"
     if what.class_ not in FAILURES:
-        return _counted(count, what, rules)
+        return _claimed(count, what, rules)
     if what.shared and count.unconfirmed is None and not count.failures:
         count = replace(count, unconfirmed=Counted(what.class_, what.at, what.send))
         return count, (), "shared proof: counts when another send fails too"
@@ -160,11 +167,26 @@ def _step(count: Count, what: Happening, rules: RuleSet) -> Step:
 
 def _confirmed(count: Count, what: Happening, rules: RuleSet) -> Step:
     """Anybody among the recipients could write a shared report: it counts once another send has failed too."""
-    waiting = count.unconfirmed
-    if waiting is None:
+    if count.unconfirmed is None:
         return _counted(count, what, rules)
+    return _both(replace(count, unconfirmed=None), count.unconfirmed, what, rules)
+
+
+def _claimed(count: Count, what: Happening, rules: RuleSet) -> Step:
+    """The same for complaints and their like: no recipient is to unsubscribe another."""
+    waiting = next((one for one in count.claims if one.class_ == what.class_), None)
+    if waiting is not None:
+        others = tuple(one for one in count.claims if one != waiting)
+        return _both(replace(count, claims=others), waiting, what, rules)
+    if not what.shared or count.totals.get(what.class_):
+        return _counted(count, what, rules)
+    claims = (*count.claims, Counted(what.class_, what.at, what.send))
+    return replace(count, claims=claims), (), "shared proof: counts when another send is answered so too"
+
+
+def _both(count: Count, waiting: Counted, what: Happening, rules: RuleSet) -> Step:
     earlier = replace(what, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
-    count, before, _ = _counted(replace(count, unconfirmed=None), earlier, rules)
+    count, before, _ = _counted(count, earlier, rules)
     count, suppress, why = _counted(count, what, rules)
     return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
@@ -175,14 +197,21 @@ def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
         return count
     good = what.good_sends + count.good
     if rules.heal_sends and good >= rules.heal_sends:
-        return Count(totals={name: n for name, n in count.totals.items() if name not in FAILURES})
-    kept = [one for one in count.failures if not rules.forget_after or what.at - one.at <= rules.forget_after]
-    if rules.heal_sends and good:  # one good send shows that the network works
-        kept = [one for one in kept if one.class_ != "network"]
+        totals = {name: n for name, n in count.totals.items() if name not in FAILURES}
+        return Count(totals=totals, claims=count.claims)
+    if count.unconfirmed and _outdated(count.unconfirmed, what, rules, good):
+        count = replace(count, unconfirmed=None)
+    kept = [one for one in count.failures if not _outdated(one, what, rules, good)]
     if len(kept) == len(count.failures):
         return count
     totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
+
+
+def _outdated(one: Counted, what: Happening, rules: RuleSet, good: int) -> bool:
+    if rules.forget_after and what.at - one.at > rules.forget_after:
+        return True
+    return one.class_ == "network" and bool(rules.heal_sends and good)  # one good send shows that the network works
 
 
 def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
@@ -208,7 +237,7 @@ def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
         return f"{what.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == what.at // DAY for one in same):
         return f"{what.class_}: one is counted already today"
-    if what.class_ == "hard" and rules.pause and same and what.sent_at < same[-1].ends:
+    if what.class_ == "hard" and rules.pause and same and what.sent_at < max(one.ends for one in same):
         return "hard: sent before the pause was over"
     return ""
 
@@ -246,7 +275,7 @@ def _add(count: Count, one: Counted) -> Count:
 
 def _span(count: Count, name: Class) -> int:
     same = [one.at for one in count.failures if one.class_ == name]
-    return same[-1] - same[0] if same else 0
+    return max(same) - min(same) if same else 0
 
 
 def _least_span(name: Class, rules: RuleSet) -> int:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from retour_policy import schema
 from retour_policy.ledger import Address, lock, refolded, store
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
-KEPT = frozenset({"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm"})
+KEPT = frozenset(
+    {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
+)
 """What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
+
+
+def kept_of_forgotten(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of the detail of a fact about a person who was forgotten."""
+    kept = {name: value for name, value in detail.items() if name in KEPT}
+    if "suppressions" in kept:  # as a purge carried them over, with the postmaster's notes
+        kept["suppressions"] = [one | {"note": ""} for one in kept["suppressions"]]
+    return kept
 
 
 def erase(connection: Connection, address: Address) -> int:
@@ -28,8 +41,7 @@ def erase(connection: Connection, address: Address) -> int:
 def _facts(connection: Connection, number: int) -> int:
     rows = connection.execute(select(_fact.c.id, _fact.c.detail).where(_fact.c.address_id == number)).all()
     for fact, detail in rows:
-        kept = {name: value for name, value in detail.items() if name in KEPT}
-        connection.execute(update(_fact).where(_fact.c.id == fact).values(detail=kept))
+        connection.execute(update(_fact).where(_fact.c.id == fact).values(detail=kept_of_forgotten(detail)))
         connection.execute(delete(schema.unread).where(schema.unread.c.fact_id == fact))
         connection.execute(delete(schema.outbox).where(schema.outbox.c.fact_id == fact))
     return len(rows)

@@ -89,10 +89,10 @@ def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None
     )
 
 
-def latest_failure(account: Account, entry: Entry, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope that `entry` counts in; 0 where there is none."""
-    count = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE)
-    return count.failures[-1].at if count and count.failures else 0
+def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
+    """When the latest failure was counted in the scope that those of `stream` count in; 0 where there is none."""
+    count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
+    return count.latest() if count else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _with_revived(
     if entry.kind == "undone":
         return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), "undone")
     if entry.kind != "revived":
-        good = sendings.good(latest_failure(account, entry, ground.rules), entry.at, ground.rules)
+        good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
     why = ""
     account = _without_held(account, entry.detail["facts"])
@@ -165,9 +165,9 @@ def _seen(account: Account, at: int) -> Account:
 
 
 def _held(account: Account, entry: Entry, facts: Sequence[int]) -> Folded:
-    """Failures of a storm: remembered, not counted."""
-    held = (*account.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
-    seen = _seen(account, entry.at)
+    """Failures of a storm: remembered, not counted. What two storms hold one after the other is held by the second."""
+    seen = _seen(_without_held(account, facts), entry.at)
+    held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
     return Folded(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
 
 
@@ -177,13 +177,21 @@ def _without_held(account: Account, facts: Sequence[int]) -> Account:
 
 
 def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
-    """What is in force keeps its dates and cause, unless it is a pause or a trial, or the new one is for good."""
-    if old is not None and old.in_force(new.since) and old.cause not in ("pause", "trial"):
-        for_good = new.until is None and old.until is not None
-        if not for_good:
-            return old
+    """What is in force keeps its dates and cause, unless it gives way."""
+    if old is not None and old.in_force(new.since) and not _gives_way(old, new):
+        return old
     because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
     return Suppression(new.scope, new.cause, new.since, new.until, because, tries=new.tries, fact=entry.id)
+
+
+def _gives_way(old: Suppression, new: Suppress) -> bool:
+    """A trial always, a pause to all but a shorter pause, what ends to what is for good or outlasts the postmaster."""
+    if old.cause == "trial":
+        return True
+    longer = old.until is not None and (new.until is None or new.until > old.until)
+    if old.cause == "pause":
+        return longer or new.cause != "pause"
+    return longer and (new.until is None or old.cause == "operator")
 
 
 def _operator_suppresses(account: Account, entry: Entry, _: Ground) -> Folded:

@@ -1,4 +1,4 @@
-"""Intake: applies a list of suppressions, a few at a time, and once however often it is run."""
+"""Intake: applies a list of suppressions, a few at a time, once however often it is run, and never to free anybody."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.lists import Row
 from retour_policy.store import Store
+from retour_policy.suppression import Suppression
 
-CHUNK = 50  # rows a transaction, well under the 100 ms that one may last
+CHUNK = 25  # rows a transaction, well under the 100 ms that one may last
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,30 @@ class Intake:
     now: int
 
     def apply(self, rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
-        """Apply the rows; yields after each transaction how many rows were in it, and how many were new."""
+        """Apply the rows; yields after each transaction how many rows were in it, and how many were new.
+
+        Whoever takes what is yielded may dawdle: no transaction is open then.
+        """
         for chunk in _chunks(rows):
             with self.store.writing() as connection:
-                yield len(chunk), sum(self._one(connection, row) for row in chunk)
+                fresh = sum(self._one(connection, row) for row in chunk)
+            yield len(chunk), fresh
 
     def _one(self, connection: Connection, row: Row) -> bool:
         key = address_key(self.secret, row.address)
         number = addresses.ensure(connection, self.secret, [row.address])[row.address]
         address, new = Address(number, key), row.new
         there = lock(connection, address).suppressions.get(new.scope)
-        if there and (there.cause, there.until) == (new.cause, new.until) and there.since <= new.since:
+        if not new.in_force(self.now) or (there and _lasts_as_long(there, new)):
             return False
-        if there and there.in_force(self.now) and there.until is None:
-            return False
-        detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": new.note}
+        note = "" if addresses.is_forgotten(connection, number) else new.note  # it may name the person
+        detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": note}
         self.ledger.write(connection, address, NewFact(self.now, "suppress", number, reason="import", detail=detail))
         return True
+
+
+def _lasts_as_long(there: Suppression, new: Suppression) -> bool:
+    return there.until is None or (new.until is not None and there.until >= new.until)
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:

@@ -95,7 +95,7 @@ class Ledger:
         entry = history.entry(number, new, first=first)
         good = 0
         if entry.kind == "bounce":
-            after = latest_failure(account, entry, ground.rules)
+            after = latest_failure(account, entry.stream, ground.rules)
             good = good_sends(connection, address.id, after, entry.at, ground.rules) if after else 0
         return step(account, entry, ground, good)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
 from retour_policy.address import is_address
+from retour_policy.clean import clean
 from retour_policy.clock import iso_text
 from retour_policy.decide import BULK, EVERYWHERE
 from retour_policy.suppression import CAUSES, Suppression
@@ -18,8 +21,14 @@ from retour_policy.suppression import CAUSES, Suppression
 Format = Literal["csv", "jsonl"]
 COLUMNS = ("address", "cause", "scope", "since", "until", "note")
 LONGEST_LINE = 10_000  # characters
+MOST_LINES = 20  # that a quoted field may go over
+LONGEST_NOTE = 200  # characters
 SCOPES = {"everywhere": EVERYWHERE, "*": EVERYWHERE, "": EVERYWHERE, "bulk": BULK, "*bulk": BULK}
-_CAUSES = frozenset(CAUSES) - {"pause", "trial"}
+_ENDING = ("pause", "trial")  # causes that are nothing without an end
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of it
+
+
+LATEST = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
 class WrongLine(ValueError):
@@ -44,7 +53,10 @@ class Fault:
 
 
 def read(file: IO[str], format_: Format, streams: Collection[str], now: int) -> Iterator[Row | Fault]:
-    """The rows and the faults of a file, one after the other, in bounded memory."""
+    """The rows and the faults of a file, one after the other, in bounded memory.
+
+    The file is to be opened as UTF-8 with `surrogateescape`, and for CSV with its line ends as they are.
+    """
     records = _csv(file) if format_ == "csv" else _jsonl(file)
     for line, values in records:
         if isinstance(values, str):
@@ -69,22 +81,55 @@ def to_dict(address: str | None, one: Suppression) -> dict[str, str | None]:
 
 
 def _csv(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    reader = csv.reader(_short_lines(file))
+    records = _records(file)
+    line, head = next(records, (1, []))
+    fault = head if isinstance(head, str) else _head_fault([name.strip().lower() for name in head])
+    if fault or isinstance(head, str):
+        yield line, fault
+        return
+    names = [name.strip().lower() for name in head]
+    for line, fields in records:
+        if isinstance(fields, str):
+            yield line, fields
+        elif len(fields) != len(names):
+            yield line, f"has {len(fields)} fields; the header names {len(names)}"
+        else:
+            yield line, dict(zip(names, fields, strict=True))
+
+
+def _records(file: IO[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """The fields of each record and the line that it begins in, or what is wrong with that line.
+
+    A quoted field may go over some lines. Where a quotation mark is never closed, only its line is wrong.
+    """
+    lines = _numbered(file)
+    ahead: deque[Line] = deque()
+    while ahead or (ahead := deque(itertools.islice(lines, 1))):
+        taken = [ahead.popleft()]
+        while _is_open(taken) and len(taken) < MOST_LINES and (more := _next(ahead, lines)):
+            taken.append(more)
+        if _is_open(taken):
+            ahead.extendleft(reversed(taken[1:]))
+            yield taken[0].number, "a quotation mark is not closed"
+        elif fault := next((one for one in taken if one.fault), None):
+            yield fault.number, fault.fault
+        elif any(one.text.strip() for one in taken):
+            yield taken[0].number, _fields(taken)
+
+
+def _fields(taken: list[Line]) -> list[str] | str:
     try:
-        head = [name.strip().lower() for name in next(reader, [])]
-        fault = _head_fault(head)
-        if fault:
-            yield 1, fault
-            return
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) != len(head):
-                yield reader.line_num, f"has {len(fields)} fields; the header names {len(head)}"
-                continue
-            yield reader.line_num, dict(zip(head, fields, strict=True))
+        return next(csv.reader([line.text for line in taken]), [])
     except csv.Error as error:
-        yield reader.line_num, f"is not CSV: {error}"
+        return f"is not CSV: {error}"
+
+
+def _next(ahead: deque[Line], lines: Iterator[Line]) -> Line | None:
+    return ahead.popleft() if ahead else next(lines, None)
+
+
+def _is_open(lines: list[Line]) -> bool:
+    return not lines[0].fault and sum(one.text.count('"') for one in lines) % 2 == 1
 
 
 def _head_fault(head: list[str]) -> str:
@@ -96,25 +141,41 @@ def _head_fault(head: list[str]) -> str:
     return "" if len(set(head)) == len(head) else "a column stands twice"
 
 
-def _short_lines(file: IO[str]) -> Iterator[str]:
-    while line := file.readline(LONGEST_LINE):
-        if "\0" in line:
-            raise csv.Error("holds a NUL")
-        if len(line) >= LONGEST_LINE:
-            raise csv.Error(f"longer than {LONGEST_LINE} characters")
-        yield line
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a file, or what is wrong with it."""
+
+    number: int
+    text: str
+    fault: str = ""
 
 
-def _jsonl(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _numbered(file: IO[str]) -> Iterator[Line]:
+    """All lines, each bounded; one that cannot be used is named and gone past."""
     number = 0
     while line := file.readline(LONGEST_LINE):
         number += 1
-        if not line.strip():
-            continue
-        if len(line) >= LONGEST_LINE:
-            yield number, f"longer than {LONGEST_LINE} characters"
-            return
-        yield number, _object(line)
+        fault = _line_fault(line)
+        rest = line
+        while len(rest) >= LONGEST_LINE and not rest.endswith("\n"):
+            rest, fault = file.readline(LONGEST_LINE), f"is longer than {LONGEST_LINE} characters"
+        yield Line(number, "" if fault else line, fault)
+
+
+def _line_fault(line: str) -> str:
+    if "\0" in line:
+        return "holds a NUL"
+    if not line.isascii() and _NOT_UTF_8.search(line):
+        return "is not UTF-8 text"
+    return ""
+
+
+def _jsonl(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for line in _numbered(file):
+        if line.fault:
+            yield line.number, line.fault
+        elif line.text.strip():
+            yield line.number, _object(line.text)
 
 
 def _object(line: str) -> dict[str, Any] | str:
@@ -136,13 +197,16 @@ def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[st
     if not is_address(texts["address"]):
         raise WrongLine(f"{texts['address']!r} is not an e-mail address")
     cause = texts["cause"].lower() or "operator"
-    if cause not in _CAUSES:
-        raise WrongLine(f"unknown cause {cause!r}; there are {', '.join(sorted(_CAUSES))}")
+    if cause not in CAUSES:
+        raise WrongLine(f"unknown cause {cause!r}; there are {', '.join(sorted(CAUSES))}")
     since = _time("since", texts["since"]) if texts["since"] else now
     until = _time("until", texts["until"]) if texts["until"] else None
     if until is not None and until <= since:
         raise WrongLine("until is not after since")
-    new = Suppression(_scope(texts["scope"], streams), cause, since, until, texts["note"][:200])
+    if until is None and cause in _ENDING:
+        raise WrongLine(f"a {cause} needs until")
+    note = clean(" ".join(texts["note"].split()), LONGEST_NOTE)  # one line: an SMTP reply may show it
+    new = Suppression(_scope(texts["scope"], streams), cause, since, until, note)
     return texts["address"], new
 
 
@@ -155,10 +219,13 @@ def _scope(text: str, streams: Collection[str]) -> str:
 
 def _time(name: str, text: str) -> int:
     """Milliseconds since 1970 of a date or time (ISO 8601), or of a number of seconds."""
-    if re.fullmatch(r"\d{9,10}", text):
+    if re.fullmatch(r"[0-9]{9,10}", text):
         return int(text) * 1000
     try:
         at = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
     except ValueError:
         raise WrongLine(f"{name} {text!r} is no time; right would be 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    if not 0 <= found <= LATEST:
+        raise WrongLine(f"{name} {text!r} lies before 1970 or after 9000")
+    return found

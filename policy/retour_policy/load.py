@@ -162,7 +162,12 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if in_bounce_domain(config, config.lmtpd.postmaster):
         text = "lies in a bounce domain, so that mail to it would come back here; right is a mailbox elsewhere"
         yield "lmtpd.postmaster", text
-    if any(listen.startswith("inet:") for listen in config.lmtpd.listen) and not config.lmtpd.allow:
+    for domain in config.lmtpd.mailbox_domains:
+        if domain_ascii(domain) not in config.pattern_domains:
+            text = f"{domain} is the domain of no stream's pattern; right is one that is, or to leave it out"
+            yield "lmtpd.mailbox_domains", text
+    sockets = (*config.lmtpd.listen, config.lmtpd.lookup)
+    if any(socket.startswith("inet:") for socket in sockets) and not config.lmtpd.allow:
         text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
         yield "lmtpd.allow", text
     yield from _shared_sockets(config)
@@ -170,6 +175,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for stream in config.stream:
         yield from _short_windows(f"stream[{stream.name}].policy", config.rules(stream))
     yield from _sides_twice(config)
+    if config.storm.lapse_after <= config.storm.settle_after:
+        yield "storm.lapse_after", "is not longer than settle_after, so what a storm holds would never count"
     if "default" not in config.relay:
         yield "relay.default", "is missing; streams without one of their own use it"
     yield from contradictions(config)

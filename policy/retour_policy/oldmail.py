@@ -30,34 +30,61 @@ class OldMessage:
     """When it was received (the first Received field, else Date), in milliseconds; None where it does not say."""
     came_to: tuple[str, ...]
     """Addresses that it may have come to, the likeliest first."""
+    fault: str = ""
+    """Why it could not be read."""
 
 
 def count(path: Path) -> int:
-    """How many messages there are, for a progress bar."""
-    if path.is_dir():
+    """How many messages there are, for a progress bar. Raises `InputError` for what is no mailbox."""
+    if _holds_files(path):
         return sum(1 for _ in _files(path))
-    return len(mailbox.mbox(path, create=False))
+    return len(_mbox(path))
 
 
 def messages(path: Path) -> Iterator[OldMessage]:
     """All messages of an mbox, a Maildir or a folder, one after the other. Raises `InputError`."""
-    if not path.exists():
-        raise InputError(f"{path}: not there")
-    if path.is_dir():
-        for file in _files(path):
-            yield parse(str(file), file.read_bytes())
+    if _holds_files(path):
+        yield from map(_read_file, _files(path))
         return
-    box = mailbox.mbox(path, create=False)
+    box = _mbox(path)
     for number, key in enumerate(box.iterkeys(), 1):
         yield parse(f"{path}:{number}", box.get_bytes(key))
 
 
+def _holds_files(path: Path) -> bool:
+    """Whether each message is a file of its own; else it is an mbox."""
+    if not path.exists():
+        raise InputError(f"{path}: not there")
+    return path.is_dir() or path.suffix.lower() == ".eml"
+
+
+def _mbox(path: Path) -> mailbox.mbox:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(5)
+        if begin in (b"", b"From "):
+            return mailbox.mbox(path, create=False)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    raise InputError(f"{path}: is no mailbox; right are an mbox, a Maildir, a folder of .eml files, or one .eml file")
+
+
+def _read_file(path: Path) -> OldMessage:
+    try:
+        with path.open("rb") as file:
+            return parse(str(path), file.read(LARGEST))
+    except OSError as error:
+        return OldMessage(str(path), b"", None, (), error.strerror or "cannot be read")
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """A Maildir's cur and new, or the .eml files of a folder and those below it, in order."""
-    if (folder / "cur").is_dir() and (folder / "new").is_dir():
+    if not folder.is_dir():
+        found = [folder]
+    elif (folder / "cur").is_dir() and (folder / "new").is_dir():
         found = [*(folder / "cur").iterdir(), *(folder / "new").iterdir()]
     else:
-        found = list(folder.rglob("*.eml"))
+        found = [file for file in folder.rglob("*") if file.suffix.lower() == ".eml"]
     yield from sorted(file for file in found if file.is_file())
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from retour_policy import token
-from retour_policy.address import domain_ascii, is_domain
+from retour_policy.address import domain_ascii, is_domain, quoted, unquoted
 
 LOCAL_PART_LIMIT = 64  # octets, RFC 5321 section 4.5.3.1.1
 SRS_LIMIT = 51  # octets of a whole address that forwarders which rewrite by SRS leave whole
@@ -60,6 +60,7 @@ class Pattern:
     def match(self, address: str) -> Returned | None:
         """What `address` holds where this pattern could have made it, else None. Nothing is verified."""
         local, _, domain = address.rpartition("@")
+        local = unquoted(local)  # mail servers put quotes around all of it where XVERP's part needs them
         end = len(self.prefix) + token.LENGTH
         if domain_ascii(domain) != self.domain or not local.lower().startswith(self.prefix):
             return None
@@ -76,7 +77,7 @@ class Pattern:
         if behind[0] not in "+-" or "=" not in behind:
             return None
         local, _, domain = behind[1:].rpartition("=")
-        return Returned(found, f"{local}@{domain}")
+        return Returned(found, f"{quoted(local)}@{domain}")
 
 
 def _check_characters(pattern: Pattern) -> None:

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
 
 from retour_policy import facts, history, schema
+from retour_policy.carrying import carried_account, cut_of
 from retour_policy.clock import DAY
 from retour_policy.facts import NewFact
-from retour_policy.fold import Account, Ground, Sendings, carry, fold, passed_over
-from retour_policy.ledger import Address, first_id, lock
+from retour_policy.fold import carry
+from retour_policy.ledger import Address, first_id, lock, refolded
+from retour_policy.ledger import store as put
 from retour_policy.policies import all_policies
 from retour_policy.store import Store
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
 ADDRESSES = 20  # a transaction
 ROWS = 500  # a transaction
-_fact, _sent, _send = schema.fact, schema.send_recipient, schema.send
+_fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
+_counter = schema.storm_counter
+_NOBODYS = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Facts from before `before` go, and sends made `heal_after` earlier: until then it is open whether they were good.
+
+    Milliseconds.
+    """
+
+    before: int
+    heal_after: int
+    """The longest of any policy that was ever in force."""
+
+    def sends(self, cut: int | None = None) -> int:
+        """The lowest id of a send that stays where facts from `cut` on stay."""
+        return first_id((self.before if cut is None else cut) - self.heal_after)
 
 
 def purge(store: Store, before: int) -> Iterator[int]:
@@ -26,87 +47,122 @@ def purge(store: Store, before: int) -> Iterator[int]:
 
     For every address one `carried` fact first holds its state. Can be stopped and run again at any time.
     """
+    with store.reading() as connection:
+        known = all_policies(connection).values()
+    rules = [ground.rules for policy in known for ground in (policy.default, *policy.streams.values())]
+    bounds = Bounds(before, max((one.heal_after for one in rules), default=0))
+    yield from _addresses(store, bounds)
+    for walk in _walks(bounds):
+        yield from walk.run(store)
+
+
+def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
+    """Carry over every address that has old facts, or good sends to note beside what was carried before."""
+    last = 0
     while True:
+        with store.reading() as connection:
+            numbers = list(connection.scalars(_to_carry(bounds, last)))
+        if not numbers:
+            return
         with store.writing() as connection:
-            done = _carry_some(connection, before)
-        if not done:
-            break
-        yield done
-    for statement in (_old_facts, _old_sends, _old_seen):
-        while True:
-            with store.writing() as connection:
-                done = statement(connection, before)
-            if not done:
-                break
-            yield done
+            went = sum(_carry(connection, number, bounds) for number in numbers)
+        last = numbers[-1]
+        yield went
 
 
-def _carry_some(connection: Connection, before: int) -> int:
-    """Replace the old facts of a few addresses by one each; how many facts went."""
-    old = and_(_fact.c.at < before, _fact.c.address_id.is_not(None), _fact.c.policy_id.is_not(None))
-    query = select(_fact.c.address_id).where(old, _fact.c.kind != "carried").distinct().limit(ADDRESSES)
-    numbers = list(connection.scalars(query.order_by(_fact.c.address_id)))
-    return sum(_carry(connection, number, before) for number in numbers)
+def _walks(bounds: Bounds) -> list[_Walk]:
+    old_sends = and_(_send.c.id < bounds.sends(), ~exists().where(_sent.c.send_id == _send.c.id))
+    return [
+        _Walk(_fact, (_fact.c.at, _fact.c.id), and_(_fact.c.at < bounds.before, _NOBODYS), _forget_facts),
+        _Walk(_sent, (_sent.c.send_id, _sent.c.address_id), _is_spent(bounds)),
+        _Walk(_send, (_send.c.id,), old_sends),
+        _Walk(_counter, tuple(_counter.primary_key), _counter.c.bucket < bounds.before),
+        _Walk(_seen, (_seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
+    ]
 
 
-def _carry(connection: Connection, number: int, before: int) -> int:
+def _to_carry(bounds: Bounds, last: int) -> Any:
+    number = schema.address_state.c.address_id
+    own = and_(_fact.c.address_id == number, _fact.c.at < bounds.before, _fact.c.policy_id.is_not(None))
+    fresh = exists().where(own, _fact.c.kind != "carried")
+    sent = exists().where(_sent.c.address_id == number, _sent.c.send_id < bounds.sends())
+    wanted = or_(fresh, and_(sent, exists().where(own)))
+    return select(number).where(number > last, wanted).order_by(number).limit(ADDRESSES)
+
+
+def _carry(connection: Connection, number: int, bounds: Bounds) -> int:
+    """Replace the old facts of an address by one; how many rows went."""
     key = connection.scalar(select(schema.address.c.key).where(schema.address.c.id == number))
-    lock(connection, Address(number, bytes(key or b"")))
+    address = Address(number, bytes(key or b""))
+    was = lock(connection, address)
     told = history.told(connection, number)
-    old = [entry for entry in told.entries if entry.at < before]
-    policies = all_policies(connection)
-    grounds = {entry.id: policies[told.policy_ids[entry.id]].ground(entry.stream) for entry in old}
-    skipped = passed_over(told.entries)
-    account, _ = fold([entry for entry in old if entry.id not in skipped], grounds, told.sendings)
+    cut = cut_of(told.entries, bounds.before)
+    old = [entry for entry in told.entries if entry.at < cut]
+    if not old:
+        return 0
+    stays = bounds.sends(cut)
+    late = {entry.send for entry in told.entries if entry.at >= cut}
+    spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
+    spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
+    account = carried_account(old, told, all_policies(connection), cut, frozenset(spent))
+    went = _forget(connection, number, cut, spent)
     policy_id = told.policy_ids[old[-1].id]
-    account = _with_good_sends(account, told.sendings, before, grounds[old[-1].id])
-    new = NewFact(old[-1].at, "carried", number, policy_id=policy_id, detail=carry(account))
-    gone = delete(_fact).where(_fact.c.address_id == number, _fact.c.at < before)
-    _forget_unread(connection, _fact.c.address_id == number, before)
-    went = connection.execute(gone).rowcount
-    facts.write(connection, new)
+    facts.write(connection, NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account)))
+    put(connection, address, was, refolded(connection, address)[0])
     return went
 
 
-def _with_good_sends(account: Account, sendings: Sendings, before: int, ground: Ground) -> Account:
-    """The account with the good sends noted whose records will be purged."""
-    counts = dict(account.state.counts)
-    old = Sendings([(number, made) for number, made in sendings.made if made < before], sendings.failed)
-    for scope, count in counts.items():
-        latest = count.failures[-1].at if count.failures else 0
-        if latest:
-            counts[scope] = dataclasses.replace(count, good=count.good + old.good(latest, before, ground.rules))
-    return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
+def _forget(connection: Connection, number: int, cut: int, spent: list[int]) -> int:
+    """Remove an address's facts from before `cut`, and its part in the spent sends."""
+    old = and_(_fact.c.address_id == number, _fact.c.at < cut)
+    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(select(_fact.c.id).where(old))))
+    went = connection.execute(delete(_fact).where(old)).rowcount
+    if spent:
+        one = delete(_sent).where(_sent.c.address_id == number, _sent.c.send_id == bindparam("send"))
+        connection.execute(one, [{"send": send} for send in spent])
+    return went
 
 
-def _old_facts(connection: Connection, before: int) -> int:
-    """Facts about nobody, and those that are only notes."""
-    nobody = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))
-    old = select(_fact.c.id).where(_fact.c.at < before, nobody).limit(ROWS)
-    numbers = list(connection.scalars(old))
-    if numbers:
-        connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(numbers)))
-        connection.execute(delete(_fact).where(_fact.c.id.in_(numbers)))
-    return len(numbers)
+def _is_spent(bounds: Bounds) -> Any:
+    """A recipient's part in an old send, where no fact is kept that needs to know of it."""
+    known = exists().where(_fact.c.address_id == _sent.c.address_id, _fact.c.policy_id.is_not(None))
+    about_it = known.where(_fact.c.send_id == _sent.c.send_id)
+    kept_back = known.where(_fact.c.at < bounds.before, _fact.c.kind != "carried")
+    return and_(_sent.c.send_id < bounds.sends(), ~about_it, ~kept_back)
 
 
-def _forget_unread(connection: Connection, which: object, before: int) -> None:
-    numbers = select(_fact.c.id).where(which, _fact.c.at < before)  # type: ignore[arg-type]
+def _forget_facts(connection: Connection, keys: list[Any]) -> None:
+    numbers = [number for _, number in keys]
     connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(numbers)))
+    connection.execute(delete(_fact).where(_fact.c.id.in_(numbers)))
 
 
-def _old_sends(connection: Connection, before: int) -> int:
-    numbers = list(connection.scalars(select(_send.c.id).where(_send.c.id < first_id(before)).limit(ROWS)))
-    if numbers:
-        connection.execute(delete(_sent).where(_sent.c.send_id.in_(numbers)))
-        connection.execute(delete(_send).where(_send.c.id.in_(numbers)))
-    return len(numbers)
+@dataclasses.dataclass(frozen=True)
+class _Walk:
+    """Goes once through a table in the order of an index, and removes what is wanted, a few rows a transaction."""
 
+    table: Any
+    order: tuple[Any, ...]
+    wanted: Any
+    remove: Callable[[Connection, list[Any]], None] | None = None
+    """None: rows of the table itself, by their order."""
 
-def _old_seen(connection: Connection, before: int) -> int:
-    seen = schema.seen
-    old = select(seen.c.send_id, seen.c.digest).where(seen.c.at < before).limit(ROWS)
-    rows = connection.execute(old).all()
-    for send_id, digest in rows:
-        connection.execute(delete(seen).where(seen.c.send_id == send_id, seen.c.digest == digest))
-    return len(rows)
+    def run(self, store: Store) -> Iterator[int]:
+        last: Any = None
+        while True:
+            query = select(*self.order).where(self.wanted).order_by(*self.order).limit(ROWS)
+            if last is not None:
+                query = query.where(tuple_(*self.order) > tuple_(*last))
+            with store.reading() as connection:
+                keys = [tuple(row) for row in connection.execute(query)]
+            if not keys:
+                return
+            with store.writing() as connection:
+                (self.remove or self._rows)(connection, keys)
+            last = keys[-1]
+            yield len(keys)
+
+    def _rows(self, connection: Connection, keys: list[Any]) -> None:
+        names = [f"key{number}" for number in range(len(self.order))]
+        here = and_(*(column == bindparam(name) for column, name in zip(self.order, names, strict=True)))
+        connection.execute(delete(self.table).where(here), [dict(zip(names, key, strict=True)) for key in keys])

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, select
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
-from retour_policy.address import address_key
+from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
+from retour_policy.erasure import kept_of_forgotten
 from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
@@ -44,8 +45,8 @@ class Arrival:
     """Its envelope sender, without <>."""
     raw: bytes
     """What was kept of it."""
-    digest: bytes
-    """Hash of what makes it this message and no other."""
+    identity: bytes
+    """Hash of what makes it this message and no other, whatever address it came to."""
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
@@ -69,9 +70,10 @@ class Recorder:
 
     def record(self, connection: Connection, arrival: Arrival) -> Outcome:
         """Write `arrival` once; what became of it."""
-        if not _first_time(connection, arrival):
+        sent = sends.find(connection, arrival.route.send) if arrival.route.send is not None else None
+        if not self._first_time(connection, arrival, sent):
             return "duplicate"
-        send, proof = self._send(connection, arrival)
+        send, proof = self._send(connection, arrival, sent)
         if arrival.report is None:
             return self._unread(connection, arrival, send)
         found = self._attributed(connection, arrival, arrival.report, send)
@@ -84,11 +86,25 @@ class Recorder:
             return "forwarded"
         return "recorded"
 
-    def _send(self, connection: Connection, arrival: Arrival) -> tuple[Send | None, Proof]:
+    def _first_time(self, connection: Connection, arrival: Arrival, sent: Send | None) -> bool:
+        """Whether this message came back to this send, or to this address of ours, for the first time.
+
+        The recipient that XVERP names makes another arrival only where he is on record: with made-up ones anybody
+        who has a token could have one message kept a thousand times.
+        """
+        named = self._key(arrival.route.named) if arrival.route.named else b""
+        if arrival.route.send is None:
+            named = normalise(arrival.recipient).encode("utf-8", "surrogatepass")
+        elif sent is None or named not in sent.recipients.values():
+            named = b""
+        digest = hashlib.sha256(named + b"\0" + arrival.identity).digest()[:DIGEST_OCTETS]
+        row = {"send_id": arrival.route.send or 0, "digest": digest, "at": arrival.at}
+        return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
+
+    def _send(self, connection: Connection, arrival: Arrival, sent: Send | None) -> tuple[Send | None, Proof]:
         """The send that came back, by the token, the reference we stamped, or the Message-ID and a recipient."""
         if arrival.route.send is not None:
-            send = sends.find(connection, arrival.route.send)
-            return send, "shared" if send and len(send.recipients) > 1 else "signed"
+            return sent, "shared" if sent and len(sent.recipients) > 1 else "signed"
         send = self._corroborated(connection, arrival.report) if arrival.report else None
         if send is None:
             return None, "unsigned"
@@ -153,8 +169,12 @@ class Recorder:
             return
         address = Address(one.address_id, one.key)
         first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
-        if send and first and not arrival.dated and self._may_be_storm(new):
-            new = self._in_storm(connection, address, send, new)
+        text = _text_of(connection, address)
+        if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
+            new = replace(new, detail=kept_of_forgotten(new.detail))
+            text = next((name for name in _names(part) if self._key(name) == address.key), None)
+        if send and text and first and not arrival.dated and self._may_be_storm(new):
+            new = self._in_storm(connection, address, text, send, new)
         news = first or bool(send and fails_anew(connection, send, new))
         self.ledger.write(connection, address, new, first=first, news=news)
         if send and not arrival.dated:
@@ -170,10 +190,9 @@ class Recorder:
         heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
         return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
-    def _in_storm(self, connection: Connection, address: Address, send: Send, new: NewFact) -> NewFact:
+    def _in_storm(self, connection: Connection, address: Address, text: str, send: Send, new: NewFact) -> NewFact:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
-        text = _text_of(connection, address)
-        storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at) if text else None
+        storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
         if storm is not None:
             return replace(new, detail={**new.detail, "storm": storm})
         account = lock(connection, address)
@@ -205,19 +224,12 @@ class Recorder:
         self.ledger.announcer.tell(connection, Event("unmatched", arrival.at, data), fact_id)
 
 
-def digest_of(recipient: str, identity: bytes) -> bytes:
-    """What tells one arrival from another: the address that it came to, and a hash of the message itself."""
-    text = recipient.lower().encode("utf-8", "surrogateescape") + b"\0" + identity
-    return hashlib.sha256(text).digest()[:DIGEST_OCTETS]
+def _names(part: RecipientReport | None) -> list[str]:
+    return [name for name in (part.original_recipient, part.recipient) if name] if part else []
 
 
 def _text_of(connection: Connection, address: Address) -> str | None:
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == address.id))
-
-
-def _first_time(connection: Connection, arrival: Arrival) -> bool:
-    row = {"send_id": arrival.route.send or 0, "digest": arrival.digest, "at": arrival.at}
-    return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
 
 def _bounded(found: list[Attributed]) -> list[Attributed]:

@@ -30,6 +30,7 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
         "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
         if count.unconfirmed
         else None,
+        "claims": [[one.class_, one.at, one.send] for one in count.claims],
     }
     return {name: value for name, value in values.items() if value}
 
@@ -43,4 +44,5 @@ def _count_from_dict(values: Mapping[str, Any]) -> Count:
         values.get("ends", 0),
         values.get("good", 0),
         Counted(*waiting) if waiting else None,
+        tuple(Counted(*one) for one in values.get("claims", ())),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from retour_policy.address import domain_of
+from retour_policy.address import domain_ascii, domain_of
 from retour_policy.clock import HOUR, MINUTE
 
 BUCKET = 5 * MINUTE
@@ -61,7 +61,7 @@ class Sides:
     """Which receiving side a domain belongs to: itself, or a group that the postmaster named."""
 
     def __init__(self, groups: Mapping[str, tuple[str, ...]]) -> None:
-        self._group = {domain.lower(): name for name, domains in groups.items() for domain in domains}
+        self._group = {domain_ascii(domain): name for name, domains in groups.items() for domain in domains}
 
     def of(self, address: str) -> str:
         """The side of an address."""

@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from retour_policy import schema
 from retour_policy.announce import Announcer
+from retour_policy.clock import DAY, HOUR
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
-from retour_policy.ledger import Address, Ledger, first_id
-from retour_policy.state_json import from_dict
+from retour_policy.ledger import Address, Ledger, first_id, lock
 from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
 from retour_policy.upsert import adding
 
-CHUNK = 50  # addresses a transaction
+CHUNK = 20  # addresses a transaction, so that none lasts over 100 ms
+ROWS = 500  # counters a transaction
 _counter, _storm, _fact, _address = schema.storm_counter, schema.storm, schema.fact, schema.address
 
 
@@ -109,9 +110,22 @@ class Storms:
         """
         more = False
         for row in connection.execute(select(_storm).where(_storm.c.closed.is_(None)).with_for_update()).all():
-            more |= self._take_back(connection, ledger, row, now)
-            self._close_if_calm(connection, row, now)
+            if self._take_back(connection, ledger, row, now):
+                more = True  # a storm that closed now would leave the rest as it is
+            else:
+                self._close_if_calm(connection, row, now)
         return more
+
+    def forget(self, connection: Connection, now: int) -> bool:
+        """Remove some of the counters that are too old to be looked at; whether there may be more."""
+        key = list(_counter.primary_key)
+        oldest = now - max(self.limits.window, CALM_WINDOW) - HOUR
+        rows = connection.execute(select(*key).where(_counter.c.bucket < oldest).limit(ROWS)).all()
+        if rows:
+            here = and_(*(column == bindparam(f"the_{column.name}") for column in key))
+            old = [{f"the_{name}": value for name, value in row._mapping.items()} for row in rows]
+            connection.execute(delete(_counter).where(here), old)
+        return len(rows) == ROWS
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int:
         last_fact = connection.scalar(select(func.max(_fact.c.id))) or 0
@@ -122,6 +136,7 @@ class Storms:
             "sent": figures.sent,
             "failed": figures.failed,
             "last_fact": last_fact,
+            "taken_to": self._first_fact(connection, now) - 1,
         }
         number = int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
         data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
@@ -131,11 +146,16 @@ class Storms:
     def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
         self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has that number
 
+    def _first_fact(self, connection: Connection, now: int) -> int:
+        """The lowest id of a fact that a storm which opens now may take back, found by the index on times."""
+        youngest = func.min(_fact.c.id + 0)  # a bare min(id) would tempt SQLite to walk the table by its ids
+        return connection.scalar(select(youngest).where(_fact.c.at >= now - self.limits.window)) or 1
+
     def _take_back(self, connection: Connection, ledger: Ledger, row: Row[tuple[int, ...]], now: int) -> bool:
         """Hold the failures that came before the storm was known; whether some are left."""
         if row.taken_to >= row.last_fact:
             return False
-        rows = connection.execute(self._earlier(row).limit(CHUNK * 2)).all()
+        rows = connection.execute(self._earlier(row).limit(CHUNK)).all()
         found: dict[Address, list[int]] = {}
         for fact, number, key, text, detail in rows:
             if text and self.sides.of(text) == row.side and not detail.get("storm"):
@@ -191,42 +211,40 @@ def revive(connection: Connection, ledger: Ledger, address: Address, facts: list
 
 def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -> Iterator[int]:
     """Decide about all that a storm holds, in short transactions; yields how many addresses each changed."""
-    last = 0
-    while True:
+    with store.reading() as connection:
+        row = connection.execute(select(_storm).where(_storm.c.id == storm)).one()
+        numbers = sorted(set(connection.scalars(_touched(row))))
+    for start in range(0, len(numbers), CHUNK):
         with store.writing() as connection:
-            rows = _holding(connection, last)
-            changed = sum(_settle_one(connection, ledger, row, storm, now, count=count) for row in rows)
-        if not rows:
-            return
-        last = rows[-1][0]
+            chunk = connection.execute(select(_address.c.id, _address.c.key).where(_in_chunk(numbers, start)))
+            held = [Address(number, bytes(key)) for number, key in chunk]
+            changed = sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
         yield changed
 
 
-def _holding(connection: Connection, after: int) -> list[Any]:
-    """The next addresses and their states, in order."""
-    state = schema.address_state
-    query = (
-        select(state.c.address_id, _address.c.key, state.c.state)
-        .join(_address, _address.c.id == state.c.address_id)
-        .where(state.c.address_id > after)
-        .order_by(state.c.address_id)
-        .limit(CHUNK)
+def _touched(row: Row[Any]) -> Select[Any]:
+    """The addresses of which the storm may hold something: by the facts of its time, not by all states there are."""
+    marks = or_(_fact.c.kind == "held", and_(_fact.c.kind == "bounce", _fact.c.action == "failed"))
+    after = [_fact.c.at <= row.closed + DAY] if row.closed else []  # clocks of two hosts may differ
+    return select(_fact.c.address_id).where(
+        _fact.c.at >= row.opened, *after, marks, _fact.c.stream == row.stream, _fact.c.address_id.is_not(None)
     )
-    return list(connection.execute(query))
 
 
-def _settle_one(connection: Connection, ledger: Ledger, row: Any, storm: int, now: int, *, count: bool) -> bool:
-    number, key, state = row
-    facts = [fact for fact, of in from_dict(state).held if of == storm]
-    if not facts:
-        return False
-    address = Address(number, bytes(key))
-    stream = connection.scalar(select(_storm.c.stream).where(_storm.c.id == storm)) or ""
-    if count:
-        revive(connection, ledger, address, facts, stream, now)
-    else:
-        ledger.write(connection, address, NewFact(now, "undone", number, stream=stream, detail={"facts": facts}))
-    return True
+def _in_chunk(numbers: list[int], start: int) -> Any:
+    return _address.c.id.in_(numbers[start : start + CHUNK])
+
+
+def _settle_one(
+    connection: Connection, ledger: Ledger, address: Address, row: Row[Any], now: int, *, count: bool
+) -> bool:
+    facts = [fact for fact, of in lock(connection, address).state.held if of == row.id]
+    if facts and count:
+        revive(connection, ledger, address, facts, row.stream, now)
+    elif facts:
+        new = NewFact(now, "undone", address.id, stream=row.stream, detail={"facts": facts})
+        ledger.write(connection, address, new)
+    return bool(facts)
 
 
 def listed(connection: Connection, *, only_open: bool = False) -> list[Storm]:

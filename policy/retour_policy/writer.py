@@ -17,13 +17,19 @@ from retour_policy.store import Store, is_of_the_item
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
+CLOSING = 10_000  # milliseconds
 WAITING = 10_000  # items that may wait before callers are turned away
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item(Generic[T]):
-    work: Work[T]
+    work: Work[T] | None
     future: Future[T]
+
+    def let_go(self, future: Future[T]) -> None:
+        """Its caller has given up: forget the work, which may hold a large report, while the item still waits."""
+        if future.cancelled():
+            self.work = None
 
 
 class Writer:
@@ -48,8 +54,10 @@ class Writer:
             if self._closed:
                 future.set_exception(StoreUnavailable("the writer is closed"))
                 return future
+            item = _Item(work, future)
             try:
-                self._queue.put_nowait(_Item(work, future))
+                self._queue.put_nowait(item)
+                future.add_done_callback(item.let_go)
             except queue.Full:
                 future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
         return future
@@ -65,12 +73,19 @@ class Writer:
                 return future.result()  # it came just now, or the error is the work's own
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
-    def close(self) -> None:
-        """Finish what is queued, and stop."""
+    def close(self, timeout: int = CLOSING) -> bool:
+        """Finish what is queued, and stop; whether that came within `timeout` milliseconds.
+
+        What is not finished was not acknowledged to anybody.
+        """
         with self._closing:
             self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        try:
+            self._queue.put(None, timeout=timeout / 1000)
+        except queue.Full:
+            return False
+        self._thread.join(timeout / 1000)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -136,7 +151,7 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
     """Do one item in a savepoint; what to tell its caller after the commit. Raises `_Culprit`."""
     try:
         with connection.begin_nested():
-            result = item.work(connection)
+            result = item.work(connection) if item.work else None
     except Exception as error:
         if not is_of_the_item(error):
             raise _Culprit(item, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -35,6 +36,30 @@ def test_a_bad_one_changes_nothing_and_is_logged(office: Any, kind: str) -> None
     problems = [str(entry["problem"]) for entry in logs if entry["log_level"] == "error"]
     assert len(problems) == (2 if kind == "file" else 1)
     assert all(problem.startswith(f"{office.config}:") for problem in problems)
+
+
+def test_the_last_of_several_reloads_has_the_last_word(office: Any) -> None:
+    """Signals can come faster than a reload ends; a slow one never puts an older file over a newer one."""
+    adopted: list[int] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(config: Config) -> None:
+        entered.set()
+        go_on.wait(20)
+        adopted.append(config.policy.hard or 0)
+
+    office.edit("hard = 3", "hard = 7")
+    first = threading.Thread(target=reload, args=(office.setup, slowly))
+    first.start()
+    assert entered.wait(20)
+    office.edit("hard = 7", "hard = 8")
+    second = threading.Thread(target=reload, args=(office.setup, lambda config: adopted.append(config.policy.hard)))
+    second.start()
+    second.join(0.5)
+    go_on.set()
+    first.join()
+    second.join()
+    assert adopted == [7, 8]
 
 
 def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:

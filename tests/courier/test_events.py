@@ -11,7 +11,7 @@ from retour_bounces import RecipientReport, Report
 from retour_policy import outbox
 from retour_policy.hook import Data, Event
 from retour_policy.outbox import Chosen
-from retour_policy.record import Arrival, digest_of
+from retour_policy.record import Arrival
 from retour_policy.route import Route
 
 STREAMS = [{"name": "news"}, {"name": "shop", "transactional": True}]
@@ -94,7 +94,7 @@ def test_what_nobody_vouches_for_is_unmatched(world):
     values = ("failed", "hard", "5.1.1", "wire", "userunknown", "recipient", None, "", "")
     report = Report("bounce", (RecipientReport("bob@example.net", None, *values),))
     route = Route("static", "news")
-    arrival = Arrival(world.now, route, "returns@b.example", "eve@example.org", b"x", digest_of("r", b"x"), report)
+    arrival = Arrival(world.now, route, "returns@b.example", "eve@example.org", b"x", b"x", report)
     world.writer.run(lambda connection: world.recorder.record(connection, arrival), 10_000)
     (event,) = told(world)
     assert event["type"] == "unmatched"

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event, func, select
 
 from lab.world import World
+from retour_policy import schema
 from retour_policy.config import StormSection
 from retour_policy.rebuild import differences
 from retour_policy.storm import Figures, Sides, breaks_out, is_calm
@@ -153,3 +155,155 @@ def test_plain_counting_knows_no_storms(plain):
         burst(plain, 40, 40)
     assert len(plain.suppressed()) == 40
     assert plain.storm_list() == []
+
+
+def close(world):
+    """Let the calm hour pass."""
+    while any(storm.closed is None for storm in world.storm_list()):
+        world.wait("5m")
+        world.tick()
+
+
+def test_a_named_group_may_be_written_in_any_script():
+    """The configuration has the domain as the postmaster reads it."""
+    assert Sides({"books": ("Bücher.example",)}).of("a@bücher.example") == "books"
+
+
+def test_taking_back_begins_where_the_window_does(outage):
+    """Not at the first fact that the store ever had: with millions that would hold up all mail."""
+    for number in range(30):
+        outage.bounce(outage.send(f"u{number}@old.example"), f"u{number}@old.example", like="full")
+    outage.wait("1d")
+    outage.bounce(outage.send("early@gmail.example"), "early@gmail.example")
+    burst(outage, 40, 0)
+    with outage.store.reading() as connection:
+        begins = connection.scalar(select(func.max(schema.fact.c.id)))
+    asked = []
+    event.listen(outage.store._writer, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    burst(outage, 40, 40)
+    assert outage.suppressed() == {}
+    (statement, values), *_ = [(text, given) for text, given in asked if "JOIN address ON address.id = fact" in text]
+    assert values[0] == begins - 1
+    (statement, values), *_ = [(text, given) for text, given in asked if "min(" in text]
+    with outage.store.reading() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    assert "COVERING INDEX fact_by_time" in str(plan)
+
+
+def test_taking_back_goes_on_after_a_stop_while_new_failures_arrive(outage):
+    """One small step, a restart, failures in between: in the end nobody is paused, and the facts agree."""
+    outage.wait("1d")
+    sends = [(outage.send(to), to) for to in people(300)]
+    for send, to in sends[:80]:
+        outage.bounce(send, to)
+    outage.step()
+    assert 0 < len(outage.suppressed()) < 60
+    outage.adopt({"stream": STREAMS, "sides": {"gmail": ["gmail.example", "googlemail.example"]}})  # a new process
+    for send, to in sends[80:120]:
+        outage.bounce(send, to)
+        outage.step()
+    outage.tick()
+    assert outage.suppressed() == {}
+    assert list(differences(outage.store)) == []
+
+
+def test_a_storm_does_not_close_before_all_is_taken_back(outage):
+    """Also where somebody looks after it only every few hours."""
+    outage.wait("1d")
+    sends = [(outage.send(to), to) for to in people(300)]
+    for send, to in sends[:70]:
+        outage.bounce(send, to)
+    for _ in range(2):
+        outage.wait("3h")
+        outage.step()
+        assert outage.storm_list()[0].closed is None
+    for _ in range(3):
+        outage.wait("3h")
+        outage.tick()
+    assert outage.storm_list()[0].closed is not None
+    assert outage.suppressed() == {}
+
+
+def test_what_two_storms_held_one_after_the_other_counts_once(outage):
+    """It closes, opens again, and takes back once more what lies within the window; nothing counts twice."""
+    outage.adopt({"stream": [{"name": "news", "policy": {"distinct_days": False, "pause": "0s", "hard": 9}}]})
+    gone = people(1)[0]
+    burst(outage, 40, 19)
+    outage.bounce(outage.send("late@gmail.example"), "late@gmail.example")
+    outage.tick()
+    close(outage)
+    burst(outage, 40, 40)
+    close(outage)
+    assert len(outage.storm_list()) == 2
+    outage.wait("4d")
+    outage.bounce(outage.send(gone), gone)
+    assert outage.counts(gone)["*"]["hard"] == 3  # two that were held, and this one
+    assert list(differences(outage.store)) == []
+
+
+def test_applying_and_discarding_by_hand_after_the_lapse(outage):
+    """What lapsed counts no more by itself, and the postmaster's word still goes."""
+    burst(outage, 40, 40)
+    close(outage)
+    outage.wait("40d")
+    (storm,) = outage.storm_list()
+    outage.settle(storm.id, count=True)
+    assert {len(outage.counts(to)) for to in people(40)} == {1}
+    assert list(differences(outage.store)) == []
+    outage.settle(storm.id, count=False)
+    assert outage.counts(people(1)[0]) == {"*": {"hard": 1}}
+
+
+def test_a_discarded_failure_never_counts(outage):
+    """Not even for those who fail again after three days."""
+    gone = burst(outage, 40, 40)[0]
+    close(outage)
+    outage.settle(outage.storm_list()[0].id, count=False)
+    outage.wait("4d")
+    outage.bounce(outage.send(gone), gone)
+    assert outage.suppressed() == {gone: "*bulk pause"}
+    assert list(differences(outage.store)) == []
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_undo_takes_back_what_a_storm_holds_or_held(outage, settled):
+    """Pauses that were taken back, failures held at once, and those that count again: all are undone."""
+    outage.wait("1d")
+    since = outage.now
+    burst(outage, 60, 40)
+    close(outage)
+    if settled:
+        outage.settle(outage.storm_list()[0].id, count=True)
+    outage.undo(since, outage.now)
+    outage.wait("4d")
+    assert outage.suppressed() == {} and outage.counts(people(1)[0]) == {}
+    outage.bounce(outage.send(people(1)[0]), people(1)[0])
+    assert outage.suppressed() == {people(1)[0]: "*bulk pause"}
+    assert list(differences(outage.store)) == []
+
+
+def test_several_processes_may_look_after_the_same_storms(outage):
+    """Each tick is a transaction of its own; a second one finds nothing left to do."""
+    outage.wait("1d")
+    burst(outage, 60, 25)
+    other = outage.storms.of(outage.config)
+    for _ in range(40):
+        outage.wait("5m")
+        for storms in (outage.storms, other):
+            outage.write(lambda connection, storms=storms: storms.tick(connection, outage.ledger, outage.now))
+    assert len(outage.storm_list()) == 1 and outage.storm_list()[0].closed
+    assert outage.suppressed() == {}
+    assert list(differences(outage.store)) == []
+
+
+def test_counters_do_not_grow_for_ever(outage):
+    """What no storm looks at any more is forgotten; what may still open one is not."""
+    for number in range(505):
+        outage.send(f"a@side{number}.example")
+    outage.wait("1d")
+    burst(outage, 19, 19)
+    while outage.write(lambda connection: outage.storms.forget(connection, outage.now)):
+        pass
+    with outage.store.reading() as connection:
+        sides = set(connection.scalars(select(schema.storm_counter.c.side)))
+    assert sides == {"gmail"}

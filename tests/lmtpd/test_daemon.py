@@ -18,6 +18,7 @@ import pytest
 from lab.ports import free_port
 from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
+from lab.wait import wait_until
 from retour_lmtpd.socketmap import netstring
 
 STREAMS = """
@@ -450,6 +451,149 @@ def test_sigterm_lets_a_message_under_way_finish(folder):
             assert file.readline() == b"250 2.0.0 recorded\r\n"
         assert daemon.child.wait(20) == 0
         assert len(daemon.events()) == 1
+
+
+def test_sigterm_hangs_up_on_idle_sessions(folder):
+    """A mail server keeps connections open between messages; the end does not wait for them."""
+    with Daemon(folder) as daemon, daemon.connect() as idle, daemon.connect() as after:
+        to, files = daemon.address("idle@example.net"), [idle.makefile("rb"), after.makefile("rb")]
+        after.sendall(f"LHLO mx\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: x\r\n".encode())
+        assert files[0].readline().startswith(b"220")
+        while not files[1].readline().startswith(b"354"):
+            pass
+        daemon.child.send_signal(signal.SIGTERM)
+        assert files[0].read() == b"421 4.3.2 stopping, try again later\r\n"
+        after.sendall(b"\r\nx\r\n.\r\n")
+        assert files[1].read() == b"250 2.0.0 recorded\r\n421 4.3.2 stopping, try again later\r\n"
+        assert daemon.child.wait(10) == 0
+        assert "cut off" not in daemon.child.log()
+
+
+def test_the_paths_are_free_while_sessions_finish(folder):
+    """What is started then does not lose its sockets to the one that ends."""
+    with Daemon(folder) as daemon, daemon.connect() as under_way:
+        under_way.sendall(b"LHLO mx\r\nMAIL FROM:<>\r\n")
+        file = under_way.makefile("rb")
+        ask_many(under_way, file, b"NOOP", 8)
+        daemon.child.send_signal(signal.SIGTERM)
+        wait_until(lambda: not daemon.socket.exists() and not daemon.lookup.exists(), what="free paths")
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(daemon.socket))
+            under_way.close()
+            file.close()
+            assert daemon.child.wait(10) == 0
+            assert daemon.socket.exists()
+
+
+def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
+    """The first of them is gone again, or the path would stand in somebody's way."""
+    daemon = Daemon(folder)
+    daemon.lookup.write_text("in the way")
+    ended = retour("lmtpd", config=daemon.config)
+    assert (ended.returncode, "lmtpd.lookup" in ended.stderr) == (78, True)
+    assert not daemon.socket.exists()
+
+
+def test_sessions_go_on_during_a_reload(folder):
+    """It waits for the store; the sessions do not."""
+    with Daemon(folder) as daemon, daemon.connect() as connection, (daemon.home / "retour.db.lock").open("w") as lock:
+        file, longest = connection.makefile("rb"), 0.0
+        file.readline()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        daemon.child.send_signal(signal.SIGUSR1)
+        while "configuration reloaded" not in daemon.child.log():
+            began = time.monotonic()
+            ask_many(connection, file, b"NOOP", 1)
+            longest = max(longest, time.monotonic() - began)
+        assert longest < 1.5
+
+
+def test_who_does_not_read_the_answers_does_not_keep_the_place(folder):
+    """Nor our memory: after the silence that is allowed there is room for another client."""
+    settings = [("max_connections = 200", "max_connections = 1"), ('idle_timeout = "5m"', 'idle_timeout = "1s"')]
+    with Daemon(folder, settings) as daemon:
+        for path, request in ((daemon.socket, b"NOOP\r\n"), (daemon.lookup, netstring(b"other x"))):
+            with connected(path) as deaf:
+                before = flooded(deaf, request)
+                wait_until(lambda path=path: answers(path), what="room for another client")
+                assert before < 5_000_000
+        assert resident(daemon.child.pid) < 200_000
+
+
+def connected(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(str(path))
+    return connection
+
+
+def flooded(connection, request):
+    """How many octets of requests are taken from a client that reads no answer, within half a second of quiet."""
+    connection.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < 50_000_000:
+            sent += connection.send(request * 1_000)
+    except TimeoutError:
+        pass
+    return sent
+
+
+def answers(path):
+    """Whether a new client there gets an answer that is no refusal."""
+    with connected(path) as client:
+        try:
+            client.sendall(netstring(b"bounce x") if path.name == "lookup.sock" else b"")
+            return client.recv(100)[:3] not in (b"", b"421")
+        except OSError:
+            return False
+
+
+def test_a_client_that_only_looks_leaves_its_place(folder):
+    """As a monitor does each second: it connects, and is gone before the greeting."""
+    with Daemon(folder, [("max_connections = 200", "max_connections = 3")]) as daemon:
+        for _ in range(20):
+            with daemon.connect():
+                pass
+        wait_until(lambda: answers(daemon.socket), what="room for another client")
+
+
+@pytest.mark.parametrize(
+    "sender", ['"a>b"@example.com', '"a b\\"c"@example.com', "ü@example.com", "\udcff@x", "x" * 2000]
+)
+def test_a_sender_may_be_anything(daemon, sender):
+    """What came back is for the recipient; a sender that looks odd must not cost it."""
+    with daemon.connect() as connection:
+        file = connection.makefile("rb")
+        file.readline()
+        ask_many(connection, file, b"LHLO mx", 5)
+        assert ask_many(connection, file, f"MAIL FROM:<{sender}>".encode("utf-8", "surrogateescape"), 1) == [
+            "250 2.1.0 OK"
+        ]
+
+
+def test_a_client_that_ends_within_a_line_costs_nothing(daemon):
+    """Its half line is no command, no error of ours, and no work."""
+    with daemon.connect() as connection:
+        connection.recv(100)
+        connection.sendall(b"LHLO mx\r\nNOO")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").read().count(b"\r\n") == 5
+    assert "LMTP session failed" not in daemon.child.log()
+
+
+def test_a_look_up_over_tcp_is_for_whom_it_is_allowed(folder):
+    """It tells which addresses are ours, and a connection costs memory."""
+    port = free_port()
+    with Daemon(folder, [(f"unix:{folder}/r/sockets/lookup.sock", f"inet:{port}@127.0.0.1")]):
+        for source, answer in (("127.0.0.1", netstring(b"PERM no such map")), ("127.0.0.5", b"")):
+            with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
+                try:
+                    connection.sendall(netstring(b"other x"))
+                    came = connection.recv(100)
+                except ConnectionResetError:
+                    came = b""
+                assert came == answer
 
 
 def test_a_socket_from_systemd_is_taken(folder):

@@ -96,6 +96,16 @@ def test_a_message_gets_sender_headers_and_record(site):
     assert reference["id"] == read["id"]
 
 
+def test_a_tag_that_cannot_stand_in_a_header_is_left_off_and_logged(site):
+    """The field that would have held it, and the tag itself, do not reach the recipient."""
+    to = "ok+folded@example.net"
+    assert site.send("news@example.com", to, headers={"Retour-Tag": "a\n Bcc: eve@example.net"}).accepted
+    arrived = site.destination.wait_to(to)
+    assert arrived.headers("Feedback-ID") == arrived.headers("Retour-Tag") == arrived.headers("Bcc") == []
+    assert arrived.headers("X-To") == [to]
+    site.services["serve"].wait_for_log(r"header fields left off.*Feedback-ID")
+
+
 @pytest.mark.parametrize(
     ("stream", "sender"),
     [
@@ -114,6 +124,14 @@ def test_each_kind_of_sender(site, stream, sender):
     assert sender.fullmatch(arrived.sender)
     assert len(arrived.headers("Retour-Ref")) == (0 if stream == "bare" else 1)
     assert sends(site, to) == (0 if stream == "unrecorded" else 1)
+
+
+@pytest.mark.parametrize("author", ["Ann <>", "x@", "Änne <ä@example.com>"])
+def test_an_author_that_cannot_be_an_envelope_sender_changes_nothing(site, author):
+    """No address, or one that needs SMTPUTF8 where the message does without: the sender stays."""
+    to = f"ok+author-{len(author)}@example.net"
+    assert site.send("author@example.com", to, headers={"From": author}).accepted
+    assert site.destination.wait_to(to).sender == "author@example.com"
 
 
 def test_a_login_is_served_wherever_it_comes_from(site):

@@ -179,6 +179,14 @@ def test_while_the_store_is_down_clients_are_told_to_try_again(site, impatient, 
     assert not site.destination.arrived
 
 
+def test_while_the_store_is_down_the_milter_can_be_stopped(site, impatient, locked):
+    """It says what it leaves undone, and ends."""
+    site.send("news@example.com", "ok+stop@example.net")
+    site.services["milter"].send_signal(signal.SIGTERM)
+    assert site.services["milter"].wait(20) == 0
+    assert "work left undone" in site.services["milter"].log()
+
+
 def test_or_mail_passes_unstamped(site, impatient, locked):
     """`on_store_failure = "pass"`: mail on time rather than a record; the tag goes all the same."""
     site.configure('on_store_failure = "tempfail"', 'on_store_failure = "pass"')

@@ -122,8 +122,8 @@ class Book:
         with self.store.writing() as connection:
             return sends.record(connection, SECRET, new, lambda: next(self._drawn))
 
-    def arrival(self, route: Route, report: Report | None, digest: bytes = b"", **values: Any) -> Arrival:
-        """A report that came to us; each is a new one unless `digest` is given."""
+    def arrival(self, route: Route, report: Report | None, identity: bytes = b"", **values: Any) -> Arrival:
+        """A report that came to us; each is a new one unless `identity` is given."""
         self._serial = getattr(self, "_serial", 0) + 1
         return Arrival(
             at=values.pop("at", self.now),
@@ -131,7 +131,7 @@ class Book:
             recipient="b-token@bounces.example.com",
             sender="",
             raw=values.pop("raw", b"raw"),
-            digest=digest or self._serial.to_bytes(16, "big"),
+            identity=identity or self._serial.to_bytes(16, "big"),
             report=report,
             **values,
         )

@@ -202,6 +202,15 @@ def test_what_xverp_put_behind_the_token_is_read(behind: str, named: str | None)
     assert (found.recipient if found else None) == named
 
 
+@pytest.mark.parametrize("recipient", ['"john doe"@example.net', '"a\\\\\\"b"@example.net', "plain@example.net"])
+def test_xverp_of_a_quoted_recipient_is_read(recipient: str) -> None:
+    """Mail servers then put the quotes around the whole local part; the recipient is named as he was recorded."""
+    local, _, domain = recipient.rpartition("@")
+    inner = local[1:-1] if local.startswith('"') else local
+    found = Pattern.parse("b-%@b.example").match(f'"b-{TOKEN}+{inner}={domain}"@b.example')
+    assert found and (found.token, found.recipient) == (TOKEN, recipient)
+
+
 def test_xverp_stands_behind_the_suffix() -> None:
     """Postfix appends to the whole local part that the milter set."""
     found = Pattern.parse("b-%-x@b.example").match(f"b-{TOKEN}-x+user=example.net@b.example")
@@ -262,6 +271,18 @@ def test_addresses_of_ours_are_told_by_the_address_alone(router: Router, ring_fi
     ):
         with pytest.raises(UnknownAddress):
             router.route(foreign)
+
+
+def test_a_domain_with_mailboxes_keeps_its_own_roles(ring: KeyRing, ring_file: object) -> None:
+    """A pattern may live in the main domain: what carries a token is ours, postmaster@ is not."""
+    file = keyring.KeyRingFile(ring_file)  # type: ignore[arg-type]
+    config = Config.model_validate({"stream": STREAMS, "lmtpd": {"mailbox_domains": ["B.example"]}})
+    router = Router(config, file, lambda: NOW)
+    address = Signer(file, lambda: NOW).envelope_sender(config.stream[0], token.draw_id(NOW))
+    assert router.route(address).kind == "verp"
+    for role in ("postmaster@b.example", "abuse@b.example"):
+        with pytest.raises(UnknownAddress):
+            router.route(role)
 
 
 @given(st.text("\x00\x08\x1b\x7f\x9b\ud800\udfffaü\n\t\r🙂", max_size=50), st.integers(1, 60))

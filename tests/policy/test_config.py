@@ -152,6 +152,16 @@ def test_domains_and_senders_are_compared_in_their_normal_form() -> None:
         assert not in_bounce_domain(config, address)
 
 
+def test_a_pattern_may_live_in_the_main_domain() -> None:
+    """Where the postmaster says that it has mailboxes, his own can be one of them."""
+    config = parse(
+        'lmtpd.mailbox_domains = ["Example.com"]\nlmtpd.postmaster = "postmaster@example.com"\n'
+        '[[stream]]\nname = "a"\nenvelope_from = "news-%@example.com"\n'
+    )
+    assert config.bounce_domains == frozenset()
+    assert not in_bounce_domain(config, "postmaster@example.com")
+
+
 def test_all_faults_are_told_at_once() -> None:
     """A postmaster mends the whole file and not one key at a time."""
     with pytest.raises(ConfigError) as caught:

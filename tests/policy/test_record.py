@@ -116,11 +116,23 @@ def test_failures_and_auto_replies_of_a_send_count_apart(book: Any, hard: Any) -
 def test_the_same_report_twice_is_recorded_once(book: Any, hard: Any) -> None:
     """The second delivery changes nothing and is still a success."""
     send = book.send(A)
-    assert book.back(send, hard(A), digest=b"x" * 16) == "recorded"
-    assert book.back(send, hard(A), digest=b"x" * 16) == "duplicate"
-    assert book.back(None, hard(B), digest=b"x" * 16) == "forwarded"  # at another address it is another one
-    assert book.back(None, hard(B), digest=b"x" * 16) == "duplicate"
+    assert book.back(send, hard(A), identity=b"x" * 16) == "recorded"
+    assert book.back(send, hard(A), identity=b"x" * 16) == "duplicate"
+    assert book.back(None, hard(B), identity=b"x" * 16) == "forwarded"  # at another address it is another one
+    assert book.back(None, hard(B), identity=b"x" * 16) == "duplicate"
     assert book.counts(A) == (1, 0, 0) and len(book.facts()) == 2 and len(book.forwarded()) == 1
+
+
+def test_made_up_xverp_parts_do_not_multiply_a_message(book: Any) -> None:
+    """Who holds a token could else fill the store with a thousand copies of one message in one transaction.
+
+    For recipients on record the same words, as of an auto-reply, are each one's own.
+    """
+    send = book.send(A, B)
+    for named in (A, B, "x1@example.net", "x2@example.net", "x3@example.net"):
+        book.back(send, Report("autoreply"), named=named, identity=b"x" * 16)
+    assert (book.counts(A), book.counts(B)) == ((0, 0, 1), (0, 0, 1))
+    assert len(book.facts()) == 3 and len(book.forwarded()) == 1
 
 
 RECORD = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -172,6 +174,24 @@ def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Pa
     assert keys(database) == {b"next"}
 
 
+def test_what_was_given_up_is_not_held_in_memory(desk: Writer) -> None:
+    """While the store stands still each try of a large report would add a megabyte."""
+
+    class Large:
+        def __call__(self, connection: Connection) -> None:
+            """Never done."""
+
+    gate = Gate(desk)
+    work = Large()
+    gone = weakref.ref(work)
+    with pytest.raises(StoreUnavailable):
+        desk.run(work, 20)
+    del work
+    gc.collect()
+    assert gone() is None
+    gate.open.set()
+
+
 def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue has a bound; who does not fit is told at once to come back later."""
     monkeypatch.setattr(writer, "WAITING", 3)
@@ -212,3 +232,14 @@ def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
             assert isinstance(future.exception(), StoreUnavailable)
     assert keys(database) == written
     desk.close()  # again: nothing happens
+
+
+def test_closing_does_not_wait_for_ever(store: Store) -> None:
+    """A service that is told to stop while another process sits on the store ends all the same."""
+    stuck = Writer(store)
+    gate = Gate(stuck)
+    waiting = stuck.submit(add(b"x"))
+    assert not stuck.close(20)
+    assert not waiting.done()
+    gate.open.set()
+    assert waiting.result(10) == b"x"

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import migrate
 from retour_policy.address import address_key
-from retour_policy.addresses import ensure
+from retour_policy.addresses import ensure, find
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config import Config
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
 from retour_policy.outgoing import Outgoing
-from retour_policy.record import Arrival, Recorder, digest_of
+from retour_policy.rebuild import stored
+from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Route
 from retour_policy.sends import NewSend
 from retour_policy.store import open_store
-from retour_policy.storms import Storm, Storms
+from retour_policy.storms import Storm, Storms, settle
 from retour_policy.storms import listed as listed_storms
 from retour_policy.suppression import Suppression
 from retour_policy.suppressions import listed, look_up, of_addresses
@@ -34,6 +35,7 @@ from retour_policy.undoing import Window, failures, undo
 from retour_policy.writer import Writer
 
 SECRET = bytes(32)
+T = TypeVar("T")
 UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
@@ -113,8 +115,8 @@ class World:
 
     def returned(self, send: int, report: Report, to: str) -> str:
         """Record a report."""
-        digest = digest_of(to, str(next(self._numbers)).encode())
-        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", digest, report)
+        identity = str(next(self._numbers)).encode()
+        arrival = Arrival(self.now, Route("verp", None, send), "b-x@bounces.example.com", "", b"", identity, report)
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
     def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
@@ -152,10 +154,30 @@ class World:
 
         self.writer.run(work, 20_000)
 
+    def settle(self, storm: int, *, count: bool) -> None:
+        """What `retour storm apply` and `discard` do."""
+        for _ in settle(self.store, self.ledger, storm, self.now, count=count):
+            pass
+
+    def counts(self, to: str) -> dict[str, dict[str, int]]:
+        """What is counted about an address, by scope."""
+        key = address_key(SECRET, to)
+        with self.store.reading() as connection:
+            account = stored(connection, Address(find(connection, [key]).get(key, 0), key))
+        return {scope: dict(count.totals) for scope, count in account.state.counts.items()}
+
     def tick(self) -> None:
         """What the daemon does every few seconds for storms."""
-        while self.writer.run(lambda connection: self.storms.tick(connection, self.ledger, self.now), 20_000):
+        while self.step():
             pass
+
+    def step(self) -> bool:
+        """One transaction of that; whether there is more to do."""
+        return self.write(lambda connection: self.storms.tick(connection, self.ledger, self.now))
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in one transaction."""
+        return self.writer.run(work, 20_000)
 
     def storm_list(self) -> list[Storm]:
         """All storms so far."""

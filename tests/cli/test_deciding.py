@@ -1,0 +1,152 @@
+"""The commands about decisions: what they tell, what they change, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+A, B = "anna@example.net", "bert@example.net"
+
+
+@pytest.fixture
+def careful(office: Any) -> Any:
+    """The same office under the careful policy."""
+    office.edit('preset = "plain"\nhard = 3\nsoft = 5\nautoreply = 10\nhard_for = "180d"', 'preset = "careful"')
+    return office
+
+
+def test_check_says_the_careful_policy(careful: Any) -> None:
+    """Each row of it in a sentence: scopes, spans, doubling, trials, healing, storms."""
+    (told,) = careful.json("check")
+    assert told["policy"] == [
+        "2 hard bounces: suppressed everywhere for 180 days. Before that each pauses the address for 3 days, not for "
+        "transactional streams.",
+        "Soft bounces on 5 days over at least 10 days: suppressed for 30 days, not for transactional streams.",
+        "Failures of the network on 10 days over at least 30 days: suppressed for 30 days, not for transactional "
+        "streams.",
+        "1 complaint: suppressed for good, not for transactional streams.",
+        "1 unsubscription: suppressed for good in that stream.",
+        "3 sends without a failure within 7 days clear the count.",
+        "A failure older than 400 days counts no more.",
+        "Each suppression lasts twice as long as the one before it, at most 365 days; then one send tries.",
+        "What blames the sender or the content never counts.",
+        "Where 20 sends and 20% of those of 6 hours from a stream to a side, or 5 and all, fail hard, it is a storm: "
+        "they are held, and count only for who fails again 3 days to 30 days after it.",
+    ]
+    careful.fits(careful("check").stdout.partition("policy")[2])
+
+
+def test_check_says_what_a_stream_has_of_its_own(careful: Any) -> None:
+    """Only what differs; and what is dangerous."""
+    careful.config.write_text(careful.config.read_text() + "[stream.policy]\nhard = 1\ncount_unsigned = true\n")
+    shop = careful("check").stdout.partition("stream shop")[2]
+    shop = " ".join(shop.split())
+    assert "1 hard bounce: suppressed everywhere for 180 days." in shop
+    assert "whoever forges one can have an address suppressed" in shop
+    assert "complaint" not in shop
+
+
+def test_the_next_bounce_is_told_with_its_good_sends(careful: Any) -> None:
+    """A count that three good sends have cleared is not held against anybody."""
+    careful.bounced(A)
+    (story,) = careful.json("address", "show", A)
+    assert story["next"]["news"].startswith("nothing is sent before 20")
+    assert "hard 1 of 2: paused" in story["events"][-1]["led_to"]
+    text = careful("address", "show", A, columns=80).stdout
+    assert "next bounce   news, shop: nothing is sent before" in text
+    careful("suppressions", "add", A)
+    assert careful.json("address", "show", A)[0]["next"]["news"] == "nothing is sent any more"
+
+
+def test_simulate_tells_who_and_how_many(office: Any) -> None:
+    """By the configuration that is named, with either option; totals by stream; nothing changes."""
+    office.bounced(A)
+    office.bounced(B, times=3)
+    other = office.home / "new.toml"
+    other.write_text(office.config.read_text().replace("hard = 3", "hard = 1"))
+    for words in (("--with", str(other)), ("--config", str(other))):
+        found = office.json("simulate", *words)
+        assert [(one.get("address"), one["stream"], one["would_be"], one.get("total")) for one in found] == [
+            (A, "news", "suppressed", None),
+            (A, "shop", "suppressed", None),
+            (None, "news", "suppressed", 1),
+            (None, "shop", "suppressed", 1),
+        ]
+    other.write_text(office.config.read_text().replace("hard = 3", "hard = 9"))
+    text = office("simulate", "--with", other).stdout
+    assert "freed" in text and B in text and "news: 1 freed" in text
+    assert "nothing would differ" in office("simulate").stdout
+    assert len(office.json("suppressions", "list")) == 1
+
+
+def test_rebuild_finds_nothing_and_mends_what_is_damaged(office: Any) -> None:
+    """Exit status 1 where something differed; --check changes nothing."""
+    office.bounced(B, times=3)
+    assert "no difference" in office("rebuild").stdout
+    office.write(lambda connection: connection.exec_driver_sql("DELETE FROM suppression"))
+    assert "differs" in office("rebuild", "--check", status=1).stdout
+    assert office.json("suppressions", "list") == []
+    assert office.json("rebuild", status=1) == [{"address": B, "mended": True}]
+    assert office.json("rebuild") == []
+    assert len(office.json("suppressions", "list")) == 1
+
+
+@pytest.mark.parametrize("keep", ["10d", "400", "-400d", "1y", ""])
+def test_purge_refuses_what_is_too_short_or_no_span(office: Any, keep: str) -> None:
+    """Bounces of young mail may still come."""
+    assert "at least 90d" in office("purge", "--keep", keep, status=1).stderr
+
+
+def test_purge_and_erase(office: Any) -> None:
+    """Nothing is old yet; an erased person stays suppressed, has no name any more, and is not there twice."""
+    office.bounced(A, times=3)
+    assert office.json("purge")[0]["rows"] == 0
+    office("erase", A, "--yes")
+    assert A not in office("suppressions", "list").stdout
+    (story,) = office.json("address", "show", A)
+    assert story["suppressions"] and A not in json.dumps(story["events"])
+    office("erase", "nobody@example.net", "--yes", status=1)
+    path = office.home / "old.csv"
+    path.write_text(f"address,cause,note\n{A},hard,anna herself\n{B},hard,\n")
+    office("suppressions", "import", path)
+    office.bounced(A, diagnostic="no anna here")
+    assert "anna" not in office("events", "--json").stdout + office("suppressions", "list").stdout
+    assert office.json("rebuild") == []
+
+
+def test_undo_needs_a_time(office: Any) -> None:
+    """Without both ends it is refused, and backwards too."""
+    office.bounced(A, times=3)
+    assert "--since" in office("undo", status=2).stderr
+    assert "--until" in office("undo", "--since", "1h", status=2).stderr
+    assert "is not after" in office("undo", "--since", "1h", "--until", "2h", status=1).stderr
+    assert "3 failures of 1 addresses" in office("undo", "--since", "1h", "--until", "2999-01-01", "--dry-run").stdout
+    assert len(office.json("suppressions", "list")) == 1
+
+
+def test_undo_in_one_domain(office: Any) -> None:
+    """Others keep what they have; a second time there is nothing left."""
+    office.bounced(A, times=3)
+    office.bounced("b@other.example", times=3)
+    words = ("undo", "--since", "1h", "--until", "2999-01-01", "--domain", "OTHER.example")
+    assert office.json(*words)[0] == {"failures": 3, "addresses": 1, "undone": True}
+    assert [one["address"] for one in office.json("suppressions", "list")] == [A]
+    assert office.json(*words)[0]["failures"] == 0
+    assert office.json("rebuild") == []
+
+
+def test_storms_are_listed_and_decided_about(careful: Any) -> None:
+    """`storm list`, `apply`, `discard`; a number that there is not is refused."""
+    assert "there was no storm" in careful("storm", "list").stdout
+    assert "no storm 7" in careful("storm", "apply", "7", status=1).stderr
+    for number in range(8):
+        careful.bounced(f"u{number}@storm.example")
+    (storm,) = careful.json("storm", "list")
+    assert (storm["stream"], storm["side"], storm["closed"]) == ("news", "storm.example", None)
+    assert "storm.example" in careful("storm", "list", columns=80).stdout
+    (done,) = careful.json("storm", "discard", str(storm["id"]))
+    assert done["addresses"] == 4 and done["count"] is False  # those after the fifth, which opened it
+    assert careful.json("storm", "apply", str(storm["id"]))[0]["addresses"] == 0
+    assert careful.json("rebuild") == []

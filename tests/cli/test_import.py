@@ -1,0 +1,196 @@
+"""Old mail: bounces from an mbox, a Maildir or .eml files, recorded once, each at its own date."""
+
+from __future__ import annotations
+
+import mailbox
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retour_cli import import_
+from retour_policy import sends
+from retour_policy.clock import DAY, system_clock, time_text
+from retour_policy.record import Recorder
+from retour_policy.route import Signer
+from retour_policy.sends import NewSend
+from retour_policy.store import Store
+
+TO = "anna@example.net"
+REPORT = """\
+Received: from mx.example.net by mail.example.com; {date}
+From: MAILER-DAEMON@mx.example.net
+To: {came_to}
+Date: {date}
+Subject: Undelivered
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+
+It failed.
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+Final-Recipient: rfc822; {to}
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 no such user
+--b--
+"""
+
+
+def date_text(at: int) -> str:
+    """As header fields have it."""
+    return formatdate(at / 1000)
+
+
+def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
+    """Bounces of sends that were made so many days ago, each an hour after its send."""
+    setup = office.setup
+    secret, stream = setup.ring.ring.address_secret, setup.config.stream_named("news")
+    new, found = NewSend("news", "news@example.com", (to,)), []
+    for number, day in enumerate(days):
+        at = system_clock() - day * DAY
+        signer = Signer(setup.ring, lambda at=at: at)
+        with setup.store.writing() as connection:
+            send = sends.record(connection, secret, new, signer.draw)
+        came_to = signer.envelope_sender(stream, send)
+        found.append(REPORT.format(date=date_text(at + 3_600_000 + number), came_to=came_to, to=to))
+    return found
+
+
+def as_mbox(folder: Path, texts: list[str]) -> Path:
+    path = folder / "old.mbox"
+    box = mailbox.mbox(path)
+    for text in texts:
+        box.add(text.encode())
+    box.close()
+    return path
+
+
+def as_maildir(folder: Path, texts: list[str]) -> Path:
+    box = mailbox.Maildir(folder / "Maildir")
+    for text in texts:
+        box.add(text.encode())
+    return folder / "Maildir"
+
+
+def as_files(folder: Path, texts: list[str]) -> Path:
+    (folder / "old/deep").mkdir(parents=True)
+    for number, text in enumerate(texts):
+        (folder / ("old" if number % 2 else "old/deep") / f"{number}.{'eml' if number else 'EML'}").write_text(text)
+    return folder / "old"
+
+
+@pytest.mark.parametrize("make", [as_mbox, as_maildir, as_files])
+def test_old_bounces_count_at_their_own_dates(office: Any, make: Any) -> None:
+    """Newest first or not: as if they had been read then. A second run changes nothing."""
+    path = make(office.home, reports(office, (40, 300, 200)))
+    assert office.json("import", str(path)) == [{"recorded": 3}]
+    found = office.json("events")
+    assert [event["at"][:10] for event in found] == sorted(
+        time_text(system_clock() - day * DAY + 3_600_000)[:10] for day in (40, 300, 200)
+    )
+    (one,) = office.json("suppressions", "list")
+    assert (one["address"], one["cause"], one["since"][:10]) == (TO, "hard", found[-1]["at"][:10])
+    assert office.json("import", str(path)) == [{"recorded before": 3}]
+    assert len(office.json("events")) == 3
+    assert office.json("rebuild") == []
+
+
+def test_one_file_is_a_mailbox_too(office: Any) -> None:
+    """`retour import bounce.eml`."""
+    path = as_files(office.home, reports(office, (40,))) / "deep/0.EML"
+    assert office.json("import", str(path)) == [{"recorded": 1}]
+
+
+def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the middle: what was committed is known, and the rest comes with the next run."""
+    path = as_mbox(office.home, reports(office, tuple(range(100, 130))))
+    record = Recorder.record
+    left = iter(range(25))
+
+    def stopping(self: Recorder, *args: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return record(self, *args)
+
+    monkeypatch.setattr(Recorder, "record", stopping)
+    office("import", path, status=1)
+    monkeypatch.undo()
+    done = office.json("import", str(path))[0]
+    assert done["recorded before"] >= 20 and sum(done.values()) == 30
+    assert len(office.json("events")) == 30
+    assert office.json("rebuild") == []
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 1 Jan 1970 00:00:00 +0000", "Fri, 1 Jan 2038 00:00:00 +0000"])
+def test_a_message_without_a_date_that_can_be_is_named(office: Any, date: str) -> None:
+    """It is passed over, the others are recorded, and the exit status is 1."""
+    good, bad = reports(office, (40, 50))
+    lines = [line for line in bad.splitlines() if not line.startswith(("Received:", "Date:"))]
+    path = as_mbox(office.home, ["\n".join([f"Date: {date}", *lines]), good])
+    result = office("import", path, status=1)
+    assert f"{path}:1: has no date, or one that cannot be" in result.stderr
+    assert len(office.json("events")) == 1
+
+
+def test_what_is_no_mailbox_is_refused(office: Any) -> None:
+    """Not taken for an empty one."""
+    (office.home / "empty").mkdir()
+    for name in ("retour.toml", "nowhere", "retour.db"):
+        assert name in office("import", office.home / name, status=1).stderr
+    assert "no message there" in office("import", office.home / "empty").stdout
+
+
+def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, with where it lies."""
+    path = as_mbox(office.home, reports(office, (100, 101, 102)))
+    record = Recorder.record
+    calls = iter(range(3))
+
+    def failing(self: Recorder, *args: Any) -> Any:
+        outcome = record(self, *args)
+        if next(calls) == 1:
+            raise ValueError("a fault of this one")
+        return outcome
+
+    monkeypatch.setattr(Recorder, "record", failing)
+    assert f"{path}:2: a fault of this one" in office("import", path, status=1).stderr
+    monkeypatch.undo()
+    assert office.json("import", str(path)) == [{"recorded": 1, "recorded before": 2}]
+
+
+def test_a_dry_run_records_nothing(office: Any) -> None:
+    """And says what would be."""
+    path = as_mbox(office.home, reports(office, (40,)))
+    assert office.json("import", str(path), "--dry-run") == [{"would be recorded": 1}]
+    office("events", status=1)
+
+
+def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 40 ms no further message is recorded in the same one."""
+    path = as_mbox(office.home, reports(office, tuple(range(100, 110))))
+    clock = iter(range(1_000))
+    monkeypatch.setattr(import_.time, "monotonic", lambda: next(clock) * 0.02)
+    begun = []
+    writing = Store.writing
+    monkeypatch.setattr(Store, "writing", lambda self: begun.append(1) or writing(self))
+    assert office.json("import", str(path)) == [{"recorded": 10}]
+    assert len(begun) >= 5
+
+
+def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> None:
+    """She stays forgotten, and what her old bounces come to is known all the same."""
+    path = as_mbox(office.home, reports(office, (40, 50, 60)))
+    office("suppressions", "add", TO, "--until", "1d")
+    office("erase", TO, "--yes")
+    office("import", path)
+    assert "anna" not in office("events", "--json").stdout
+    (one,) = office.json("address", "show", TO)[0]["suppressions"]
+    assert one["cause"] in ("hard", "operator")
+    assert office.json("rebuild") == []

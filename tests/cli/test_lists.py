@@ -1,0 +1,208 @@
+"""Lists in and out: nothing applied where a line is wrong, and what goes out comes in again."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from retour_policy import intake
+from retour_policy.clock import DAY, day_text, system_clock
+from retour_policy.lists import Fault, Row, read
+
+A, B = "anna@example.net", "bert@example.net"
+HEAD = "address,cause,scope,since,until,note\n"
+
+
+def listed(office: Any) -> list[tuple[Any, ...]]:
+    found = office.json("suppressions", "list")
+    return sorted(
+        (one["address"], one["scope"], one["cause"], one["since"], one["until"], one["note"]) for one in found
+    )
+
+
+def put(office: Any, text: str | bytes, name: str = "list.csv") -> Any:
+    path = office.home / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_what_is_exported_can_be_imported_elsewhere(office: Any, form: str) -> None:
+    """Pauses, notes with commas and quotes, other scripts, scopes and dates: all the same after the way there."""
+    office.edit('preset = "plain"\nhard = 3', 'preset = "careful"\nhard = 2')
+    office.bounced("paused@example.net")
+    office("suppressions", "add", A, "--note", 'he said "no, never"')
+    office("suppressions", "add", "jürgen@bücher.example", "--scope", "news", "--until", "30d")
+    office("suppressions", "add", B, "--scope", "bulk")
+    before = listed(office)
+    assert len(before) == 4
+    text = office("suppressions", "export", "--format", form).stdout
+    for address, *_ in before:
+        office("suppressions", "remove", address)
+    assert listed(office) == []
+    path = put(office, text, f"list.{form}")
+    assert "4 of them new" in office("suppressions", "import", path).output
+    assert listed(office) == before
+    assert "0 of them new" in office("suppressions", "import", path).output
+    assert office("suppressions", "export", "--format", form).stdout == text
+
+
+def test_the_erased_are_left_out_and_that_is_said(office: Any) -> None:
+    """An export holds no address that it cannot name, so that it can be imported."""
+    office("suppressions", "add", A)
+    office("suppressions", "add", B)
+    office("erase", A, "--yes")
+    result = office("suppressions", "export", "--format", "jsonl")
+    assert [json.loads(line)["address"] for line in result.stdout.splitlines()] == [B]
+    assert "left out: 1" in result.stderr
+
+
+WRONG = {
+    2: (b"nobody,hard,,,,", "'nobody' is not an e-mail address"),
+    3: (b"a@example.net,gone,,,,", "unknown cause 'gone'"),
+    4: (b"a@example.net,hard,nosuch,,,", "no stream 'nosuch'"),
+    5: (b"a@example.net,hard,,yesterday,,", "since 'yesterday' is no time"),
+    6: (b"a@example.net,hard,,2026-01-02,2026-01-01,", "until is not after since"),
+    7: (b"a@example.net,hard", "has 2 fields; the header names 6"),
+    8: (b"a@example.net,hard,,,,\0", "holds a NUL"),
+    9: (b"a@example.net,hard,,,,\xfc", "is not UTF-8 text"),
+    10: (b"a@example.net,hard,,,,%s" % (b"x" * 25_000), "is longer than 10000 characters"),
+    11: (b'a@example.net,hard,,,,"open', "a quotation mark is not closed"),
+    12: (b"a@example.net,pause,,,,", "a pause needs until"),
+    13: (b"a@example.net,hard,,0001-01-01T00:00:00+14:00,,", "lies before 1970"),
+    14: (b"a@example.net,hard,,9999-12-31T23:59:59-14:00,,", "lies before 1970 or after 9000"),
+}
+
+
+def test_all_wrong_lines_are_listed_and_nothing_is_applied(office: Any) -> None:
+    """Each by its number, whatever is wrong with those before it."""
+    lines = [HEAD.strip().encode(), *(line for line, _ in WRONG.values()), f"{A},hard,,,,".encode()]
+    path = put(office, b"\xef\xbb\xbf" + b"\n".join(lines) + b"\n")
+    result = office("suppressions", "import", path, status=1)
+    told = result.stderr.splitlines()
+    assert len(told) == len(WRONG)
+    for said, (number, (_, words)) in zip(told, WRONG.items(), strict=True):
+        assert said.startswith(f"{path}:{number}: ") and words in said
+    assert listed(office) == []
+
+
+def test_wrong_json_lines_are_listed_too(office: Any) -> None:
+    """The same for JSON lines."""
+    lines = [
+        b"[1]",
+        b"{",
+        b'{"address": 1}',
+        b'{"adress": "x"}',
+        b"x" * 30_000,
+        b'{"address": "a@b\0"}',
+        b'{"address":"x"}',
+    ]
+    path = put(office, b"\n".join(lines), "list.jsonl")
+    told = office("suppressions", "import", path, status=1).stderr.splitlines()
+    assert [line.removeprefix(f"{path}:").partition(":")[0] for line in told] == list("1234567")
+
+
+@pytest.mark.parametrize("head", ["nothing", "cause,scope", "address;cause", "address,address", "address,when", "a\0"])
+def test_a_wrong_header_is_refused(office: Any, head: str) -> None:
+    """With the columns that there are."""
+    path = put(office, f"{head}\n{A},\n")
+    (told,) = office("suppressions", "import", path, status=1).stderr.splitlines()
+    assert told.startswith(f"{path}:1: ")
+    assert listed(office) == []
+
+
+def test_a_thousand_wrong_lines_are_a_thousand_lines(office: Any) -> None:
+    """No number of faults is too many to be listed."""
+    path = put(office, HEAD + "x,,,,,\n" * 1_500)
+    assert len(office("suppressions", "import", path, status=1).stderr.splitlines()) == 1_500
+
+
+def test_a_field_may_go_over_lines_and_a_note_is_one_line(office: Any) -> None:
+    """As Excel writes it; an SMTP reply may show the note."""
+    path = put(office, f'{HEAD}{A},complaint,bulk,2026-01-01,,"first\r\nsecond\tthird"\r\n{B},,,,,\r\n')
+    office("suppressions", "import", path)
+    assert [(one[0], one[-1]) for one in listed(office)] == [(A, "first second third"), (B, "")]
+
+
+def test_an_import_never_frees_anybody(office: Any) -> None:
+    """Neither a row that has run out, nor one that ends sooner, takes the place of what is in force."""
+    day = day_text(system_clock() + 20 * DAY)
+    office("suppressions", "add", A, "--until", "40d")
+    before = listed(office)
+    path = put(office, f"{HEAD}{A},hard,,2020-01-01,2020-06-01,\n{A},hard,,,{day},\n")
+    assert "0 of them new" in office("suppressions", "import", path).output
+    assert listed(office) == before
+    office("suppressions", "import", put(office, f"{HEAD}{A},complaint,,,,\n"))
+    assert listed(office)[0][4] is None
+
+
+def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between two transactions: what was applied stays, the rest comes with the next run."""
+    path = put(office, HEAD + "".join(f"u{n}@example.net,hard,,,,\n" for n in range(120)))
+    chunks = intake._chunks
+
+    def stopping(rows: Any) -> Any:
+        for number, chunk in enumerate(chunks(rows)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield chunk
+
+    monkeypatch.setattr(intake, "_chunks", stopping)
+    office("suppressions", "import", path, status=1)
+    assert len(listed(office)) == 2 * intake.CHUNK
+    monkeypatch.undo()
+    assert f"{120 - 2 * intake.CHUNK} of them new" in office("suppressions", "import", path).output
+    assert len(listed(office)) == 120
+
+
+def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any) -> None:
+    """Between two transactions the store is free, however long a terminal takes."""
+    setup = office.setup
+    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.CHUNK)]
+    applying = intake.Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock()).apply(rows)
+    next(applying)
+    with next(office.home.glob("*.db.lock")).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert len(listed(office)) == intake.CHUNK
+    list(applying)
+
+
+def rows_of(address: str) -> Any:
+    found = list(read(io.StringIO(f"{HEAD}{address},,,,,\n"), "csv", [], system_clock()))
+    return [one.new for one in found if isinstance(one, Row)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_memory_is_bounded_whatever_the_length(form: Any) -> None:
+    """A file of thousands of lines, every tenth wrong, is gone through without being kept."""
+
+    class Endless(io.TextIOBase):
+        """A file that is made as it is read."""
+
+        def __init__(self, lines: int) -> None:
+            self.left = lines
+
+        def readline(self, size: int = -1) -> str:  # type: ignore[override]
+            self.left -= 1
+            if self.left < 0:
+                return ""
+            values = {"address": f"u{self.left}@example.net" if self.left % 10 else "x", "note": '"quoted" '}
+            if form == "jsonl":
+                return json.dumps(values) + "\n"
+            text = io.StringIO()
+            csv.writer(text).writerow(values.values())
+            return "address,note\n" if self.left == lines - 1 else text.getvalue()
+
+    lines = 12_000
+    tracemalloc.start()
+    found = read(Endless(lines), form, [], system_clock())  # type: ignore[arg-type]
+    faults = sum(isinstance(one, Fault) for one in found)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert faults in (lines // 10, lines // 10 - 1) and peak < 500_000

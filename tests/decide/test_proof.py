@@ -1,0 +1,118 @@
+"""Proof: what a report that several could have written, or anybody, leads to."""
+
+import pytest
+
+BOTH = ("ann@example.net", "bob@example.net")
+ANN, BOB = BOTH
+
+
+def test_a_shared_failure_does_not_wait_for_ever(world):
+    """Two years lie between them: the second is a first one, not the second of two."""
+    world.bounce(world.send(BOTH), BOB)
+    world.wait("700d")
+    world.bounce(world.send())
+    assert world.suppressed() == {BOB: "*bulk pause"}
+
+
+def test_good_sends_clear_a_shared_failure_that_waits(world):
+    """Three newsletters arrived since."""
+    world.bounce(world.send(BOTH), BOB)
+    for _ in range(3):
+        world.wait("3d")
+        world.send()
+    world.wait("8d")
+    world.bounce(world.send())
+    assert world.suppressed() == {BOB: "*bulk pause"}
+
+
+def test_two_shared_failures_of_two_sends_count(world):
+    """The other recipients of one message cannot have written both."""
+    world.bounce(world.send(BOTH), BOB)
+    world.wait("4d")
+    assert world.suppressed() == {}
+    world.bounce(world.send(BOTH), BOB)
+    assert world.suppressed() == {BOB: "* hard"}
+
+
+@pytest.mark.parametrize("kind", ["complaint", "unsubscribe"])
+def test_nobody_unsubscribes_another(world, kind):
+    """Ann got the same message and writes as if she were Bob: it needs two messages, or a token of his own."""
+    first = world.send(BOTH)
+    world.answer(first, kind, BOB)
+    world.answer(first, kind, BOB)
+    assert world.suppressed() == {}
+    world.bounce(world.send(), like="gone")
+    assert world.suppressed() == {BOB: "*bulk pause"}
+    world.wait("4d")
+    world.answer(world.send(BOTH), kind, BOB)
+    assert world.why_not(BOB).cause == kind
+    world.answer(world.send(ANN, "promo"), kind, ANN)
+    assert world.why_not(ANN, "promo").cause == kind
+
+
+def test_what_the_postmaster_suppressed_for_a_while_gives_way_to_what_lasts_longer(world):
+    """Until tomorrow by hand, then twice a hard bounce: 180 days, not one."""
+    sends = [world.send(stream="invoices")]
+    world.bounce(sends[0])
+    world.wait("4d")
+    late = world.send(stream="invoices")
+    world.suppress(BOB, "*", world.now + 86_400_000)
+    world.bounce(late)
+    assert world.why_not(stream="invoices").cause == "hard"
+
+
+def test_a_complaint_outlasts_what_is_weaker(world):
+    """A full mailbox for months after it: still a complaint, still for good."""
+    world.answer(world.send(), "complaint")
+    since = world.why_not().since
+    for _ in range(8):
+        world.bounce(world.send(stream="invoices"), like="full")
+        world.wait("5d")
+    assert (world.why_not().cause, world.why_not().since, world.why_not().until) == ("complaint", since, None)
+
+
+def test_a_send_fails_once(world):
+    """Delayed, then full, then gone: one failure of one send, and the first says what it was."""
+    send = world.send()
+    world.answer(send, "delayed")
+    world.bounce(send, like="full")
+    world.wait("1d")
+    world.bounce(send, like="gone")
+    assert world.counts(BOB) == {"*": {"soft": 1}} and world.suppressed() == {}
+
+
+def test_a_trial_whose_bounce_comes_after_more_than_a_week(world):
+    """The others went out by then; the next suppression is twice as long all the same."""
+    for _ in range(2):
+        world.bounce(world.send())
+        world.wait("4d")
+    world.wait("180d")
+    trial = world.send()
+    world.wait("9d")
+    assert world.send(stream="promo")
+    world.bounce(trial)
+    found = world.why_not()
+    assert (found.cause, (found.until - found.since) // 86_400_000) == ("hard", 360)
+
+
+def test_for_good_is_for_good(world):
+    """`hard_for = "0s"`: no end, no trial."""
+    world.adopt({"stream": [{"name": "news", "policy": {"hard": 1, "hard_for": "0s"}}]})
+    world.bounce(world.send())
+    world.wait("9000d")
+    assert world.why_not().until is None and world.send() is None
+
+
+def test_each_fact_is_judged_by_the_policy_in_force_then(world):
+    """Under plain counting a blocked message counted; under the careful policy the next one does not."""
+    world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
+    for _ in range(2):
+        world.bounce(world.send(), like="blocked")
+    world.adopt({"stream": [{"name": "news"}]})
+    for _ in range(3):
+        world.bounce(world.send(), like="blocked")
+    assert world.counts(BOB) == {"*": {"hard": 2}} and world.suppressed() == {}
+    world.wait("1d")
+    world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
+    world.bounce(world.send(), like="blocked")
+    assert world.suppressed() == {BOB: "* hard"}

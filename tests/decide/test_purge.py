@@ -1,0 +1,132 @@
+"""Purging: what is old is forgotten, and nobody is treated otherwise for it."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from lab.world import World
+from retour_policy import schema
+from retour_policy.clock import DAY
+from retour_policy.purge import purge
+from retour_policy.rebuild import differences
+
+STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 3}}, {"name": "invoices", "transactional": True}]
+POLICIES = ({}, {"scope": "stream"}, {"heal_sends": 2, "heal_after": "20d"}, {"distinct_days": False, "pause": "0s"})
+LIKES = st.sampled_from(["gone", "gone", "full", "timeout", "blocked"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.sampled_from(["news", "promo", "invoices"]), st.none()),
+        st.tuples(st.just("bounce"), st.integers(0, 6), LIKES),
+        st.tuples(st.just("wait"), st.sampled_from(["1d", "4d", "9d", "9d", "30d", "70d"]), st.none()),
+        st.tuples(st.just("policy"), st.integers(0, len(POLICIES) - 1), st.none()),
+        st.tuples(st.just("undo"), st.integers(0, 120), st.none()),
+        st.tuples(st.just("purge"), st.none(), st.none()),
+    ),
+    max_size=60,
+)
+
+
+def forget(world, keep=90):
+    return sum(purge(world.store, world.now - keep * DAY))
+
+
+def perform(world, steps, *, purging):
+    """Do what the list says; what was decided, and how far the clock went."""
+    made, told = [], []
+    for what, which, how in steps:
+        if what == "send":
+            made.append((world.now, world.send(stream=which)))
+        elif what == "bounce" and which < len(made):
+            at, send = made[-1 - which]
+            if send and world.now - at < 60 * DAY:  # a token lives no longer than that
+                world.bounce(send, like=how)
+        elif what == "wait":
+            world.wait(which)
+        elif what == "policy":
+            world.adopt({"stream": STREAMS, "policy": POLICIES[which]})
+        elif what == "undo" and which < 85:
+            world.undo(world.now - which * DAY, world.now)
+        elif what == "purge" and purging:
+            forget(world)
+            assert list(differences(world.store)) == []
+        told.append([str(world.why_not(stream=stream["name"])) for stream in STREAMS])
+    return [[text.partition("fact=")[0] for text in one] for one in told]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS, begins=st.integers(0, 6))
+def test_who_purges_decides_as_who_keeps_everything(tmp_path_factory, steps, begins):
+    """The same weeks in two stores, one of which forgets again and again."""
+    steps = [("send", "news", None), ("bounce", 0, "gone")] * bool(begins % 2) + steps
+    found = []
+    for purging in (True, False):
+        with World(tmp_path_factory.mktemp("w"), {"stream": STREAMS}) as world:
+            found.append(perform(world, steps, purging=purging))
+            assert list(differences(world.store)) == []
+    assert found[0] == found[1]
+
+
+def rows(world, table):
+    with world.store.reading() as connection:
+        return connection.scalar(select(func.count()).select_from(table))
+
+
+def test_good_sends_heal_after_their_records_are_purged(world):
+    """One failure, three good sends, a purge: the next failure is a first one again."""
+    world.bounce(world.send())
+    world.wait("5d")
+    for _ in range(3):
+        assert world.send()
+        world.wait("1d")
+    world.wait("120d")
+    assert forget(world) > 4
+    assert rows(world, schema.send) == rows(world, schema.send_recipient) == 0
+    assert list(differences(world.store)) == []
+    world.bounce(world.send())
+    assert world.why_not().cause == "pause"
+    assert list(differences(world.store)) == []
+
+
+def test_good_sends_between_two_purges_heal_too(world):
+    """The failure is carried over by the first purge, and the good sends fall to the second."""
+    world.bounce(world.send())
+    world.wait("95d")
+    forget(world)
+    for _ in range(3):
+        assert world.send()
+        world.wait("1d")
+    world.wait("120d")
+    forget(world)
+    forget(world)
+    world.bounce(world.send())
+    assert world.why_not().cause == "pause"
+    assert list(differences(world.store)) == []
+
+
+def test_what_the_postmaster_let_count_still_counts_after_a_purge(world):
+    """A fact that younger ones speak of is kept as long as they are."""
+    sends = [(world.send(f"u{n}@gmail.example"), f"u{n}@gmail.example") for n in range(6)]
+    for send, to in sends:
+        world.bounce(send, to)
+    world.tick()
+    world.wait("50d")
+    world.settle(world.storm_list()[0].id, count=True)
+    before = world.counts("u1@gmail.example")
+    assert before
+    world.wait("60d")  # the failures are 110 days old, the word of the postmaster 60
+    forget(world)
+    assert world.counts("u1@gmail.example") == before
+    assert list(differences(world.store)) == []
+
+
+def test_purging_reads_each_table_once(world, monkeypatch):
+    """Young rows, carried ones and young counters are not gone through again with every few that are forgotten."""
+    for number in range(400):
+        world.bounce(world.send(f"u{number}@side{number}.example"), f"u{number}@side{number}.example", like="full")
+    world.wait("120d")
+    reads = []
+    reading = world.store.reading
+    monkeypatch.setattr(world.store, "reading", lambda: reads.append(1) or reading())
+    assert forget(world) >= 1_200
+    assert len(reads) < 60
+    assert list(differences(world.store)) == []

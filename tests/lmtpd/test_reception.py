@@ -1,0 +1,84 @@
+"""What becomes of a report that cannot be read or recorded for its own sake."""
+
+import asyncio
+import json
+
+import pytest
+
+from lab.site import DOMAIN, retour
+from retour_cli.setup import Setup
+from retour_lmtpd import reception
+from retour_lmtpd.content import Content
+from retour_policy.record import Recorder
+from retour_policy.writer import Writer
+
+STREAM = """
+[[stream]]
+name = "news"
+match = { sender = ["news@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+"""
+RAW = b"Subject: undeliverable\r\n\r\n550 5.1.1 no such user\r\n"
+
+
+@pytest.fixture
+def config(folder):
+    assert retour("init", "--dir", folder / "r", "--domain", DOMAIN).returncode == 0
+    path = folder / "r/retour.toml"
+    path.write_text(path.read_text().partition("[[stream]]\n")[0] + STREAM)
+    return path
+
+
+def taken(config):
+    """A report comes to the address of a send; whether it was recorded, and the events."""
+    made = json.loads(
+        retour("token", "make", "--stream", "news", "--to", "a@example.net", "--json", config=config).stdout
+    )
+    setup = Setup(config)
+    writer = Writer(setup.store)
+    try:
+        desk = reception.Reception(setup.config, setup.rules, setup.ring, writer, setup.clock)
+        content = Content(RAW, len(RAW), False, bytes(32))
+        kept = asyncio.run(desk.deliver("", [(made["token"], desk.router.route(made["token"]))], content))
+    finally:
+        writer.close()
+        setup.store.close()
+    return kept, [json.loads(line) for line in retour("events", "--json", config=config).stdout.splitlines()]
+
+
+def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypatch):
+    """After two tries only its head is kept, or it would block the queue for five days and then be gone."""
+    tries, record = [], Recorder.record
+
+    def failing(self, connection, arrival):
+        tries.append(arrival.report)
+        if arrival.report is not None:
+            raise ValueError("a fault of ours")
+        return record(self, connection, arrival)
+
+    monkeypatch.setattr(Recorder, "record", failing)
+    kept, events = taken(config)
+    assert kept == [True]
+    assert [report is not None for report in tries] == [True, True, False]
+    assert [(event["kind"], event["address"]) for event in events] == [("unread", "a@example.net")]
+
+
+def test_a_report_that_cannot_be_read_is_kept_by_its_token(config, monkeypatch):
+    """Whatever the reader chokes on."""
+
+    def choking(raw, **_):
+        raise RecursionError
+
+    monkeypatch.setattr(reception, "read", choking)
+    kept, events = taken(config)
+    assert (kept, [event["kind"] for event in events]) == ([True], ["unread"])
+
+
+def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypatch):
+    """A no, and so 451; never an exception."""
+
+    def failing(self, connection, arrival):
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(Recorder, "record", failing)
+    assert taken(config) == ([False], [])

@@ -1,0 +1,49 @@
+"""Which messages the milter waits for before its process ends."""
+
+import threading
+
+from retour_milter import desk
+from retour_milter.desk import InFlight
+
+
+def drained(in_flight):
+    """A thread that drains, and what it finds."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(in_flight.drain(60_000)), daemon=True)
+    thread.start()
+    return thread, found
+
+
+def test_an_answer_has_time_to_be_sent(monkeypatch):
+    """libmilter sends it after the callback: a process that ended at once would leave the client with a 451
+    for a message that is recorded.
+    """
+    monkeypatch.setattr(desk, "ANSWER_TIME", 60_000)
+    in_flight = InFlight()
+    assert in_flight.enter()
+    in_flight.answered()
+    thread, found = drained(in_flight)
+    thread.join(0.2)
+    assert thread.is_alive()
+    in_flight.leave(answered=True)
+    thread.join(20)
+    assert found == [True]
+
+
+def test_an_idle_connection_is_not_waited_for(monkeypatch):
+    """Postfix keeps one open as long as its client does; the answer to its last message was sent long ago."""
+    monkeypatch.setattr(desk, "ANSWER_TIME", 1)
+    in_flight = InFlight()
+    assert in_flight.enter()
+    in_flight.answered()
+    assert in_flight.drain(60_000)
+
+
+def test_a_message_under_way_is_waited_for_and_none_begins():
+    """Until its client is gone, at most as long as the configuration says."""
+    in_flight = InFlight()
+    assert in_flight.enter()
+    assert not in_flight.drain(1)
+    assert not in_flight.enter()
+    in_flight.leave(answered=False)
+    assert in_flight.drain(1)
