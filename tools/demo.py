@@ -12,7 +12,7 @@ import sys
 import time
 
 from lab.process import ChildFailed
-from story import homeward, outward, postmaster
+from story import homeward, outside, outward, postmaster
 from story.interrupts import Interrupts, shielded
 from story.stage import Stage, left_behind, logs, stage
 from story.teller import Broken, Teller
@@ -92,6 +92,8 @@ def _story(here: Stage) -> None:
     homeward.to_postmaster(here)
     postmaster.what_happened(here)
     postmaster.taken_back(here)
+    outside.others_are_told(here)
+    outside.sent_again(here)
 
 
 def _epilogue(here: Stage, *, keep: bool, seconds: float) -> None:

@@ -11,7 +11,9 @@ from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import Config, StormSection, Stream
 from retour_policy.decide import RuleSet
+from retour_policy.outside import HookSection
 from retour_policy.pattern import SRS_LIMIT
+from retour_policy.targets import load_secrets
 
 
 @click.command()
@@ -24,6 +26,7 @@ def check(setup: Setup, as_json: bool) -> None:
     """
     config = setup.config
     ring = setup.ring.ring
+    load_secrets(setup.path, config)
     _ = setup.rules
     setup.store.close()
     if as_json:
@@ -32,6 +35,7 @@ def check(setup: Setup, as_json: bool) -> None:
                 "config": str(setup.path),
                 "policy": [*policy_sentences(config.rules(None)), storm_sentence(config.storm)],
                 "streams": [_as_dict(config, s) for s in config.stream],
+                "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
                 "warnings": warnings(config),
             }
         )
@@ -47,8 +51,19 @@ def check(setup: Setup, as_json: bool) -> None:
             say(*wrapped(f"  {label:<10} ", text))
     if not config.stream:
         say("", "no stream: all mail passes untouched")
+    for hook in config.hook:
+        say("", f"hook {hook.name}")
+        for label, text in hook_words(hook).items():
+            say(*wrapped(f"  {label:<10} ", text))
     for text in warnings(config):
         say("", *wrapped("warning: ", text), err=True)
+
+
+def hook_words(hook: HookSection) -> dict[str, str]:
+    """What a hook does, by label."""
+    target = f"posts to {hook.webhook}, signed" if hook.webhook else f"runs {' '.join(hook.command)}"
+    of = f" of {' and '.join(hook.streams)}" if hook.streams else ""
+    return {"is told of": ", ".join(hook.on) + of, "target": target}
 
 
 def policy_sentences(rules: RuleSet) -> list[str]:
@@ -160,6 +175,9 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
     own = [one for one in policy_sentences(config.rules(stream)) if one not in policy_sentences(config.rules(None))]
     if own:
         words["policy"] = " ".join(own)
+    if stream.retry:
+        span, size = span_words(stream.retry.interval), stream.max_size // 1024
+        words["resends"] = f"soft bounces up to {stream.retry.count} times, {span} apart, of messages up to {size}k"
     if not stream.track:
         words["records"] = "nothing (track = false): what comes back is counted for nobody"
     return words
@@ -200,6 +218,9 @@ def warnings(config: Config) -> list[str]:
             )
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")
+    for name, relay in config.relay.items():
+        if relay.user and relay.tls == "none" and not relay.host.startswith("127."):
+            found.append(f'relay {name}: the password goes over the network for all to read; tls = "starttls" hides it')
     if config.lmtpd.postmaster == "postmaster":
         found.append("lmtpd.postmaster is not set: what nothing matches goes to the relay's own postmaster")
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-import threading
 
 import click
 import structlog
@@ -12,7 +12,10 @@ from retour_cli import logs
 from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
+from retour_courier.courier import Courier
 from retour_policy.config import Config
+from retour_policy.route import Signer
+from retour_policy.targets import load_secrets
 from retour_policy.writer import Writer
 
 log = structlog.get_logger()
@@ -23,26 +26,34 @@ log = structlog.get_logger()
 def courier(setup: Setup) -> None:
     """Run the courier in the foreground.
 
-    It forwards to postmaster what nothing matches. SIGTERM finishes the
-    item in hand; SIGUSR1 or SIGHUP reads the configuration again.
+    It calls webhooks and commands, forwards to postmaster, and sends again
+    what bounced softly. SIGTERM finishes what is in hand; SIGUSR1 or SIGHUP
+    reads the configuration again.
     """
-    from retour_courier.courier import Courier
-
     logs.set_up()
+    asyncio.run(_run(setup))
+    log.info("courier stopped")
+
+
+async def _run(setup: Setup) -> None:
+    secrets = load_secrets(setup.path, setup.config)
     writer = Writer(setup.store)
-    worker = Courier(setup.config, setup.store, writer, setup.clock)
-    stop = threading.Event()
+    worker = Courier(setup.config, secrets, setup.store, writer, Signer(setup.ring, setup.clock), setup.clock)
+    loop = asyncio.get_running_loop()
 
     def adopt(config: Config) -> None:
-        worker.config = config
+        """Called in a thread of the reload."""
+        secrets = load_secrets(setup.path, config)
+        loop.call_soon_threadsafe(worker.adopt, config, secrets)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        loop.add_signal_handler(number, worker.stop)
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, lambda *_: reload_aside(setup, adopt))
-    log.info("courier ready", relay=worker.config.relay["default"].host)
+        loop.add_signal_handler(number, lambda: reload_aside(setup, adopt))
+    log.info("courier ready", hooks=[hook.name for hook in setup.config.hook], relays=list(setup.config.relay))
     notify("READY=1")
-    worker.run(stop)
-    notify("STOPPING=1")
-    writer.close()
-    log.info("courier stopped")
+    try:
+        await worker.run()
+        notify("STOPPING=1")
+    finally:
+        await asyncio.to_thread(writer.close)

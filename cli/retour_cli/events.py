@@ -82,6 +82,9 @@ def words(fact: Fact) -> str:
     """A fact in a few words, such as "bounce hard 5.1.1 userunknown"."""
     what = fact.what
     parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
+    if what.detail.get("resend"):
+        which = f"resend {what.detail['resend']} of {what.detail.get('of')}"
+        parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
     if what.proof == "unsigned":
         parts.append("(unsigned)")
     if what.detail.get("lost_send"):

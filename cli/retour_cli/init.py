@@ -27,6 +27,7 @@ from retour_policy.store import open_store
 
 SYSTEM = Path("/etc/retour")
 USER = "retour"
+SPOOL = Path("/var/lib/retour/spool")
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,17 @@ class Places:
     keyring: Path
     database: Path
     sockets: Path
+    spool: Path
 
     @classmethod
     def below(cls, folder: Path) -> Places:
         """The system's places for /etc/retour; everything in one folder for another."""
         if folder == SYSTEM:
             sockets = Path("/var/spool/postfix/retour")
-            return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets)
-        return cls(folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets")
+            return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets, SPOOL)
+        return cls(
+            folder / "retour.toml", folder / "keys.toml", folder / "retour.db", folder / "sockets", folder / "spool"
+        )
 
     @property
     def lock(self) -> Path:
@@ -82,13 +86,13 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
     if as_json:
         print_json({name: str(path) for name, path in asdict(places).items()})
         return
-    for path in (*places.files(), places.sockets):
+    for path in (*places.files(), places.sockets, places.spool):
         say(f"wrote {path}")
     say("Next: edit the streams, then `retour check`, then `retour serve`.")
 
 
 def _write(places: Places, text: str, config: Config) -> None:
-    for wanted in (places.config.parent, places.database.parent, places.sockets):
+    for wanted in (places.config.parent, places.database.parent, places.sockets, places.spool):
         wanted.mkdir(parents=True, exist_ok=True)
     with places.config.open("x", encoding="utf-8") as file:
         file.write(text)
@@ -119,6 +123,7 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
         "@DATABASE@": str(places.database),
         "@KEYRING@": str(places.keyring),
         "@SOCKETS@": str(places.sockets),
+        "@SPOOL@": str(places.spool),
         "@POSTMASTER@": postmaster,
         "@DOMAIN@": domain,
         "@PARENT@": parent,
@@ -149,6 +154,6 @@ def _give_away(places: Places) -> None:
         places.sockets.chmod(0o2750)
     with contextlib.suppress(KeyError, PermissionError):
         pwd.getpwnam(USER)
-        made = (*places.files(), *places.database.parent.glob(f"{places.database.name}*"), places.sockets)
+        made = (*places.files(), *places.database.parent.glob(f"{places.database.name}*"), places.sockets, places.spool)
         for path in (*made, places.database.parent):
             shutil.chown(path, USER)

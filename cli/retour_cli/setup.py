@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from retour_bounces import Rules
 from retour_policy import load
 from retour_policy.address import address_key, is_address
+from retour_policy.announce import Announcer
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import Config, Stream
 from retour_policy.errors import InputError
@@ -62,7 +63,8 @@ class Setup:
     def ledger(self) -> Ledger:
         """A ledger that judges by the configuration. Raises `StoreUnavailable`."""
         policy, now = self.policy, self.clock()
-        return Ledger(policy, self.write(lambda connection: put_in_force(connection, policy, now)))
+        number = self.write(lambda connection: put_in_force(connection, policy, now))
+        return Ledger(policy, number, Announcer.of(self.config))
 
     def key(self, address: str) -> bytes:
         """The store's key for an address. Raises `InputError` for what is none."""

@@ -1,82 +1,109 @@
-"""Courier: takes what is due from the outbox and carries it out, until it is told to stop."""
+"""Courier: one channel for each hook and relay and one for forwards, run together until told to stop."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
-from sqlalchemy import exists, select
 
-from retour_courier import forward, relay
-from retour_courier.relay import NotSent
-from retour_policy import outbox, schema
+from retour_courier import sweep
+from retour_courier.channel import Channel
+from retour_courier.command import CommandCarrier
+from retour_courier.forward import ForwardCarrier
+from retour_courier.hands import Hands
+from retour_courier.relay import Relay
+from retour_courier.resend import ResendCarrier
+from retour_courier.webhook import WebhookCarrier
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
-from retour_policy.outbox import Item
+from retour_policy.outbox import FORWARD
+from retour_policy.outside import HookSection
+from retour_policy.route import Signer
 from retour_policy.store import Store
+from retour_policy.targets import Secrets
 from retour_policy.writer import Writer
 
-AT_ONCE = 20  # items leased together
-LOOK_EVERY = 1.0  # seconds between looks at an empty outbox: one indexed read
-STORE_TIMEOUT = 30_000  # milliseconds
+SWEEP_EVERY = 60.0  # seconds
+THREADS = 64  # at most; made when they are needed
 
 log = structlog.get_logger()
 
 
-@dataclass
 class Courier:
-    """One worker. Several may run, on several hosts: each item is leased to one of them."""
+    """One of any number, on any number of hosts: each item is leased to one of them."""
 
-    config: Config
-    store: Store
-    writer: Writer
-    clock: Clock
+    def __init__(
+        self, config: Config, secrets: Secrets, store: Store, writer: Writer, signer: Signer, clock: Clock
+    ) -> None:
+        self._config = config
+        self._secrets = secrets
+        self._signer = signer
+        self._hands = Hands(config, store, writer, clock)
+        self._channels: list[Channel] = []
+        self._stopping = False
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; the item in hand is finished."""
-        while not stop.is_set():
-            try:
-                worked = self.work()
-            except StoreUnavailable as error:
-                log.error("store is down", error=str(error))
-                worked = 0
-            if not worked:
-                stop.wait(LOOK_EVERY)
-
-    def work(self) -> int:
-        """Carry out what is due now; how many items that were. Raises `StoreUnavailable`."""
-        if not self._anything_due():
-            return 0
-        items = self.writer.run(lambda connection: outbox.take(connection, self.clock(), AT_ONCE), STORE_TIMEOUT)
-        for item in items:
-            self._carry_out(item)
-        return len(items)
-
-    def _anything_due(self) -> bool:
-        table, now = schema.outbox, self.clock()
-        due = exists().where(table.c.failed == 0, table.c.due <= now, table.c.leased_until <= now)
-        with self.store.reading() as connection:
-            return bool(connection.scalar(select(due)))
-
-    def _carry_out(self, item: Item) -> None:
+    async def run(self) -> None:
+        """Work until `stop`; what is in hand is finished."""
+        # Names are looked up in threads, and a name server can hang: there must be some left for the store.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "courier"))
+        helpers = [asyncio.create_task(one()) for one in (self._hands.keep, self._hands.write_notes, self._sweep)]
         try:
-            message = forward.compose(item.body, item.target, item.at, item.id)
-            relay.send(self.config.relay["default"], item.target, message)
-        except NotSent as error:
-            log.error("not forwarded", item=item.id, target=item.target, error=str(error), temporary=error.temporary)
-            self._note_failure(item, str(error), permanent=not error.temporary)
-            return
-        except Exception as error:
-            log.exception("not forwarded", item=item.id, target=item.target)
-            self._note_failure(item, repr(error), permanent=False)
-            return
-        self.writer.run(lambda connection: outbox.done(connection, item), STORE_TIMEOUT)
-        log.info("forwarded to postmaster", item=item.id, target=item.target)
+            while not self._stopping:
+                await self._serve()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await helper
 
-    def _note_failure(self, item: Item, error: str, *, permanent: bool) -> None:
-        now = self.clock()
-        self.writer.run(
-            lambda connection: outbox.failed(connection, item, now, error, permanent=permanent), STORE_TIMEOUT
-        )
+    def stop(self) -> None:
+        """Take no more."""
+        self._stopping = True
+        self._end_channels()
+
+    def adopt(self, config: Config, secrets: Secrets) -> None:
+        """Finish what is in hand, and go on with another configuration."""
+        self._config, self._secrets = config, secrets
+        self._end_channels()
+
+    async def _serve(self) -> None:
+        """Run the channels of one configuration until it changes."""
+        self._hands.config = self._config
+        relays = {name: Relay(one, self._secrets.relays.get(name)) for name, one in self._config.relay.items()}
+        self._channels = list(self._made(relays))
+        async with asyncio.TaskGroup() as group:
+            for channel in self._channels:
+                group.create_task(channel.run())
+        for relay in relays.values():
+            await relay.close()
+
+    def _made(self, relays: Mapping[str, Relay]) -> Iterator[Channel]:
+        config, hands = self._config, self._hands
+        for hook in config.hook:
+            yield Channel(hook.channel, self._hook(hook), hands)
+        for name, relay in relays.items():
+            carrier = ResendCarrier(config, hands.store, self._signer, hands.clock, relay)
+            yield Channel(f"relay:{name}", carrier, hands)
+        yield Channel(FORWARD, ForwardCarrier(relays[config.forward.relay], self._signer.forward), hands)
+
+    def _hook(self, hook: HookSection) -> WebhookCarrier | CommandCarrier:
+        if hook.webhook:
+            return WebhookCarrier(hook, self._secrets.hooks[hook.name], self._hands.clock)
+        return CommandCarrier(hook)
+
+    def _end_channels(self) -> None:
+        for channel in self._channels:
+            channel.stop()
+
+    async def _sweep(self) -> None:
+        """Look after what nobody asks for any more, now and then."""
+        while True:
+            try:
+                await sweep.sweep(self._hands, [channel.name for channel in self._channels])
+            except (StoreUnavailable, OSError) as error:
+                log.error("not swept", error=str(error))
+            await asyncio.sleep(SWEEP_EVERY)

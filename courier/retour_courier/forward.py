@@ -1,52 +1,85 @@
-"""Forward: the message in which postmaster gets returned mail that nothing matches. Pure."""
+"""Forward: what postmaster gets: returned mail that nothing matches, one by one or as a digest."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-LOOP_GUARD = "Retour-Forwarded"
+from retour_courier.hands import Parcel, Work
+from retour_courier.relay import Relay
+from retour_policy.outbox import Item
+from retour_policy.route import LOOP_GUARD
+
 _WORDS = """\
 Retour could not lay this returned message to any mail that went out,
 or it was written to a role address of a bounce domain. It is attached
 as it came. `retour explain` tells what is in it.
 """
+_DIGEST_WORDS = """\
+Retour could not lay these {count} returned messages to any mail that went
+out, or they were written to role addresses of bounce domains. They came
+faster than [forward] in the configuration lets them pass one by one, so
+they are all attached here, as they came, the oldest first.
+"""
 
 
-def compose(original: bytes, target: str, now: int, number: int) -> bytes:
-    """A message to `target` that holds `original` as message/rfc822.
+class ForwardCarrier:
+    """Carries them to the relay that forwards go through."""
 
-    `now` is in milliseconds; `number` makes the Message-ID the same at every try.
-    """
+    def __init__(self, relay: Relay, guard: Callable[[], str]) -> None:
+        self._relay = relay
+        self._guard = guard
+        self.connections = relay.connections
+
+    async def carry(self, parcel: Parcel) -> Work | None:
+        """Send one message with all of the parcel, from the null sender, to postmaster alone. Raises `NotDone`."""
+        await self._relay.send("", parcel[0].target, compose(parcel, self._guard()))
+        return None
+
+    async def close(self) -> None:
+        """The relay closes its connections."""
+
+
+def compose(items: Sequence[Item], guard: str) -> bytes:
+    """A message that holds every original as message/rfc822. The same Message-ID at every try of the same items."""
+    target, first = items[0].target, items[0]
     domain = target.rpartition("@")[2]
-    boundary = _boundary(original, number)
-    date = format_datetime(datetime.fromtimestamp(now // 1000, UTC))
+    boundary = _boundary(items)
+    count = len(items)
+    subject = "Returned mail that nothing matches" + (f": {count} messages" if count > 1 else "")
+    number = f"{first.uid}-{count}" if count > 1 else first.uid
+    date = format_datetime(datetime.fromtimestamp(first.at // 1000, UTC))
     header = (
         f"From: Retour <{target}>\r\n"
         f"To: {target}\r\n"
-        "Subject: Returned mail that nothing matches\r\n"
+        f"Subject: {subject}\r\n"
         f"Date: {date}\r\n"
-        f"Message-ID: <retour-forward-{number}-{now}@{domain}>\r\n"
+        f"Message-ID: <retour-forward-{number}@{domain}>\r\n"
         "Auto-Submitted: auto-generated\r\n"
-        f"{LOOP_GUARD}: {number}\r\n"
+        f"{LOOP_GUARD}: {guard}\r\n"
         "MIME-Version: 1.0\r\n"
         f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n'
     )
-    words = _WORDS.replace("\n", "\r\n")
+    words = (_WORDS if count == 1 else _DIGEST_WORDS.format(count=count)).replace("\n", "\r\n")
     text = f"\r\n--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n{words}"
+    parts = b"".join(_part(item.body, boundary) for item in items)
+    return (header + text).encode("utf-8") + parts + f"\r\n--{boundary}--\r\n".encode()
+
+
+def _part(original: bytes, boundary: str) -> bytes:
     encoding = "7bit" if original.isascii() else "8bit"
-    attached = (
+    header = (
         f"\r\n--{boundary}\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: {encoding}\r\n"
         "Content-Disposition: attachment; filename=returned.eml\r\n\r\n"
     )
-    body = re.sub(rb"\r?\n", b"\r\n", original).replace(b"\0", b"")
-    return (header + text + attached).encode("utf-8") + body + f"\r\n--{boundary}--\r\n".encode()
+    return header.encode() + re.sub(rb"\r?\n", b"\r\n", original).replace(b"\0", b"")
 
 
-def _boundary(original: bytes, number: int) -> str:
-    """A boundary that does not occur in the message."""
-    boundary = f"retour-{number}"
-    while boundary.encode() in original:
+def _boundary(items: Sequence[Item]) -> str:
+    """A boundary that does not occur in any of the messages."""
+    boundary = f"retour-{items[0].uid}"
+    while any(boundary.encode() in item.body for item in items):
         boundary += "-x"
     return boundary

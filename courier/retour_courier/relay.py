@@ -1,40 +1,108 @@
-"""Relay: hands a message to the mail server that the configuration names."""
+"""Relay: hands messages to a mail server that the configuration names, over kept connections, in batches."""
 
 from __future__ import annotations
 
-import smtplib
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+import aiosmtplib
+
+from retour_courier.failure import NotDone
 from retour_policy.clean import clean
-from retour_policy.config import RelaySection
-from retour_policy.errors import RetourError
+from retour_policy.outside import RelaySection
 
-TIMEOUT = 60  # seconds for one step
-
-
-class NotSent(RetourError):
-    """The relay did not take the message."""
-
-    def __init__(self, words: str, *, temporary: bool) -> None:
-        super().__init__(words)
-        self.temporary = temporary
+Sleep = Callable[[float], Awaitable[None]]
 
 
-def send(relay: RelaySection, recipient: str, message: bytes) -> None:
-    """Send `message` from the null sender, so that nobody answers it. Raises `NotSent`."""
-    options = [] if message.isascii() else ["BODY=8BITMIME"]
+class Relay:
+    """One mail server. Forwards and resends share its connections."""
+
+    def __init__(self, section: RelaySection, password: str | None = None, sleep: Sleep = asyncio.sleep) -> None:
+        self._section = section
+        self._password = password
+        self._sleep = sleep
+        self._idle: list[aiosmtplib.SMTP] = []
+        self._slots = asyncio.Semaphore(section.connections)
+        self._turn = asyncio.Lock()
+        self._sent = 0
+        self.connections = section.connections
+
+    async def send(self, sender: str, recipient: str, message: bytes) -> None:
+        """Send one message; a sender of "" is the null sender. Raises `NotDone`."""
+        async with self._slots:
+            await self._wait_for_turn()
+            client = await self._connected()
+            try:
+                await _transact(client, sender, recipient, message)
+            except BaseException:
+                client.close()
+                raise
+            self._idle.append(client)
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        for client in self._idle:
+            with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+                await client.quit(timeout=2)
+        self._idle.clear()
+
+    async def _wait_for_turn(self) -> None:
+        """Between batches everybody waits."""
+        batch = self._section.batch
+        if batch is None:
+            return
+        async with self._turn:
+            if self._sent and self._sent % batch.size == 0:
+                await self._sleep(batch.pause / 1000)
+            self._sent += 1
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        """A connection that was kept, if the server has kept it too, or a new one."""
+        while self._idle:
+            client = self._idle.pop()
+            try:
+                await client.rset()
+                return client
+            except (aiosmtplib.SMTPException, OSError):
+                client.close()
+        section = self._section
+        client = aiosmtplib.SMTP(
+            hostname=section.host,
+            port=section.port,
+            username=section.user,
+            password=self._password,
+            use_tls=section.tls == "tls",
+            start_tls=section.tls == "starttls",
+            timeout=section.timeout / 1000,
+        )
+        try:
+            await client.connect()
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            client.close()
+            raise NotDone(f"{section.host}:{section.port}: {_words(error)}") from error
+        return client
+
+
+async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, message: bytes) -> None:
+    """Say MAIL, RCPT and DATA. A 5xx is about this message; anything else may be another day."""
+    options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
+    if not message.isascii() and client.supports_extension("8bitmime"):
+        options.append("BODY=8BITMIME")
+    encoding = "utf-8" if "SMTPUTF8" in options else "ascii"
     try:
-        with smtplib.SMTP(relay.host, relay.port, timeout=TIMEOUT) as client:
-            client.ehlo_or_helo_if_needed()
-            client.sendmail("", [recipient], message, options if client.has_extn("8bitmime") else [])
-    except smtplib.SMTPRecipientsRefused as error:
-        code, words = next(iter(error.recipients.values()))
-        raise _answered(code, words) from error
-    except smtplib.SMTPResponseException as error:
-        raise _answered(error.smtp_code, error.smtp_error) from error
-    except (smtplib.SMTPException, OSError) as error:
-        raise NotSent(str(error), temporary=True) from error
+        await client.mail(sender, options=options, encoding=encoding)
+        await client.rcpt(recipient, encoding=encoding)
+        await client.data(message)
+    except aiosmtplib.SMTPNotSupported as error:
+        raise NotDone(str(error), temporary=False) from error
+    except aiosmtplib.SMTPResponseException as error:
+        permanent = 500 <= error.code < 600
+        raise NotDone(f"{error.code} {_words(error)}", temporary=not permanent) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise NotDone(_words(error)) from error
 
 
-def _answered(code: int, words: bytes | str) -> NotSent:
-    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    return NotSent(clean(f"{code} {text}"), temporary=not 500 <= code < 600)
+def _words(error: Exception) -> str:
+    text = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
+    return clean(str(text or type(error).__name__))

@@ -18,7 +18,8 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.keyring import KeyRingFile
 from retour_policy.ledger import Ledger
 from retour_policy.record import Arrival, Outcome, Recorder
-from retour_policy.route import Route, Router
+from retour_policy.resends import Resends
+from retour_policy.route import Route, Router, Signer
 from retour_policy.storms import Storms
 from retour_policy.writer import Writer
 
@@ -59,6 +60,8 @@ class Reception:
             storms=Storms.of(config),
             postmaster=config.lmtpd.postmaster,
             reference=router.reference,
+            resends=Resends.of(config, Signer(self._ring, self._clock).draw),
+            looped=router.is_forward,
         )
         self._settings = _Settings(config, router, recorder, rules)
 

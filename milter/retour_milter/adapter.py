@@ -43,11 +43,20 @@ class Adapter(Milter.Base):  # type: ignore[misc]
     def __init__(self) -> None:
         self._session = Session(self.desk)
         self._counted = False
+        self._with_body = False
         self._answered = False
 
     def negotiate(self, options: list[int]) -> Any:
-        """Ask for the steps, actions and macros that are used, and for no others."""
+        """Ask for the steps, actions and macros that are used, and for no others.
+
+        The body is asked for while some stream has `retry`. This is called for each connection, so that a reload
+        decides for those that begin after it.
+        """
+        offered = options[1]
         answer = super().negotiate(options)
+        self._with_body = bool(offered & Milter.P_SKIP) and self.desk.wants_bodies
+        if not self._with_body:
+            options[1] |= offered & Milter.P_NOBODY
         options[0] &= NEEDED | Milter.SETSYMLIST
         if options[0] & Milter.SETSYMLIST:
             # Milter's own @symlist would turn the leaving out of steps off, under Python 3.
@@ -90,10 +99,15 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         return Milter.CONTINUE
 
     @guarded
+    def body(self, chunk: bytes) -> Any:
+        """A part of the body; no more is asked for than is kept."""
+        return Milter.CONTINUE if self._session.body(bytes(chunk)) else Milter.SKIP
+
+    @guarded
     def eom(self) -> Any:
         """The end of the message."""
         try:
-            return self._carry_out(self._session.end(self.getsymval("i") or None))
+            return self._carry_out(self._session.end(self.getsymval("i") or None, with_body=self._with_body))
         finally:
             self._last_answer()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Connection
 
 from retour_policy import suppressions
@@ -19,12 +20,15 @@ from retour_policy.ledger import Ledger
 from retour_policy.outgoing import Gone, Outgoing
 from retour_policy.route import Router, Signer
 from retour_policy.sends import NewSend
+from retour_policy.spool import Spool, new_name
 from retour_policy.store import Store
 from retour_policy.storms import Storms
 from retour_policy.suppression import Suppression
 from retour_policy.writer import Writer
 
 ANSWER_TIME = 2_000  # milliseconds that libmilter gets to send an answer: a thousand times what it takes
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Desk:
         outgoing = Outgoing(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), outgoing)
 
+    @property
+    def wants_bodies(self) -> bool:
+        """Whether any message may have to be sent again."""
+        return any(stream.retry for stream in self.settings.config.stream)
+
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
         key = address_key(self._ring.ring.address_secret, address)
@@ -77,6 +86,19 @@ class Desk:
             raise
         except Exception as error:
             raise StoreUnavailable(f"recording a send failed: {error!r}") from error
+
+    def name_copy(self, settings: Settings, stream: Stream) -> str:
+        """A name for the copy of a message that may be sent again; it tells when the copy is of no more use."""
+        retry = stream.retry
+        tries = retry.interval * retry.count if retry else 0
+        return new_name(self.clock() + settings.config.spool.queue_lifetime + tries)
+
+    def keep_copy(self, settings: Settings, name: str, content: bytes) -> None:
+        """Write the copy. A full disk must not stop the mail: it goes out, and is not sent again."""
+        try:
+            Spool(settings.config.spool.dir).put(name, content)
+        except OSError as error:
+            log.error("no copy kept", error=str(error), spool=name)
 
 
 class InFlight:

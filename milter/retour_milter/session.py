@@ -11,11 +11,12 @@ import structlog
 
 from retour_milter.desk import Desk, Settings
 from retour_milter.match import Found, Origin, contains, find_stream
-from retour_milter.stamp import REFERENCE, TAG, HeaderEdit, first, removal, stamp, tag_of
+from retour_milter.stamp import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_policy.address import domain_of, is_address
 from retour_policy.clean import clean
 from retour_policy.config import Stream
 from retour_policy.errors import StoreUnavailable
+from retour_policy.route import REFERENCE
 from retour_policy.sends import NewSend
 from retour_policy.suppression import Suppression
 
@@ -67,6 +68,9 @@ class _Message:
     recipients: list[str] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
     header_size: int = 0
+    body: list[bytes] | None = field(default_factory=list)
+    """What came of it; None where no copy is to be kept."""
+    body_size: int = 0
 
 
 class Session:
@@ -116,11 +120,32 @@ class Session:
             message.header_size += len(name) + len(value)
             message.headers.append((name, value))
 
-    def end(self, queue_id: str | None) -> Answer:
-        """The message is complete. Its send record is durable when this returns."""
+    def body(self, part: bytes) -> bool:
+        """A part of the body; whether to send more. Only a message that may be sent again is kept."""
+        message = self._message
+        if message is None or message.body is None:
+            return False
+        message.body_size += len(part)
+        if not self._may_be_resent(message):
+            message.body = None
+            return False
+        message.body.append(part)
+        return True
+
+    def _may_be_resent(self, message: _Message) -> bool:
+        found = find_stream(message.settings.config.stream, message.origin, message.headers).stream
+        size = message.header_size + message.body_size
+        return bool(found and found.retry and len(message.recipients) == 1 and size <= found.max_size)
+
+    def end(self, queue_id: str | None, *, with_body: bool = False) -> Answer:
+        """The message is complete. Its send record is durable when this returns, and so is the copy of one that
+        may be sent again (`with_body`: its body was asked for).
+        """
         message, self._message = self._message, None
         if message is None:
             return PASS
+        if not with_body or not self._may_be_resent(message):
+            message.body = None
         settings = message.settings
         stream = find_stream(settings.config.stream, message.origin, message.headers).stream
         stamped = first(message.headers, REFERENCE)
@@ -164,6 +189,7 @@ class Session:
             message_id=_cleaned(first(message.headers, "Message-ID")),
             tag=_cleaned(tag),
             queue_id=queue_id,
+            spool=None if message.body is None else self._desk.name_copy(message.settings, stream),
         )
         gone = self._desk.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
         withheld |= {recipient: gone.late[bare(recipient)] for recipient in kept if bare(recipient) in gone.late}
@@ -173,6 +199,9 @@ class Session:
         if not kept:
             return self._nobody_left(message, withheld)
         edits = self._edits(message, stream, gone.send, kept, tag)
+        if new.spool and message.body is not None:
+            copy = edited(message.headers, edits.headers) + b"".join(message.body)
+            self._desk.keep_copy(message.settings, new.spool, copy)
         log.info(
             "stamped", stream=stream.name, send=gone.send, sender=edits.sender, recipients=len(kept), queue_id=queue_id
         )

@@ -9,9 +9,9 @@ from email.header import Header as EncodedWords
 from typing import Any
 
 from retour_policy.config import Stream
+from retour_policy.route import REFERENCE
 
 TAG = "Retour-Tag"
-REFERENCE = "Retour-Ref"
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -57,6 +57,21 @@ def stamp(
 def removal(headers: Sequence[tuple[str, str]], name: str) -> list[HeaderEdit]:
     """The edits that take away every field of that name, the last one first, so that the places stay right."""
     return [HeaderEdit(name, place, "") for place in range(_count(headers, name), 0, -1)]
+
+
+def edited(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> bytes:
+    """The header as it is after the edits, with the empty line behind it."""
+    fields: list[tuple[str, str] | None] = list(headers)
+    for edit in edits:
+        places = [n for n, one in enumerate(fields) if one and one[0].lower() == edit.name.lower()]
+        new = (edit.name, edit.value) if edit.value else None
+        if edit.place and edit.place <= len(places):
+            fields[places[edit.place - 1]] = new
+        else:
+            fields.append(new)
+    lines = [f"{name}: {value}" for one in fields if one for name, value in [one]]
+    text = "".join(line.replace("\r\n", "\n").replace("\n", "\r\n") + "\r\n" for line in lines)
+    return (text + "\r\n").encode("utf-8", "surrogateescape")
 
 
 def tag_of(headers: Sequence[tuple[str, str]]) -> str | None:

@@ -10,9 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictFloat,
@@ -23,15 +21,19 @@ from pydantic import (
 from retour_policy.address import domain_ascii, normalise
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.decide import RuleSet
+from retour_policy.outside import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
 from retour_policy.pattern import Pattern
 from retour_policy.rules import PRESETS, Preset
+from retour_policy.section import Section
 from retour_policy.values import (
     Address,
     Count,
     Duration,
+    Name,
     Networks,
     NotEmpty,
     OptionalFile,
+    Size,
     Socket,
     Span,
     Texts,
@@ -43,14 +45,6 @@ from retour_policy.values import (
     check_stream_name,
     check_texts,
 )
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, and without keys that nobody reads."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(cached_property,)
-    )
 
 
 class StoreSection(Section):
@@ -104,7 +98,9 @@ class Match(Section):
     sender: Texts = NotEmpty
     login: Texts = NotEmpty
     client: Networks = NotEmpty
-    header: dict[StrictStr, Annotated[Texts, BeforeValidator(check_texts), Field(min_length=1)]] = {}
+    header: dict[StrictStr, Annotated[Texts, BeforeValidator(check_texts), Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
 
 
 class RulesSection(Section):
@@ -154,8 +150,11 @@ class Stream(Section):
     transactional: StrictBool = False
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
     multi_recipient: Literal["shared", "refuse"] = "shared"
-    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(check_headers)] = {}
+    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(check_headers)] = Field(default_factory=dict)
     policy: RulesSection = RulesSection()
+    relay: StrictStr = "default"
+    retry: Retry | None = None
+    max_size: Size = 256 * 1024
 
     @cached_property
     def pattern(self) -> Pattern | None:
@@ -166,13 +165,6 @@ class Stream(Section):
     def static_sender(self) -> str | None:
         """The static envelope sender, if the stream has one."""
         return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
-
-
-class RelaySection(Section):
-    """A mail server that takes what Retour itself sends."""
-
-    host: StrictStr = "127.0.0.1"
-    port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
 
 
 class StormSection(Section):
@@ -198,8 +190,12 @@ class Config(Section):
     stream: tuple[Stream, ...] = ()
     policy: PolicySection = PolicySection()
     storm: StormSection = StormSection()
-    sides: dict[StrictStr, Texts] = {}
-    relay: dict[StrictStr, RelaySection] = {"default": RelaySection()}
+    sides: dict[StrictStr, Texts] = Field(default_factory=dict)
+    relay: dict[Name, RelaySection] = Field(default_factory=lambda: {"default": RelaySection()})
+    hook: tuple[HookSection, ...] = ()
+    forward: ForwardSection = ForwardSection()
+    spool: SpoolSection = SpoolSection()
+    courier: CourierSection = CourierSection()
 
     def rules(self, stream: Stream | None) -> RuleSet:
         """The rules of a stream, or (None) those of all that say nothing of their own."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from retour_policy import schema
 from retour_policy.ledger import Address, lock, refolded, store
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
-KEPT = frozenset({"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm"})
+KEPT = frozenset(
+    {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
+)
 """What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
 
 
@@ -31,6 +33,7 @@ def erase(connection: Connection, address: Address) -> int:
     before = lock(connection, address)
     connection.execute(update(_address).where(_address.c.id == address.id).values(text=None))
     changed = 1 + _facts(connection, address.id) + _sends(connection, address.id)
+    connection.execute(delete(schema.outbox).where(schema.outbox.c.ordering == address.id))
     store(connection, address, before, refolded(connection, address)[0])
     return changed
 
@@ -52,5 +55,6 @@ def _sends(connection: Connection, number: int) -> int:
         .group_by(_sent.c.send_id)
         .having(func.count() == 1)
     )
-    gone = {"message_id": None, "tag": None, "queue_id": None}
-    return connection.execute(update(_send).where(_send.c.id.in_(alone)).values(gone)).rowcount
+    gone = {"message_id": None, "tag": None, "queue_id": None, "spool": None}  # the courier removes the copy
+    theirs = or_(_send.c.id.in_(alone), _send.c.resend_of.in_(alone))
+    return connection.execute(update(_send).where(theirs).values(gone)).rowcount

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
 
 from retour_policy import facts, history, schema
+from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import RuleSet
@@ -46,21 +48,25 @@ class Ledger:
     policy: Policy
     policy_id: int | None = None
     """None where the store was away when the policy was adopted; it is then put in force with each fact."""
+    announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
         """A ledger that judges by `config`. A configuration can be adopted while the store is down."""
         policy = Policy.of(config)
-        try:
-            return cls(policy, writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT))
-        except StoreUnavailable:
-            return cls(policy)
+        number: int | None = None
+        with contextlib.suppress(StoreUnavailable):
+            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
+        return cls(policy, number, Announcer.of(config))
 
-    def write(self, connection: Connection, address: Address, new: NewFact, *, first: bool = True) -> tuple[int, str]:
+    def write(
+        self, connection: Connection, address: Address, new: NewFact, *, first: bool = True, news: bool | None = None
+    ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
 
         The address's row is locked until the transaction ends. A fact that is older than the address's latest
-        one (from an import) is put in its place, and the state folded anew.
+        one (from an import) is put in its place, and the state folded anew. `news` is whether hooks are to be told
+        of it, where that is not the same as being the first.
         """
         account = lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
@@ -74,7 +80,13 @@ class Ledger:
             done = self._step(connection, address, account, number, new, first=first)
             after, why = done.account, done.why
         store(connection, address, account, after)
+        suppressions = (account.suppressions, after.suppressions)
+        told = (first if news is None else news) and self._believed(new)
+        self.announcer.fact(connection, number, new, suppressions, why, counts=told)
         return number, why
+
+    def _believed(self, new: NewFact) -> bool:
+        return new.proof != "unsigned" or self.policy.ground(new.stream).rules.count_unsigned
 
     def _step(
         self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool

@@ -17,6 +17,7 @@ from retour_policy.config import Config, in_bounce_domain
 from retour_policy.decide import RuleSet
 from retour_policy.errors import ConfigError, Problem
 from retour_policy.keyring import KeyRingFile
+from retour_policy.targets import contradictions
 
 DEFAULT_PATH = "/etc/retour/retour.toml"
 _WORDS = {
@@ -177,7 +178,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if config.storm.lapse_after <= config.storm.settle_after:
         yield "storm.lapse_after", "is not longer than settle_after, so what a storm holds would never count"
     if "default" not in config.relay:
-        yield "relay.default", "is missing; forwards to postmaster go through it"
+        yield "relay.default", "is missing; streams without one of their own use it"
+    yield from contradictions(config)
 
 
 def _short_windows(key: str, rules: RuleSet) -> Iterator[tuple[str, str]]:

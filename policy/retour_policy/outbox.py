@@ -2,56 +2,260 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, select, update
 
 from retour_policy import schema
-from retour_policy.clock import HOUR, MINUTE
+from retour_policy.clean import clean
+from retour_policy.clock import HOUR
+from retour_policy.outside import CourierSection
 
-LEASE = 5 * MINUTE  # how long one courier has for one item before another may take it
-PAUSES = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR)  # before the tries that follow; the last one repeats
 GIVE_UP_AFTER = 72 * HOUR
+FORWARD = "forward"
+"""The channel of what postmaster gets."""
+FACTOR = 3  # each pause is so many times the one before
+JITTER = (0.8, 1.2)  # so that what failed together does not come back together
 _table = schema.outbox
+_INSERT = insert(_table)
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """One thing to do, to be written."""
+
+    at: int
+    kind: str
+    """event, forward or resend."""
+    channel: str
+    target: str
+    body: bytes
+    uid: str = ""
+    ordering: int | None = None
+    due: int | None = None
+    """Not before; None is at once."""
+    fact_id: int | None = None
+    error: str = ""
+    """Why it is a dead letter from the first: it cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to do."""
+    """One thing to do, as the store has it."""
 
     id: int
+    uid: str
     at: int
     kind: str
+    channel: str
+    ordering: int | None
+    due: int
+    give_up: int
+    attempts: int
+    taken_by: str | None
+    failed: int
+    error: str
     target: str
     body: bytes
-    attempts: int
 
 
-def put(connection: Connection, now: int, kind: str, target: str, body: bytes, fact_id: int | None) -> None:
-    """Queue an item, due at once."""
-    row = {"at": now, "due": now, "kind": kind, "target": target, "body": body, "fact_id": fact_id}
-    connection.execute(insert(_table).values(row))
+_COLUMNS = [_table.c[one.name] for one in fields(Item)]
 
 
-def take(connection: Connection, now: int, most: int) -> list[Item]:
-    """Lease at most `most` items that are due, the oldest first. Each goes to one courier at a time."""
-    due = and_(_table.c.failed == 0, _table.c.due <= now, _table.c.leased_until <= now)
-    wanted = select(_table).where(due).order_by(_table.c.due, _table.c.id).limit(most).with_for_update(skip_locked=True)
-    items = [Item(r.id, r.at, r.kind, r.target, bytes(r.body), r.attempts) for r in connection.execute(wanted)]
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that could not be carried out."""
+
+    item: Item
+    error: str
+    permanent: bool
+    pause: int
+    """Milliseconds until the next try, where there is one."""
+
+
+def put(connection: Connection, new: NewItem) -> int:
+    """Queue an item; its id."""
+    due = new.at if new.due is None else new.due
+    row = {
+        "uid": new.uid or secrets.token_hex(16),
+        "at": new.at,
+        "kind": new.kind,
+        "channel": new.channel,
+        "ordering": new.ordering,
+        "due": due,
+        "give_up": due + GIVE_UP_AFTER,
+        "failed": int(bool(new.error)),
+        "error": clean(new.error),
+        "fact_id": new.fact_id,
+        "target": new.target,
+        "body": new.body,
+    }
+    written = connection.execute(_INSERT, row).inserted_primary_key
+    return int(written[0]) if written else 0
+
+
+def pause(attempts: int, limits: CourierSection, chance: float | None = None) -> int:
+    """Milliseconds until the next try after so many that failed before this one."""
+    longest = min(limits.first_pause * FACTOR ** min(attempts, 20), limits.longest_pause)
+    low, high = JITTER
+    return int(longest * (low + (high - low) * (random.random() if chance is None else chance)))
+
+
+def due_ids(connection: Connection, channel: str, now: int, most: int) -> list[int]:
+    """What could be taken now, the longest due first."""
+    query = select(_table.c.id).where(_ready(channel, now)).order_by(_table.c.due, _table.c.id)
+    return list(connection.scalars(query.limit(most)))
+
+
+def take(connection: Connection, channel: str, ids: Iterable[int], me: str, now: int, until: int) -> list[Item]:
+    """Lease those of `ids` that nobody else has taken meanwhile, until `until`. Each is at one courier at a time."""
+    wanted = select(*_COLUMNS).where(_table.c.id.in_(list(ids)), _ready(channel, now)).order_by(_table.c.id)
+    items = [_item(row) for row in connection.execute(wanted.with_for_update(skip_locked=True))]
     if items:
-        leased = update(_table).where(_table.c.id.in_([item.id for item in items]))
-        connection.execute(leased.values(leased_until=now + LEASE))
+        mine = update(_table).where(_table.c.id.in_([item.id for item in items]))
+        connection.execute(mine.values(due=until, taken_by=me))
     return items
 
 
-def done(connection: Connection, item: Item) -> None:
-    """The item was carried out."""
-    connection.execute(delete(_table).where(_table.c.id == item.id))
+def renew(connection: Connection, ids: Iterable[int], me: str, until: int) -> set[int]:
+    """Hold on to what is in hand; those that are still mine."""
+    mine = and_(_table.c.id.in_(list(ids)), _table.c.taken_by == me)
+    connection.execute(update(_table).where(mine).values(due=until))
+    return set(connection.scalars(select(_table.c.id).where(mine)))
 
 
-def failed(connection: Connection, item: Item, now: int, error: str, *, permanent: bool) -> None:
-    """It was not: try again after a growing pause, or keep it as failed so that it can be seen."""
-    given_up = permanent or now - item.at > GIVE_UP_AFTER
-    pause = PAUSES[min(item.attempts, len(PAUSES) - 1)]
-    values = {"attempts": item.attempts + 1, "error": error[:500], "leased_until": 0, "due": now + pause}
-    connection.execute(update(_table).where(_table.c.id == item.id).values(**values, failed=int(given_up)))
+def release(connection: Connection, ids: Iterable[int], me: str, now: int) -> None:
+    """Give back what was not begun."""
+    mine = and_(_table.c.id.in_(list(ids)), _table.c.taken_by == me)
+    connection.execute(update(_table).where(mine).values(due=now, taken_by=None))
+
+
+def done(connection: Connection, ids: Sequence[int], me: str) -> int:
+    """These were carried out; how many of them were still mine."""
+    return connection.execute(delete(_table).where(_table.c.id.in_(ids), _table.c.taken_by == me)).rowcount
+
+
+def failed(connection: Connection, failure: Failure, me: str, now: int) -> None:
+    """It was not: try again after a pause, or keep it as a dead letter so that it can be seen."""
+    item = failure.item
+    dead = failure.permanent or now + failure.pause > item.give_up
+    values = {
+        "attempts": item.attempts + 1,
+        "error": clean(failure.error),
+        "due": now + failure.pause,
+        "failed": int(dead),
+        "taken_by": None,
+    }
+    connection.execute(update(_table).where(_table.c.id == item.id, _table.c.taken_by == me).values(**values))
+
+
+def _ready(channel: str, now: int) -> Any:
+    """Due, and nothing before it in its order: one that is in hand or waits for another try holds up those behind."""
+    earlier = _table.alias()
+    in_front = exists().where(
+        earlier.c.channel == _table.c.channel,
+        earlier.c.ordering == _table.c.ordering,
+        earlier.c.failed == 0,
+        earlier.c.id < _table.c.id,
+    )
+    return and_(_table.c.failed == 0, _table.c.channel == channel, _table.c.due <= now, ~in_front)
+
+
+def _item(row: Any) -> Item:
+    values = {one.name: getattr(row, one.name) for one in fields(Item)}
+    return Item(**values | {"body": bytes(row.body)})
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which items a postmaster means; what is empty means all."""
+
+    ids: tuple[int, ...] = ()
+    channel: str | None = None
+    kind: str | None = None
+    failed: bool | None = None
+    before: int | None = None
+    """Only those that were put there before then."""
+
+
+def listed(connection: Connection, chosen: Chosen) -> Iterator[Item]:
+    """The items that are meant, the oldest first."""
+    query = select(*_COLUMNS).where(_meant(chosen)).order_by(_table.c.id)
+    for row in connection.execute(query.execution_options(yield_per=100)):
+        yield _item(row)
+
+
+def ids_of(connection: Connection, chosen: Chosen, after: int, most: int) -> list[int]:
+    """The ids of the items that are meant, from after that one on: so that many can be changed bit by bit."""
+    query = select(_table.c.id).where(_meant(chosen), _table.c.id > after).order_by(_table.c.id).limit(most)
+    return list(connection.scalars(query))
+
+
+def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
+    """Try these again at once, and for three days from now; how many that were. What is in hand stays so."""
+    free = and_(_table.c.id.in_(ids), _table.c.taken_by.is_(None))
+    values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER}
+    return connection.execute(update(_table).where(free).values(**values)).rowcount
+
+
+def drop(connection: Connection, ids: Sequence[int]) -> int:
+    """Forget these; how many that were."""
+    return connection.execute(delete(_table).where(_table.c.id.in_(ids))).rowcount
+
+
+def _meant(chosen: Chosen) -> Any:
+    wanted = [_table.c.id > 0]
+    if chosen.ids:
+        wanted.append(_table.c.id.in_(chosen.ids))
+    if chosen.channel is not None:
+        wanted.append(_table.c.channel == chosen.channel)
+    if chosen.kind is not None:
+        wanted.append(_table.c.kind == chosen.kind)
+    if chosen.failed is not None:
+        wanted.append(_table.c.failed == int(chosen.failed))
+    if chosen.before is not None:
+        wanted.append(_table.c.at < chosen.before)
+    return and_(*wanted)
+
+
+def bury_orphans(connection: Connection, channels: Iterable[str], before: int) -> int:
+    """Make dead letters of what waits for a hook or a relay that is not in the configuration; how many."""
+    lost = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
+    values = {"failed": 1, "error": "no such hook or relay in the configuration", "taken_by": None}
+    return connection.execute(update(_table).where(lost).values(**values)).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How it looks in one channel."""
+
+    channel: str
+    waiting: int
+    oldest: int | None
+    """When the oldest that waits was due first: later than when it was put there for a resend."""
+    late: int
+    """Of those that wait: how many have failed before."""
+    failed: int
+    """Dead letters."""
+
+
+def figures(connection: Connection, now: int) -> list[Figures]:
+    """How it looks, by channel. What is not due yet for the first time does not count as waiting."""
+    began = _table.c.give_up - GIVE_UP_AFTER
+    waits = and_(_table.c.failed == 0, began <= now)
+    query = (
+        select(
+            _table.c.channel,
+            func.count(case((waits, 1))),
+            func.min(case((waits, began))),
+            func.count(case((and_(waits, _table.c.attempts > 0), 1))),
+            func.count(case((_table.c.failed == 1, 1))),
+        )
+        .group_by(_table.c.channel)
+        .order_by(_table.c.channel)
+    )
+    return [Figures(*row) for row in connection.execute(query)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, select
@@ -16,7 +16,10 @@ from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.erasure import kept_of_forgotten
 from retour_policy.facts import NewFact
+from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
+from retour_policy.outbox import NewItem
+from retour_policy.resends import Resends, fails_anew
 from retour_policy.route import Route
 from retour_policy.sends import Send
 from retour_policy.storms import Storms, revive
@@ -61,6 +64,9 @@ class Recorder:
     postmaster: str
     reference: Callable[[str], int | None]
     """Reads the value of a Retour-Ref field: the send id where it is ours."""
+    resends: Resends = field(default_factory=Resends)
+    looped: Callable[[bytes], bool] = lambda raw: False
+    """Whether a message is one of our own forwards, come back."""
 
     def record(self, connection: Connection, arrival: Arrival) -> Outcome:
         """Write `arrival` once; what became of it."""
@@ -76,7 +82,7 @@ class Recorder:
         if not self._matched(arrival, arrival.report, send, found):
             if arrival.dated:
                 return "unmatched"
-            outbox.put(connection, arrival.at, "forward", self.postmaster, arrival.raw, None)
+            self._forward(connection, arrival, None)
             return "forwarded"
         return "recorded"
 
@@ -148,7 +154,7 @@ class Recorder:
             at=arrival.at,
             kind=_kind_of(report, part),
             address_id=one.address_id,
-            send_id=send.id if send else arrival.route.send,
+            send_id=send.first if send else arrival.route.send,
             stream=send.stream if send else arrival.route.stream,
             action=part.action if part else None,
             type=part.type if part else None,
@@ -156,20 +162,29 @@ class Recorder:
             reason=(part.reason if part else report.reason),
             blame=part.blame if part else None,
             proof=proof,
-            detail=clean_values(_detail(arrival, report, send, one)),
+            detail=clean_values(_detail(arrival, report, send, one) | self._resent(send)),
         )
         if one.address_id is None or one.key is None:
             facts.write(connection, new)
             return
         address = Address(one.address_id, one.key)
-        first = not (send and facts.counted_before(connection, send.id, address.id, new.kind))
+        first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
         text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
             text = next((name for name in _names(part) if self._key(name) == address.key), None)
         if send and text and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, text, send, new)
-        self.ledger.write(connection, address, new, first=first)
+        news = first or bool(send and fails_anew(connection, send, new))
+        self.ledger.write(connection, address, new, first=first, news=news)
+        if send and not arrival.dated:
+            self.resends.consider(connection, send, new)
+
+    def _resent(self, send: Send | None) -> dict[str, int]:
+        """Which resend came back, if it was one."""
+        if not send or not send.attempt:
+            return {}
+        return {"resend": send.attempt, "of": max(send.attempt, self.resends.total(send.stream) or 0)}
 
     def _may_be_storm(self, new: NewFact) -> bool:
         heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
@@ -177,7 +192,7 @@ class Recorder:
 
     def _in_storm(self, connection: Connection, address: Address, text: str, send: Send, new: NewFact) -> NewFact:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
-        storm = self.storms.failure(connection, send.stream, text, id_time(send.id), new.at)
+        storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
         if storm is not None:
             return replace(new, detail={**new.detail, "storm": storm})
         account = lock(connection, address)
@@ -195,8 +210,18 @@ class Recorder:
         number = facts.write(connection, new)
         row = {"fact_id": number, "head": arrival.raw[:UNREAD_HEAD]}
         connection.execute(schema.unread.insert().values(row))
-        outbox.put(connection, arrival.at, "forward", self.postmaster, arrival.raw, number)
+        self._forward(connection, arrival, number)
         return "forwarded"
+
+    def _forward(self, connection: Connection, arrival: Arrival, fact_id: int | None) -> None:
+        """Let postmaster see it. What comes back from there is kept as a dead letter, or it would go round."""
+        error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(arrival.raw) else ""
+        new = NewItem(arrival.at, "forward", outbox.FORWARD, self.postmaster, arrival.raw, fact_id=fact_id, error=error)
+        outbox.put(connection, new)
+        kind = arrival.report.kind if arrival.report else "unread"
+        texts = clean_values({"came_to": arrival.recipient, "sender": arrival.sender})
+        data = Data(stream=arrival.route.stream, kind=kind, **texts)
+        self.ledger.announcer.tell(connection, Event("unmatched", arrival.at, data), fact_id)
 
 
 def _names(part: RecipientReport | None) -> list[str]:

@@ -12,6 +12,11 @@ from retour_policy.config import Config, Stream
 from retour_policy.keyring import KeyRingFile
 from retour_policy.token import Purpose, UnknownKey
 
+REFERENCE = "Retour-Ref"
+"""The header field that refers to the send of a message."""
+LOOP_GUARD = "Retour-Forwarded"
+"""The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
+_MOST_HEADER = 100_000  # octets in which the loop guard is looked for
 ROLES = ("postmaster", "abuse")  # RFC 2142; each domain that takes mail must have them
 
 
@@ -54,6 +59,18 @@ class Router:
                     continue
                 return Route("verp", stream.name, number, found.recipient)
         return self._unsigned(address)
+
+    def is_forward(self, raw: bytes) -> bool:
+        """Whether a message is a forward that we made."""
+        head = raw[:_MOST_HEADER].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+        for line in head.decode("ascii", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.lower() == LOOP_GUARD.lower():
+                try:
+                    return self._read(Purpose.FORWARD, "", value.strip()) is not None
+                except token.TokenError:
+                    continue
+        return False
 
     def reference(self, text: str) -> int | None:
         """The send id in a Retour-Ref field that is ours, else None."""
@@ -108,6 +125,10 @@ class Signer:
         if not stream.pattern:
             raise ValueError(f"stream {stream.name} has no pattern")
         return stream.pattern.address(token.make(self._ring.ring, Purpose.BOUNCE, stream.pattern.domain, number))
+
+    def forward(self) -> str:
+        """The value of a new loop guard."""
+        return token.make(self._ring.ring, Purpose.FORWARD, "", self.draw())
 
     def reference(self, number: int) -> str:
         """The value of a Retour-Ref field."""

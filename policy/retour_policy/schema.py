@@ -5,10 +5,13 @@ Times are milliseconds since 1970-01-01 UTC. `REVISION` is what the migrations l
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -25,6 +28,12 @@ VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
 Counted = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
+
+
+def _only_where(rows: ColumnElement[bool]) -> dict[str, Any]:
+    """What makes an index one of these rows alone."""
+    return {"sqlite_where": rows, "postgresql_where": rows}
+
 
 address = Table(
     "address",
@@ -44,8 +53,13 @@ send = Table(
     Column("tag", Text, comment="the application's own reference"),
     Column("queue_id", String(64)),
     Column("recipients", SmallInteger, nullable=False),
+    Column("resend_of", BigInteger, comment="the first send, whose recipient it goes to again"),
+    Column("attempt", SmallInteger, nullable=False, server_default="0", comment="0: the first; n: the nth resend"),
+    Column("spool", String(64), comment="file that holds a copy to send again"),
     Index("send_by_message_id", "message_id"),
 )
+Index("send_resent", send.c.resend_of, send.c.attempt, unique=True, **_only_where(send.c.resend_of.is_not(None)))
+Index("send_by_spool", send.c.spool, **_only_where(send.c.spool.is_not(None)))
 
 send_recipient = Table(
     "send_recipient",
@@ -161,15 +175,30 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Counted, primary_key=True),
+    Column("uid", String(40), nullable=False, comment="the same at every try: webhook-id, Message-ID"),
     Column("at", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False, comment="forward"),
-    Column("due", BigInteger, nullable=False, comment="not before"),
+    Column("kind", String(16), nullable=False, comment="event, forward, resend"),
+    Column("channel", String(80), nullable=False, comment="hook:NAME, relay:NAME, forward; one never delays another"),
+    Column("ordering", BigInteger, comment="items of one channel with the same number go one after the other"),
+    Column("due", BigInteger, nullable=False, comment="not before; while taken: when the lease ends"),
+    Column("give_up", BigInteger, nullable=False, comment="a failure after this one is the last"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("leased_until", BigInteger, nullable=False, server_default="0"),
-    Column("failed", SmallInteger, nullable=False, server_default="0", comment="1: given up, kept to be seen"),
+    Column("taken_by", String(64), comment="the courier that has it in hand"),
+    Column("failed", SmallInteger, nullable=False, server_default="0", comment="1: dead letter, kept to be seen"),
     Column("error", Text, nullable=False, server_default=""),
     Column("fact_id", BigInteger),
-    Column("target", Text, nullable=False),
+    Column("target", Text, nullable=False, comment="an event's type, a forward's recipient, a resend's stream"),
     Column("body", LargeBinary, nullable=False),
-    Index("outbox_by_due", "failed", "due"),
+    Index("outbox_by_due", "failed", "channel", "due"),
+    Index("outbox_in_order", "channel", "ordering", "failed", "id"),
+)
+
+pace = Table(
+    "pace",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("since", BigInteger, nullable=False, comment="beginning of the window that is counted in"),
+    Column("count", Integer, nullable=False, comment="sent one by one since then"),
+    Column("digest_to", BigInteger, nullable=False, comment="what waits up to this id goes into a digest"),
+    sqlite_with_rowid=False,
 )

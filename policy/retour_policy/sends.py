@@ -32,6 +32,8 @@ class NewSend:
     message_id: str | None = None
     tag: str | None = None
     queue_id: str | None = None
+    spool: str | None = None
+    """The file that holds a copy to send again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,16 @@ class Send:
     """Address number to address key."""
     texts: dict[int, str | None] = field(default_factory=dict)
     """Address number to the address; None: forgotten."""
+    sender: str = ""
+    message_id: str | None = None
+    resend_of: int | None = None
+    attempt: int = 0
+    spool: str | None = None
+
+    @property
+    def first(self) -> int:
+        """The send that this one repeats, or itself: what happens to either is counted for that one."""
+        return self.resend_of or self.id
 
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
@@ -55,6 +67,7 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
         "message_id": new.message_id,
         "tag": new.tag,
         "queue_id": new.queue_id,
+        "spool": new.spool,
     }
     numbers = sorted(set(addresses.ensure(connection, secret, new.recipients).values()))
     number = _insert_with_free_id(connection, clean_values(row) | {"recipients": len(numbers)}, draw)
@@ -91,7 +104,8 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
 
 
 def _with_recipients(connection: Connection, row: object) -> Send:
-    number = row.id  # type: ignore[attr-defined]
-    rows = connection.execute(_RECIPIENTS, {"id": number}).all()
+    first = row.resend_of or row.id  # type: ignore[attr-defined]
+    rows = connection.execute(_RECIPIENTS, {"id": first}).all()
     recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
-    return Send(number, row.stream, row.tag, recipients, texts)  # type: ignore[attr-defined]
+    names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
+    return Send(recipients=recipients, texts=texts, **{name: getattr(row, name) for name in names})

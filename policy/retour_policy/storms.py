@@ -15,9 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from retour_policy import schema
+from retour_policy.announce import Announcer
 from retour_policy.clock import DAY, HOUR
 from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
+from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, first_id, lock
 from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
@@ -48,11 +50,12 @@ class Storms:
 
     limits: StormSection
     sides: Sides
+    announcer: Announcer = dataclasses.field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config) -> Storms:
         """As a configuration has it."""
-        return cls(config.storm, Sides(config.sides))
+        return cls(config.storm, Sides(config.sides), Announcer.of(config))
 
     def count_sent(self, connection: Connection, stream: str, recipients: Iterable[str], now: int) -> None:
         """Count a send to each side that it goes to."""
@@ -135,7 +138,13 @@ class Storms:
             "last_fact": last_fact,
             "taken_to": self._first_fact(connection, now) - 1,
         }
-        return int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+        number = int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+        data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
+        self._tell(connection, "storm.opened", now, data)
+        return number
+
+    def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
+        self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has that number
 
     def _first_fact(self, connection: Connection, now: int) -> int:
         """The lowest id of a fact that a storm which opens now may take back, found by the index on times."""
@@ -177,6 +186,7 @@ class Storms:
             values = {"calm_since": now}
         elif now - row.calm_since >= self.limits.close_after:
             values = {"closed": now}
+            self._tell(connection, "storm.closed", now, Data(stream=row.stream, side=row.side, storm=row.id))
         if values:
             connection.execute(update(_storm).where(_storm.c.id == row.id).values(**values))
 

@@ -33,6 +33,7 @@ class Purpose(StrEnum):
     REFERENCE = "reference"
     UNSUBSCRIBE = "unsubscribe"
     FEEDBACK = "feedback"
+    FORWARD = "forward"
 
 
 class TokenError(ValueError):

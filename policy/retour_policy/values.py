@@ -17,6 +17,7 @@ from retour_policy.pattern import Pattern
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
 OWN_HEADERS = ("retour-ref", "retour-tag")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_SIZES = {"k": 1024, "M": 1024 * 1024}
 LONGEST = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -33,6 +34,20 @@ def _duration(value: object) -> object:
                 raise ValueError(f"is longer than a hundred years; right are at most {LONGEST // DAY}d")
             return length
     raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,6})([kM])", value)
+        if found:
+            return int(found[1]) * _SIZES[found[2]]
+    raise ValueError('is not a size; right would be a number and a unit, such as "256k" or "2M"')
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
+        return value
+    raise ValueError("is not a name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
 
 
 def _positive(value: int) -> int:
@@ -137,6 +152,9 @@ def _check_header_text(name: str, text: str) -> None:
         raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
 
 
+Size = Annotated[int, BeforeValidator(_size)]
+"""Written "256k", held as octets."""
+Name = Annotated[str, BeforeValidator(_name)]
 Duration = Annotated[int, BeforeValidator(_duration)]
 """Written "4h", held as milliseconds."""
 Span = Annotated[Duration, AfterValidator(_positive)]

@@ -24,6 +24,8 @@ def commands(group: click.Group = main, above: tuple[str, ...] = ()) -> Iterator
 
 ALL = dict(commands())
 JSON = {"init", "check", "events", "address", "suppressions", "token", "db", "keys"} | {
+    "outbox",
+    "stats",
     "storm",
     "undo",
     "simulate",

@@ -68,14 +68,15 @@ def test_with_a_service_user_all_is_the_services(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(init_module, "USER", user.pw_name)
     init(tmp_path / "retour")
     owners = {path.name: path.stat().st_uid for path in [tmp_path / "retour", *(tmp_path / "retour").iterdir()]}
-    assert len(owners) == 6 and set(owners.values()) == {user.pw_uid}
+    assert len(owners) == 7 and set(owners.values()) == {user.pw_uid}
 
 
 def test_the_systems_places() -> None:
     """For /etc/retour the database and the sockets lie where a Debian system has them."""
     places = init_module.Places.below(Path("/etc/retour"))
-    assert [str(path) for path in (*places.files(), places.sockets)] == [
+    assert [str(path) for path in (*places.files(), places.sockets, places.spool)] == [
         "/etc/retour/retour.toml", "/etc/retour/keys.toml", "/var/lib/retour/retour.db", "/var/spool/postfix/retour",
+        "/var/lib/retour/spool",
     ]  # fmt: skip
 
 
@@ -200,5 +201,5 @@ def test_json_tells_the_places(tmp_path: Path) -> None:
     made = json.loads(init(tmp_path, "--json").stdout)
     assert made == {
         "config": f"{tmp_path}/retour.toml", "keyring": f"{tmp_path}/keys.toml",
-        "database": f"{tmp_path}/retour.db", "sockets": f"{tmp_path}/sockets",
+        "database": f"{tmp_path}/retour.db", "sockets": f"{tmp_path}/sockets", "spool": f"{tmp_path}/spool",
     }  # fmt: skip

@@ -82,6 +82,27 @@ def test_it_asks_for_no_step_action_or_macro_that_it_does_not_use(site):
     assert asked_macros(macros) == {"mail": "{auth_authen}", "end": "i"}
 
 
+def test_it_asks_for_the_body_only_while_a_stream_sends_again(site):
+    """A reload decides for the connections that begin after it."""
+    place = site.postfix.sockets / "milter.sock"
+    site.configure('name = "news"', 'name = "news"\nretry = { interval = "4h", count = 3 }')
+    reload(site)
+    assert not negotiate(place)[1] & STEPS["body"]
+    site.configure('retry = { interval = "4h", count = 3 }\n', "")
+    reload(site)
+    assert negotiate(place)[1] & STEPS["body"]
+
+
+def test_without_room_for_copies_mail_goes_out_all_the_same(site):
+    """The disk is full, or the folder cannot be made: an error in the log; it will not be sent again."""
+    (site.home / "spool").rmdir()
+    (site.home / "spool").write_text("in the way")
+    site.configure('name = "news"', 'name = "news"\nretry = { interval = "4h", count = 3 }')
+    reload(site)
+    assert arrived_version(site, "ok+full@example.net") == ["one"]
+    site.services["milter"].wait_for_log("no copy kept")
+
+
 def asked_macros(octets):
     """The macros that the milter names for each step, by the step."""
     found = {}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_milter.stamp import HeaderEdit, stamp, tag_of
+from retour_milter.stamp import HeaderEdit, edited, stamp, tag_of
 from retour_policy.config import Stream
 
 HEADERS = [("From", "a@example.com"), ("X-Mailer", "one"), ("Subject", "hello"), ("x-mailer", "two")]
@@ -101,3 +101,10 @@ def test_a_tag_is_trimmed_and_bounded():
     assert tag_of([("Retour-Tag", " ")]) is None
     assert tag_of([]) is None
     assert len(tag_of([("Retour-Tag", "x" * 900)]) or "") == 200
+
+
+def test_a_copy_has_the_header_as_it_goes_out():
+    """Changed, added and removed fields by their places; folded lines and octets that are no UTF-8 stay."""
+    headers = [("A", "1"), ("B", "one\n\ttwo"), ("a", "2"), ("C", "\udcff"), ("D", "gone")]
+    edits = [HeaderEdit("D", 1, ""), HeaderEdit("A", 2, ""), HeaderEdit("A", 1, "new"), HeaderEdit("E", 0, "added")]
+    assert edited(headers, edits) == b"A: new\r\nB: one\r\n\ttwo\r\nC: \xff\r\nE: added\r\n\r\n"

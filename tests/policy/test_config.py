@@ -17,6 +17,8 @@ from retour_policy import load
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import Config, Match, Stream, in_bounce_domain
 from retour_policy.errors import ConfigError
+from retour_policy.hook import EVENTS, GROUPS
+from retour_policy.outside import HookSection, RelaySection
 
 EXAMPLE = files("retour_policy").joinpath("example.toml").read_text("utf-8")
 SYSTEM = {
@@ -26,6 +28,7 @@ SYSTEM = {
     "@POSTMASTER@": "postmaster",
     "@DOMAIN@": "bounces.example.com",
     "@PARENT@": "example.com",
+    "@SPOOL@": "/var/lib/retour/spool",
 }
 
 
@@ -61,26 +64,39 @@ def test_every_key_stands_in_the_example() -> None:
     """A key that the model has and the manual has not would be known to nobody."""
     data = tomllib.loads(filled())
     for path in keys_of(Config):
-        if path in (("stream",), ("relay",)):
+        if path in (("stream",), ("relay",), ("hook",)):
             continue
         table = data
         for name in path:
             assert name in table, f"{'.'.join(path)} is missing in example.toml"
             table = table[name]
-    relay = Config.model_fields["relay"].default["default"]
-    assert set(data["relay"]["default"]) == set(type(relay).model_fields)
+    relay = EXAMPLE.partition("\n[relay.default]\n")[2].partition("\n[")[0]
+    assert set(re.findall(r"^(?:# )?([a-z_]+) = ", relay, re.MULTILINE)) == set(RelaySection.model_fields)
 
 
 def test_every_key_of_a_stream_is_explained() -> None:
     """The comment above the first stream tells of each key, and the stream sets it to its default where it can."""
-    manual = EXAMPLE.partition("[[stream]]")[0]
+    manual = EXAMPLE.partition("\n# A stream is ")[2].partition("\n[[stream]]\n")[0]
     explained = set(re.findall(r"^# ([a-z_]+) {2,}\S", manual, re.MULTILINE))
     nested = set(re.findall(r"(?:^# {3}| {3,})([a-z]+) {2,}\S", manual, re.MULTILINE))
     assert explained == set(Stream.model_fields) - {"name"}
     assert nested >= set(Match.model_fields)
     stream = tomllib.loads(filled())["stream"][0]
-    for name in ("track", "transactional", "suppressed", "multi_recipient"):
+    for name in ("track", "transactional", "suppressed", "multi_recipient", "relay"):
         assert stream[name] == Stream.model_fields[name].default
+
+
+def test_every_key_of_a_hook_and_every_event_is_explained() -> None:
+    """The comment above the first hook tells of them; what it shows works when it is uncommented."""
+    manual, _, shown = EXAMPLE.partition("\n# Hooks tell ")[2].partition("\n\n")[0].partition("# [[hook]]\n")
+    explained = set(re.findall(r"^# {1,3}([a-z_]+) {2,}\S", manual, re.MULTILINE))
+    assert explained == set(HookSection.model_fields) - {"name"}
+    assert {*EVENTS, *GROUPS} <= set(re.findall(r"[a-z.]*[a-z]", manual))
+    text = "[[hook]]\n" + "".join(line.removeprefix("# ") for line in shown.splitlines(keepends=True))
+    (hook,) = parse(text + '\n[[stream]]\nname = "newsletter"\n').hook
+    assert (hook.timeout, hook.connections) == tuple(
+        HookSection.model_fields[name].default for name in ("timeout", "connections")
+    )
 
 
 def test_every_choice_is_explained() -> None:

@@ -1,4 +1,4 @@
-"""Sends, suppressions and the outbox: what is written for each, and what is read back at what time."""
+"""Sends and suppressions: what is written for each, and what is read back at what time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retour_policy import ledger, outbox, schema, sends, suppressions, upsert
-from retour_policy.clock import DAY, HOUR, MINUTE
+from retour_policy import ledger, schema, sends, suppressions, upsert
+from retour_policy.clock import DAY
 from retour_policy.fold import Account
 from retour_policy.ledger import Address
 from retour_policy.sends import NewSend
@@ -105,53 +105,6 @@ def test_the_words_of_a_suppression_are_one_line() -> None:
     words = Suppression("*", "hard", NOW, NOW + DAY, "5.1.1 userunknown").words()
     assert words == "hard bounces (5.1.1 userunknown), since 2027-01-15, until 2027-01-16"
     assert Suppression("*", "operator", NOW, None).words() == "by the postmaster, since 2027-01-15"
-
-
-def put(store: Store, *ats: int) -> None:
-    with store.writing() as connection:
-        for at in ats:
-            outbox.put(connection, at, "forward", "postmaster@example.org", b"raw", None)
-
-
-def take(store: Store, now: int, most: int = 10) -> list[outbox.Item]:
-    with store.writing() as connection:
-        return outbox.take(connection, now, most)
-
-
-def test_an_item_is_leased_to_one_courier(store: Store) -> None:
-    """The oldest first; another courier does not get it until the lease is over; done, it is gone."""
-    put(store, NOW + 2, NOW + 1, NOW + 100)
-    items = take(store, NOW + 2)
-    assert [item.at for item in items] == [NOW + 1, NOW + 2]
-    assert take(store, NOW + 2) == [] and len(take(store, NOW + 2 + outbox.LEASE, 1)) == 1
-    with store.writing() as connection:
-        for item in items:
-            outbox.done(connection, item)
-    assert [item.at for item in take(store, NOW + HOUR)] == [NOW + 100]
-
-
-def test_a_failed_item_waits_longer_each_time_and_is_kept_in_the_end(store: Store) -> None:
-    """A minute, five, fifteen, an hour, then every four; after three days it is given up and stays to be seen."""
-    put(store, NOW)
-    now, waits = NOW, []
-    while items := take(store, now):
-        with store.writing() as connection:
-            outbox.failed(connection, items[0], now, "451 later", permanent=False)
-            row = connection.execute(text("SELECT due, failed, attempts, error FROM outbox")).one()
-        waits.append(row.due - now)
-        assert take(store, row.due - 1) == []
-        now = row.due
-    assert waits[:6] == [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR, 4 * HOUR]
-    assert (row.failed, row.error) == (1, "451 later") and 72 * HOUR < now - NOW < 84 * HOUR
-
-
-def test_a_permanent_failure_is_not_tried_again(store: Store) -> None:
-    """Refused with 5xx: kept with its error, never taken again."""
-    put(store, NOW)
-    (item,) = take(store, NOW)
-    with store.writing() as connection:
-        outbox.failed(connection, item, NOW, "550 no", permanent=True)
-    assert take(store, NOW + 100 * DAY) == []
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])

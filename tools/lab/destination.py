@@ -29,6 +29,13 @@ class Refuse:
 
 
 @dataclass(frozen=True)
+class RefuseOnce:
+    """Answer this at the first RCPT, and accept from then on."""
+
+    reply: str
+
+
+@dataclass(frozen=True)
 class RefuseData:
     """Accept the recipient and answer this to the message; the first such recipient decides for all."""
 
@@ -51,7 +58,7 @@ class Answer(Protocol):
         """The answer's text."""
 
 
-Behaviour = Refuse | RefuseData | Keep | Answer
+Behaviour = Refuse | RefuseOnce | RefuseData | Keep | Answer
 
 SCRIPT: dict[str, Behaviour] = {
     "ok": Keep(),
@@ -190,7 +197,7 @@ class Destination:
         self._book.add(message)
         for recipient in message.recipients:
             behaviour = self.behaviour(recipient)
-            if message.sender and not isinstance(behaviour, Refuse | RefuseData | Keep):
+            if message.sender and not isinstance(behaviour, Refuse | RefuseOnce | RefuseData | Keep):
                 self._postman.submit(self._send_back, behaviour, message, recipient)
 
     def _send_back(self, answer: Answer, message: Arrived, recipient: str) -> None:
@@ -211,7 +218,9 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         behaviour = self._destination.behaviour(address)
-        if isinstance(behaviour, Refuse):
+        if isinstance(behaviour, RefuseOnce):
+            self._destination.script[address.rpartition("@")[0]] = Keep()
+        if isinstance(behaviour, Refuse | RefuseOnce):
             return behaviour.reply
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Ok"

@@ -93,6 +93,10 @@ class Site:
         """What `retour events --json` prints."""
         return self.json("events", *words)
 
+    def outbox(self) -> list[dict[str, Any]]:
+        """What `retour outbox list --json` prints."""
+        return self.json("outbox", "list")
+
     def send(self, sender: str, to: str | Sequence[str], **options: Any) -> SwaksResult:
         """Hand a message to Postfix from a trusted client."""
         return swaks(server=self.postfix.smtp_server, from_=sender, to=to, local_interface=HERE, **options)

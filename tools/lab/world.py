@@ -80,13 +80,20 @@ class World:
         """Let time pass until a date (UTC)."""
         self.now = int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
 
-    def send(self, to: str | Sequence[str] = "bob@example.net", stream: str = "news") -> int | None:
+    def send(
+        self,
+        to: str | Sequence[str] = "bob@example.net",
+        stream: str = "news",
+        *,
+        tag: str | None = None,
+        spool: str | None = None,
+    ) -> int | None:
         """What the milter does with a message; the send's id, None where nobody may have it."""
         wanted = (to,) if isinstance(to, str) else tuple(to)
         kept = tuple(one for one in wanted if self.why_not(one, stream) is None)
         if not kept:
             return None
-        new = NewSend(stream, "app@example.com", kept)
+        new = NewSend(stream, "app@example.com", kept, tag=tag, spool=spool)
         gone = self.writer.run(
             lambda connection: self.outgoing.record(connection, new, {}, track=True, watch=True), 20_000
         )

@@ -7,13 +7,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
 from lab.destination import Arrived
+from lab.receiver import SECRET, Receiver
 from lab.site import RETOUR, Site
 from lab.swaks import SwaksResult, swaks
 from lab.wait import wait_until
@@ -39,6 +40,30 @@ name = "support"
 match = { sender = ["support@example.com"] }    # the sender stays as it is
 """
 
+RESENDING = """\
+[[stream]]
+name = "reminders"
+match = { sender = ["reminder@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+retry = { interval = "1s", count = 2 }          # four hours would be usual
+"""
+
+HOOKS = """\
+[[hook]]
+name = "archive"
+on = ["suppressed"]
+command = ["/usr/bin/tee", "-a", "@FOLDER@/told"]
+
+[[hook]]
+name = "shop"
+on = ["bounce.soft", "resent"]
+streams = ["reminders"]
+webhook = "@URL@"
+secret_file = "@FOLDER@/shop.secret"
+allow_http = true                               # for loopback it will do
+allow_private = ["127.0.0.1"]
+"""
+
 POLICY = """\
 [policy]
 hard = 1
@@ -51,10 +76,16 @@ PATIENCE = 15.0
 class Stage:
     """Sends mail and types commands before the audience."""
 
-    def __init__(self, site: Site, tell: Teller) -> None:
+    def __init__(self, site: Site, tell: Teller, receiver: Receiver) -> None:
         self.site = site
         self.tell = tell
+        self.receiver = receiver
+        self.told = site.folder / "told"
         self.calls = 0
+
+    def hide(self, text: str) -> str:
+        """The text with this story's places in it."""
+        return text.replace("@FOLDER@", str(self.site.folder)).replace("@URL@", self.receiver.url())
 
     def mail(self, sender: str, to: str | Sequence[str], *, dialogue: bool = False, **options: Any) -> SwaksResult:
         """Send a message by swaks, and show the command and the last reply, or (`dialogue`) the envelope's."""
@@ -132,16 +163,21 @@ def stage(tell: Teller, interrupts: Interrupts, *, keep: bool) -> Iterator[Stage
     """Set up, and take everything down again, whatever happens; `keep` leaves the folder."""
     folder = Path(tempfile.mkdtemp(prefix="retour-", dir=_base()))
     folder.chmod(0o755)
-    site = Site(folder, STREAMS, settings={"hard": POLICY.split()[-1]})
+    (folder / "shop.secret").touch(0o600)
+    (folder / "shop.secret").write_text(SECRET)
+    stack = ExitStack()
+    if not keep:
+        stack.callback(shutil.rmtree, folder)
     try:
         with interrupts.held():
-            site.__enter__()
-        yield Stage(site, tell)
+            receiver = stack.enter_context(Receiver())
+            hooks = HOOKS.replace("@FOLDER@", str(folder)).replace("@URL@", receiver.url())
+            settings = {"hard": POLICY.split()[-1]}
+            site = stack.enter_context(Site(folder, STREAMS + RESENDING + hooks, settings=settings))
+        yield Stage(site, tell, receiver)
     finally:
         with interrupts.held():
-            site.__exit__(None, None, None)
-            if not keep:
-                shutil.rmtree(folder)
+            stack.close()
 
 
 def logs(folder: Path, most: int = 15) -> str:

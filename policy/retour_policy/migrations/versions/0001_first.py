@@ -19,21 +19,47 @@ def upgrade() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("uid", sa.String(length=40), nullable=False, comment="the same at every try: webhook-id, Message-ID"),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False, comment="forward"),
-        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before"),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("leased_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False, comment="event, forward, resend"),
         sa.Column(
-            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: given up, kept to be seen"
+            "channel",
+            sa.String(length=80),
+            nullable=False,
+            comment="hook:NAME, relay:NAME, forward; one never delays another",
+        ),
+        sa.Column(
+            "ordering",
+            sa.BigInteger(),
+            nullable=True,
+            comment="items of one channel with the same number go one after the other",
+        ),
+        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before; while taken: when the lease ends"),
+        sa.Column("give_up", sa.BigInteger(), nullable=False, comment="a failure after this one is the last"),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("taken_by", sa.String(length=64), nullable=True, comment="the courier that has it in hand"),
+        sa.Column(
+            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: dead letter, kept to be seen"
         ),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("fact_id", sa.BigInteger(), nullable=True),
-        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column(
+            "target", sa.Text(), nullable=False, comment="an event's type, a forward's recipient, a resend's stream"
+        ),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("outbox_by_due", "outbox", ["failed", "due"], unique=False)
+    op.create_index("outbox_by_due", "outbox", ["failed", "channel", "due"], unique=False)
+    op.create_index("outbox_in_order", "outbox", ["channel", "ordering", "failed", "id"], unique=False)
+    op.create_table(
+        "pace",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False, comment="beginning of the window that is counted in"),
+        sa.Column("count", sa.Integer(), nullable=False, comment="sent one by one since then"),
+        sa.Column("digest_to", sa.BigInteger(), nullable=False, comment="what waits up to this id goes into a digest"),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "policy",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -68,9 +94,32 @@ def upgrade() -> None:
         sa.Column("tag", sa.Text(), nullable=True, comment="the application's own reference"),
         sa.Column("queue_id", sa.String(length=64), nullable=True),
         sa.Column("recipients", sa.SmallInteger(), nullable=False),
+        sa.Column(
+            "resend_of", sa.BigInteger(), nullable=True, comment="the first send, whose recipient it goes to again"
+        ),
+        sa.Column(
+            "attempt", sa.SmallInteger(), server_default="0", nullable=False, comment="0: the first; n: the nth resend"
+        ),
+        sa.Column("spool", sa.String(length=64), nullable=True, comment="file that holds a copy to send again"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("send_by_message_id", "send", ["message_id"], unique=False)
+    op.create_index(
+        "send_by_spool",
+        "send",
+        ["spool"],
+        unique=False,
+        sqlite_where=sa.text("spool IS NOT NULL"),
+        postgresql_where=sa.text("spool IS NOT NULL"),
+    )
+    op.create_index(
+        "send_resent",
+        "send",
+        ["resend_of", "attempt"],
+        unique=True,
+        sqlite_where=sa.text("resend_of IS NOT NULL"),
+        postgresql_where=sa.text("resend_of IS NOT NULL"),
+    )
     op.create_table(
         "storm",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -1,0 +1,141 @@
+"""What it costs to send 10,000 webhooks from the outbox, as a share of the rate at which the bare client posts them.
+
+Both sign and post the same events to the same server on loopback, over as many connections; the server is a process
+of its own. The courier also leases each item, keeps its address's order, and notes that it is done, durably.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+from standardwebhooks import Webhook
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+from lab.carrying import ring
+from lab.receiver import KEY
+from lab.world import World
+from retour_cli import logs
+from retour_courier.courier import Courier
+from retour_policy import outbox
+from retour_policy.clock import system_clock
+from retour_policy.hook import Data, Event
+from retour_policy.outbox import NewItem
+from retour_policy.route import Signer
+from retour_policy.targets import Secrets
+
+ITEMS = 10_000
+ADDRESSES = 5_000
+CONNECTIONS = 8
+ROUNDS = 3
+LEAST = 0.5
+SERVER = """
+import asyncio
+import os
+from aiohttp import web
+
+async def take(request):
+    await request.read()
+    return web.Response()
+
+async def main():
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def events() -> list[Event]:
+    """As many as are sent, for different addresses."""
+    return [
+        Event(
+            "bounce.hard", system_clock(), Data(address=f"user{n % ADDRESSES}@example.net", tag=str(n)), n % ADDRESSES
+        )
+        for n in range(ITEMS)
+    ]
+
+
+async def bare(url: str, wanted: list[Event]) -> float:
+    """Seconds that the client alone takes."""
+    bodies = iter([(event.id, event.to_json()) for event in wanted])
+    signer = Webhook(KEY)
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for name, body in bodies:
+            now = datetime.now(UTC)
+            headers = {"webhook-id": name, "webhook-timestamp": str(int(now.timestamp()))}
+            headers["webhook-signature"] = signer.sign(name, now, body.decode())
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                await response.read()
+
+    began = time.perf_counter()
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        await asyncio.gather(*(work(session) for _ in range(CONNECTIONS)))
+    return time.perf_counter() - began
+
+
+async def carried(folder: Path, url: str, wanted: list[Event]) -> float:
+    """Seconds that the courier takes, from its start until the outbox is empty."""
+    hook = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "/unused", "allow_http": True}
+    config = {"hook": [hook | {"allow_private": ["127.0.0.1"], "connections": CONNECTIONS}]}
+    with World(folder, config) as world:
+        new = [NewItem(e.at, "event", "hook:app", e.type, e.to_json(), e.id, e.ordering) for e in wanted]
+        world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 60_000)
+        signer = Signer(ring(folder, world), system_clock)
+        courier = Courier(world.config, Secrets({"app": (KEY,)}), world.store, world.writer, signer, system_clock)
+        began = time.perf_counter()
+        running = asyncio.create_task(courier.run())
+        while await asyncio.to_thread(left, world):
+            await asyncio.sleep(0.05)
+        took = time.perf_counter() - began
+        courier.stop()
+        await running
+    return took
+
+
+def left(world: World) -> bool:
+    """Whether anything waits."""
+    with world.store.reading() as connection:
+        return bool(outbox.ids_of(connection, outbox.Chosen(), 0, 1))
+
+
+def main() -> int:
+    """Print the rates and their ratio; 1 where it is too low."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    logs.set_up()  # a line for each item, as the service writes them
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
+        ratios = []
+        for _ in range(ROUNDS):
+            wanted = events()
+            alone = asyncio.run(bare(url, wanted))
+            with tempfile.TemporaryDirectory() as folder:
+                took = asyncio.run(carried(Path(folder), url, wanted))
+            ratios.append(alone / took)
+            print(f"bare client {ITEMS / alone:6.0f}/s   courier {ITEMS / took:6.0f}/s   ratio {alone / took:.2f}")
+        server.kill()
+    ratio = statistics.median(ratios)
+    print(f"median ratio {ratio:.2f} (at least {LEAST})")
+    return int(ratio < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

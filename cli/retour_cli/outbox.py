@@ -1,0 +1,153 @@
+"""Outbox: what waits to be done outside, and what was given up; listed, tried again, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from sqlalchemy import Connection
+
+from retour_cli.events import parse_since
+from retour_cli.output import json_option, print_json, print_table, say
+from retour_cli.setup import Setup, options
+from retour_policy import outbox as table
+from retour_policy.clock import iso_text, time_text
+from retour_policy.outbox import Chosen, Item
+
+CHUNK = 200  # items changed in one transaction
+Change = Callable[[Connection, Sequence[int]], int]
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which items are meant."""
+    for option in reversed(
+        (
+            click.option("--channel", help="Only of this hook or relay: hook:NAME, relay:NAME or forward."),
+            click.option("--kind", type=click.Choice(["event", "forward", "resend"]), help="Only of this kind."),
+            click.option("--failed/--waiting", default=None, help="Only dead letters, or only what still waits."),
+            click.option("--before", help="Only what was put there before: 2h, 3d, or 2026-01-31T12:00."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def outbox() -> None:
+    """What waits to be done outside: events, forwards, resends."""
+
+
+@outbox.command("list")
+@options
+@filters
+@click.option("--show", is_flag=True, help="With the event itself.")
+@json_option
+def list_(setup: Setup, show: bool, as_json: bool, **chosen: Any) -> None:
+    """What waits and what was given up, the oldest first."""
+    with setup.store.reading() as connection:
+        found = table.listed(connection, _chosen(setup, (), chosen))
+        if as_json:
+            for item in found:
+                print_json(_as_dict(item, show=show))
+            return
+        items = list(found)
+    if not items:
+        click.echo("nothing waits")
+        return
+    print_table(("id", "since (UTC)", "channel", "what", "state"), [_as_row(item, setup.clock()) for item in items])
+    for item in items if show else ():
+        say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
+
+
+@outbox.command()
+@click.argument("ids", nargs=-1, type=click.IntRange(1))
+@options
+@filters
+@click.option("--all", "everything", is_flag=True, help="All that the options mean.")
+@json_option
+def retry(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
+    """Try IDS again at once, and for three days from now on.
+
+    Exit status 1 where there are none. A dead letter comes out of its order.
+    """
+    _change(
+        setup,
+        _meant(setup, ids, everything, chosen),
+        lambda c, some: table.retry(c, some, setup.clock()),
+        "retried",
+        as_json=as_json,
+    )
+
+
+@outbox.command()
+@click.argument("ids", nargs=-1, type=click.IntRange(1))
+@options
+@filters
+@click.option("--all", "everything", is_flag=True, help="All that the options mean.")
+@json_option
+def drop(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
+    """Forget IDS: they will not be done.
+
+    Exit status 1 where there are none.
+    """
+    _change(setup, _meant(setup, ids, everything, chosen), table.drop, "dropped", as_json=as_json)
+
+
+def _chosen(setup: Setup, ids: tuple[int, ...], chosen: dict[str, Any]) -> Chosen:
+    before = parse_since(chosen["before"], setup.clock()) if chosen["before"] else None
+    return Chosen(ids, chosen["channel"], chosen["kind"], chosen["failed"], before)
+
+
+def _meant(setup: Setup, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> Chosen:
+    """What is to be changed: by number, or all of something; never all by mistake."""
+    if bool(ids) == everything:
+        raise click.UsageError("give the ids of items, or --all with options that say which")
+    return _chosen(setup, ids, chosen)
+
+
+def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: bool) -> None:
+    """Do it a few hundred at a time, so that nobody waits for the store."""
+    done, last = 0, 0
+    while True:
+        with setup.store.reading() as connection:
+            some = table.ids_of(connection, meant, last, CHUNK)
+        if not some:
+            break
+        last = some[-1]
+        done += setup.write(lambda connection, now=some: change(connection, now))  # type: ignore[misc]
+    if as_json:
+        print_json({word: done})
+    else:
+        click.echo(f"{done} {word}")
+    if not done:
+        raise SystemExit(1)
+
+
+def _as_row(item: Item, now: int) -> tuple[str, str, str, str, str]:
+    if item.failed:
+        state = f"dead after {item.attempts}: {item.error}"
+    elif item.taken_by and item.due > now:
+        state = "in hand"
+    elif item.attempts:
+        state = f"try {item.attempts + 1} at {time_text(item.due)[11:16]}: {item.error}"
+    else:
+        state = f"due {time_text(item.due)[5:16]}"
+    return str(item.id), time_text(item.at)[5:16], item.channel, item.target, state
+
+
+def _as_dict(item: Item, *, show: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "id": item.id,
+        "uid": item.uid,
+        "at": iso_text(item.at),
+        "kind": item.kind,
+        "channel": item.channel,
+        "target": item.target,
+        "due": iso_text(item.due),
+        "attempts": item.attempts,
+        "failed": bool(item.failed),
+        "error": item.error or None,
+        "taken_by": item.taken_by,
+    }
+    return values | ({"body": item.body.decode("utf-8", "replace")} if show else {})

@@ -1,0 +1,50 @@
+"""Stats: figures of the store at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from retour_cli.output import json_option, print_json, print_table
+from retour_cli.setup import Setup, options
+from retour_policy import outbox
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.outbox import Figures
+
+
+@click.command()
+@options
+@json_option
+def stats(setup: Setup, as_json: bool) -> None:
+    """What waits in the outbox, by channel: how many, and since when."""
+    now = setup.clock()
+    with setup.store.reading() as connection:
+        found = outbox.figures(connection, now)
+    if as_json:
+        print_json({"outbox": [_as_dict(one, now) for one in found]})
+    elif found:
+        rows = [(one.channel, str(one.waiting), _age(one.oldest, now), str(one.late), str(one.failed)) for one in found]
+        print_table(("outbox", "waiting", "oldest", "failing", "dead letters"), rows)
+    else:
+        click.echo("the outbox is empty")
+
+
+def _as_dict(one: Figures, now: int) -> dict[str, Any]:
+    age = None if one.oldest is None else (now - one.oldest) // SECOND
+    return {
+        "channel": one.channel,
+        "waiting": one.waiting,
+        "oldest_seconds": age,
+        "failing": one.late,
+        "dead": one.failed,
+    }
+
+
+def _age(at: int | None, now: int) -> str:
+    if at is None:
+        return "-"
+    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
+        if now - at >= 2 * unit:
+            return f"{(now - at) // unit}{letter}"
+    return f"{max(0, now - at) // SECOND}s"

@@ -1,0 +1,233 @@
+"""Hands: what one courier has in hand: it takes, holds on to, and notes what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from retour_courier.failure import NotDone
+from retour_policy import outbox, pace
+from retour_policy.clock import Clock
+from retour_policy.config import Config
+from retour_policy.errors import StoreUnavailable
+from retour_policy.outbox import FORWARD, Failure, Item
+from retour_policy.store import Store
+from retour_policy.writer import Writer
+
+T = TypeVar("T")
+Parcel = Sequence[Item]
+"""What is carried at once: one item, or those of a digest."""
+Work = Callable[[Connection], None]
+AGAIN = 1.0  # seconds until the store is asked again that did not answer
+RENEWALS = 6  # in the time of one lease
+GATHER = 0.03  # seconds in which notes gather before they are committed together
+TOGETHER = 500  # items noted in one transaction, so that it stays short
+
+log = structlog.get_logger()
+
+
+@dataclass
+class _Note:
+    """What is to be written about a parcel."""
+
+    parcel: Parcel
+    works: tuple[Work, ...]
+    failures: tuple[Failure, ...]
+    noted: asyncio.Future[None]
+
+
+@dataclass
+class Hands:
+    """One courier's. All of it runs in the event loop; the store is asked in threads."""
+
+    config: Config
+    store: Store
+    writer: Writer
+    clock: Clock
+    me: str = field(default_factory=lambda: f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}")
+    _held: dict[int, asyncio.Task[None] | None] = field(default_factory=dict)
+    _good_until: float = 0.0
+    _notes: list[_Note] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, channel: str, most: int) -> list[Parcel]:
+        """Lease what is due in a channel, at most so many parcels. Raises `StoreUnavailable`."""
+        ids = await asyncio.to_thread(self._due, channel, most)
+        if not ids:
+            return []
+        began = _monotonic()
+        parcels: list[Parcel] = await self._write(lambda connection: self._lease(connection, channel, ids))
+        if not self._held:
+            self._good_until = began + self._lease_seconds
+        for parcel in parcels:
+            self._held |= {item.id: None for item in parcel}
+        return parcels
+
+    @contextmanager
+    def carrying(self, parcel: Parcel) -> Iterator[None]:
+        """While the block runs, losing the lease cancels it: somebody else may begin then."""
+        task = asyncio.current_task()
+        self._held |= {item.id: task for item in parcel}
+        try:
+            yield
+        finally:
+            for item in parcel:
+                if item.id in self._held:
+                    self._held[item.id] = None
+
+    async def done(self, parcel: Parcel, work: Work | None) -> None:
+        """Note that it was carried out, together with what follows from that; returns when that is durable."""
+        await self._note(parcel, (work,) if work else (), ())
+
+    async def failed(self, parcel: Parcel, error: NotDone) -> None:
+        """Note that it was not."""
+        limits = self.config.courier
+        failures = [
+            Failure(one, str(error), not error.temporary, max(outbox.pause(one.attempts, limits), error.wait))
+            for one in parcel
+        ]
+        await self._note(parcel, (), tuple(failures))
+
+    async def release(self, parcel: Parcel) -> None:
+        """Give back what was not begun. Where the store does not answer, its lease runs out."""
+        ids = [item.id for item in parcel]
+        self._drop(ids)
+        try:
+            await self._write(lambda connection: outbox.release(connection, ids, self.me, self.clock()))
+        except StoreUnavailable as error:
+            log.warning("not given back", items=ids, error=str(error))
+
+    async def keep(self) -> None:
+        """Renew the leases of what is in hand, and cancel what was lost, until cancelled."""
+        while True:
+            await asyncio.sleep(self._step)
+            if not self._held:
+                continue
+            ids, began = list(self._held), _monotonic()
+            try:
+                mine = await asyncio.wait_for(self._write(partial(self._renew, ids)), self._step)
+                self._good_until = began + self._lease_seconds
+                self._lose(set(ids) - mine)
+            except (StoreUnavailable, TimeoutError) as error:
+                log.error("store is down, leases not renewed", error=str(error), items=len(ids))
+                if _monotonic() + 2 * self._step > self._good_until - self._step / 2:  # the next look would be too late
+                    self._lose(set(self._held))
+
+    async def write_notes(self) -> None:
+        """Commit notes in groups, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER)
+            self._wake.clear()
+            while self._notes:
+                group, self._notes = self._notes[:TOGETHER], self._notes[TOGETHER:]
+                await self._commit(group)
+
+    async def _note(self, parcel: Parcel, works: tuple[Work, ...], failures: tuple[Failure, ...]) -> None:
+        note = _Note(parcel, works, failures, asyncio.get_running_loop().create_future())
+        self._notes.append(note)
+        self._wake.set()
+        await note.noted
+
+    async def _commit(self, group: list[_Note]) -> None:
+        """Write a group of notes; where the store does not answer, again and again: it has been done."""
+        while True:
+            try:
+                await self._write(partial(self._write_down, group))
+                break
+            except StoreUnavailable as error:
+                log.error("store is down, not noted yet", error=str(error), items=len(group))
+                await asyncio.sleep(AGAIN)
+            except Exception as error:
+                if len(group) > 1:
+                    for note in group:
+                        await self._commit([note])
+                    return
+                log.exception("cannot be noted", items=[item.id for item in group[0].parcel])
+                group = [self._as_failure(group[0], error)]
+        _tell(group)
+        for note in group:
+            self._drop([item.id for item in note.parcel])
+            if not note.noted.done():
+                note.noted.set_result(None)
+
+    def _as_failure(self, note: _Note, error: Exception) -> _Note:
+        """Kept to be seen, and not done again: it was carried out, but what follows from that cannot be written."""
+        words = f"was carried out, but that cannot be noted: {error!r}"
+        return _Note(note.parcel, (), tuple(Failure(one, words, True, 0) for one in note.parcel), note.noted)
+
+    def _write_down(self, group: list[_Note], connection: Connection) -> None:
+        now = self.clock()
+        gone = [item.id for note in group if not note.failures for item in note.parcel]
+        for note in group:
+            for failure in note.failures:
+                outbox.failed(connection, failure, self.me, now)
+            for work in note.works:
+                with connection.begin_nested():
+                    work(connection)
+        if gone:
+            outbox.done(connection, gone, self.me)
+
+    def _due(self, channel: str, most: int) -> list[int]:
+        now = self.clock()
+        with self.store.reading() as connection:
+            if channel == FORWARD and not pace.may_take(connection, now, self.config.forward):
+                return []
+            return outbox.due_ids(connection, channel, now, most)
+
+    def _lease(self, connection: Connection, channel: str, ids: list[int]) -> list[Parcel]:
+        now = self.clock()
+        until = now + self.config.courier.lease
+        if channel == FORWARD:
+            return list(pace.take(connection, ids, self.me, now, until, self.config.forward))
+        return [(item,) for item in outbox.take(connection, channel, ids, self.me, now, until)]
+
+    def _renew(self, ids: list[int], connection: Connection) -> set[int]:
+        return outbox.renew(connection, ids, self.me, self.clock() + self.config.courier.lease)
+
+    def _lose(self, ids: set[int]) -> None:
+        for number in ids:
+            task = self._held.pop(number, None)
+            if task is not None:
+                log.error("lease lost, stopped", item=number)
+                task.cancel()
+
+    def _drop(self, ids: list[int]) -> None:
+        for number in ids:
+            self._held.pop(number, None)
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self.config.courier.lease / 1000
+
+    @property
+    def _step(self) -> float:
+        """Seconds between renewals, and how long one may take."""
+        return self._lease_seconds / RENEWALS
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self.writer.submit(work))
+
+
+def _tell(group: list[_Note]) -> None:
+    """One line in the log for all that was done in a channel, with the items' numbers."""
+    done: dict[str, list[int]] = {}
+    for note in group:
+        if not note.failures:
+            done.setdefault(note.parcel[0].channel, []).extend(item.id for item in note.parcel)
+    for channel, items in done.items():
+        log.info("done", channel=channel, items=items)
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,133 @@
+"""Resend: sends a message that had bounced softly once more, unless its recipient may have none any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass, replace
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
+
+import structlog
+from sqlalchemy import Connection, select
+
+from retour_courier.failure import NotDone
+from retour_courier.hands import Parcel, Work
+from retour_courier.relay import Relay
+from retour_policy import facts, schema, sends, suppressions
+from retour_policy.announce import Announcer, report_data
+from retour_policy.clean import clean
+from retour_policy.clock import Clock
+from retour_policy.config import Config, Stream
+from retour_policy.facts import NewFact
+from retour_policy.hook import Event
+from retour_policy.outbox import Item
+from retour_policy.route import REFERENCE, Signer
+from retour_policy.sends import Send
+from retour_policy.spool import Spool
+from retour_policy.store import Store
+from retour_policy.suppression import Suppression
+
+_REFERENCE = re.compile(rb"^" + REFERENCE.encode() + rb":[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Again:
+    """A message that is to be sent again, and how the store knows it."""
+
+    send: Send
+    stream: Stream
+    of: int
+    address_id: int
+    address: str
+    suppression: Suppression | None
+    """Why it must not be, if so."""
+
+
+@dataclass(frozen=True)
+class ResendCarrier:
+    """Carries resends to the relay of their stream."""
+
+    config: Config
+    store: Store
+    signer: Signer
+    clock: Clock
+    relay: Relay
+
+    @property
+    def connections(self) -> int:
+        """Those of the relay."""
+        return self.relay.connections
+
+    async def carry(self, parcel: Parcel) -> Work | None:
+        """Send it with the token of this resend, or leave it. Raises `NotDone`."""
+        (item,) = parcel
+        again = await asyncio.to_thread(self._look_up, item)
+        if again.suppression:
+            log.info("not resent", send=again.send.first, cause=again.suppression.words())
+            return lambda connection: self._note(connection, again, "withheld")
+        copy = await asyncio.to_thread(self._copy, again.send)
+        sender = self._sender(again, copy)
+        message = referring(copy, self.signer.reference(again.send.id), again.stream)
+        await self.relay.send(sender, again.address, message)
+        return lambda connection: self._note(connection, again, "resent")
+
+    async def close(self) -> None:
+        """The relay closes its connections."""
+
+    def _look_up(self, item: Item) -> Again:
+        body = json.loads(item.body)
+        with self.store.reading() as connection:
+            send = sends.find(connection, int(body["send"]))
+            if send is None or len(send.recipients) != 1:
+                raise NotDone("the record of the send is gone", temporary=False)
+            (number, key), *_ = send.recipients.items()
+            text = connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number))
+            stream = self.config.stream_named(send.stream)
+            if text is None or stream is None:
+                what = "the address was forgotten" if text is None else f"there is no stream {send.stream!r} any more"
+                raise NotDone(what, temporary=False)
+            now, transactional = self.clock(), stream.transactional
+            found = suppressions.look_up(connection, key, stream.name, now, transactional=transactional)
+        return Again(send, stream, body["of"], number, text, found)
+
+    def _copy(self, send: Send) -> bytes:
+        try:
+            return Spool(self.config.spool.dir).get(send.spool or "")
+        except (OSError, EOFError) as error:
+            raise NotDone(f"no copy to send again: {error}", temporary=False) from error
+
+    def _sender(self, again: Again, copy: bytes) -> str:
+        stream = again.stream
+        if stream.pattern:
+            return self.signer.envelope_sender(stream, again.send.id)
+        if stream.envelope_from == "header-from":
+            return parseaddr(str(BytesHeaderParser().parsebytes(copy).get("From", "")))[1] or again.send.sender
+        return stream.static_sender or again.send.sender
+
+    def _note(self, connection: Connection, again: Again, kind: str) -> None:
+        """The fact, and for a resend the event."""
+        send = again.send
+        detail = {"tag": send.tag, "resend": send.attempt, "of": again.of}
+        if again.suppression:
+            detail["cause"] = clean(again.suppression.words())
+        known = {name: value for name, value in detail.items() if value}
+        new = NewFact(self.clock(), kind, again.address_id, send.first, send.stream, detail=known)
+        number = facts.write(connection, new)
+        if kind == "resent":
+            data = replace(report_data(again.address, new, ""), message_id=send.message_id)
+            event = Event("resent", new.at, data, again.address_id)
+            Announcer.of(self.config).tell(connection, event, number)
+
+
+def referring(copy: bytes, reference: str, stream: Stream) -> bytes:
+    """The copy with the reference of this resend in place of the first's. Line ends become CRLF."""
+    whole = re.sub(rb"\r?\n", b"\r\n", copy)
+    head, empty, body = whole.partition(b"\r\n\r\n")
+    head = _REFERENCE.sub(b"", head + b"\r\n")
+    if stream.headers is not False:
+        head += f"{REFERENCE}: {reference}\r\n".encode()
+    return head + (empty[2:] or b"\r\n") + body

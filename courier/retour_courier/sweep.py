@@ -1,0 +1,56 @@
+"""Sweep: removes copies that nobody will send again, and buries items whose hook or relay is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import select
+
+from retour_courier.hands import Hands
+from retour_policy import outbox, schema
+from retour_policy.clock import HOUR
+from retour_policy.spool import Spool
+from retour_policy.store import Store
+
+PATIENCE = HOUR  # a copy may be written before its send; a hook be configured on one host before another
+CHUNK = 500
+
+log = structlog.get_logger()
+
+
+async def sweep(hands: Hands, channels: Sequence[str]) -> None:
+    """Do it once. Raises `StoreUnavailable`, `OSError`."""
+    now = hands.clock()
+    if channels:
+        work = hands.writer.submit(lambda connection: outbox.bury_orphans(connection, channels, now - PATIENCE))
+        buried = await asyncio.wrap_future(work)
+        if buried:
+            log.error("items without a hook or relay", items=buried)
+    removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now)
+    if removed:
+        log.info("copies removed", copies=removed)
+
+
+def remove_copies(spool: Spool, store: Store, now: int) -> int:
+    """Remove copies whose time is over or that no send names (it was erased, or never recorded); how many."""
+    removed, doubtful = 0, list[str]()
+    for name, expires, written in spool.names():
+        if expires <= now:
+            spool.remove(name)
+            removed += 1
+        elif written < now - PATIENCE:
+            doubtful.append(name)
+    for start in range(0, len(doubtful), CHUNK):
+        some = doubtful[start : start + CHUNK]
+        for name in set(some) - _named(store, some):
+            spool.remove(name)
+            removed += 1
+    return removed
+
+
+def _named(store: Store, names: Sequence[str]) -> set[str]:
+    query = select(schema.send.c.spool).where(schema.send.c.spool.in_(names))
+    with store.reading() as connection:
+        return set(connection.scalars(query))

@@ -1,0 +1,160 @@
+"""Webhook: tells a web server of an event, as Standard Webhooks has it (standardwebhooks.com)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from standardwebhooks import Webhook
+
+from retour_courier.failure import NotDone
+from retour_courier.hands import Parcel, Work
+from retour_policy.clean import clean
+from retour_policy.clock import HOUR, Clock
+from retour_policy.outbox import Item
+from retour_policy.outside import HookSection
+
+ANSWER = 65_536  # octets of an answer that are read
+SHOWN = 200  # characters of it that are kept
+LONGEST_WAIT = 6 * HOUR  # that a receiver may ask for
+GONE = 410  # the receiver wants no more of it (Standard Webhooks)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class PrivateAddress(OSError):
+    """The name leads into a network that is not open to all."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver said."""
+
+    status: int
+    body: bytes
+    """The beginning of it."""
+    retry_after: str | None = None
+
+
+class WebhookCarrier:
+    """One hook's. Connections are kept and used again; cookies, redirects and proxies are not followed."""
+
+    def __init__(self, hook: HookSection, keys: tuple[bytes, ...], clock: Clock) -> None:
+        self._url = hook.webhook or ""
+        self._signers = [Webhook(key) for key in keys]
+        self._clock = clock
+        self.connections = hook.connections
+        private = urlsplit(self._url).hostname in hook.allow_private
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=hook.connections, socket_factory=_any_socket if private else _open_socket, ttl_dns_cache=60
+            ),
+            timeout=aiohttp.ClientTimeout(total=hook.timeout / 1000),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"User-Agent": "Retour", "Content-Type": "application/json", "Accept-Encoding": "identity"},
+        )
+
+    async def carry(self, parcel: Parcel) -> Work | None:
+        """Post the event. Raises `NotDone`."""
+        (item,) = parcel
+        try:
+            answer = await self._post(item)
+        except aiohttp.ClientConnectorError as error:
+            raise NotDone(f"no connection: {error.os_error or error}") from error
+        except TimeoutError as error:
+            raise NotDone("no answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise NotDone(f"no answer that HTTP knows: {clean(str(error), SHOWN)}") from error
+        _judge(answer, self._clock())
+        return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def _post(self, item: Item) -> Answer:
+        async with self._session.post(
+            self._url, data=item.body, headers=self._headers(item), allow_redirects=False
+        ) as response:
+            body = await _beginning(response)
+            return Answer(response.status, body[: SHOWN * 4], response.headers.get("Retry-After"))
+
+    def _headers(self, item: Item) -> dict[str, str]:
+        now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the machine: receivers refuse old ones
+        text = item.body.decode()
+        signatures = " ".join(signer.sign(item.uid, now, text) for signer in self._signers)
+        return {
+            "webhook-id": item.uid,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": signatures,
+        }
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first of the answer. Where there is more, the connection is closed rather than read empty."""
+    body = b""
+    while len(body) < ANSWER:
+        more = await response.content.read(ANSWER - len(body))
+        if not more:
+            return body
+        body += more
+    response.close()
+    return body
+
+
+def _judge(answer: Answer, now: int) -> None:
+    """Only 2xx is done. A redirect is a setting to mend, and gone is gone."""
+    if 200 <= answer.status < 300:
+        return
+    said = " ".join(clean(answer.body.decode("utf-8", "replace"), SHOWN).split())
+    words = f"{answer.status} {said}".rstrip()
+    if 300 <= answer.status < 400:
+        words = f"{answer.status}: redirects are not followed"
+    raise NotDone(words, temporary=answer.status != GONE, wait=_wait(answer.retry_after, now))
+
+
+def _wait(value: str | None, now: int) -> int:
+    """Milliseconds of a Retry-After (RFC 9110 section 10.2.3); 0 for none that can be read."""
+    if not value:
+        return 0
+    if value.isascii() and value.isdecimal():
+        return min(int(value[:9]) * 1000, LONGEST_WAIT)
+    try:
+        at = parsedate_to_datetime(value).timestamp() * 1000
+    except (ValueError, OverflowError):
+        return 0
+    return int(min(max(at - now, 0), LONGEST_WAIT))
+
+
+def _any_socket(info: Any) -> socket.socket:
+    family, kind, protocol = info[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    return made
+
+
+def _open_socket(info: Any) -> socket.socket:
+    """A socket for the address that will be connected to, whatever a name said a moment before."""
+    address = ipaddress.ip_address(info[4][0].partition("%")[0])
+    if not is_public(address):
+        raise PrivateAddress(f"{address} is no public address; allow_private can allow it")
+    return _any_socket(info)
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address, or the IPv4 address that it stands for, can be anybody's."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,283 @@
+"""Webhooks, to real web servers on loopback: what arrives, when it is tried again, and what is refused."""
+
+from __future__ import annotations
+
+import http.server
+import ipaddress
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from lab.carrying import carrying
+from lab.receiver import HUGE
+from lab.wait import wait_until
+from lab.world import World
+from retour_courier.webhook import is_public
+from retour_policy import outbox
+from retour_policy.clock import HOUR
+from retour_policy.hook import Data, Event
+from retour_policy.outbox import NewItem
+
+
+def hook(url, **more):
+    values = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "/unused", "allow_http": True}
+    return values | {"allow_private": ["127.0.0.1", "localhost"], "timeout": "5s"} | more
+
+
+def config(*hooks, **more):
+    return {"stream": [{"name": "news"}], "hook": list(hooks)} | more
+
+
+@pytest.fixture
+def begin(tmp_path):
+    worlds = []
+
+    def begin(*hooks, **more):
+        worlds.append(World(tmp_path, config(*hooks, **more)).__enter__())
+        return worlds[0]
+
+    yield begin
+    for world in worlds:
+        world.__exit__()
+
+
+def put(world, count=1, *, channel="hook:app", ordering=None):
+    """Queue events that nobody but the outbox knows."""
+    new = [NewItem(world.now, "event", channel, "paused", b'{"n": %d}' % n, ordering=ordering) for n in range(count)]
+    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
+
+
+def test_an_event_arrives_signed_with_the_tag_of_the_application(begin, receiver, tmp_path):
+    """Standard Webhooks: id, time and a signature that its library verifies; the JSON says what and about whom."""
+    world = begin(hook(receiver.url()))
+    send = world.send(tag="order-4711")
+    world.bounce(send)
+    with carrying(tmp_path, world) as courier:
+        first, second = receiver.wait(2)
+        courier.wait_empty()
+    assert (first.event["type"], second.event["type"]) == ("bounce.hard", "paused")
+    assert first.event["id"] == first.id == first.headers["webhook-id"]
+    assert first.event["version"] == 1
+    assert first.event["timestamp"] == "2026-01-01T12:00:00.000Z"
+    data = first.event["data"]
+    assert (data["address"], data["stream"], data["tag"]) == ("bob@example.net", "news", "order-4711")
+    assert (data["status"], data["reason"], data["blame"], data["proof"]) == (
+        "5.1.1",
+        "userunknown",
+        "recipient",
+        "signed",
+    )
+    assert data["send"] == str(send)
+    assert first.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/broken", "500 a fault"),
+        ("/redirect", "308: redirects are not followed"),
+        ("/hanging", "no answer in time"),
+        ("/garbage", "no answer that HTTP knows"),
+    ],
+)
+def test_what_is_not_taken_is_tried_again_later(begin, receiver, tmp_path, path, words):
+    """The error is kept, and the next try comes after a pause, not before."""
+    world = begin(hook(receiver.url(path), timeout="1s"))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried()
+        assert item.error.startswith(words)
+        assert not item.failed
+        assert 8_000 <= item.due - world.now <= 12_000
+        world.wait("1m")
+        (again,) = courier.wait_tried(2)
+    assert again.uid == item.uid
+    assert receiver.tried[path] == 2
+    assert not receiver.called
+
+
+def test_a_receiver_may_ask_for_patience(begin, receiver, tmp_path):
+    """Retry-After is heeded."""
+    world = begin(hook(receiver.url("/busy")))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried()
+    assert item.due - world.now == HOUR
+
+
+def test_gone_is_a_dead_letter_at_once(begin, receiver, tmp_path):
+    """410 says that nobody wants it any more."""
+    world = begin(hook(receiver.url("/gone")))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried(failed=True)
+    assert item.error == "410"
+
+
+def test_a_huge_answer_is_not_read(begin, receiver, tmp_path):
+    """2xx is enough; of 5 MB no more is taken than fits into buffers."""
+    world = begin(hook(receiver.url("/huge")))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        courier.wait_empty()
+    assert receiver.sent < HUGE * 0.9
+
+
+def test_it_ends_as_a_dead_letter_after_72_hours(begin, receiver, tmp_path):
+    """Until then it is tried, after that it is kept to be seen."""
+    world = begin(hook(receiver.url("/broken")))
+    put(world)
+    tries = 0
+    with carrying(tmp_path, world) as courier:
+        while not courier.waiting(failed=True):
+            tries += 1
+            (item,) = courier.wait_tried(tries)
+            world.now = max(world.now, item.due)
+    assert 65 * HOUR < world.now - item.at <= 72 * HOUR + 8 * HOUR
+    assert 15 < tries < 25
+
+
+def test_events_of_one_address_arrive_in_their_order(begin, receiver, tmp_path):
+    """One that is not taken holds up those behind it, and nobody else's."""
+    world = begin(hook(receiver.url()))
+    receiver.status = 500
+    put(world, 3, ordering=7)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: courier.waiting()[0].attempts, what="a try")
+        receiver.status = 200
+        put(world, 1, ordering=8)
+        wait_until(lambda: len(courier.waiting()) == 3, what="the other address's event to be told")
+        assert [item.attempts for item in courier.waiting()] == [1, 0, 0]
+        world.wait("1m")
+        courier.wait_empty()
+    assert [called.event["n"] for called in receiver.called] == [0, 0, 1, 2]
+
+
+def test_a_dead_receiver_delays_no_other(begin, receiver, tmp_path):
+    """Of two hooks one hangs; the other gets all of its events meanwhile."""
+    hanging = hook(receiver.url("/hanging"), name="hanging", timeout="10s", connections=2)
+    world = begin(hanging, hook(receiver.url()))
+    put(world, 40, channel="hook:hanging")
+    put(world, 40)
+    with carrying(tmp_path, world) as courier:
+        receiver.wait(40, timeout=5)
+        assert len(courier.waiting(channel="hook:hanging")) == 40
+        receiver.release()
+
+
+def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, receiver, tmp_path):
+    """Not every waiting item is tried on it, one after the other; when it is back, one is tried, and then all."""
+    world = begin(hook(receiver.url(), connections=2), courier={"first_pause": "1s"})
+    receiver.status = 500
+    put(world, 30)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: sum(item.attempts for item in courier.waiting()) >= 2, what="two tries")
+        tried = receiver.tried["/ok"]
+        assert tried < 5
+        receiver.status = 200
+        world.wait("1m")
+        courier.wait_empty()
+
+
+def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, receiver, tmp_path):
+    """The event is kept with the reason; those before and behind it in the same transaction are told."""
+    world = begin(hook(receiver.url()))
+    notes = ["before", "\udc80", {"a", "set"}, float("nan"), "behind"]
+    events = [Event("paused", world.now, Data(note=note), 7) for note in notes]
+    world.writer.run(lambda c: [world.ledger.announcer.tell(c, event) for event in events], 10_000)
+    with carrying(tmp_path, world) as courier:
+        receiver.wait(2)
+        dead = courier.waiting(failed=True)
+    assert [called.event["data"]["note"] for called in receiver.called] == ["before", "behind"]
+    assert [item.error.split(":")[:2] for item in dead] == [
+        ["cannot be encoded", f" {name}"] for name in ("UnicodeEncodeError", "TypeError", "ValueError")
+    ]
+
+
+def test_private_addresses_are_refused_unless_allowed_by_name(begin, receiver, tmp_path):
+    """Looked at is the address that is really connected to: a name or a number makes no difference."""
+    world = begin(
+        hook(receiver.url(), name="number", allow_private=["elsewhere"]),
+        hook(receiver.url(host="localhost"), name="name", allow_private=["elsewhere"]),
+        hook(receiver.url(host="localhost"), name="allowed"),
+    )
+    for name in ("number", "name", "allowed"):
+        put(world, channel=f"hook:{name}")
+    with carrying(tmp_path, world) as courier:
+        receiver.wait(1)
+        refused = courier.wait_tried()
+    assert [item.channel for item in refused] == ["hook:number", "hook:name"]
+    assert all("is no public address; allow_private can allow it" in item.error for item in refused)
+    assert receiver.tried["/ok"] == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("192.0.2.1", False),
+        ("10.1.2.3", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("93.184.216.34", True),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.216.34", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("2606:2800:220:1::", True),
+    ],
+)
+def test_which_addresses_are_public(address, public):
+    """IPv4 addresses within IPv6 ones are looked at too."""
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        raise AssertionError("called without a certificate that can be trusted")
+
+
+@pytest.fixture
+def https(tmp_path):
+    """A server whose certificate nobody has signed."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_certificates_are_verified(begin, https, tmp_path):
+    """A self-signed one is an error, and nothing is sent."""
+    world = begin(hook(https))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried()
+    assert "CERTIFICATE_VERIFY_FAILED" in item.error
+
+
+def test_a_hook_that_is_gone_leaves_dead_letters(begin, tmp_path):
+    """What waits for a hook that is not in the configuration any more is not kept for ever in silence."""
+    world = begin()
+    put(world)
+    world.wait("2h")
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: courier.waiting(failed=True), what="a dead letter")
+        (item,) = courier.waiting()
+    assert item.error == "no such hook or relay in the configuration"

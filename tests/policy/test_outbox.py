@@ -1,0 +1,139 @@
+"""The outbox: leases, order, pauses and dead letters, item by item."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retour_policy import outbox
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.outbox import Chosen, Failure, Item, NewItem
+from retour_policy.outside import CourierSection
+from retour_policy.store import Store
+
+NOW = 1_800_000_000_000
+LIMITS = CourierSection()
+CHANNEL = "hook:app"
+
+
+def put(store: Store, *ats: int, ordering: int | None = None, channel: str = CHANNEL) -> None:
+    with store.writing() as connection:
+        for at in ats:
+            outbox.put(connection, NewItem(at, "event", channel, "paused", b"{}", ordering=ordering))
+
+
+def take(store: Store, now: int, most: int = 10, me: str = "me") -> list[Item]:
+    with store.writing() as connection:
+        ids = outbox.due_ids(connection, CHANNEL, now, most)
+        return outbox.take(connection, CHANNEL, ids, me, now, now + MINUTE)
+
+
+def listed(store: Store) -> list[Item]:
+    with store.reading() as connection:
+        return list(outbox.listed(connection, Chosen()))
+
+
+def test_an_item_is_leased_to_one_courier(store: Store) -> None:
+    """The longest due first; another courier does not get it until the lease is over; done, it is gone."""
+    put(store, NOW + 2, NOW + 1, NOW + HOUR)
+    items = take(store, NOW + 2)
+    assert {item.at for item in items} == {NOW + 1, NOW + 2}
+    assert take(store, NOW + 2, me="you") == []
+    assert len(take(store, NOW + 2 + MINUTE, 1, me="you")) == 1
+    with store.writing() as connection:
+        assert outbox.done(connection, [item.id for item in items], "me") == 1  # the other is yours now
+        assert outbox.renew(connection, [item.id for item in items], "you", NOW + HOUR)
+    assert len(listed(store)) == 2
+
+
+def test_who_has_lost_the_lease_changes_nothing(store: Store) -> None:
+    """Neither done nor failed nor given back."""
+    put(store, NOW)
+    (item,) = take(store, NOW, me="first")
+    take(store, NOW + MINUTE, me="second")
+    before = listed(store)
+    with store.writing() as connection:
+        outbox.done(connection, [item.id], "first")
+        outbox.release(connection, [item.id], "first", NOW)
+        outbox.failed(connection, Failure(item, "no", True, 0), "first", NOW)
+        assert outbox.renew(connection, [item.id], "first", NOW + DAY) == set()
+    assert listed(store) == before
+
+
+def test_only_the_first_of_an_order_is_taken(store: Store) -> None:
+    """Until it is done or dead; a lease that has run out keeps its place."""
+    put(store, NOW, NOW, ordering=7)
+    put(store, NOW, ordering=8)
+    put(store, NOW, ordering=7, channel="hook:other")
+    first, other = take(store, NOW)
+    assert (first.ordering, other.ordering) == (7, 8)
+    assert take(store, NOW) == []
+    assert [item.id for item in take(store, NOW + MINUTE, me="you")] == [first.id, other.id]
+    with store.writing() as connection:
+        outbox.failed(connection, Failure(first, "no", True, 0), "you", NOW)
+    (second,) = take(store, NOW + MINUTE)
+    assert second.ordering == 7
+
+
+def test_pauses_grow_up_to_the_longest_and_differ_by_chance() -> None:
+    """10 s, 30, 90 ... 6 h, a fifth more or less."""
+    middle = [outbox.pause(n, LIMITS, 0.5) for n in range(12)]
+    assert middle[:4] == [10 * SECOND, 30 * SECOND, 90 * SECOND, 270 * SECOND]
+    assert middle[-1] == middle[-2] == 6 * HOUR
+    assert [outbox.pause(0, LIMITS, chance) for chance in (0, 1)] == [8 * SECOND, 12 * SECOND]
+
+
+@given(attempts=st.integers(0, 10**9), chance=st.floats(0, 1))
+def test_no_pause_is_longer_than_the_longest_and_its_fifth(attempts: int, chance: float) -> None:
+    """However often it was tried."""
+    assert 0 < outbox.pause(attempts, LIMITS, chance) <= LIMITS.longest_pause * 1.2 + 1
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_dead_letter_is_kept_and_can_be_tried_again(store: Store, permanent: bool) -> None:
+    """Refused for good, or for 72 hours: with its error, never taken by itself; by hand it has 72 hours again."""
+    put(store, NOW)
+    at = NOW if permanent else NOW + 71 * HOUR
+    (item,) = take(store, at)
+    with store.writing() as connection:
+        outbox.failed(connection, Failure(item, "550 no", permanent, 2 * HOUR), "me", at)
+    assert take(store, NOW + 100 * DAY) == []
+    (dead,) = listed(store)
+    assert (dead.failed, dead.error, dead.attempts) == (1, "550 no", 1)
+    with store.writing() as connection:
+        assert outbox.retry(connection, [item.id], NOW + DAY) == 1
+    (again,) = take(store, NOW + DAY)
+    assert (again.uid, again.attempts, again.give_up) == (item.uid, 0, NOW + 4 * DAY)
+
+
+def test_what_is_in_hand_is_not_tried_again_by_hand(store: Store) -> None:
+    """Or two couriers would have it."""
+    put(store, NOW)
+    (item,) = take(store, NOW)
+    with store.writing() as connection:
+        assert outbox.retry(connection, [item.id], NOW) == 0
+
+
+def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) -> None:
+    """After an hour, so that hosts can learn of a new hook one after the other."""
+    put(store, NOW)
+    put(store, NOW, channel="hook:other")
+    with store.writing() as connection:
+        assert outbox.bury_orphans(connection, [CHANNEL], NOW) == 0
+        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1) == 1
+    assert [(item.channel, item.failed) for item in listed(store)] == [(CHANNEL, 0), ("hook:other", 1)]
+
+
+def test_each_item_has_an_id_of_its_own_that_is_not_its_number(store: Store) -> None:
+    """SQLite gives numbers out again; a receiver that remembers ids must not take a new event for an old one."""
+    put(store, NOW)
+    (first,) = take(store, NOW)
+    with store.writing() as connection:
+        outbox.done(connection, [first.id], "me")
+    put(store, NOW)
+    (second,) = listed(store)
+    assert dataclasses.replace(second, uid="", taken_by=None, due=0).id == first.id
+    assert second.uid != first.uid

@@ -1,0 +1,85 @@
+"""A courier at work in this process, on the store of a `World`, whose clock it goes by."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.receiver import KEY
+from lab.wait import wait_until
+from lab.world import World
+from retour_courier.courier import Courier
+from retour_policy import keyring, outbox
+from retour_policy.keyring import KeyRingFile
+from retour_policy.outbox import Chosen, Item
+from retour_policy.route import Router, Signer
+from retour_policy.targets import Secrets
+
+
+def ring(folder: Path, world: World) -> KeyRingFile:
+    """A key ring in `folder`, made when first asked for."""
+    path = folder / "keys.toml"
+    if not path.exists():
+        keyring.save(path, keyring.create(world.now))
+    return KeyRingFile(path)
+
+
+def router(folder: Path, world: World) -> Router:
+    """What reads the tokens that the courier makes."""
+    return Router(world.config, ring(folder, world), world.clock)
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """What a test asks of a courier at work."""
+
+    world: World
+
+    def waiting(self, **chosen: Any) -> list[Item]:
+        """What is in the outbox."""
+        with self.world.store.reading() as connection:
+            return list(outbox.listed(connection, Chosen(**chosen)))
+
+    def wait_empty(self, timeout: float = 15.0) -> None:
+        """Wait until the outbox is empty. Raises `TimeoutError`."""
+        wait_until(lambda: not self.waiting(), what="an empty outbox", timeout=timeout, seen=self.waiting)
+
+    def wait_tried(self, attempts: int = 1, **chosen: Any) -> list[Item]:
+        """Wait until each of these was tried in vain so often. Raises `TimeoutError`."""
+
+        def tried() -> bool:
+            items = self.waiting(**chosen)
+            return bool(items) and all(one.attempts >= attempts and not one.taken_by for one in items)
+
+        wait_until(tried, what=f"{attempts} attempts", seen=lambda: self.waiting(**chosen))
+        return self.waiting(**chosen)
+
+
+@contextmanager
+def carrying(folder: Path, world: World, passwords: Mapping[str, str] | None = None) -> Iterator[Carrying]:
+    """Run a courier while the block runs; every hook has the lab's secret."""
+    secrets = Secrets({hook.name: (KEY,) for hook in world.config.hook}, dict(passwords or {}))
+    ready, made = threading.Event(), []
+
+    async def work() -> None:
+        signer = Signer(ring(folder, world), world.clock)
+        courier = Courier(world.config, secrets, world.store, world.writer, signer, world.clock)
+        made.append((asyncio.get_running_loop(), courier))
+        ready.set()
+        await courier.run()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()), name="courier")
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield Carrying(world)
+    finally:
+        loop, courier = made[0]
+        loop.call_soon_threadsafe(courier.stop)
+        thread.join(20)
+        assert not thread.is_alive()
