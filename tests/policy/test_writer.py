@@ -228,19 +228,19 @@ def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
     """All that was taken before the end is written; what comes after it is refused, and no caller waits for ever."""
     desk = Writer(store)
     gate = Gate(desk)
-    stop = threading.Event()
     futures: list[Any] = []
 
-    def submit_for_ever() -> None:
-        while not stop.is_set():
+    def submit_until_refused() -> None:
+        while not (futures and futures[-1].done() and futures[-1].exception()):
             futures.append(desk.submit(add(b"%d" % len(futures))))
+            gate.open.set()
 
-    submitter = threading.Thread(target=submit_for_ever)
+    submitter = threading.Thread(target=submit_until_refused)
     submitter.start()
-    gate.open.set()
-    desk.close()
-    stop.set()
+    gate.open.wait(10)
+    assert desk.close()
     submitter.join()
+    futures.append(desk.submit(add(b"late")))
     written = set()
     for future in futures:
         assert future.done()
@@ -248,7 +248,7 @@ def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
             written.add(future.result())
         else:
             assert isinstance(future.exception(), StoreUnavailable)
-    assert keys(database) == written
+    assert keys(database) == written and b"late" not in written
     desk.close()  # again: nothing happens
 
 
