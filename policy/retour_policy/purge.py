@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
@@ -15,11 +15,11 @@ from retour_policy.facts import NewFact
 from retour_policy.fold import carry
 from retour_policy.ledger import Address, first_id, lock, refolded
 from retour_policy.ledger import store as put
-from retour_policy.policies import all_policies
+from retour_policy.policies import Policy, all_policies
 from retour_policy.store import Store
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
-ADDRESSES = 20  # a transaction
+ADDRESSES = 15  # a transaction
 ROWS = 500  # a transaction
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
@@ -65,7 +65,8 @@ def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
         if not numbers:
             return
         with store.writing() as connection:
-            went = sum(_carry(connection, number, bounds) for number in numbers)
+            policies = all_policies(connection)
+            went = sum(_carry(connection, number, bounds, policies) for number in numbers)
         last = numbers[-1]
         yield went
 
@@ -82,7 +83,7 @@ def _walks(bounds: Bounds) -> list[_Walk]:
 
 
 def _to_carry(bounds: Bounds, last: int) -> Any:
-    number = schema.address_state.c.address_id
+    number = schema.address.c.id
     own = and_(_fact.c.address_id == number, _fact.c.at < bounds.before, _fact.c.policy_id.is_not(None))
     fresh = exists().where(own, _fact.c.kind != "carried")
     sent = exists().where(_sent.c.address_id == number, _sent.c.send_id < bounds.sends())
@@ -90,7 +91,7 @@ def _to_carry(bounds: Bounds, last: int) -> Any:
     return select(number).where(number > last, wanted).order_by(number).limit(ADDRESSES)
 
 
-def _carry(connection: Connection, number: int, bounds: Bounds) -> int:
+def _carry(connection: Connection, number: int, bounds: Bounds, policies: Mapping[int, Policy]) -> int:
     """Replace the old facts of an address by one; how many rows went."""
     key = connection.scalar(select(schema.address.c.key).where(schema.address.c.id == number))
     address = Address(number, bytes(key or b""))
@@ -104,11 +105,11 @@ def _carry(connection: Connection, number: int, bounds: Bounds) -> int:
     late = {entry.send for entry in told.entries if entry.at >= cut}
     spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
     spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
-    account = carried_account(old, told, all_policies(connection), cut, frozenset(spent))
+    account = carried_account(old, told, policies, cut, frozenset(spent))
     went = _forget(connection, number, cut, spent)
     policy_id = told.policy_ids[old[-1].id]
     facts.write(connection, NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account)))
-    put(connection, address, was, refolded(connection, address)[0])
+    put(connection, address, was, refolded(connection, address, policies)[0])
     return went
 
 
