@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retour_policy import addresses, keyring, token
@@ -55,6 +55,7 @@ def test_one_mailbox_has_one_key_and_another_has_another() -> None:
 
 
 @given(ANY)
+@example("@ .")
 def test_no_text_makes_a_key_fail(text: str) -> None:
     """Reports name anything as a recipient, lone surrogates too: there is a key for all of it."""
     assert len(address_key(SECRET, text)) == 16
