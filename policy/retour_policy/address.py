@@ -38,7 +38,7 @@ def quoted(local: str) -> str:
 
 def domain_ascii(domain: str) -> str:
     """The lower-case A-label form of `domain` (RFC 5890); a name that has none is only put in lower case."""
-    domain = domain.rstrip(".").lower()
+    domain = re.sub(r"[.\s]+\Z", "", domain).lower()
     if domain.isascii() or len(domain) > LONGEST_DOMAIN:
         return domain
     try:
