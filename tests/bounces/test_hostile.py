@@ -89,14 +89,31 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
 }
 
 
+def once(data: bytes) -> float:
+    """The processor time of one reading."""
+    began = time.process_time()
+    read(data)
+    return time.process_time() - began
+
+
 def seconds(data: bytes) -> float:
     """The quickest of three readings."""
-    best = 9e9
-    for _ in range(3):
-        began = time.process_time()
-        read(data)
-        best = min(best, time.process_time() - began)
-    return best
+    return min(once(data) for _ in range(3))
+
+
+def grows(make: Callable[[int], bytes], count: int) -> tuple[float, float]:
+    """The quickest readings of `count` and of twice as many, seconds.
+
+    Taken in turns, and again while they look wrong: a machine that others use slows one reading and not the next,
+    what grows too fast is slow in each.
+    """
+    small = large = float("inf")
+    one, two = make(count), make(2 * count)
+    for turn in range(15):
+        small, large = min(small, once(one)), min(large, once(two))
+        if turn > 1 and large < 3 * small + 0.005:
+            break
+    return small, large
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -105,7 +122,7 @@ def test_twice_the_size_takes_less_than_three_times_as_long(name: str) -> None:
     make, count = BOMBS[name], 1_000
     while len(make(count)) < 100_000 or (seconds(make(count)) < 0.004 and len(make(count)) < 800_000):
         count *= 2
-    small, large = seconds(make(count)), seconds(make(2 * count))
+    small, large = grows(make, count)
     assert large < 3 * small + 0.005, f"{small:.4f} s, then {large:.4f} s"
 
 
@@ -134,9 +151,9 @@ def test_5000_recipients_are_all_read() -> None:
 
 def test_5000_recipients_each_refused_in_words_of_its_own_are_read_at_once() -> None:
     """What no rule knows makes a report dear, but no dearer than its size, and never a second."""
-    small, large = seconds(strange(2_500)), seconds(strange(5_000))
+    small, large = grows(strange, 2_500)
     assert len(read(strange(5_000)).reports) == 5_000
-    assert large < 3 * small
+    assert large < 3 * small + 0.005
     assert large < 1
 
 
