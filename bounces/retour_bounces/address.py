@@ -6,9 +6,11 @@ import re
 
 from retour_bounces.encoded_word import decoded
 
-_LOCAL = r'(?:"[^"\n\r]{1,100}"|[^\s<>()\[\],;:@"\\|]{1,256})'
-_DOMAIN = r"(?:\[[0-9A-Fa-f.:IPv]{3,45}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{}^]{1,255})"
-TEXT = rf"(?<![^\s<>()\[\],;:=\"'|]){_LOCAL}@{_DOMAIN}"
+_WIDE = r"\u3000-\u303f\uff00-\uffef"
+"""Punctuation of Chinese, Japanese and Korean, which takes the place of a space."""
+_LOCAL = rf'(?:"[^"\n\r]{{1,100}}"|[^\s<>()\[\],;:@"\\|{_WIDE}]{{1,256}})'
+_DOMAIN = rf"(?:\[[0-9A-Fa-f.:IPv]{{3,45}}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{{}}^{_WIDE}]{{1,255}})"
+TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 """Regular expression of an address in running text; it begins only where a word begins, so a scan is
 linear."""
 
@@ -17,6 +19,8 @@ _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$",
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
 _TRAILING = ".,;:'`\")>]}"
+_SENTENCE = re.compile(r"(?<=[.][A-Za-z]{2})([A-Za-z]*)[\u3040-\u9fff\uac00-\ud7a3].*$")
+"""A sentence that goes on behind a domain without a space; no top-level domain mixes these scripts."""
 
 
 def tidy(word: str) -> str | None:
@@ -29,6 +33,8 @@ def tidy(word: str) -> str | None:
     if word.lower().startswith(("mailto:", "smtp:")):
         word = word.partition(":")[2]
     word = word.rstrip(_TRAILING)
+    if not word.isascii():
+        word = _SENTENCE.sub(r"\1", word)
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:
         return None

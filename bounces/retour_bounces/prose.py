@@ -136,7 +136,7 @@ class _Walk:
 
     def _line(self, line: str, bare: str) -> None:
         dialogue = shapes.DIALOGUE.match(line) if bare[0] in "><-SsRrCc" else None
-        if dialogue:
+        if dialogue and not (dialogue["c"] and shapes.ALONE.match(dialogue["t"])):
             self._dialogue(dialogue)
         elif "@" not in line or not self._address(line, bare):
             self._words(bare)

@@ -27,6 +27,10 @@ _FINAL = (
     "permanent error",
     "permanent failure",
     "no further",
+    "not continue",
+    "not be retried",
+    "not going to try",
+    "not try again",
 )
 _KINDS: tuple[tuple[Action, Kind], ...] = (
     ("failed", "bounce"),

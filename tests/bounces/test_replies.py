@@ -186,6 +186,13 @@ REPLIES = [
     ("userunknown", "550 Benutzer unbekannt"),
     ("mailboxfull", "552 Postfach voll"),
     ("userunknown", "550 5.1.1 Adresse inconnue"),
+    ("suspend", "550 Diese Mailbox wurde deaktiviert"),
+    ("virusdetected", "550 This message was classified as malicious (phishing)"),
+    ("failedstarttls", "Cannot start TLS: handshake failure"),
+    ("suppressed", "554 5.0.0 Recipient address has a history of hard bounces; suppressed"),
+    ("hostunknown", "The domain nowhere.example does not exist"),
+    ("userunknown", "550 Nie ma takiego użytkownika"),
+    ("mailboxfull", "The recipient's mailbox has reached its maximum size"),
 ]
 
 
