@@ -274,7 +274,8 @@ def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
             first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
             first.rank = min(first.rank, finding.rank)
             first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers] or list(known.values())
+    usable = [one for key, one in known.items() if key not in strangers]
+    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
     most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
