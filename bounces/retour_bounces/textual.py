@@ -99,7 +99,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     findings = _matched(failed, said) if failed else _trusted(said.findings, system, back)
     if not findings and back.recipient and titled and said.fates:
-        findings = [prose.Finding(back.recipient, 6)]
+        findings = said.findings if len(said.findings) == 1 else [prose.Finding(back.recipient, 6)]
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
