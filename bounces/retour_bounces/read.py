@@ -17,6 +17,7 @@ from retour_bounces import (
     textual,
     verdict,
     wire,
+    wording,
 )
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, RecipientReport, Report
@@ -64,7 +65,7 @@ class _Context:
     @cached_property
     def command(self) -> str:
         """The SMTP command that it names in words, as Postfix does; "" where it names none."""
-        return verdict.command_in(plain(self.text[:5_000]))
+        return wording.command_in(plain(self.text[:5_000]))
 
     @cached_property
     def start(self) -> str:
@@ -135,7 +136,7 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     if said.rule is not None and not continued and ">>>" not in context.text:
         return context.judge(diagnostic, group.status, context.command)
     human = context.prose
-    command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
+    command, whole = human.reply(wording.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")
     more = (whole, group.comment, about, context.replies, context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from retour_bounces import patterns, vocabulary
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.plain import plain
 from retour_bounces.report import Blame, Type
+from retour_bounces.wording import best_status, clean, wording_of
+
+Spans = dict[int, tuple[int, int]]
 
 COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
 _LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examples")
@@ -29,8 +32,7 @@ class RuleError(ValueError):
     """A rule file cannot be used; the message names file, rule and key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a server answered, as rules see it."""
 
     text: str
@@ -138,13 +140,17 @@ class Rules:
             _try_examples(rule, str(path))
         return cls(own + _bundled().rules)
 
-    def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
-        """The first rule that fires on `reply` and where; None where none does."""
-        spans: dict[int, tuple[int, int]] = {}
-        for at, phrase, number in self._phrases.find(reply.text):
+    def spans(self, text: str) -> Spans:
+        """Where the words of rules stand in `text`, the longest of each rule by the rule's number."""
+        spans: Spans = {}
+        for at, phrase, number in self._phrases.find(text):
             old = spans.get(number)
             if old is None or len(phrase) > old[1] - old[0]:
                 spans[number] = (at, at + len(phrase))
+        return spans
+
+    def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
+        """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
         for number in self._wordless:
             if by_words is not None and number >= by_words:
@@ -212,11 +218,11 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
 
 def _try_examples(rule: Rule, origin: str) -> None:
     """Refuses a rule that does not fire on what it was written for."""
-    from retour_bounces.verdict import clean, reply_of  # verdict needs this module
-
     alone = Rules((rule,))
     for example in rule.examples:
-        if alone.first(reply_of(clean(example))) is None:
+        words, code, statuses, command = wording_of(clean(example))
+        reply = Reply(words, best_status(None, statuses) or "", code, command)
+        if alone.first(reply, alone.spans(words)) is None:
             raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}")
 
 
