@@ -26,7 +26,7 @@ class PatternError(ValueError):
 class Pattern:
     """A compiled expression that is safe on any text; compares `plain` text, so letters are lower case."""
 
-    __slots__ = ("_compiled", "_hint", "text")
+    __slots__ = ("_compiled", "hint", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -37,14 +37,13 @@ class Pattern:
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"{text!r} is no regular expression: {error}") from error
         _check(tree, text)
-        self._hint = _literal(tree)
+        self.hint = _literal(tree)
+        """What stands in each text that matches."""
         self.text = text
 
     def search(self, text: str) -> tuple[int, int] | None:
         """Begin and end of the first match in `text`, or None."""
-        if self._hint and self._hint not in text:
-            return None
-        match = self._compiled.search(text)
+        match = self._compiled.search(text) if self.hint in text else None
         return match.span() if match else None
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -25,23 +25,31 @@ class PhraseIndex(Generic[V]):
         self._within = {phrase: _beginnings(phrase, values) for phrase in values}
         spaced = [phrase for phrase in values if phrase[0] < _UNSPACED]
         self._signs = [phrase for phrase in spaced if not phrase[0].isalnum()]
-        self._spaced = _expression(r"\b", [phrase for phrase in spaced if phrase[0].isalnum()])
-        self._every = self._spaced + _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
+        self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
+        self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
     def find(self, text: str) -> list[tuple[int, str, V]]:
         """Place, phrase and value of all that stands in `text`, in no order."""
+        text = f" {text}"
         found: list[tuple[int, str, V]] = []
-        expressions = self._spaced if text.isascii() else self._every
-        if any(map(text.__contains__, self._signs)):
-            expressions = [*expressions, re.compile(f"(?=({'|'.join(map(re.escape, self._signs))}))")]
-        for expression in expressions:
-            for match in expression.finditer(text):
-                at = match.start()
-                for phrase, is_open, values in self._within[match[1]]:
-                    if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
-                        for value in values:
-                            found.append((at, phrase, value))
+        for match in self._matches(text):
+            at, longest = match.span(1)[0], match[1]
+            if text[at - 1].isalnum() and longest[0] < _UNSPACED and longest[0].isalnum():
+                continue
+            for phrase, is_open, values in self._within[longest]:
+                if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
+                    for value in values:
+                        found.append((at - 1, phrase, value))
         return found
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        """Where phrases may begin; the group 1 of each match is the longest that stands there."""
+        if self._spaced:
+            yield from self._spaced.finditer(text)
+        if self._signs and any(map(text.__contains__, self._signs)):
+            yield from re.finditer(f"(?=({'|'.join(map(re.escape, self._signs))}))", text)
+        if self._unspaced and not text.isascii():
+            yield from self._unspaced.finditer(text)
 
     def any(self, text: str) -> bool:
         """Does one of the phrases stand in `text`?"""
@@ -61,9 +69,9 @@ def _is_open(phrase: str) -> bool:
     return (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum() or phrase[-1] >= _UNSPACED
 
 
-def _expression(before: str, phrases: list[str]) -> list[re.Pattern[str]]:
-    """An expression that finds the longest of the phrases wherever one begins, overlapping ones too; none for
-    no phrases.
+def _expression(before: str, phrases: list[str]) -> re.Pattern[str] | None:
+    """An expression that finds, behind what `before` describes, the longest of the phrases wherever one begins,
+    overlapping ones too; None for no phrases.
 
     It branches letter by letter, so that each place of a text is looked at once however many phrases there are.
     """
@@ -74,7 +82,7 @@ def _expression(before: str, phrases: list[str]) -> list[re.Pattern[str]]:
             node = node.setdefault(letter, {})
         node[""] = {}
     first = "".join(re.escape(letter) for letter in root)
-    return [re.compile(f"{before}(?=[{first}])(?=({_branches(root)}))")] if root else []
+    return re.compile(f"{before}(?=[{first}])(?=({_branches(root)}))") if root else None
 
 
 def _branches(node: dict[str, Any]) -> str:

@@ -32,6 +32,8 @@ _PLAIN = {"5.1.1", "5.1.10"}
 """Status codes that say "no such mailbox" whatever the command was."""
 
 
+_MAX_TEXT = 200_000
+"""Characters of the text for people that are read beside fields."""
 _Reader = Callable[[wire.Message, Rules], Report | None]
 
 
@@ -80,7 +82,7 @@ class _Context:
     @cached_property
     def prose(self) -> prose.Prose:
         """What it says."""
-        return prose.read(self.text, set())
+        return prose.read(self.text[:_MAX_TEXT], set())
 
 
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
@@ -105,7 +107,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     if not reports:
         return None
     reports = _once(reports)
-    return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
+    return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
 
 
 def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:

@@ -71,15 +71,17 @@ class Rule:
     vague: bool = False
     """Its words are so general that the status code, where it tells a reason, is believed instead."""
 
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Texts of which one stands wherever the rule fires without any of its phrases; "" stands everywhere."""
+        return tuple(pattern.hint for pattern in self.match) or self.all[:1] or ("",)
+
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
-        if not self.allows(reply):
-            return None
-        for pattern in self.match:
-            found = pattern.search(reply.text)
-            if found:
-                return found
         if self.words or self.match:
+            found = next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
+            return found if found and self.allows(reply) else None
+        if not self.allows(reply):
             return None
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
@@ -95,9 +97,9 @@ class Rule:
         text = reply.text
         if self.unless:
             said = _ADDRESS.sub("", text) if "http" in text else text
-            if any(phrase in said for phrase in self.unless):
+            if any(map(said.__contains__, self.unless)):
                 return False
-        return not self.all or all(phrase in text for phrase in self.all)
+        return not self.all or all(map(text.__contains__, self.all))
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,11 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
-    _wordless: list[int] = field(init=False, repr=False, compare=False)
+    _wordless: list[tuple[int, tuple[str, ...]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
-        wordless = [number for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        wordless = [(number, rule.hints) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
         object.__setattr__(self, "_wordless", wordless)
 
@@ -152,10 +154,12 @@ class Rules:
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
-        for number in self._wordless:
+        for number, hints in self._wordless:
             if by_words is not None and number >= by_words:
                 break
-            where = None if number in spans else self.rules[number].fires_without_words(reply)
+            if number in spans or not any(map(reply.text.__contains__, hints)):
+                continue
+            where = self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where
         return (self.rules[by_words], spans[by_words]) if by_words is not None else None

@@ -12,7 +12,7 @@ from retour_bounces.wording import Wording, best_status, clean, wording_of
 
 Fired = tuple[Rule, tuple[int, int]]
 
-MAX_WORDINGS = 1_000
+MAX_WORDINGS = 400
 """Wordings of one report for which the text around is searched too; behind them the diagnostic has to do."""
 
 
@@ -44,7 +44,8 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
-        self._heard: dict[str, tuple[Wording, Spans]] = {}
+        self._heard: dict[str, _Heard] = {}
+        self._answers: dict[tuple[str, str | None, str], _Answer] = {}
 
     def __call__(
         self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
@@ -74,7 +75,8 @@ class Judge:
         return said.of(text) if text else said
 
     def _judge(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
-        answer = self._ask(text, best_status(status, self._hear(text)[0].statuses), command)
+        heard = self._hear(text)
+        answer = self._ask(heard, best_status(status, heard.wording.statuses), command)
         wire, reply, fired, told = answer.wire, answer.reply, answer.fired, text
         for passage in more:
             if fired is not None and not fired[0].vague:
@@ -82,10 +84,9 @@ class Judge:
             other = clean(passage)
             if not other:
                 continue
+            heard = self._hear(other)
             trusted = wire is not None and not wire.endswith(".0.0")
-            answer = self._ask(
-                other, wire if trusted else best_status(wire, self._hear(other)[0].statuses), reply.command
-            )
+            answer = self._ask(heard, wire if trusted else best_status(wire, heard.wording.statuses), reply.command)
             wire = answer.wire
             if answer.fired is not None and (fired is None or not answer.fired[0].vague):
                 fired, told = answer.fired, other
@@ -93,19 +94,36 @@ class Judge:
             reply = answer.reply._replace(code=reply.code or answer.reply.code)
         return _verdict(text, wire, reply.code, fired, told, status)
 
-    def _ask(self, text: str, wire: str | None, command: str) -> _Answer:
-        """Asks the rules about a clean passage to which the status code `wire` belongs."""
-        wording, spans = self._hear(text)
-        status = wire or best_status(None, wording.statuses) or ""
-        reply = Reply(wording.plain, status, wording.code, command or wording.command)
-        return _Answer(wire, reply, self._rules.first(reply, spans) if text else None)
-
-    def _hear(self, text: str) -> tuple[Wording, Spans]:
+    def _hear(self, text: str) -> _Heard:
+        """What a clean passage says; kept, for the text around is asked about for each recipient."""
         heard = self._heard.get(text)
         if heard is None:
             wording = wording_of(text)
-            heard = self._heard[text] = (wording, self._rules.spans(wording.plain))
+            heard = _Heard(text, wording, self._rules.spans(wording.plain))
+            if not self.tired:
+                self._heard[text] = heard
         return heard
+
+    def _ask(self, heard: _Heard, wire: str | None, command: str) -> _Answer:
+        """Asks the rules about a passage to which the status code `wire` belongs."""
+        key = (heard.text, wire, command)
+        answer = self._answers.get(key)
+        if answer is None:
+            wording = heard.wording
+            status = wire or best_status(None, wording.statuses) or ""
+            reply = Reply(wording.plain, status, wording.code, command or wording.command)
+            answer = _Answer(wire, reply, self._rules.first(reply, heard.spans) if heard.text else None)
+            if not self.tired:
+                self._answers[key] = answer
+        return answer
+
+
+class _Heard(NamedTuple):
+    """A clean passage, taken apart."""
+
+    text: str
+    wording: Wording
+    spans: Spans
 
 
 class _Answer(NamedTuple):

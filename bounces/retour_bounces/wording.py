@@ -24,11 +24,11 @@ _QUOTED = re.compile(
     r": ?(\S.{5,})"
 )
 _COMMAND = re.compile(
-    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
+    r"(?=[adfirs>\[])(?:(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
     r"(?:pipelined |end of |final |the )*"
     r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)"
     r"|\[(rcpt to|mail from|data|bodyend|connect)\]"
-    r"|(does not like recipient)|(failed after i sent the message)",
+    r"|(does not like recipient)|(failed after i sent the message))",
 )
 _HINTS = (
     "rcpt", "mail from", " data", "[data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth",
