@@ -32,7 +32,7 @@ _PLAIN = {"5.1.1", "5.1.10"}
 """Status codes that say "no such mailbox" whatever the command was."""
 
 
-_MAX_TEXT = 200_000
+_MAX_TEXT = 100_000
 """Characters of the text for people that are read beside fields."""
 _Reader = Callable[[wire.Message, Rules], Report | None]
 

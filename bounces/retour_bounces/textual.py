@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import replace
 
-from retour_bounces import address, original, prose, verdict, wire
+from retour_bounces import address, original, prose, verdict, wire, wording
 from retour_bounces.encoded_word import decoded
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
@@ -221,13 +221,14 @@ def _recipients(
     judge = verdict.Judge(rules)
     replies = " ".join(reply for _, reply in said.replies[:50])
     whole_text = said.human[:3_000] if len(findings) == 1 else ""
+    quoted = wording.quoted(" ".join(whole_text.split()))
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
         if "delivered" in (finding.action, action):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
-        diagnostic = text if re.search(r"\w{3}", text) else (replies or text)
+        diagnostic = quoted or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = said.reply(diagnostic)
         judged = judge(diagnostic, None, command, (whole, replies, whole_text))
         reports.append(verdict.report(finding.recipient, finding.original, action, judged))

@@ -63,13 +63,18 @@ def clean(text: str) -> str:
     text = " ".join(text[: MAX_TEXT * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
-    if " was:" in text and (quoted := _QUOTED.search(text)):
-        text = quoted[1]
+    text = quoted(text) or text
     if "-" in text:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "" for c in text)
     return text[:MAX_TEXT]
+
+
+def quoted(text: str) -> str:
+    """What the other server answered, where `text` announces its words; "" where it does not."""
+    match = _QUOTED.search(text) if " was:" in text else None
+    return match[1] if match else ""
 
 
 def wording_of(text: str) -> Wording:
