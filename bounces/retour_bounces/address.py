@@ -15,10 +15,24 @@ TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 linear."""
 
 FIND = re.compile(TEXT)
+_PLAIN = re.compile(
+    r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
+)
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
 _TRAILING = ".,;:'`\")>]}"
+
+
+def set_apart(text: str) -> str:
+    """`text` with spaces around addresses that stand between words of scripts without spaces."""
+    return _PLAIN.sub(_with_spaces, text)
+
+
+def _with_spaces(match: re.Match[str]) -> str:
+    start, end = match.span()
+    around = match.string[max(0, start - 1) : start] + match.string[end : end + 1]
+    return f" {match[0]} " if any(c >= "\u2e80" and c.isalpha() for c in around) else match[0]
 
 
 def tidy(word: str) -> str | None:

@@ -97,13 +97,16 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
     if cut:
         text = "\n".join(text.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
     human, returned = divide(text)
+    if not human.isascii():
+        human = address.set_apart(human)
     prose = Prose(human, returned, [], [], cut=cut)
     for _, phrase, fate in phrases().fates.find(plain(title)):
         if fate == "delayed":
             prose.fates[fate] = phrase
         prose.succeeds = prose.succeeds or fate == "delivered"
-    _Walk(prose, strangers).walk()
-    prose.findings = _chosen(prose.findings, strangers)
+    walk = _Walk(prose, strangers)
+    walk.walk()
+    prose.findings = _chosen(prose.findings or walk.local, strangers)
     return prose
 
 
@@ -121,6 +124,8 @@ class _Walk:
         self.pending: list[str] = []
         """Refusals of a dialogue that no address has claimed yet."""
         self.fates: list[Action] = []
+        self.local: list[Finding] = []
+        """Names without a domain that stand before their error."""
 
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
@@ -147,6 +152,8 @@ class _Walk:
         if dialogue:
             self._dialogue(dialogue)
         elif "@" not in line or not self._address(line, bare):
+            if "..." in line and (local := shapes.LOCAL.match(line)):
+                self.local.append(Finding(local["a"], 1, self.section, lines=[bare]))
             self._words(bare)
 
     def _dialogue(self, match: re.Match[str]) -> None:

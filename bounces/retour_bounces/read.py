@@ -88,7 +88,7 @@ class _Context:
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
     context = _Context(message, rules)
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS or _is_relabelled(p)), None)
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
         status = delivery_status.read(delivery_status.loose_fields(context.text))
@@ -108,6 +108,11 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         return None
     reports = _once(reports)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
+
+
+def _is_relabelled(part: wire.Part) -> bool:
+    """Does a gateway that did not know its type hand on a delivery-status part?"""
+    return part.kind.startswith("application/") and part.body[:200].lstrip().lower().startswith(b"reporting-mta:")
 
 
 def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
