@@ -6,8 +6,8 @@ import re
 
 from retour_bounces.encoded_word import decoded
 
-_WIDE = r"\u3000-\u303f\uff00-\uffef"
-"""Punctuation of Chinese, Japanese and Korean, which takes the place of a space."""
+_WIDE = "：，；。、（）「」『』【】《》〈〉“”！？"
+"""Punctuation of Chinese and Japanese, which stands without spaces around it."""
 _LOCAL = rf'(?:"[^"\n\r]{{1,100}}"|[^\s<>()\[\],;:@"\\|{_WIDE}]{{1,256}})'
 _DOMAIN = rf"(?:\[[0-9A-Fa-f.:IPv]{{3,45}}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{{}}^{_WIDE}]{{1,255}})"
 TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
@@ -15,12 +15,24 @@ TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 linear."""
 
 FIND = re.compile(TEXT)
+_PLAIN = re.compile(
+    r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
+)
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
 _TRAILING = ".,;:'`\")>]}"
-_SENTENCE = re.compile(r"(?<=[.][A-Za-z]{2})([A-Za-z]*)[\u3040-\u9fff\uac00-\ud7a3].*$")
-"""A sentence that goes on behind a domain without a space; no top-level domain mixes these scripts."""
+
+
+def set_apart(text: str) -> str:
+    """`text` with spaces around addresses that stand between words of scripts without spaces."""
+    return _PLAIN.sub(_with_spaces, text)
+
+
+def _with_spaces(match: re.Match[str]) -> str:
+    start, end = match.span()
+    around = match.string[max(0, start - 1) : start] + match.string[end : end + 1]
+    return f" {match[0]} " if any(c >= "\u2e80" and c.isalpha() for c in around) else match[0]
 
 
 def tidy(word: str) -> str | None:
@@ -33,8 +45,6 @@ def tidy(word: str) -> str | None:
     if word.lower().startswith(("mailto:", "smtp:")):
         word = word.partition(":")[2]
     word = word.rstrip(_TRAILING)
-    if not word.isascii():
-        word = _SENTENCE.sub(r"\1", word)
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:
         return None
