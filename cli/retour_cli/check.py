@@ -13,6 +13,7 @@ from retour_policy.config import Config, StormSection, Stream
 from retour_policy.decide import RuleSet
 from retour_policy.outside import HookSection
 from retour_policy.pattern import SRS_LIMIT
+from retour_policy.scope import scope_text
 from retour_policy.targets import load_secrets
 
 
@@ -175,6 +176,8 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
     own = [one for one in policy_sentences(config.rules(stream)) if one not in policy_sentences(config.rules(None))]
     if own:
         words["policy"] = " ".join(own)
+    if scope_text(stream.name) != stream.name:
+        words["scope"] = f"written {scope_text(stream.name)}: the word alone is a class of streams"
     if stream.retry:
         span, size = span_words(stream.retry.interval), stream.max_size // 1024
         words["resends"] = f"soft bounces up to {stream.retry.count} times, {span} apart, of messages up to {size}k"

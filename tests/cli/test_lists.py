@@ -206,3 +206,22 @@ def test_memory_is_bounded_whatever_the_length(form: Any) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert faults in (lines // 10, lines // 10 - 1) and peak < 500_000
+
+
+def test_streams_called_as_a_class_of_streams_is(office: Any) -> None:
+    """Streams "bulk" and "everywhere": told from the classes in tables and exports, and imported as they were."""
+    office.edit('name = "news"\nmatch', 'name = "bulk"\nmatch')
+    office.edit('name = "shop"\nmatch', 'name = "everywhere"\nmatch')
+    assert "written stream:bulk" in office("check").stdout
+    scopes = ("bulk", "stream:bulk", "everywhere", "stream:everywhere")
+    for number, scope in enumerate(scopes):
+        office("suppressions", "add", f"u{number}@example.net", "--scope", scope)
+    assert [one[1] for one in listed(office)] == [*scopes]
+    table = office("suppressions", "list").stdout
+    assert all(word in table for word in ("bulk mail ", " stream:bulk ", " everywhere ", " stream:everywhere "))
+    assert "in stream:bulk" in office("address", "show", "u1@example.net").stdout
+    exported, before = office("suppressions", "export").stdout, listed(office)
+    for number in range(4):
+        office("suppressions", "remove", f"u{number}@example.net")
+    office("suppressions", "import", put(office, exported))
+    assert listed(office) == before
