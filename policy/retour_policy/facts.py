@@ -72,9 +72,13 @@ class Wanted:
 
 def write(connection: Connection, new: NewFact) -> int:
     """Write a fact; its id."""
-    row = {name: getattr(new, name) for name in NewFact.__slots__}
-    written = connection.execute(_INSERT, row).inserted_primary_key
+    written = connection.execute(_INSERT, row_of(new)).inserted_primary_key
     return int(written[0]) if written else 0
+
+
+def row_of(new: NewFact) -> dict[str, Any]:
+    """A fact as its table holds it."""
+    return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
 def counted_before(connection: Connection, send_id: int, address_id: int, kind: str) -> bool:

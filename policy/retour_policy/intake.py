@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -13,10 +12,11 @@ from retour_policy.address import address_key
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.lists import Row
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 from retour_policy.suppression import Suppression
 
-CHUNK = 25  # rows a transaction, well under the 100 ms that one may last
+FEW = 5  # rows together
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Intake:
 
         Whoever takes what is yielded may dawdle: no transaction is open then.
         """
-        for chunk in _chunks(rows):
-            with self.store.writing() as connection:
-                fresh = sum(self._one(connection, row) for row in chunk)
-            yield len(chunk), fresh
+        yield from in_portions(self.store, rows, FEW, self._some)
+
+    def _some(self, connection: Connection, rows: Sequence[Row]) -> int:
+        return sum(self._one(connection, row) for row in rows)
 
     def _one(self, connection: Connection, row: Row) -> bool:
         key = address_key(self.secret, row.address)
@@ -53,9 +53,3 @@ class Intake:
 
 def _lasts_as_long(there: Suppression, new: Suppression) -> bool:
     return there.until is None or (new.until is not None and there.until >= new.until)
-
-
-def _chunks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
-    iterator = iter(rows)
-    while chunk := tuple(itertools.islice(iterator, CHUNK)):
-        yield chunk

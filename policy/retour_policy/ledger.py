@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
@@ -17,9 +17,11 @@ from retour_policy.decide import RuleSet
 from retour_policy.errors import StoreUnavailable
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
+from retour_policy.history import Told
 from retour_policy.policies import Policy, all_policies, put_in_force
 from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
+from retour_policy.suppressions import of_addresses
 from retour_policy.token import EPOCH, RANDOM_BITS
 from retour_policy.upsert import ignoring, replacing
 from retour_policy.writer import Writer
@@ -28,6 +30,13 @@ _suppression = schema.suppression
 _state = schema.address_state
 ADOPT_TIMEOUT = 2_000  # milliseconds
 _LOCK = select(_state.c.state).where(_state.c.address_id == bindparam("id")).with_for_update()
+_LOCK_ALL = (
+    select(_state.c.address_id, _state.c.state)
+    .where(_state.c.address_id.in_(bindparam("numbers", expanding=True)))
+    .order_by(_state.c.address_id)
+    .with_for_update()
+)
+_PUT_STATE = update(_state).where(_state.c.address_id == bindparam("id")).values(state=bindparam("new"))
 _ROWS = select(_suppression).where(_suppression.c.address_key == bindparam("key"))
 _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
@@ -110,6 +119,17 @@ def lock(connection: Connection, address: Address) -> Account:
     return Account(from_dict(found or {}), suppressions_of(connection, address))
 
 
+def lock_all(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
+    """The accounts of some addresses by their numbers, their rows locked in that order until the transaction ends."""
+    new = [{"address_id": one.id, "state": {}} for one in sorted(some, key=lambda one: one.id)]
+    connection.execute(ignoring(connection, _state), new)
+    states = dict(connection.execute(_LOCK_ALL, {"numbers": [one.id for one in some]}).all())
+    rows = of_addresses(connection, [one.key for one in some])
+    return {
+        one.id: Account(from_dict(states[one.id]), {row.scope: row for row in rows.get(one.key, ())}) for one in some
+    }
+
+
 def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppression]:
     """The rows of an address, those that have run out included."""
     rows = connection.execute(_ROWS, {"key": address.key})
@@ -122,8 +142,7 @@ def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppr
 def store(connection: Connection, address: Address, before: Account, after: Account) -> None:
     """Write what has changed."""
     if after.state != before.state:
-        row = update(_state).where(_state.c.address_id == address.id)
-        connection.execute(row.values(state=to_dict(after.state)))
+        connection.execute(_PUT_STATE, {"id": address.id, "new": to_dict(after.state)})
     for scope in before.suppressions.keys() - after.suppressions.keys():
         gone = and_(_suppression.c.address_key == address.key, _suppression.c.scope == scope)
         connection.execute(delete(_suppression).where(gone))
@@ -178,8 +197,18 @@ def refolded(
 
     Each fact is judged by the policy that was in force then, or all of them by `judge`.
     """
-    told = history.told(connection, address.id)
     known = policies if policies is not None else all_policies(connection)
+    return refolded_of(connection, [address.id], known, judge)[address.id]
+
+
+def refolded_of(
+    connection: Connection, numbers: Sequence[int], policies: Mapping[int, Policy], judge: Policy | None = None
+) -> dict[int, tuple[Account, list[Folded]]]:
+    """The same for some addresses at once, by their numbers."""
+    return {number: _folded(one, policies, judge) for number, one in history.told(connection, numbers).items()}
+
+
+def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tuple[Account, list[Folded]]:
     grounds = {entry.id: _ground(known, told.policy_ids.get(entry.id), entry.stream, judge) for entry in told.entries}
     return fold(told.entries, grounds, told.sendings)
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, first_id, lock
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
 from retour_policy.upsert import adding
@@ -214,11 +215,13 @@ def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -
     with store.reading() as connection:
         row = connection.execute(select(_storm).where(_storm.c.id == storm)).one()
         numbers = sorted(set(connection.scalars(_touched(row))))
-    for start in range(0, len(numbers), CHUNK):
-        with store.writing() as connection:
-            chunk = connection.execute(select(_address.c.id, _address.c.key).where(_in_chunk(numbers, start)))
-            held = [Address(number, bytes(key)) for number, key in chunk]
-            changed = sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
+
+    def work(connection: Connection, some: Sequence[int]) -> int:
+        found = connection.execute(select(_address.c.id, _address.c.key).where(_address.c.id.in_(some)))
+        held = sorted((Address(number, bytes(key)) for number, key in found), key=lambda one: one.id)
+        return sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
+
+    for _, changed in in_portions(store, numbers, 2, work):
         yield changed
 
 
@@ -229,10 +232,6 @@ def _touched(row: Row[Any]) -> Select[Any]:
     return select(_fact.c.address_id).where(
         _fact.c.at >= row.opened, *after, marks, _fact.c.stream == row.stream, _fact.c.address_id.is_not(None)
     )
-
-
-def _in_chunk(numbers: list[int], start: int) -> Any:
-    return _address.c.id.in_(numbers[start : start + CHUNK])
 
 
 def _settle_one(

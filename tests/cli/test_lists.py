@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import itertools
 import json
 import tracemalloc
 from typing import Any
 
 import pytest
 
-from retour_policy import intake
+from retour_policy import intake, portions
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.lists import Fault, Row, read
 
@@ -145,31 +146,32 @@ def test_an_import_never_frees_anybody(office: Any) -> None:
 def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between two transactions: what was applied stays, the rest comes with the next run."""
     path = put(office, HEAD + "".join(f"u{n}@example.net,hard,,,,\n" for n in range(120)))
-    chunks = intake._chunks
+    working, calls = intake.Intake._some, itertools.count()
 
-    def stopping(rows: Any) -> Any:
-        for number, chunk in enumerate(chunks(rows)):
-            if number == 2:
-                raise KeyboardInterrupt
-            yield chunk
+    def stopping(*args: Any) -> int:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return working(*args)
 
-    monkeypatch.setattr(intake, "_chunks", stopping)
+    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(intake.Intake, "_some", stopping)
     office("suppressions", "import", path, status=1)
-    assert len(listed(office)) == 2 * intake.CHUNK
+    assert len(listed(office)) == 2 * intake.FEW
     monkeypatch.undo()
-    assert f"{120 - 2 * intake.CHUNK} of them new" in office("suppressions", "import", path).output
+    assert f"{120 - 2 * intake.FEW} of them new" in office("suppressions", "import", path).output
     assert len(listed(office)) == 120
 
 
-def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any) -> None:
+def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
     setup = office.setup
-    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.CHUNK)]
+    monkeypatch.setattr(portions, "LONGEST", 0)
+    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
     applying = intake.Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock()).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert len(listed(office)) == intake.CHUNK
+    assert len(listed(office)) == intake.FEW
     list(applying)
 
 

@@ -164,7 +164,8 @@ class World:
         """What is counted about an address, by scope."""
         key = address_key(SECRET, to)
         with self.store.reading() as connection:
-            account = stored(connection, Address(find(connection, [key]).get(key, 0), key))
+            number = find(connection, [key]).get(key, 0)
+            account = stored(connection, [Address(number, key)])[number]
         return {scope: dict(count.totals) for scope, count in account.state.counts.items()}
 
     def tick(self) -> None:
