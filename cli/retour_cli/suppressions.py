@@ -42,18 +42,23 @@ def suppressions() -> None:
 
 @suppressions.command("list")
 @options
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
 @json_option
-def list_(setup: Setup, as_json: bool) -> None:
-    """All that are in force, the oldest first."""
-    with setup.store.reading() as connection:
-        found = table.listed(connection, setup.clock())
+def list_(setup: Setup, limit: int, as_json: bool) -> None:
+    """Those that are in force, the oldest first; with --json in no order."""
+    now = setup.clock()
     if as_json:
-        for address, one in found:
+        for address, one in table.all_listed(setup.store, now):
             print_json(lists.to_dict(address, one))
-    elif found:
+        return
+    with setup.store.reading() as connection:
+        found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
+    if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
         click.echo("nobody is suppressed")
+    if count > len(found):
+        click.echo(f"and {count - len(found)} more; --limit, --json or `retour suppressions export` shows them")
 
 
 @suppressions.command()

@@ -54,6 +54,15 @@ def test_what_is_exported_can_be_imported_elsewhere(office: Any, form: str) -> N
     assert office("suppressions", "export", "--format", form).stdout == text
 
 
+def test_a_long_list_is_cut_and_that_is_said(office: Any) -> None:
+    """The oldest first, and how many more there are; JSON has all, read a few at a time."""
+    office("suppressions", "import", put(office, HEAD + f"{B},hard,,2026-01-02,,\n{A},hard,,2026-01-01,,\n"))
+    text = office("suppressions", "list", "--limit", "1").stdout
+    assert A in text and B not in text and "and 1 more" in text
+    assert len(listed(office)) == 2
+    assert "more" not in office("suppressions", "list").stdout
+
+
 def test_the_erased_are_left_out_and_that_is_said(office: Any) -> None:
     """An export holds no address that it cannot name, so that it can be imported."""
     office("suppressions", "add", A)

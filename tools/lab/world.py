@@ -44,6 +44,7 @@ class World:
 
     def __init__(self, folder: Path, config: dict[str, Any] | None = None, *, begins: str = "2026-01-01T12:00") -> None:
         self.now = int(datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() * 1000)
+        folder.mkdir(exist_ok=True)
         self.url = f"sqlite:///{folder}/retour.db"
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
