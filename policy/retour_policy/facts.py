@@ -16,8 +16,7 @@ _table = schema.fact
 _INSERT = insert(_table)
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
-_RECORDED_BEFORE = select(_table.c.id).where(_SAME, _table.c.kind == bindparam("what")).limit(1)
-_FAILED_BEFORE = _RECORDED_BEFORE.where(_table.c.action == "failed")
+_OF_SEND = select(_table).where(_SAME, _table.c.kind == bindparam("what")).order_by(_table.c.at, _table.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +80,10 @@ def row_of(new: NewFact) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
-def counted_before(connection: Connection, send_id: int, address_id: int, kind: str) -> bool:
-    """Whether a failure (kind bounce) or an auto-reply of this send by this address is recorded already."""
-    query = _FAILED_BEFORE if kind == "bounce" else _RECORDED_BEFORE
-    return connection.scalar(query, {"of": send_id, "by": address_id, "what": kind}) is not None
+def of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
+    """What came back of that kind from one recipient of a send, in order."""
+    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
+    return [_what(row) for row in rows]
 
 
 def read(connection: Connection, wanted: Wanted) -> list[Fact]:
@@ -129,4 +128,8 @@ def _query(wanted: Wanted) -> Select[Any]:
 
 
 def _fact(row: Any) -> Fact:
-    return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))
+    return Fact(row.id, row.text, _what(row))
+
+
+def _what(row: Any) -> NewFact:
+    return NewFact(**{name: getattr(row, name) for name in NewFact.__slots__})

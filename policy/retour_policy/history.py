@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Told:
     sendings: Sendings
 
 
-def entry(number: int, new: NewFact | Row[Any], *, first: bool) -> Entry:
+def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
     """A fact that was just written, or its row, as the fold sees it."""
     noted = {"status": new.status, "reason": new.reason} | new.detail
     sent_at = id_time(new.send_id) if new.send_id else new.at
@@ -73,13 +73,4 @@ def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> Told:
     for row in rows:
         if row.action == "failed" and row.send_id:
             failed.setdefault(row.send_id, row.at)
-    return Told(list(_entries(rows)), {row.id: row.policy_id for row in rows}, Sendings(made, failed))
-
-
-def _entries(rows: Iterable[Any]) -> Iterable[Entry]:
-    counted: set[tuple[int, str]] = set()
-    for row in rows:
-        mark = (row.send_id or -row.id, row.kind)
-        yield entry(row.id, row, first=mark not in counted)
-        if row.kind != "bounce" or row.action == "failed":
-            counted.add(mark)
+    return Told([entry(row.id, row) for row in rows], {row.id: row.policy_id for row in rows}, Sendings(made, failed))

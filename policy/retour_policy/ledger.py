@@ -16,7 +16,7 @@ from retour_policy.config import Config
 from retour_policy.decide import RuleSet
 from retour_policy.errors import StoreUnavailable
 from retour_policy.facts import NewFact
-from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
+from retour_policy.fold import Account, Folded, Ground, counts, fold, latest_failure, step
 from retour_policy.history import Told
 from retour_policy.policies import Policy, all_policies, put_in_force
 from retour_policy.state_json import from_dict, to_dict
@@ -93,6 +93,12 @@ class Ledger:
         told = (first if news is None else news) and self._believed(new)
         self.announcer.fact(connection, number, new, suppressions, why, counts=told)
         return number, why
+
+    def counts(self, connection: Connection, what: NewFact) -> bool:
+        """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
+        mine = what.policy_id is None or what.policy_id == self.policy_id
+        policy = self.policy if mine else all_policies(connection)[what.policy_id or 0]
+        return counts(what.kind, what.type, what.blame, what.proof, policy.ground(what.stream).rules)
 
     def _believed(self, new: NewFact) -> bool:
         return new.proof != "unsigned" or self.policy.ground(new.stream).rules.count_unsigned

@@ -168,14 +168,16 @@ class Recorder:
             facts.write(connection, new)
             return
         address = Address(one.address_id, one.key)
-        first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
+        before = facts.of_send(connection, send.first, address.id, new.kind) if send else []
+        first = not any(self.ledger.counts(connection, one) for one in before)
         text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
             text = next((name for name in _names(part) if self._key(name) == address.key), None)
         if send and text and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, text, send, new)
-        news = first or bool(send and fails_anew(connection, send, new))
+        news = not before or (first and self.ledger.counts(connection, new))
+        news = news or bool(send and fails_anew(send, new, before))
         self.ledger.write(connection, address, new, first=first, news=news)
         if send and not arrival.dated:
             self.resends.consider(connection, send, new)
