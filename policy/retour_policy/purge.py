@@ -78,7 +78,7 @@ def _walks(bounds: Bounds) -> list[_Walk]:
         _Walk(_sent, (_sent.c.send_id, _sent.c.address_id), _is_spent(bounds)),
         _Walk(_send, (_send.c.id,), old_sends),
         _Walk(_counter, tuple(_counter.primary_key), _counter.c.bucket < bounds.before),
-        _Walk(_seen, (_seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
+        _Walk(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
     ]
 
 

@@ -77,6 +77,7 @@ class Recorder:
         if arrival.report is None:
             return self._unread(connection, arrival, send)
         found = self._attributed(connection, arrival, arrival.report, send)
+        found.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
         for one in found:
             self._fact(connection, arrival, arrival.report, send, proof, one)
         if not self._matched(arrival, arrival.report, send, found):
@@ -174,7 +175,7 @@ class Recorder:
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
             text = next((name for name in _names(part) if self._key(name) == address.key), None)
-        if send and text and first and not arrival.dated and self._may_be_storm(new):
+        if send and first and not arrival.dated and self._may_be_storm(new):
             new = self._in_storm(connection, address, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))
         news = news or bool(send and fails_anew(send, new, before))
@@ -192,9 +193,14 @@ class Recorder:
         heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
         return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
-    def _in_storm(self, connection: Connection, address: Address, text: str, send: Send, new: NewFact) -> NewFact:
+    def _in_storm(
+        self, connection: Connection, address: Address, text: str | None, send: Send, new: NewFact
+    ) -> NewFact:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
-        storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
+        if text is None:
+            storm = self.storms.open_in(connection, send.stream)
+        else:
+            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
         if storm is not None:
             return replace(new, detail={**new.detail, "storm": storm})
         account = lock(connection, address)

@@ -18,6 +18,7 @@ from retour_policy.address import address_key
 from retour_policy.addresses import ensure, find
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config import Config
+from retour_policy.erasure import erase
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
 from retour_policy.outgoing import Outgoing
@@ -147,6 +148,14 @@ class World:
         found = failures(self.store, Window(since, until, frozenset()))
         for _ in undo(self.store, self.ledger, found, self.now, ""):
             pass
+
+    def erase(self, to: str) -> None:
+        """What `retour erase` does to the store."""
+        key = address_key(SECRET, to)
+        with self.store.writing() as connection:
+            number = find(connection, [key]).get(key)
+            if number:
+                erase(connection, Address(number, key))
 
     def _operator(self, to: str, new: NewFact) -> None:
         def work(connection: Connection) -> None:
