@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,7 @@ from retour_policy.address import address_key
 from retour_policy.clean import clean
 from retour_policy.clock import Clock
 from retour_policy.facts import NewFact
+from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.sends import NewSend
 from retour_policy.storms import Storms
@@ -92,7 +94,8 @@ class Outgoing:
         numbers = addresses.ensure(connection, self.secret, withheld)
         for address, found in withheld.items():
             detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
-            known = {name: value for name, value in detail.items() if value}
-            facts.write(
-                connection, NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
-            )
+            known: dict[str, Any] = {name: value for name, value in detail.items() if value}
+            if addresses.is_forgotten(connection, numbers[address]):
+                known = kept_of_forgotten(known)
+            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
+            facts.write(connection, fact)

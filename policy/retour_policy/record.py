@@ -14,8 +14,8 @@ from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
-from retour_policy.erasure import kept_of_forgotten
 from retour_policy.facts import NewFact
+from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.outbox import NewItem
@@ -214,10 +214,12 @@ class Recorder:
         only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
         stream = send.stream if send else arrival.route.stream
         detail = clean_values({"came_to": arrival.recipient, "from": arrival.sender})
-        new = NewFact(arrival.at, "unread", only, arrival.route.send, stream, detail=detail)
+        forgotten = send is not None and only is not None and send.texts[only] is None
+        new = NewFact(arrival.at, "unread", only, arrival.route.send, stream, detail={} if forgotten else detail)
         number = facts.write(connection, new)
-        row = {"fact_id": number, "head": arrival.raw[:UNREAD_HEAD]}
-        connection.execute(schema.unread.insert().values(row))
+        if not forgotten:
+            row = {"fact_id": number, "head": arrival.raw[:UNREAD_HEAD]}
+            connection.execute(schema.unread.insert().values(row))
         self._forward(connection, arrival, number)
         return "forwarded"
 

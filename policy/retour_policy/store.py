@@ -101,6 +101,17 @@ class Store:
             )
         return None
 
+    def overwrite_log(self) -> None:
+        """Let nothing that was deleted stay in SQLite's log. Others that read just now can keep it from that."""
+        if self._file is None:
+            return
+        with _temporary(self.name), self._lock or contextlib.nullcontext():
+            connection = self._writer.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Give all connections back."""
         self._reader.dispose()
@@ -211,6 +222,7 @@ def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to be read from the file
 
 
 def _begin(connection: Connection) -> None:
