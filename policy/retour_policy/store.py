@@ -19,6 +19,7 @@ from retour_policy.schema import REVISION, VERSION_TABLE
 
 BUSY_TIMEOUT = 5_000  # milliseconds that SQLite waits for a lock; our own processes wait on the flock instead
 READERS = 8
+DEADLOCKS = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
 
 class Store:
@@ -210,6 +211,11 @@ def is_of_the_item(error: BaseException) -> bool:
     if isinstance(error, StatementError):
         return True  # a value that cannot be bound
     return not isinstance(error, (SQLAlchemyError, OSError, MemoryError, StoreUnavailable))
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether the database gave this transaction up because another one had to go on; the same again may succeed."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCKS
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
