@@ -123,11 +123,11 @@ def storm_sentence(limits: StormSection) -> str:
     """When failures are held, in a plain sentence."""
     if not limits.least:
         return "Storms are not looked for (least = 0)."
-    all_of = f", or {limits.all_of} and all," if limits.all_of else ""
+    all_of = f", or {limits.all_of} and all of them" if limits.all_of else ""
     return (
-        f"Where {limits.least} sends and {limits.share:.0%} of those of {span_words(limits.window)} from a stream to a "
-        f"side{all_of} fail hard, it is a storm: they are held, and count only for who fails again "
-        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it."
+        f"Storms: when of the sends of {span_words(limits.window)} from one stream to one side at least {limits.least} "
+        f"and {limits.share:.0%} fail hard{all_of}, these failures are held, and count only for who fails again "
+        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it is over."
     )
 
 

@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from retour_policy import facts, history, schema
 from retour_policy.announce import Announcer
@@ -37,6 +38,9 @@ _LOCK_ALL = (
     .with_for_update()
 )
 _PUT_STATE = update(_state).where(_state.c.address_id == bindparam("id")).values(state=bindparam("new"))
+_LIFT = delete(_suppression).where(
+    _suppression.c.address_key == bindparam("key"), _suppression.c.scope == bindparam("where")
+)
 _ROWS = select(_suppression).where(_suppression.c.address_key == bindparam("key"))
 _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
@@ -94,6 +98,19 @@ class Ledger:
         self.announcer.fact(connection, number, new, suppressions, why, counts=told)
         return number, why
 
+    def write_many(
+        self, connection: Connection, news: Sequence[tuple[Address, NewFact]], accounts: Mapping[int, Account]
+    ) -> None:
+        """Write facts that are new, and no bounces: one about each address, whose rows are locked. Nobody is told."""
+        policy_id = self.policy_id or put_in_force(connection, self.policy, news[0][1].at)
+        late = [max(new.at, accounts[address.id].state.last) for address, new in news]
+        dated = [dataclasses.replace(new, at=at, policy_id=policy_id) for (_, new), at in zip(news, late, strict=True)]
+        changed = []
+        for (address, _), new, number in zip(news, dated, facts.write_many(connection, dated), strict=True):
+            before = accounts[address.id]
+            changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
+        store_all(connection, changed)
+
     def counts(self, connection: Connection, what: NewFact) -> bool:
         """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
         mine = what.policy_id is None or what.policy_id == self.policy_id
@@ -147,18 +164,28 @@ def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppr
 
 def store(connection: Connection, address: Address, before: Account, after: Account) -> None:
     """Write what has changed."""
-    if after.state != before.state:
-        connection.execute(_PUT_STATE, {"id": address.id, "new": to_dict(after.state)})
-    for scope in before.suppressions.keys() - after.suppressions.keys():
-        gone = and_(_suppression.c.address_key == address.key, _suppression.c.scope == scope)
-        connection.execute(delete(_suppression).where(gone))
-    for scope, one in after.suppressions.items():
-        if one != before.suppressions.get(scope):
-            _put(connection, address, one)
+    store_all(connection, [(address, before, after)])
 
 
-def _put(connection: Connection, address: Address, one: Suppression) -> None:
-    row = {
+def store_all(connection: Connection, changed: Sequence[tuple[Address, Account, Account]]) -> None:
+    """Write what has changed of some accounts: before, after."""
+    states, gone, rows = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+    for address, before, after in changed:
+        if after.state != before.state:
+            states.append({"id": address.id, "new": to_dict(after.state)})
+        lifted = before.suppressions.keys() - after.suppressions.keys()
+        gone += [{"key": address.key, "where": scope} for scope in lifted]
+        kept = after.suppressions.items()
+        rows += [_row(address, one) for scope, one in kept if one != before.suppressions.get(scope)]
+    for statement, values in ((_PUT_STATE, states), (_LIFT, gone)):
+        if values:
+            connection.execute(statement, values)
+    if rows:
+        connection.execute(replacing(connection, _suppression, _CHANGED), rows)
+
+
+def _row(address: Address, one: Suppression) -> dict[str, Any]:
+    return {
         "address_key": address.key,
         "scope": one.scope,
         "address_id": address.id,
@@ -169,7 +196,6 @@ def _put(connection: Connection, address: Address, one: Suppression) -> None:
         "fact_id": one.fact,
         "note": one.note,
     }
-    connection.execute(replacing(connection, _suppression, _CHANGED), row)
 
 
 def good_sends(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:

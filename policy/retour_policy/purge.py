@@ -14,8 +14,7 @@ from retour_policy.clock import DAY
 from retour_policy.facts import NewFact
 from retour_policy.fold import carry
 from retour_policy.history import Told
-from retour_policy.ledger import Address, first_id, lock_all, refolded_of
-from retour_policy.ledger import store as put
+from retour_policy.ledger import Address, first_id, lock_all, refolded_of, store_all
 from retour_policy.policies import Policy, all_policies
 from retour_policy.portions import in_portions
 from retour_policy.store import Store
@@ -121,9 +120,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     _forget(connection, past)
     connection.execute(insert(_fact), [facts.row_of(one.carried) for one in past.values()])
     now = refolded_of(connection, list(past), policies)
-    for address in some:
-        if address.id in past:
-            put(connection, address, was[address.id], now[address.id][0])
+    store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
     return sum(len(one.facts) + len(one.sends) for one in past.values())
 
 
