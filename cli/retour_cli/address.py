@@ -17,6 +17,7 @@ from retour_policy.facts import Fact, Wanted
 from retour_policy.fold import Folded, Ground, latest_failure
 from retour_policy.ledger import Address, good_sends, refolded
 from retour_policy.outlook import none_before, outlook
+from retour_policy.scope import scope_text
 from retour_policy.suppression import Suppression
 from retour_policy.token import id_time
 
@@ -96,7 +97,8 @@ class Story:
         last = f", the last {time_text(id_time(self.last_send))} UTC" if self.last_send else ""
         say(address, f"  sends         {self.sends}{last}")
         for scope, count in self.account.state.counts.items():
-            say(*wrapped("  counts        ", _counts(count) + ("" if scope == EVERYWHERE else f" (in {scope})")))
+            where = "" if scope == EVERYWHERE else f" (in {scope_text(scope)})"
+            say(*wrapped("  counts        ", _counts(count) + where))
         if self.account.state.held:
             say(f"  held          {len(self.account.state.held)} failure(s) of a storm")
         for one in self.suppressed:
@@ -138,7 +140,7 @@ def _counts(count: Count) -> str:
 
 def _where(one: Suppression) -> str:
     return {EVERYWHERE: "everywhere", "*bulk": "in all streams but transactional ones"}.get(
-        one.scope, f"in {one.scope}"
+        one.scope, f"in {scope_text(one.scope)}"
     )
 
 

@@ -32,8 +32,8 @@ def test_check_says_the_careful_policy(careful: Any) -> None:
         "A failure older than 400 days counts no more.",
         "Each suppression lasts twice as long as the one before it, at most 365 days; then one send tries.",
         "What blames the sender or the content never counts.",
-        "Where 20 sends and 20% of those of 6 hours from a stream to a side, or 5 and all, fail hard, it is a storm: "
-        "they are held, and count only for who fails again 3 days to 30 days after it.",
+        "Storms: when of the sends of 6 hours from one stream to one side at least 20 and 20% fail hard, or 5 and all "
+        "of them, these failures are held, and count only for who fails again 3 days to 30 days after it is over.",
     ]
     careful.fits(careful("check").stdout.partition("policy")[2])
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from retour_policy.rebuild import differences
+
 BOTH = ("ann@example.net", "bob@example.net")
 ANN, BOB = BOTH
 
@@ -116,3 +118,27 @@ def test_each_fact_is_judged_by_the_policy_in_force_then(world):
     world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
     world.bounce(world.send(), like="blocked")
     assert world.suppressed() == {BOB: "* hard"}
+
+
+def test_a_failure_that_counts_for_nobody_uses_up_nothing(world):
+    """Refused as spam by one server of theirs, then by the next because there is no such mailbox: that one counts."""
+    send = world.send()
+    for like in ("blocked", "vague", "large"):
+        world.bounce(send, like=like)
+        assert world.suppressed() == {}
+    world.bounce(send, like="gone")
+    assert world.suppressed() == {BOB: "*bulk pause"}
+    world.bounce(send, like="gone")
+    assert world.counts(BOB) == {"*": {"hard": 1}}
+    assert list(differences(world.store)) == []
+
+
+def test_what_counted_under_an_older_policy_is_used_up(world):
+    """Plain counting took the blocked message for a failure; the careful policy does not count the send again."""
+    world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
+    send = world.send()
+    world.bounce(send, like="blocked")
+    world.adopt({"stream": [{"name": "news"}]})
+    world.bounce(send, like="gone")
+    assert world.counts(BOB) == {"*": {"hard": 1}} and world.suppressed() == {}
+    assert list(differences(world.store)) == []
