@@ -2,6 +2,7 @@
 
 Both sign and post the same events to the same server on loopback, over as many connections; the server is a process
 of its own. The courier also leases each item, keeps its address's order, and notes that it is done, durably.
+They take turns in going first, and the median of the rounds counts, so that other work on the machine hits both.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+from sqlalchemy import select
 from standardwebhooks import Webhook
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
@@ -26,7 +28,7 @@ from lab.receiver import KEY
 from lab.world import World
 from retour_cli import logs
 from retour_courier.courier import Courier
-from retour_policy import outbox
+from retour_policy import outbox, schema
 from retour_policy.clock import system_clock
 from retour_policy.hook import Data, Event
 from retour_policy.outbox import NewItem
@@ -36,8 +38,9 @@ from retour_policy.targets import Secrets
 ITEMS = 10_000
 ADDRESSES = 5_000
 CONNECTIONS = 8
-ROUNDS = 3
+ROUNDS = 9
 LEAST = 0.5
+ANYTHING = select(schema.outbox.c.id).limit(1)
 SERVER = """
 import asyncio
 import os
@@ -112,7 +115,19 @@ async def carried(folder: Path, url: str, wanted: list[Event]) -> float:
 def left(world: World) -> bool:
     """Whether anything waits."""
     with world.store.reading() as connection:
-        return bool(outbox.ids_of(connection, outbox.Chosen(), 0, 1))
+        return connection.scalar(ANYTHING) is not None
+
+
+def compare(url: str, number: int) -> float:
+    """One round: the courier's share of the bare client's rate."""
+    wanted, took = events(), [0.0, 0.0]
+    for which in (0, 1) if number % 2 else (1, 0):
+        with tempfile.TemporaryDirectory() as folder:
+            took[which] = asyncio.run(carried(Path(folder), url, wanted) if which else bare(url, wanted))
+    alone, through = took
+    ratio = alone / through
+    print(f"bare client {ITEMS / alone:6.0f}/s   courier {ITEMS / through:6.0f}/s   ratio {ratio:.2f}", flush=True)
+    return ratio
 
 
 def main() -> int:
@@ -123,16 +138,9 @@ def main() -> int:
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
-        ratios = []
-        for _ in range(ROUNDS):
-            wanted = events()
-            alone = asyncio.run(bare(url, wanted))
-            with tempfile.TemporaryDirectory() as folder:
-                took = asyncio.run(carried(Path(folder), url, wanted))
-            ratios.append(alone / took)
-            print(f"bare client {ITEMS / alone:6.0f}/s   courier {ITEMS / took:6.0f}/s   ratio {alone / took:.2f}")
+        rounds = [compare(url, number) for number in range(ROUNDS)]
         server.kill()
-    ratio = statistics.median(ratios)
+    ratio = statistics.median(rounds)
     print(f"median ratio {ratio:.2f} (at least {LEAST})")
     return int(ratio < LEAST)
 

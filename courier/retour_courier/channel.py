@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,8 +17,10 @@ from retour_policy.errors import StoreUnavailable
 
 LOOK_EVERY = 1.0  # seconds between looks at an empty outbox: one indexed read
 AHEAD = 0.25  # seconds of work that are leased ahead, as fast as it went last
-LEAST_AHEAD, MOST_AHEAD = 2, 64  # parcels leased for each that can be carried at a time
+LEAST_AHEAD = 2  # parcels leased for each that can be carried at a time
+MOST_AHEAD = 2_000  # parcels leased
 LONGEST_REST = 5 * MINUTE
+CUTTING = 5.0  # seconds that what is cut off at the end has for tidying up
 
 log = structlog.get_logger()
 
@@ -43,8 +46,8 @@ class Channel:
         self.name = name
         self._carrier = carrier
         self._hands = hands
-        self._slots = asyncio.Semaphore(carrier.connections)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: deque[Parcel] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures = 0
@@ -52,6 +55,8 @@ class Channel:
         self._ended_since = 0
         self._took_at = 0.0
         self._ahead = LEAST_AHEAD * carrier.connections
+        self._more = False
+        hands.listen(name, self._wake.set)
 
     async def run(self) -> None:
         """Work until told to stop; what was begun is finished."""
@@ -60,6 +65,9 @@ class Channel:
                 taken = await self._fill()
             except StoreUnavailable as error:
                 log.error("store is down", error=str(error), channel=self.name)
+                taken = 0
+            except Exception:  # or one channel's fault would end them all
+                log.exception("a fault of the courier", channel=self.name)
                 taken = 0
             self._wake.clear()
             if not taken and not self._stopping:
@@ -74,40 +82,52 @@ class Channel:
 
     async def _fill(self) -> int:
         """Take as much as there is room for; how many parcels that were."""
+        await self._give_back()
         room = self._room()
         if not room:
             return 0
         parcels = await self._hands.take(self.name, room)
+        self._more = len(parcels) == room
         self._adapt()
-        for parcel in parcels:
-            task = asyncio.create_task(self._handle(parcel))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+        self._ready.extend(parcels)
+        self._employ()
         return len(parcels)
 
     def _room(self) -> int:
-        """How many parcels to take. Not before half are done, so that they are taken many at a time."""
+        """How many parcels to take. Not before half are begun, so that they are taken many at a time."""
+        waiting = len(self._ready) + len(self._workers)
         if self._in_trouble():
-            return 0 if self._tasks or self._resting() else 1
-        return self._ahead - len(self._tasks) if len(self._tasks) <= self._ahead // 2 else 0
+            return 0 if waiting or self._resting() else 1
+        return self._ahead - waiting if waiting <= self._ahead // 2 else 0
 
     def _adapt(self) -> None:
         """A quick receiver must not wait for us; of what a slow one gets, the most is left for other couriers."""
-        now, connections = asyncio.get_running_loop().time(), self._carrier.connections
+        now = asyncio.get_running_loop().time()
         rate = self._ended_since / max(now - self._took_at, 0.001)
-        self._ahead = min(max(int(rate * AHEAD), LEAST_AHEAD * connections), MOST_AHEAD * connections)
+        self._ahead = max(min(int(rate * AHEAD), MOST_AHEAD), LEAST_AHEAD * self._carrier.connections)
         self._ended_since, self._took_at = 0, now
 
-    async def _handle(self, parcel: Parcel) -> None:
-        async with self._slots:
-            if self._stopping or self._resting():
-                await self._hands.release(parcel)
-                return
+    def _employ(self) -> None:
+        """As many workers as can carry at a time, and no more than there is work for."""
+        for _ in range(min(len(self._ready), self._carrier.connections - len(self._workers))):
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._left)
+
+    async def _work(self) -> None:
+        """Carry one after the other, while there are any. What becomes of them is noted meanwhile, in groups."""
+        while self._ready and self._may_begin():
+            parcel = self._ready.popleft()
+            if not self._hands.holds(parcel):
+                continue
             error, work = await self._carry(parcel)
-        if error is None:
-            await self._hands.done(parcel, work)
-        else:
-            await self._hands.failed(parcel, error)
+            if error is None:
+                self._hands.done(parcel, work)
+            else:
+                self._hands.failed(parcel, error)
+            self._ended_since += 1
+            if self._more and self._room():
+                self._wake.set()
 
     async def _carry(self, parcel: Parcel) -> tuple[NotDone | None, Work | None]:
         item = parcel[0]
@@ -142,25 +162,41 @@ class Channel:
             self._rest_until = self._hands.clock() + min(rest, LONGEST_REST)
             log.warning("receiver rests", channel=self.name, rest_ms=min(rest, LONGEST_REST))
 
+    def _may_begin(self) -> bool:
+        return not self._stopping and not self._resting()
+
     def _in_trouble(self) -> bool:
         return self._failures >= self._carrier.connections
 
     def _resting(self) -> bool:
         return self._hands.clock() < self._rest_until
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._ended_since += 1
-        if self._room() or not self._tasks:
-            self._wake.set()
-        if not task.cancelled() and task.exception():
-            log.error("a fault of the courier", channel=self.name, error=repr(task.exception()))
+    def _left(self, worker: asyncio.Task[None]) -> None:
+        """A worker found no more work, or lost the lease of what it had in hand: others go on with the rest."""
+        self._workers.discard(worker)
+        if not worker.cancelled() and worker.exception():
+            log.error("a fault of the courier", channel=self.name, error=repr(worker.exception()))
+        if self._may_begin():
+            self._employ()
+        self._wake.set()
+
+    async def _give_back(self) -> None:
+        """What is not begun is free for other couriers at once, when this one stops or its receiver rests."""
+        if self._ready and not self._may_begin():
+            parcels = list(self._ready)
+            self._ready.clear()
+            await self._hands.release(parcels)
 
     async def _finish(self) -> None:
         """Wait for what is under way, but not for ever."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self._hands.config.courier.drain / 1000)
-            for task in late:
+        drain = self._hands.config.courier.drain / 1000
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._give_back(), drain)
+        if self._workers:
+            _, late = await asyncio.wait(self._workers, timeout=drain)
+            for worker in late:
                 log.error("cut off at the end", channel=self.name)
-                task.cancel()
+                worker.cancel()
+            if late:
+                await asyncio.wait(late, timeout=CUTTING)
         await self._carrier.close()

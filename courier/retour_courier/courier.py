@@ -54,6 +54,7 @@ class Courier:
         try:
             while not self._stopping:
                 await self._serve()
+            await self._hands.noted(self._config.courier.drain / 1000)
         finally:
             for helper in helpers:
                 helper.cancel()

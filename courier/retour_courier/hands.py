@@ -30,7 +30,7 @@ Parcel = Sequence[Item]
 Work = Callable[[Connection], None]
 AGAIN = 1.0  # seconds until the store is asked again that did not answer
 RENEWALS = 6  # in the time of one lease
-GATHER = 0.03  # seconds in which notes gather before they are committed together
+GATHER = 0.05  # seconds in which notes gather before they are committed together
 TOGETHER = 500  # items noted in one transaction, so that it stays short
 
 log = structlog.get_logger()
@@ -43,7 +43,6 @@ class _Note:
     parcel: Parcel
     works: tuple[Work, ...]
     failures: tuple[Failure, ...]
-    noted: asyncio.Future[None]
 
 
 @dataclass
@@ -58,7 +57,17 @@ class Hands:
     _held: dict[int, asyncio.Task[None] | None] = field(default_factory=dict)
     _good_until: float = 0.0
     _notes: list[_Note] = field(default_factory=list)
+    _noting: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _listeners: dict[str, Callable[[], None]] = field(default_factory=dict)
+
+    def listen(self, channel: str, listener: Callable[[], None]) -> None:
+        """Call back whenever something of the channel was noted: what stood behind it may go now."""
+        self._listeners[channel] = listener
+
+    def holds(self, parcel: Parcel) -> bool:
+        """Whether the lease lasts: if not, somebody else may have begun."""
+        return _monotonic() < self._good_until and all(item.id in self._held for item in parcel)
 
     async def take(self, channel: str, most: int) -> list[Parcel]:
         """Lease what is due in a channel, at most so many parcels. Raises `StoreUnavailable`."""
@@ -85,22 +94,31 @@ class Hands:
                 if item.id in self._held:
                     self._held[item.id] = None
 
-    async def done(self, parcel: Parcel, work: Work | None) -> None:
-        """Note that it was carried out, together with what follows from that; returns when that is durable."""
-        await self._note(parcel, (work,) if work else (), ())
+    def done(self, parcel: Parcel, work: Work | None) -> None:
+        """It was carried out: to be noted soon, together with what follows from that. Until then it is held."""
+        self._note(_Note(parcel, (work,) if work else (), ()))
 
-    async def failed(self, parcel: Parcel, error: NotDone) -> None:
-        """Note that it was not."""
+    def failed(self, parcel: Parcel, error: NotDone) -> None:
+        """It was not: to be noted soon."""
         limits = self.config.courier
         failures = [
             Failure(one, str(error), not error.temporary, max(outbox.pause(one.attempts, limits), error.wait))
             for one in parcel
         ]
-        await self._note(parcel, (), tuple(failures))
+        self._note(_Note(parcel, (), tuple(failures)))
 
-    async def release(self, parcel: Parcel) -> None:
+    async def noted(self, longest: float) -> None:
+        """Wait until all that became of parcels is durable, but no more seconds than that."""
+        end = _monotonic() + longest
+        while self._notes or self._noting:
+            if _monotonic() > end:
+                log.error("not noted, will be done again", items=self._noting + len(self._notes))
+                return
+            await asyncio.sleep(GATHER)
+
+    async def release(self, parcels: Sequence[Parcel]) -> None:
         """Give back what was not begun. Where the store does not answer, its lease runs out."""
-        ids = [item.id for item in parcel]
+        ids = [item.id for parcel in parcels for item in parcel]
         self._drop(ids)
         try:
             await self._write(lambda connection: outbox.release(connection, ids, self.me, self.clock()))
@@ -118,8 +136,8 @@ class Hands:
                 mine = await asyncio.wait_for(self._write(partial(self._renew, ids)), self._step)
                 self._good_until = began + self._lease_seconds
                 self._lose(set(ids) - mine)
-            except (StoreUnavailable, TimeoutError) as error:
-                log.error("store is down, leases not renewed", error=str(error), items=len(ids))
+            except Exception as error:  # whatever it is, the leases run on
+                log.error("leases not renewed", error=str(error) or "the store does not answer", items=len(ids))
                 if _monotonic() + 2 * self._step > self._good_until - self._step / 2:  # the next look would be too late
                     self._lose(set(self._held))
 
@@ -127,17 +145,18 @@ class Hands:
         """Commit notes in groups, until cancelled."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(GATHER)
-            self._wake.clear()
-            while self._notes:
-                group, self._notes = self._notes[:TOGETHER], self._notes[TOGETHER:]
-                await self._commit(group)
+            if len(self._notes) < TOGETHER:
+                await asyncio.sleep(GATHER)
+            group, self._notes = self._notes[:TOGETHER], self._notes[TOGETHER:]
+            if not self._notes:
+                self._wake.clear()
+            self._noting = len(group)
+            await self._commit(group)
+            self._noting = 0
 
-    async def _note(self, parcel: Parcel, works: tuple[Work, ...], failures: tuple[Failure, ...]) -> None:
-        note = _Note(parcel, works, failures, asyncio.get_running_loop().create_future())
+    def _note(self, note: _Note) -> None:
         self._notes.append(note)
         self._wake.set()
-        await note.noted
 
     async def _commit(self, group: list[_Note]) -> None:
         """Write a group of notes; where the store does not answer, again and again: it has been done."""
@@ -158,20 +177,19 @@ class Hands:
         _tell(group)
         for note in group:
             self._drop([item.id for item in note.parcel])
-            if not note.noted.done():
-                note.noted.set_result(None)
+        for channel in {note.parcel[0].channel for note in group}:
+            self._listeners.get(channel, _nobody)()
 
     def _as_failure(self, note: _Note, error: Exception) -> _Note:
         """Kept to be seen, and not done again: it was carried out, but what follows from that cannot be written."""
         words = f"was carried out, but that cannot be noted: {error!r}"
-        return _Note(note.parcel, (), tuple(Failure(one, words, True, 0) for one in note.parcel), note.noted)
+        return _Note(note.parcel, (), tuple(Failure(one, words, True, 0) for one in note.parcel))
 
     def _write_down(self, group: list[_Note], connection: Connection) -> None:
         now = self.clock()
         gone = [item.id for note in group if not note.failures for item in note.parcel]
+        outbox.failed(connection, [failure for note in group for failure in note.failures], self.me, now)
         for note in group:
-            for failure in note.failures:
-                outbox.failed(connection, failure, self.me, now)
             for work in note.works:
                 with connection.begin_nested():
                     work(connection)
@@ -193,7 +211,10 @@ class Hands:
         return [(item,) for item in outbox.take(connection, channel, ids, self.me, now, until)]
 
     def _renew(self, ids: list[int], connection: Connection) -> set[int]:
-        return outbox.renew(connection, ids, self.me, self.clock() + self.config.courier.lease)
+        until, mine = self.clock() + self.config.courier.lease, set[int]()
+        for start in range(0, len(ids), TOGETHER):
+            mine |= outbox.renew(connection, ids[start : start + TOGETHER], self.me, until)
+        return mine
 
     def _lose(self, ids: set[int]) -> None:
         for number in ids:
@@ -227,6 +248,10 @@ def _tell(group: list[_Note]) -> None:
             done.setdefault(note.parcel[0].channel, []).extend(item.id for item in note.parcel)
     for channel, items in done.items():
         log.info("done", channel=channel, items=items)
+
+
+def _nobody() -> None:
+    """Nobody listens."""
 
 
 def _monotonic() -> float:

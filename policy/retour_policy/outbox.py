@@ -6,9 +6,10 @@ import random
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, String, and_, bindparam, case, cast, delete, exists, func, insert, select, update
 
 from retour_policy import schema
 from retour_policy.clean import clean
@@ -64,6 +65,49 @@ class Item:
 
 
 _COLUMNS = [_table.c[one.name] for one in fields(Item)]
+_number = attrgetter("id")
+
+
+def _ready() -> Any:
+    """Due, and nothing before it in its order: one that is in hand or waits for another try holds up those behind."""
+    earlier = _table.alias()
+    in_front = exists().where(
+        earlier.c.channel == _table.c.channel,
+        earlier.c.ordering == _table.c.ordering,
+        earlier.c.failed == 0,
+        earlier.c.id < _table.c.id,
+    )
+    return and_(_table.c.failed == 0, _table.c.channel == bindparam("of"), _table.c.due <= bindparam("now"), ~in_front)
+
+
+# Made once, so that their text is too.
+_LONGEST_DUE = (
+    select(_table.c.id).where(_ready()).order_by(_table.c.due, _table.c.id).limit(bindparam("most")).subquery()
+)
+_DUE = select(func.aggregate_strings(cast(_LONGEST_DUE.c.id, String), ","))  # one row: each gives up the interpreter
+_FREE = (
+    select(_table.c.id)
+    .where(_table.c.id.in_(bindparam("ids", expanding=True)), _ready())
+    .with_for_update(skip_locked=True)
+    .cte("free")
+)
+_TAKE = (
+    update(_table)
+    .where(_table.c.id.in_(select(_FREE.c.id)))
+    .values(due=bindparam("until"), taken_by=bindparam("me"))
+    .returning(*_COLUMNS)
+)
+_FAILED = (
+    update(_table)
+    .where(_table.c.id == bindparam("number"), _table.c.taken_by == bindparam("me"))
+    .values(
+        attempts=bindparam("tries"),
+        error=bindparam("words"),
+        due=bindparam("next"),
+        failed=bindparam("dead"),
+        taken_by=None,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +151,14 @@ def pause(attempts: int, limits: CourierSection, chance: float | None = None) ->
 
 def due_ids(connection: Connection, channel: str, now: int, most: int) -> list[int]:
     """What could be taken now, the longest due first."""
-    query = select(_table.c.id).where(_ready(channel, now)).order_by(_table.c.due, _table.c.id)
-    return list(connection.scalars(query.limit(most)))
+    found = connection.scalar(_DUE, {"of": channel, "now": now, "most": most})
+    return [int(number) for number in found.split(",")] if found else []
 
 
 def take(connection: Connection, channel: str, ids: Iterable[int], me: str, now: int, until: int) -> list[Item]:
     """Lease those of `ids` that nobody else has taken meanwhile, until `until`. Each is at one courier at a time."""
-    wanted = select(*_COLUMNS).where(_table.c.id.in_(list(ids)), _ready(channel, now)).order_by(_table.c.id)
-    items = [_item(row) for row in connection.execute(wanted.with_for_update(skip_locked=True))]
-    if items:
-        mine = update(_table).where(_table.c.id.in_([item.id for item in items]))
-        connection.execute(mine.values(due=until, taken_by=me))
-    return items
+    values = {"ids": list(ids), "of": channel, "now": now, "me": me, "until": until}
+    return sorted([Item(*row) for row in connection.execute(_TAKE, values).all()], key=_number)
 
 
 def renew(connection: Connection, ids: Iterable[int], me: str, until: int) -> set[int]:
@@ -139,35 +179,21 @@ def done(connection: Connection, ids: Sequence[int], me: str) -> int:
     return connection.execute(delete(_table).where(_table.c.id.in_(ids), _table.c.taken_by == me)).rowcount
 
 
-def failed(connection: Connection, failure: Failure, me: str, now: int) -> None:
-    """It was not: try again after a pause, or keep it as a dead letter so that it can be seen."""
-    item = failure.item
-    dead = failure.permanent or now + failure.pause > item.give_up
-    values = {
-        "attempts": item.attempts + 1,
-        "error": clean(failure.error),
-        "due": now + failure.pause,
-        "failed": int(dead),
-        "taken_by": None,
-    }
-    connection.execute(update(_table).where(_table.c.id == item.id, _table.c.taken_by == me).values(**values))
-
-
-def _ready(channel: str, now: int) -> Any:
-    """Due, and nothing before it in its order: one that is in hand or waits for another try holds up those behind."""
-    earlier = _table.alias()
-    in_front = exists().where(
-        earlier.c.channel == _table.c.channel,
-        earlier.c.ordering == _table.c.ordering,
-        earlier.c.failed == 0,
-        earlier.c.id < _table.c.id,
-    )
-    return and_(_table.c.failed == 0, _table.c.channel == channel, _table.c.due <= now, ~in_front)
-
-
-def _item(row: Any) -> Item:
-    values = {one.name: getattr(row, one.name) for one in fields(Item)}
-    return Item(**values | {"body": bytes(row.body)})
+def failed(connection: Connection, failures: Sequence[Failure], me: str, now: int) -> None:
+    """They were not: try again after a pause, or keep as dead letters so that they can be seen."""
+    rows = [
+        {
+            "number": one.item.id,
+            "me": me,
+            "tries": one.item.attempts + 1,
+            "words": clean(one.error),
+            "next": now + one.pause,
+            "dead": int(one.permanent or now + one.pause > one.item.give_up),
+        }
+        for one in failures
+    ]
+    if rows:
+        connection.execute(_FAILED, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +212,7 @@ def listed(connection: Connection, chosen: Chosen) -> Iterator[Item]:
     """The items that are meant, the oldest first."""
     query = select(*_COLUMNS).where(_meant(chosen)).order_by(_table.c.id)
     for row in connection.execute(query.execution_options(yield_per=100)):
-        yield _item(row)
+        yield Item(*row)
 
 
 def ids_of(connection: Connection, chosen: Chosen, after: int, most: int) -> list[int]:

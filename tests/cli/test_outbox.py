@@ -29,7 +29,7 @@ def full(office):
         first, second, _ = [outbox.put(connection, one) for one in new]
         outbox.put(connection, NewItem(now, "resend", "relay:default", "news", b"{}", due=now + 4 * HOUR))
         for item in outbox.take(connection, "hook:shop", [first, second], "me", now, now + MINUTE):
-            outbox.failed(connection, Failure(item, "500 no\33", item.id == first, 4 * HOUR), "me", now)
+            outbox.failed(connection, [Failure(item, "500 no\33", item.id == first, 4 * HOUR)], "me", now)
 
     office.write(work)
     return office

@@ -98,6 +98,39 @@ def test_a_lease_that_cannot_be_renewed_stops_the_work(world, receiver, tmp_path
     assert receiver.called[0].id == item.uid
 
 
+def test_what_is_leased_ahead_is_not_begun_when_the_lease_is_lost(world, receiver, tmp_path):
+    """Another courier may have begun it meanwhile: it is left, and taken again later."""
+    receiver.slow = 30.0
+    put(world, 4)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: receiver.tried["/ok"] == 2, what="two calls; the others stand ready")
+        with store_locked(tmp_path):
+            wait_until(lambda: not receiver.open, what="the end of both")
+            receiver.slow = 0.0
+            wait_until(lambda: courier.waiting()[-1].due < system_clock(), what="the end of the leases")
+            assert receiver.tried["/ok"] == 2
+        courier.wait_empty()
+    assert (len(receiver.called), receiver.at_once) == (4, 1)
+
+
+def test_a_fault_in_one_channel_ends_no_other(world, receiver, tmp_path, monkeypatch):
+    """Whatever is wrong with one, events go on reaching the others' receivers."""
+    taking = outbox.due_ids
+
+    def broken(connection, channel, now, most):
+        if channel.startswith("relay:"):
+            raise ValueError("a fault")
+        return taking(connection, channel, now, most)
+
+    monkeypatch.setattr(outbox, "due_ids", broken)
+    with carrying(tmp_path, world) as courier:
+        put(world, 1)
+        courier.wait_empty()
+        put(world, 1)
+        courier.wait_empty()
+    assert len(receiver.called) == 2
+
+
 class Stopping(Destination):
     """Takes messages, and keeps the store from being written from the first one on."""
 

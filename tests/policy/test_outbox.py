@@ -58,7 +58,7 @@ def test_who_has_lost_the_lease_changes_nothing(store: Store) -> None:
     with store.writing() as connection:
         outbox.done(connection, [item.id], "first")
         outbox.release(connection, [item.id], "first", NOW)
-        outbox.failed(connection, Failure(item, "no", True, 0), "first", NOW)
+        outbox.failed(connection, [Failure(item, "no", True, 0)], "first", NOW)
         assert outbox.renew(connection, [item.id], "first", NOW + DAY) == set()
     assert listed(store) == before
 
@@ -73,7 +73,7 @@ def test_only_the_first_of_an_order_is_taken(store: Store) -> None:
     assert take(store, NOW) == []
     assert [item.id for item in take(store, NOW + MINUTE, me="you")] == [first.id, other.id]
     with store.writing() as connection:
-        outbox.failed(connection, Failure(first, "no", True, 0), "you", NOW)
+        outbox.failed(connection, [Failure(first, "no", True, 0)], "you", NOW)
     (second,) = take(store, NOW + MINUTE)
     assert second.ordering == 7
 
@@ -99,7 +99,7 @@ def test_a_dead_letter_is_kept_and_can_be_tried_again(store: Store, permanent: b
     at = NOW if permanent else NOW + 71 * HOUR
     (item,) = take(store, at)
     with store.writing() as connection:
-        outbox.failed(connection, Failure(item, "550 no", permanent, 2 * HOUR), "me", at)
+        outbox.failed(connection, [Failure(item, "550 no", permanent, 2 * HOUR)], "me", at)
     assert take(store, NOW + 100 * DAY) == []
     (dead,) = listed(store)
     assert (dead.failed, dead.error, dead.attempts) == (1, "550 no", 1)
