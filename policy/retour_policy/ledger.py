@@ -15,7 +15,7 @@ from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import RuleSet
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, counts, fold, latest_failure, step
 from retour_policy.history import Told
@@ -248,5 +248,5 @@ def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tu
 def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> Ground:
     policy = judge or known.get(policy_id or 0)
     if policy is None:
-        raise LookupError(f"the store has no policy {policy_id}")
+        raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")
     return policy.ground(stream)
