@@ -12,7 +12,7 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.events import parse_since
-from retour_cli.output import json_option, print_json, print_table, say
+from retour_cli.output import counted, json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
 from retour_policy import addresses, lists
 from retour_policy import suppressions as table
@@ -172,9 +172,9 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     passed over.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
-    count = _checked(setup, file, shape)
+    count = _checked(setup, file, shape, as_json=as_json)
     if dry_run:
-        print_json({"lines": count}) if as_json else click.echo(f"{count} lines are good")
+        print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
     intake = Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock())
     rows = (one for one in _read(setup, file, shape) if isinstance(one, Row))
@@ -186,10 +186,10 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     if as_json:
         print_json({"lines": count, "new": applied})
     else:
-        click.echo(f"{count} lines, {applied} of them new")
+        click.echo(f"{counted(count, 'line')}, {applied} of them new")
 
 
-def _checked(setup: Setup, file: Path, shape: Format) -> int:
+def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
     """How many rows there are. Lists all wrong lines and exits where there are any."""
     good, faults = 0, 0
     for one in _read(setup, file, shape):
@@ -198,6 +198,10 @@ def _checked(setup: Setup, file: Path, shape: Format) -> int:
             faults += 1
             say(f"{file}:{one.line}: {one.text}", err=True)
     if faults:
+        if as_json:
+            print_json({"lines": good + faults, "wrong": faults})
+        else:
+            click.echo(f"nothing was applied: {faults} of {good + faults} lines are wrong")
         raise SystemExit(1)
     return good
 

@@ -17,7 +17,8 @@ _INSERT = insert(_table)
 _INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
-_OF_SEND = select(_table).where(_SAME, _table.c.kind == bindparam("what")).order_by(_table.c.at, _table.c.id)
+_JUDGED = ("type", "blame", "proof", "stream", "policy_id")
+_OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ def row_of(new: NewFact) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
-def of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
-    """What came back of that kind from one recipient of a send, in order."""
+def judged_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
+    """What came back of that kind from one recipient of a send, as far as it matters for counting: each sort once."""
     rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
-    return [_what(row) for row in rows]
+    return [NewFact(0, kind, **row._mapping) for row in rows]
 
 
 def read(connection: Connection, wanted: Wanted) -> list[Fact]:
@@ -134,8 +135,4 @@ def _query(wanted: Wanted) -> Select[Any]:
 
 
 def _fact(row: Any) -> Fact:
-    return Fact(row.id, row.text, _what(row))
-
-
-def _what(row: Any) -> NewFact:
-    return NewFact(**{name: getattr(row, name) for name in NewFact.__slots__})
+    return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))

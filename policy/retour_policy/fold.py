@@ -139,7 +139,7 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     for entry in history:
         ground = grounds[entry.id]
         if entry.id in skipped:
-            done = Folded(_seen(account, entry.at), "passed over: held by a storm, or undone")
+            done = Folded(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
         else:
             done = _with_revived(account, entry, ground, sendings, by_id)
         account = done.account
@@ -173,7 +173,7 @@ def _with_revived(
     if entry.kind == "held":
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
-        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), "undone")
+        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind != "revived":
         good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
@@ -185,6 +185,11 @@ def _with_revived(
             done = step(account, freed, ground, 0)
             account, why = done.account, done.why
     return Folded(_seen(account, entry.at), f"held before, counts now: {why}")
+
+
+def _taken_back(entry: Entry) -> str:
+    count = len(entry.detail["facts"])
+    return f"{count} failure{'' if count == 1 else 's'} taken back"
 
 
 def _seen(account: Account, at: int) -> Account:

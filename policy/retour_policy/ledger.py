@@ -15,7 +15,7 @@ from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import RuleSet
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.facts import NewFact
 from retour_policy.fold import Account, Folded, Ground, counts, fold, latest_failure, step
 from retour_policy.history import Told
@@ -73,15 +73,22 @@ class Ledger:
         return cls(policy, number, Announcer.of(config))
 
     def write(
-        self, connection: Connection, address: Address, new: NewFact, *, first: bool = True, news: bool | None = None
+        self,
+        connection: Connection,
+        address: Address,
+        new: NewFact,
+        account: Account | None = None,
+        *,
+        first: bool = True,
+        news: bool | None = None,
     ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
 
-        The address's row is locked until the transaction ends. A fact that is older than the address's latest
-        one (from an import) is put in its place, and the state folded anew. `news` is whether hooks are to be told
-        of it, where that is not the same as being the first.
+        The address's row is locked until the transaction ends; `account` is what `lock` gave where it is already.
+        A fact that is older than the address's latest one (from an import) is put in its place, and the state folded
+        anew. `news` is whether hooks are to be told of it, where that is not the same as being the first.
         """
-        account = lock(connection, address)
+        account = account or lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
@@ -248,5 +255,5 @@ def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tu
 def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> Ground:
     policy = judge or known.get(policy_id or 0)
     if policy is None:
-        raise LookupError(f"the store has no policy {policy_id}")
+        raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")
     return policy.ground(stream)

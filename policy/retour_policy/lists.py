@@ -180,7 +180,7 @@ def _jsonl(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _object(line: str) -> dict[str, Any] | str:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"is not JSON: {error}"
     if not isinstance(values, dict):
         return 'is not an object; right would be {"address": "a@example.com"}'

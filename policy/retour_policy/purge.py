@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, insert, or_, select, tuple_
 
 from retour_policy import facts, history, schema
 from retour_policy.carrying import carried_account, cut_of
@@ -57,6 +57,7 @@ def purge(store: Store, before: int) -> Iterator[int]:
     yield from _addresses(store, bounds)
     for walk in _walks(bounds):
         yield from walk.run(store)
+    yield from _Walk(schema.address, (schema.address.c.id,), _nothing_known(), _forget_addresses).run(store)
 
 
 def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
@@ -107,7 +108,8 @@ class _Past:
 
     facts: Sequence[int]
     sends: Sequence[int]
-    carried: NewFact
+    carried: NewFact | None
+    """None where they have come to nothing."""
 
 
 def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
@@ -118,7 +120,9 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     if not past:
         return 0
     _forget(connection, past)
-    connection.execute(insert(_fact), [facts.row_of(one.carried) for one in past.values()])
+    carried = [facts.row_of(one.carried) for one in past.values() if one.carried]
+    if carried:
+        connection.execute(insert(_fact), carried)
     now = refolded_of(connection, list(past), policies)
     store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
     return sum(len(one.facts) + len(one.sends) for one in past.values())
@@ -134,6 +138,8 @@ def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy
     spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
     spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
     account = carried_account(old, told, policies, cut, frozenset(spent))
+    if not (account.state.counts or account.state.held or account.suppressions):
+        return _Past([entry.id for entry in old], spent, None)
     policy_id = told.policy_ids[old[-1].id]
     carried = NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account))
     return _Past([entry.id for entry in old], spent, carried)
@@ -154,6 +160,21 @@ def _is_spent(bounds: Bounds) -> Any:
     about_it = known.where(_fact.c.send_id == _sent.c.send_id)
     kept_back = known.where(_fact.c.at < bounds.before, _fact.c.kind != "carried")
     return and_(_sent.c.send_id < bounds.sends(), ~about_it, ~kept_back)
+
+
+def _nothing_known() -> ColumnElement[bool]:
+    """An address to which nothing was sent for long, and that nothing is known of. Who was erased stays so."""
+    number = schema.address.c.id
+    tables = (_fact, _sent, schema.suppression)
+    return and_(schema.address.c.text.is_not(None), *(~exists().where(one.c.address_id == number) for one in tables))
+
+
+def _forget_addresses(connection: Connection, keys: Sequence[Any]) -> None:
+    """Those of which nothing has become known meanwhile."""
+    here = select(schema.address.c.id).where(schema.address.c.id.in_([number for (number,) in keys]), _nothing_known())
+    numbers = connection.scalars(here).all()
+    for table, column in ((schema.address_state, "address_id"), (schema.address, "id")):
+        connection.execute(delete(table).where(table.c[column].in_(numbers)))
 
 
 def _forget_facts(connection: Connection, keys: Sequence[Any]) -> None:

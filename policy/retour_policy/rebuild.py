@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from retour_policy import schema
+from retour_policy.decide import State
 from retour_policy.fold import Account
 from retour_policy.ledger import Address, lock, refolded, refolded_of, store
 from retour_policy.policies import all_policies
@@ -19,6 +20,8 @@ CHUNK = 500  # addresses a read transaction
 
 _table = schema.address
 _state = schema.address_state.c
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
+_CLEAR = update(schema.address_state).where(_state.address_id == bindparam("number")).values(state={})
 _STATES = select(_state.address_id, _state.state).where(_state.address_id.in_(bindparam("numbers", expanding=True)))
 
 
@@ -59,12 +62,27 @@ def differences(store_: Store) -> Iterator[Difference]:
 def mend(store_: Store, difference: Difference) -> None:
     """Write the right state of one address, folded once more under its lock."""
     with store_.writing() as connection:
+        connection.execute(_CLEAR, {"number": difference.address.id})  # it may be none that can be read
         before = lock(connection, difference.address)
         store(connection, difference.address, before, refolded(connection, difference.address)[0])
 
 
 def stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
-    """What the store has of some addresses, by their numbers."""
+    """What the store has of some addresses, by their numbers; a state that cannot be read is like no other."""
+    try:
+        return _stored(connection, some)
+    except _UNREADABLE:
+        return {one.id: _stored_or_damaged(connection, one) for one in some}
+
+
+def _stored_or_damaged(connection: Connection, one: Address) -> Account:
+    try:
+        return _stored(connection, [one])[one.id]
+    except _UNREADABLE:
+        return Account(State(last=-1))
+
+
+def _stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
     states = dict(connection.execute(_STATES, {"numbers": [one.id for one in some]}).all())
     rows = of_addresses(connection, [one.key for one in some])
     return {

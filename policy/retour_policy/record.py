@@ -15,6 +15,7 @@ from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
+from retour_policy.fold import Account
 from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
@@ -169,17 +170,18 @@ class Recorder:
             facts.write(connection, new)
             return
         address = Address(one.address_id, one.key)
-        before = facts.of_send(connection, send.first, address.id, new.kind) if send else []
+        account = lock(connection, address)  # first: another host may record another report of this send just now
+        before = facts.judged_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
         text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
             text = next((name for name in _names(part) if self._key(name) == address.key), None)
         if send and first and not arrival.dated and self._may_be_storm(new):
-            new = self._in_storm(connection, address, text, send, new)
+            new, account = self._in_storm(connection, address, account, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))
-        news = news or bool(send and fails_anew(send, new, before))
-        self.ledger.write(connection, address, new, first=first, news=news)
+        news = news or bool(send and fails_anew(connection, send, new))
+        self.ledger.write(connection, address, new, account, first=first, news=news)
         if send and not arrival.dated:
             self.resends.consider(connection, send, new)
 
@@ -194,20 +196,20 @@ class Recorder:
         return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
     def _in_storm(
-        self, connection: Connection, address: Address, text: str | None, send: Send, new: NewFact
-    ) -> NewFact:
+        self, connection: Connection, address: Address, account: Account, text: str | None, send: Send, new: NewFact
+    ) -> tuple[NewFact, Account]:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
         if text is None:
             storm = self.storms.open_in(connection, send.stream)
         else:
             storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
         if storm is not None:
-            return replace(new, detail={**new.detail, "storm": storm})
-        account = lock(connection, address)
+            return replace(new, detail={**new.detail, "storm": storm}), account
         settled = self.storms.settled(connection, account.state.held, new.at)
         if settled:
             revive(connection, self.ledger, address, settled, send.stream, new.at)
-        return new
+            account = lock(connection, address)
+        return new, account
 
     def _unread(self, connection: Connection, arrival: Arrival, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, by its token, and let postmaster see it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from retour_policy import outbox, schema
 from retour_policy.config import Config, Stream
@@ -85,8 +85,12 @@ class Resends:
         return number if written.rowcount == 1 else None
 
 
-def fails_anew(send: Send, new: NewFact, before: Iterable[NewFact]) -> bool:
+def fails_anew(connection: Connection, send: Send, new: NewFact) -> bool:
     """Whether this is the first failure of a resend: hooks hear of each attempt, though the mail counts once."""
     if not send.attempt or new.action != "failed":
         return False
-    return all(one.detail.get("resend") != send.attempt for one in before)
+    fact = schema.fact.c
+    same = select(fact.detail).where(
+        fact.send_id == send.first, fact.address_id == new.address_id, fact.kind == new.kind, fact.action == "failed"
+    )
+    return all(detail.get("resend") != send.attempt for detail in connection.scalars(same))

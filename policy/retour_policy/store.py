@@ -120,7 +120,9 @@ class Store:
 
     def _engine(self, *, writes: bool) -> Engine:
         if not self._file:
-            return create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
+            engine = create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
+            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            return engine if writes else engine.execution_options(**one_state)
         engine = create_engine(
             self.url,
             poolclass=QueuePool,

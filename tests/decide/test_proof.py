@@ -1,7 +1,12 @@
 """Proof: what a report that several could have written, or anybody, leads to."""
 
 import pytest
+from sqlalchemy import event
 
+from lab.world import SECRET
+from retour_policy.address import address_key
+from retour_policy.addresses import find
+from retour_policy.facts import judged_of_send
 from retour_policy.rebuild import differences
 
 BOTH = ("ann@example.net", "bob@example.net")
@@ -142,3 +147,17 @@ def test_what_counted_under_an_older_policy_is_used_up(world):
     world.bounce(send, like="gone")
     assert world.counts(BOB) == {"*": {"hard": 1}} and world.suppressed() == {}
     assert list(differences(world.store)) == []
+
+
+def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
+    """Whoever holds a token can send report after report: what came before is looked up, not gone through."""
+    send = world.send()
+    for number in range(60):
+        world.bounce(send, like=("blocked", "gone")[number % 2])
+    with world.store.reading() as connection:
+        (number,) = find(connection, [address_key(SECRET, BOB)]).values()
+        assert len(judged_of_send(connection, send, number, "bounce")) == 2
+    asked = []
+    event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    world.bounce(send, like="gone")
+    assert len(asked) < 20 and world.counts(BOB) == {"*": {"hard": 1}}
