@@ -169,7 +169,7 @@ class Channel:
         return self._failures >= self._carrier.connections
 
     def _resting(self) -> bool:
-        return self._hands.clock() < self._rest_until
+        return 0 < self._rest_until - self._hands.clock() <= LONGEST_REST  # longer: the clock was set back
 
     def _left(self, worker: asyncio.Task[None]) -> None:
         """A worker found no more work, or lost the lease of what it had in hand: others go on with the rest."""

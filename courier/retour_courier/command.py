@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 from contextlib import suppress
+from functools import partial
+from typing import cast
 
 from retour_courier.failure import NotDone
 from retour_courier.hands import Parcel, Work
@@ -16,8 +18,29 @@ from retour_policy.outside import HookSection
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 SAID = 2_000  # octets of the end of what it prints that are kept for the error
+LAST_WORDS = 0.5  # seconds for what it printed last, where something that it left behind holds the pipe open
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+
+class _Run(asyncio.SubprocessProtocol):
+    """A program that runs. It is over when it exits, whatever it has left in the background."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.said = b""
+        self.exited, self.silent = loop.create_future(), loop.create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.said = (self.said + data)[-SAID:]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 1 and not self.silent.done():
+            self.silent.set_result(None)
+
+    def process_exited(self) -> None:
+        if not self.exited.done():
+            self.exited.set_result(None)
 
 
 class CommandCarrier:
@@ -31,62 +54,54 @@ class CommandCarrier:
     async def carry(self, parcel: Parcel) -> Work | None:
         """Run it. Raises `NotDone`: to be tried again after exit status 75 (EX_TEMPFAIL) or when time is over."""
         (item,) = parcel
+        transport, run = await self._begin(item.target)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=ENVIRONMENT | {"RETOUR_EVENT": item.target},
-                cwd="/",
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
-        except OSError as error:
-            raise NotDone(f"{self._argv[0]}: {error.strerror or error}") from error
-        try:
-            said = await asyncio.wait_for(_talk(process, item.body), self._timeout)
+            _hand_over(transport, item.body)
+            async with asyncio.timeout(self._timeout):
+                await asyncio.shield(run.exited)
         except TimeoutError as error:
             raise NotDone(f"not finished after {self._timeout:g} s") from error
         finally:
-            await _end(process)
-        _judge(process.returncode, said)
+            await _end(transport, run)
+        _judge(transport.get_returncode(), run.said)
         return None
 
     async def close(self) -> None:
         """Nothing is open."""
 
+    async def _begin(self, event: str) -> tuple[asyncio.SubprocessTransport, _Run]:
+        try:
+            return await asyncio.get_running_loop().subprocess_exec(
+                _Run,
+                *self._argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=ENVIRONMENT | {"RETOUR_EVENT": event},
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
+            )
+        except OSError as error:
+            raise NotDone(f"{self._argv[0]}: {error.strerror or error}") from error
 
-async def _talk(process: asyncio.subprocess.Process, event: bytes) -> bytes:
-    """Hand the event over and read what it prints; the end of that."""
-    writing = asyncio.create_task(_write(process, event))
-    try:
-        said = b""
-        assert process.stdout
-        while more := await process.stdout.read(65_536):
-            said = (said + more)[-SAID:]
-        await process.wait()
-        return said
-    finally:
-        writing.cancel()
-        with suppress(asyncio.CancelledError):
-            await writing
 
-
-async def _write(process: asyncio.subprocess.Process, event: bytes) -> None:
+def _hand_over(transport: asyncio.SubprocessTransport, event: bytes) -> None:
     """Some programs do not read what they are given; that is theirs to decide."""
-    assert process.stdin
-    with suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(event + b"\n")
-        await process.stdin.drain()
-    process.stdin.close()
+    stdin = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
+    stdin.write(event + b"\n")
+    stdin.close()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Nothing of it goes on."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+async def _end(transport: asyncio.SubprocessTransport, run: _Run) -> None:
+    """Nothing of it goes on. What it printed last is still read."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(transport.get_pid(), signal.SIGKILL)
+    try:
+        await asyncio.shield(run.exited)
+        await asyncio.wait([run.silent], timeout=LAST_WORDS)
+    finally:
+        transport.close()
 
 
 def _judge(status: int | None, said: bytes) -> None:
@@ -97,6 +112,8 @@ def _judge(status: int | None, said: bytes) -> None:
     raise NotDone(f"{what}: {words}" if words else what, temporary=status == EX_TEMPFAIL)
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int = 0) -> None:
     """When the courier is killed, so is what it had begun, before another courier begins it again (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:  # it was killed just before
+        os._exit(EX_TEMPFAIL)

@@ -12,6 +12,8 @@ from retour_courier.failure import NotDone
 from retour_policy.clean import clean
 from retour_policy.outside import RelaySection
 
+ABOUT_US = {530, 534, 535, 538}
+"""No login or no encryption (RFC 4954, RFC 3207): the configuration is to be mended, and the message goes then."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -85,7 +87,9 @@ class Relay:
 
 
 async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, message: bytes) -> None:
-    """Say MAIL, RCPT and DATA. A 5xx is about this message; anything else may be another day."""
+    """Say MAIL, RCPT and DATA. A 5xx is about this message unless it is about us; anything else may be another day."""
+    if clean(sender + recipient) != sender + recipient:
+        raise NotDone(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
     options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
     if not message.isascii() and client.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")
@@ -97,7 +101,7 @@ async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, messag
     except aiosmtplib.SMTPNotSupported as error:
         raise NotDone(str(error), temporary=False) from error
     except aiosmtplib.SMTPResponseException as error:
-        permanent = 500 <= error.code < 600
+        permanent = 500 <= error.code < 600 and error.code not in ABOUT_US
         raise NotDone(f"{error.code} {_words(error)}", temporary=not permanent) from error
     except (aiosmtplib.SMTPException, OSError) as error:
         raise NotDone(_words(error)) from error

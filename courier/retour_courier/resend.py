@@ -97,7 +97,7 @@ class ResendCarrier:
     def _copy(self, send: Send) -> bytes:
         try:
             return Spool(self.config.spool.dir).get(send.spool or "")
-        except (OSError, EOFError) as error:
+        except OSError as error:
             raise NotDone(f"no copy to send again: {error}", temporary=False) from error
 
     def _sender(self, again: Again, copy: bytes) -> str:

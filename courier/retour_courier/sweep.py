@@ -24,7 +24,7 @@ async def sweep(hands: Hands, channels: Sequence[str]) -> None:
     """Do it once. Raises `StoreUnavailable`, `OSError`."""
     now = hands.clock()
     if channels:
-        work = hands.writer.submit(lambda connection: outbox.bury_orphans(connection, channels, now - PATIENCE))
+        work = hands.writer.submit(lambda connection: outbox.bury_orphans(connection, channels, now - PATIENCE, now))
         buried = await asyncio.wrap_future(work)
         if buried:
             log.error("items without a hook or relay", items=buried)

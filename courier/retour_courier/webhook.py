@@ -25,6 +25,8 @@ SHOWN = 200  # characters of it that are kept
 LONGEST_WAIT = 6 * HOUR  # that a receiver may ask for
 GONE = 410  # the receiver wants no more of it (Standard Webhooks)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out to be reached from everywhere
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "3fff::/20")))  # older Pythons take them for global
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -51,7 +53,7 @@ class WebhookCarrier:
         self._signers = [Webhook(key) for key in keys]
         self._clock = clock
         self.connections = hook.connections
-        private = urlsplit(self._url).hostname in hook.allow_private
+        private = (urlsplit(self._url).hostname or "") in map(str.lower, hook.allow_private)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=hook.connections, socket_factory=_any_socket if private else _open_socket, ttl_dns_cache=60
@@ -157,4 +159,6 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast
+        if address not in _UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in one for one in _SPECIAL)

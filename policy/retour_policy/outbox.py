@@ -9,7 +9,21 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, bindparam, case, cast, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from retour_policy import schema
 from retour_policy.clean import clean
@@ -222,8 +236,11 @@ def ids_of(connection: Connection, chosen: Chosen, after: int, most: int) -> lis
 
 
 def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
-    """Try these again at once, and for three days from now; how many that were. What is in hand stays so."""
-    free = and_(_table.c.id.in_(ids), _table.c.taken_by.is_(None))
+    """Try these again at once, and for three days from now; how many that were.
+
+    What is in hand stays so, and what could not be encoded: it has nothing to be sent.
+    """
+    free = and_(_table.c.id.in_(ids), _table.c.taken_by.is_(None), func.length(_table.c.body) > 0)
     values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER}
     return connection.execute(update(_table).where(free).values(**values)).rowcount
 
@@ -248,10 +265,14 @@ def _meant(chosen: Chosen) -> Any:
     return and_(*wanted)
 
 
-def bury_orphans(connection: Connection, channels: Iterable[str], before: int) -> int:
-    """Make dead letters of what waits for a hook or a relay that is not in the configuration; how many."""
-    lost = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
-    values = {"failed": 1, "error": "no such hook or relay in the configuration", "taken_by": None}
+def bury_orphans(connection: Connection, channels: Iterable[str], before: int, now: int) -> int:
+    """Make dead letters of what waits for a hook or a relay that is not in the configuration; how many.
+
+    A courier that knows more than this one keeps what it has in hand.
+    """
+    unknown = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
+    lost = and_(unknown, or_(_table.c.taken_by.is_(None), _table.c.due < now))
+    values = {"failed": 1, "error": "no such hook or relay in the configuration", "due": now, "taken_by": None}
     return connection.execute(update(_table).where(lost).values(**values)).rowcount
 
 

@@ -27,7 +27,7 @@ class Window:
 
     def over(self, now: int, limits: ForwardSection) -> bool:
         """Whether the next one begins."""
-        return now - self.since >= limits.per
+        return not 0 <= now - self.since < limits.per  # also where the clock was set back
 
 
 def may_take(connection: Connection, now: int, limits: ForwardSection) -> bool:

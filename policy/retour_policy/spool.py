@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,11 @@ class Spool:
             raise
 
     def get(self, name: str) -> bytes:
-        """A copy. Raises `OSError`, `EOFError` where it is gone or cut."""
-        return gzip.decompress(self._path(name).read_bytes())
+        """A copy. Raises `OSError` where it is gone, cut or damaged."""
+        try:
+            return gzip.decompress(self._path(name).read_bytes())
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"{name}: {error}") from error
 
     def remove(self, name: str) -> None:
         """Remove a copy, where it is there."""

@@ -11,6 +11,8 @@ import pytest
 from lab.carrying import carrying
 from lab.wait import wait_until
 from lab.world import World
+from retour_policy import outbox
+from retour_policy.outbox import NewItem
 
 
 @pytest.fixture
@@ -79,6 +81,25 @@ def test_nothing_of_it_goes_on_when_its_time_is_over(begin, tmp_path):
         courier.wait_tried()
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not _lives(pid), what="the end of the background process")
+
+
+def test_a_program_that_leaves_something_in_the_background_is_done(begin, tmp_path):
+    """It said 0, whoever still holds its standard output; the event is not told again, and nothing of it is left."""
+    world = begin(f"sleep 300 & echo $! > {tmp_path}/pid; echo x >> {tmp_path}/runs")
+    with carrying(tmp_path, world) as courier:
+        courier.wait_empty(timeout=5)
+    assert (tmp_path / "runs").read_text() == "x\n"
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not _lives(pid), what="the end of the background process")
+
+
+def test_a_large_event_that_nobody_reads_is_no_failure(begin, tmp_path):
+    """More than fits into a pipe: some programs look at nothing but RETOUR_EVENT."""
+    world = begin("exit 0")
+    new = NewItem(world.now, "event", "hook:app", "paused", b"x" * 1_000_000)
+    world.writer.run(lambda connection: outbox.put(connection, new), 10_000)
+    with carrying(tmp_path, world) as courier:
+        courier.wait_empty(timeout=5)
 
 
 def test_a_program_that_is_not_there_is_tried_again(begin, tmp_path):

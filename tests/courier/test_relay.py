@@ -22,6 +22,7 @@ MESSAGE = b"Subject: x\r\n\r\n.\r\n..dots\r\nGr\xc3\xbc\xc3\x9fe\r\n"
 @pytest.fixture
 def server():
     script = {"never": Refuse("550 5.1.1 no"), "later": Refuse("450 4.2.0 wait"), "big": RefuseData("552 5.3.4 big")}
+    script["login"] = Refuse("530 5.7.0 log in")
     with Destination(script=script) as server:
         yield server
 
@@ -55,10 +56,13 @@ def test_messages_arrive_as_they_are_over_one_connection(server):
         ("never@example.net", False, "550 5.1.1 no"),
         ("later@example.net", True, "450 4.2.0 wait"),
         ("big@example.net", False, "552 5.3.4 big"),
+        ("login@example.net", True, "530 5.7.0 log in"),
+        ("a@example.net\r\nDATA", False, "no address for SMTP"),
+        ("\udc80@example.net", False, "no address for SMTP"),
     ],
 )
 def test_a_5xx_is_for_good_and_anything_else_for_now(server, recipient, temporary, words):
-    """At RCPT and after DATA."""
+    """At RCPT and after DATA; but not where we are refused, and not the message. No address can smuggle a command."""
     with pytest.raises(NotDone, match=words) as found:
         send(relay(server.port), recipient)
     assert found.value.temporary is temporary

@@ -189,6 +189,18 @@ def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path):
     assert item.error.startswith("no copy to send again")
 
 
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-9], lambda whole: whole[:12] + b"\xff\xff" + whole[14:]])
+def test_a_copy_that_is_damaged_is_a_dead_letter(world, spool, tmp_path, damage):
+    """It will not be whole another day."""
+    world.bounce(send(world, spool), like="full")
+    (file,) = spool.folder.glob("*/*")
+    file.write_bytes(damage(file.read_bytes()))
+    with carrying(tmp_path, world) as courier:
+        world.wait("4h")
+        (item,) = courier.wait_tried(failed=True)
+    assert item.error.startswith(f"no copy to send again: {file.name}: ")
+
+
 def test_the_hook_hears_which_resend_it_was(world, server, spool, tmp_path):
     """`resend 1 of 2`, with the tag; nothing before it was sent."""
     world.bounce(send(world, spool, tag="order-4711"), like="full")

@@ -197,19 +197,27 @@ def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, rec
 
 
 def test_private_addresses_are_refused_unless_allowed_by_name(begin, receiver, tmp_path):
-    """Looked at is the address that is really connected to: a name or a number makes no difference."""
+    """Looked at is the address that is really connected to: a name or a way to write it makes no difference."""
+    hosts = {
+        "number": "127.0.0.1",
+        "name": "localhost",
+        "decimal": "2130706433",
+        "octal": "0177.0.0.1",
+        "short": "127.1",
+    }
+    hosts |= {"unspecified": "0.0.0.0", "mapped": "[::ffff:127.0.0.1]"}
     world = begin(
-        hook(receiver.url(), name="number", allow_private=["elsewhere"]),
-        hook(receiver.url(host="localhost"), name="name", allow_private=["elsewhere"]),
-        hook(receiver.url(host="localhost"), name="allowed"),
+        *(hook(receiver.url(host=host), name=name, allow_private=["elsewhere"]) for name, host in hosts.items()),
+        hook(receiver.url(host="localhost"), name="allowed", allow_private=["LocalHost"]),
     )
-    for name in ("number", "name", "allowed"):
+    for name in (*hosts, "allowed"):
         put(world, channel=f"hook:{name}")
     with carrying(tmp_path, world) as courier:
         receiver.wait(1)
         refused = courier.wait_tried()
-    assert [item.channel for item in refused] == ["hook:number", "hook:name"]
-    assert all("is no public address; allow_private can allow it" in item.error for item in refused)
+    assert [item.channel for item in refused] == [f"hook:{name}" for name in hosts]
+    words = ("is no public address; allow_private can allow it", "is not a canonical IPv4 address")
+    assert all(item.error.endswith(words) for item in refused)
     assert receiver.tried["/ok"] == 1
 
 
@@ -231,6 +239,12 @@ def test_private_addresses_are_refused_unless_allowed_by_name(begin, receiver, t
         ("::ffff:93.184.216.34", True),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("192.0.0.8", False),
         ("2606:2800:220:1::", True),
     ],
 )

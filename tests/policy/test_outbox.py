@@ -118,13 +118,23 @@ def test_what_is_in_hand_is_not_tried_again_by_hand(store: Store) -> None:
 
 
 def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) -> None:
-    """After an hour, so that hosts can learn of a new hook one after the other."""
+    """After an hour, so that hosts can learn of a new hook one after the other; never what another has in hand."""
     put(store, NOW)
     put(store, NOW, channel="hook:other")
     with store.writing() as connection:
-        assert outbox.bury_orphans(connection, [CHANNEL], NOW) == 0
-        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1) == 1
+        assert outbox.bury_orphans(connection, [CHANNEL], NOW, NOW) == 0
+        outbox.take(connection, "hook:other", [2], "another", NOW, NOW + MINUTE)
+        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1, NOW) == 0
+        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1, NOW + MINUTE + 1) == 1
     assert [(item.channel, item.failed) for item in listed(store)] == [(CHANNEL, 0), ("hook:other", 1)]
+
+
+def test_what_could_not_be_encoded_is_never_sent_empty(store: Store) -> None:
+    """Trying all dead letters again leaves it where it is."""
+    with store.writing() as connection:
+        new = NewItem(NOW, "event", CHANNEL, "paused", b"", error="cannot be encoded: x")
+        assert outbox.retry(connection, [outbox.put(connection, new)], NOW) == 0
+    assert [item.failed for item in listed(store)] == [1]
 
 
 def test_each_item_has_an_id_of_its_own_that_is_not_its_number(store: Store) -> None:
