@@ -97,7 +97,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back, titled)
     if not findings and back.recipient and titled and said.fates:
         findings = said.findings if len(said.findings) == 1 else [prose.Finding(back.recipient, 6)]
     if not findings:
@@ -116,10 +116,11 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(findings: list[prose.Finding], system: bool, back: Original) -> list[prose.Finding]:
+def _trusted(findings: list[prose.Finding], system: bool, back: Original, titled: bool) -> list[prose.Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
-    return [one for one in findings if one.rank <= 3 or system or one.recipient.lower() == to]
+    least = 4 if titled and back.message_id else 3
+    return [one for one in findings if one.rank <= least or system or one.recipient.lower() == to]
 
 
 def is_mail_system(message: wire.Message) -> bool:
