@@ -36,7 +36,7 @@ _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
 MAX_VALUE = 4_000
 """Characters of a field that are read."""
-MAX_GROUPS = 10_000
+MAX_GROUPS = 8_000
 """Recipients of one report that are read."""
 
 

@@ -13,7 +13,7 @@ from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
-MAX_FINDINGS = 10_000
+MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""

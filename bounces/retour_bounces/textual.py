@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import replace
 
-from retour_bounces import address, original, prose, verdict, wire, wording
+from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.encoded_word import decoded
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
@@ -220,6 +220,11 @@ def _contradiction(failed: list[str], said: prose.Prose) -> str | None:
     return f"X-Failed-Recipients names {header}, but the text names {text}"
 
 
+def _succeeded(text: str) -> bool:
+    """Does the reply about a recipient hold codes of success alone?"""
+    return {match[1] for match in code_table.STATUS.finditer(text)} == {"2"}
+
+
 def _recipients(
     findings: list[prose.Finding], said: prose.Prose, action: Action, rules: Rules
 ) -> tuple[RecipientReport, ...]:
@@ -230,7 +235,7 @@ def _recipients(
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
-        if "delivered" in (finding.action, action):
+        if "delivered" in (finding.action, action) or _succeeded(text):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
         diagnostic = quoted or (text if re.search(r"\w{3}", text) else (replies or text))

@@ -125,8 +125,8 @@ def seconds(data: bytes) -> float:
 
 
 def quickest(data: bytes, wanted: float) -> float:
-    """The quickest of at most ten readings, seconds; again while it is longer than wanted, as in `grows`."""
-    return next((took for _ in range(10) if (took := once(data)) < wanted), wanted)
+    """The quickest of at most 15 readings, seconds; again while it is longer than wanted, as in `grows`."""
+    return next((took for _ in range(15) if (took := once(data)) < wanted), wanted)
 
 
 def grows(make: Callable[[int], bytes], count: int) -> tuple[float, float]:
