@@ -169,3 +169,19 @@ def everything(office: Any) -> str:
     raw = b"".join(path.read_bytes() for path in sorted(office.home.glob("retour.db*")))
     kept = [gzip.decompress(path.read_bytes()) for path in copies(office)]
     return (dump + raw.decode("utf-8", "replace") + b"".join(kept).decode()).lower()
+
+
+def test_a_copy_that_cannot_be_removed_is_named(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next run does what is left."""
+    life = Life(office, "anna.lee@example.net")
+    life.sent("anna.lee@example.net")
+
+    def refuse(self: Spool, name: str) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "remove", refuse)
+        assert ".gz: Permission denied" in office("erase", "anna.lee@example.net", "--yes", status=1).stderr
+    assert len(copies(office)) == 1
+    office("erase", "anna.lee@example.net", "--yes")
+    assert copies(office) == []
