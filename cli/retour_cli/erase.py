@@ -6,6 +6,7 @@ import click
 
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
+from retour_policy.errors import InputError
 from retour_policy.spool import Spool
 
 
@@ -25,7 +26,10 @@ def erase(setup: Setup, address: str, as_json: bool) -> None:
     from retour_policy.erasure import erase_everywhere
 
     spool = Spool(setup.config.spool.dir)
-    changed = sum(erase_everywhere(setup.store, spool, setup.key(address), address))
+    try:
+        changed = sum(erase_everywhere(setup.store, spool, setup.key(address), address))
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; what is left is erased by the next run") from error
     if not changed:
         say(f"{address}: not known", err=True)
         raise SystemExit(1)

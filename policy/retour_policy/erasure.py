@@ -22,16 +22,17 @@ _outbox = schema.outbox
 def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
     """Forget an address, `text`, wherever it stands; yields how many rows each transaction changed.
 
-    Can be run again at any time, and finds what an earlier run that was stopped has left.
+    Can be run again at any time, and finds what an earlier run that was stopped has left. Raises `OSError`.
     """
-    copies, changed = list[str](), 0
-    with store_.writing() as connection:
+    with store_.reading() as connection:
         number = find(connection, [key]).get(key)
-        if number is not None:
-            copies, changed = _copies(connection, number), erase(connection, Address(number, key))
-    for name in copies:
+        copies = _copies(connection, number) if number is not None else []
+    for name in copies:  # before the store forgets their names
         spool.remove(name)
-    yield changed
+    if number is not None:
+        with store_.writing() as connection:
+            changed = erase(connection, Address(number, key))
+        yield changed
     yield from forget_mentions(store_, Mention(text))
     store_.overwrite_log()
 

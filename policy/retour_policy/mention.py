@@ -37,11 +37,10 @@ class Mention:
         self._pattern = re.compile(rf"{begins}{user}{_AT}(?:{of}){ends}|{inside}", re.IGNORECASE)
 
     @property
-    def needles(self) -> list[str]:
-        """ASCII texts of which one at least is in whatever mentions the address: for a first look by the database."""
-        longest = [max((_RUN.findall(text) or [""]), key=len) for text in (self._local, *sorted(self._domains))]
-        of_local, *of_domains = longest
-        return [of_local] if len(of_local) > max(map(len, of_domains)) else of_domains
+    def needles(self) -> tuple[list[str], list[str]]:
+        """ASCII texts: whatever mentions the address holds one of each list. For a first look by the database."""
+        local, *domains = (max(_RUN.findall(text) or [""], key=len) for text in (self._local, *sorted(self._domains)))
+        return [local], domains
 
     def is_in(self, text: str) -> bool:
         """Whether `text` mentions it."""

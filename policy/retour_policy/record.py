@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -151,8 +151,15 @@ class Recorder:
     def _fact(
         self, connection: Connection, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed
     ) -> None:
+        new = self._told(arrival, report, send, proof, one)
+        if one.address_id is None or one.key is None:
+            facts.write(connection, new)
+        else:
+            self._judge(connection, arrival, send, Address(one.address_id, one.key), new, _names(one.part))
+
+    def _told(self, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed) -> NewFact:
         part = one.part
-        new = NewFact(
+        return NewFact(
             at=arrival.at,
             kind=_kind_of(report, part),
             address_id=one.address_id,
@@ -166,17 +173,24 @@ class Recorder:
             proof=proof,
             detail=clean_values(_detail(arrival, report, send, one) | self._resent(send)),
         )
-        if one.address_id is None or one.key is None:
-            facts.write(connection, new)
-            return
-        address = Address(one.address_id, one.key)
+
+    def _judge(
+        self,
+        connection: Connection,
+        arrival: Arrival,
+        send: Send | None,
+        address: Address,
+        new: NewFact,
+        names: Sequence[str],
+    ) -> None:
+        """Write a fact about an address with what follows from it; `names` is how the report calls the address."""
         account = lock(connection, address)  # first: another host may record another report of this send just now
         before = facts.judged_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
         text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
-            text = next((name for name in _names(part) if self._key(name) == address.key), None)
+            text = next((name for name in names if self._key(name) == address.key), None)
         if send and first and not arrival.dated and self._may_be_storm(new):
             new, account = self._in_storm(connection, address, account, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))

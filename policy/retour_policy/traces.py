@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, Text, cast, delete, func, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from retour_policy import schema
 from retour_policy.forgotten import kept_of_forgotten
@@ -55,7 +69,7 @@ def _mending(place: _Place, mention: Mention) -> Callable[[Connection, Sequence[
 
 def _found(store_: Store, place: _Place, mention: Mention) -> Iterator[list[int]]:
     """The rows that may mention it."""
-    needles = [text.ilike(f"%{needle}%") for text in place.texts for needle in mention.needles]
+    wanted = or_(*(_may_hold(text, mention) for text in place.texts)) if place.texts else true()
     last = -1
     while True:
         with store_.reading() as connection:
@@ -63,10 +77,14 @@ def _found(store_: Store, place: _Place, mention: Mention) -> Iterator[list[int]
             end = connection.scalar(select(func.max(some.c[0])))
             if end is None:
                 return
-            here = select(place.key).where(place.key > last, place.key <= end, *([or_(*needles)] if needles else []))
+            here = select(place.key).where(place.key > last, place.key <= end, wanted)
             keys = list(connection.scalars(here))
         yield keys
         last = end
+
+
+def _may_hold(text: Any, mention: Mention) -> ColumnElement[bool]:
+    return and_(*(or_(*(text.ilike(f"%{needle}%") for needle in one_of)) for one_of in mention.needles))
 
 
 def _mend_fact(connection: Connection, row: Any, mention: Mention) -> bool:

@@ -4,10 +4,13 @@ import pytest
 from sqlalchemy import event
 
 from lab.world import SECRET
+from retour_policy import outgoing
 from retour_policy.address import address_key
 from retour_policy.addresses import find
 from retour_policy.facts import judged_of_send
 from retour_policy.rebuild import differences
+from retour_policy.sends import NewSend
+from retour_policy.suppressions import of_addresses
 
 BOTH = ("ann@example.net", "bob@example.net")
 ANN, BOB = BOTH
@@ -161,3 +164,20 @@ def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
     event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append(args[2]))
     world.bounce(send, like="gone")
     assert len(asked) < 20 and world.counts(BOB) == {"*": {"hard": 1}}
+
+
+def test_two_hosts_make_one_trial(world, monkeypatch):
+    """Both look before either has written: the row's lock tells the second that a trial is under way."""
+    for _ in range(2):
+        world.bounce(world.send())
+        world.wait("4d")
+    world.wait("180d")
+    with world.store.reading() as connection:
+        stale = of_addresses(connection, [address_key(SECRET, BOB)])
+    assert world.send()
+    monkeypatch.setattr(outgoing.suppressions, "of_addresses", lambda *_: stale)
+    new = NewSend("promo", "app@example.com", (BOB,))
+    gone = world.write(lambda connection: world.outgoing.record(connection, new, {}, track=True, watch=True))
+    assert gone.late[BOB].cause == "trial"
+    monkeypatch.undo()
+    assert list(differences(world.store)) == []

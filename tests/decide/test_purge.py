@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from lab.world import World
 from retour_policy import purge as forgetting
@@ -169,3 +169,15 @@ def test_what_comes_in_between_keeps_an_address(world):
         patch.setattr(forgetting, "_forget_addresses", late)
         forget(world)
     assert rows(world, schema.address) == 1
+
+
+def test_what_was_seen_is_found_by_its_time(world):
+    """With millions of reports the young ones are not gone through."""
+    world.bounce(world.send())
+    asked = []
+    event.listen(world.store._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    forget(world)
+    ((statement, values),) = [(text, given) for text, given in asked if "FROM seen" in text]
+    with world.store.reading() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "seen_by_time" in plan and "SCAN" not in plan and "TEMP B-TREE" not in plan
