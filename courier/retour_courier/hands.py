@@ -116,6 +116,14 @@ class Hands:
                 return
             await asyncio.sleep(GATHER)
 
+    async def give_up(self, channel: str, words: str) -> int:
+        """Make dead letters of what waits in a channel and is over time; how many. Raises `StoreUnavailable`."""
+        buried = 0
+        while ids := await asyncio.to_thread(self._given_up, channel):
+            await self._write(partial(outbox.bury, ids=ids, now=self.clock(), words=words))
+            buried += len(ids)
+        return buried
+
     async def release(self, parcels: Sequence[Parcel]) -> None:
         """Give back what was not begun. Where the store does not answer, its lease runs out."""
         ids = [item.id for parcel in parcels for item in parcel]
@@ -202,6 +210,10 @@ class Hands:
             if channel == FORWARD and not pace.may_take(connection, now, self.config.forward):
                 return []
             return outbox.due_ids(connection, channel, now, most)
+
+    def _given_up(self, channel: str) -> list[int]:
+        with self.store.reading() as connection:
+            return outbox.given_up(connection, channel, self.clock(), TOGETHER)
 
     def _lease(self, connection: Connection, channel: str, ids: list[int]) -> list[Parcel]:
         now = self.clock()

@@ -1,4 +1,4 @@
-"""Sweep: removes copies that nobody will send again, and buries items whose hook or relay is gone."""
+"""Sweep: removes copies that nobody will send again and old dead letters; buries items whose hook or relay is gone."""
 
 from __future__ import annotations
 
@@ -20,23 +20,34 @@ CHUNK = 500
 log = structlog.get_logger()
 
 
-async def sweep(hands: Hands, channels: Sequence[str]) -> None:
-    """Do it once. Raises `StoreUnavailable`, `OSError`."""
+async def sweep(hands: Hands, channels: Sequence[str], part: int) -> None:
+    """Do it once, with one part of the copies. Raises `StoreUnavailable`, `OSError`."""
     now = hands.clock()
     if channels:
         work = hands.writer.submit(lambda connection: outbox.bury_orphans(connection, channels, now - PATIENCE, now))
         buried = await asyncio.wrap_future(work)
         if buried:
             log.error("items without a hook or relay", items=buried)
-    removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now)
+    await _forget(hands, now - hands.config.courier.keep_dead)
+    removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now, part)
     if removed:
         log.info("copies removed", copies=removed)
 
 
-def remove_copies(spool: Spool, store: Store, now: int) -> int:
+async def _forget(hands: Hands, before: int) -> None:
+    forgotten = 0
+    while some := await asyncio.wrap_future(
+        hands.writer.submit(lambda connection: outbox.forget(connection, before, CHUNK))
+    ):
+        forgotten += some
+    if forgotten:
+        log.warning("old dead letters removed", items=forgotten)
+
+
+def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:
     """Remove copies whose time is over or that no send names (it was erased, or never recorded); how many."""
     removed, doubtful = 0, list[str]()
-    for name, expires, written in spool.names():
+    for name, expires, written in spool.names(part):
         if expires <= now:
             spool.remove(name)
             removed += 1

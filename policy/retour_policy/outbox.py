@@ -134,6 +134,10 @@ class Failure:
     pause: int
     """Milliseconds until the next try, where there is one."""
 
+    def dead(self, now: int) -> bool:
+        """Whether there is none."""
+        return self.permanent or now + self.pause > self.item.give_up
+
 
 def put(connection: Connection, new: NewItem) -> int:
     """Queue an item; its id."""
@@ -201,8 +205,8 @@ def failed(connection: Connection, failures: Sequence[Failure], me: str, now: in
             "me": me,
             "tries": one.item.attempts + 1,
             "words": clean(one.error),
-            "next": now + one.pause,
-            "dead": int(one.permanent or now + one.pause > one.item.give_up),
+            "next": now if one.dead(now) else now + one.pause,
+            "dead": int(one.dead(now)),
         }
         for one in failures
     ]
@@ -274,6 +278,24 @@ def bury_orphans(connection: Connection, channels: Iterable[str], before: int, n
     lost = and_(unknown, or_(_table.c.taken_by.is_(None), _table.c.due < now))
     values = {"failed": 1, "error": "no such hook or relay in the configuration", "due": now, "taken_by": None}
     return connection.execute(update(_table).where(lost).values(**values)).rowcount
+
+
+def given_up(connection: Connection, channel: str, now: int, most: int) -> list[int]:
+    """What nobody has in hand, and should have been told by now."""
+    waits = and_(_table.c.failed == 0, _table.c.channel == channel, _table.c.due <= now, _table.c.give_up < now)
+    return list(connection.scalars(select(_table.c.id).where(waits).limit(most)))
+
+
+def bury(connection: Connection, ids: Sequence[int], now: int, words: str) -> None:
+    """Make dead letters of these, unless somebody has taken them meanwhile."""
+    free = and_(_table.c.id.in_(ids), _table.c.failed == 0, _table.c.due <= now)
+    connection.execute(update(_table).where(free).values(failed=1, error=clean(words), due=now, taken_by=None))
+
+
+def forget(connection: Connection, before: int, most: int) -> int:
+    """Remove dead letters that died before then, at most so many; how many."""
+    old = select(_table.c.id).where(_table.c.failed == 1, _table.c.due < before).limit(most)
+    return drop(connection, list(connection.scalars(old)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,40 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
         courier.wait_empty()
 
 
+def test_what_waits_for_a_receiver_that_never_comes_back_ends_after_72_hours_too(begin, receiver, tmp_path):
+    """It was never tried, for one was tried for all; it is no reason to keep it for ever."""
+    world = begin(hook(receiver.url(), connections=2))
+    receiver.status = 500
+    put(world, 30)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _rests(courier), what="a rest")
+        world.wait("73h")
+        wait_until(lambda: len(courier.waiting(failed=True)) == 30, what="30 dead letters")
+        untried = [item for item in courier.waiting() if not item.attempts]
+    assert len(untried) >= 24
+    assert {item.error for item in untried} == {"its receiver failed throughout; last: 500 status 500"}
+
+
+def test_after_days_without_a_courier_everything_is_tried(begin, receiver, tmp_path):
+    """A receiver that is away in the moment in which the courier comes back costs nothing that was not tried."""
+    world = begin(hook(receiver.url(), connections=2))
+    receiver.status = 500
+    put(world, 30)
+    world.wait("100h")
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _rests(courier), what="a rest")
+        receiver.status = 200
+        world.wait("10m")
+        wait_until(lambda: not courier.waiting(failed=False), what="the end of waiting")
+    assert 24 <= len(receiver.called) == 30 - len(courier.waiting())
+
+
+def _rests(courier):
+    """Whether at least two were tried in vain, and nothing is in hand."""
+    items = courier.waiting()
+    return sum(item.attempts for item in items) >= 2 and not any(item.taken_by for item in items)
+
+
 def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, receiver, tmp_path):
     """The event is kept with the reason; those before and behind it in the same transaction are told."""
     world = begin(hook(receiver.url()))

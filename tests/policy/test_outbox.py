@@ -129,6 +129,19 @@ def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) ->
     assert [(item.channel, item.failed) for item in listed(store)] == [(CHANNEL, 0), ("hook:other", 1)]
 
 
+def test_dead_letters_are_forgotten_when_they_are_old(store: Store) -> None:
+    """Counted from their death; what waits stays, however old."""
+    put(store, NOW, NOW, NOW)
+    first, second, _ = take(store, NOW)
+    with store.writing() as connection:
+        outbox.failed(connection, [Failure(first, "no", True, 0)], "me", NOW)
+        outbox.failed(connection, [Failure(second, "no", True, HOUR)], "me", NOW + DAY)
+        assert outbox.forget(connection, NOW, 10) == 0
+        assert outbox.forget(connection, NOW + DAY, 10) == 1
+        assert outbox.forget(connection, NOW + DAY + 1, 10) == 1
+    assert [item.failed for item in listed(store)] == [0]
+
+
 def test_what_could_not_be_encoded_is_never_sent_empty(store: Store) -> None:
     """Trying all dead letters again leaves it where it is."""
     with store.writing() as connection:
