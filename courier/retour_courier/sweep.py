@@ -9,13 +9,14 @@ import structlog
 from sqlalchemy import select
 
 from retour_courier.hands import Hands
-from retour_policy import outbox, schema
+from retour_policy import backlog, outbox, schema
 from retour_policy.clock import HOUR
 from retour_policy.spool import Spool
 from retour_policy.store import Store
 
 PATIENCE = HOUR  # a copy may be written before its send; a hook be configured on one host before another
 CHUNK = 500
+NO_CHANNEL = "no such hook or relay in the configuration"
 
 log = structlog.get_logger()
 
@@ -24,24 +25,22 @@ async def sweep(hands: Hands, channels: Sequence[str], part: int) -> None:
     """Do it once, with one part of the copies. Raises `StoreUnavailable`, `OSError`."""
     now = hands.clock()
     if channels:
-        work = hands.writer.submit(lambda connection: outbox.bury_orphans(connection, channels, now - PATIENCE, now))
-        buried = await asyncio.wrap_future(work)
-        if buried:
-            log.error("items without a hook or relay", items=buried)
-    await _forget(hands, now - hands.config.courier.keep_dead)
+        buried = await hands.in_parts(
+            lambda connection: backlog.orphans(connection, channels, now - PATIENCE, now, CHUNK),
+            lambda connection, ids: backlog.bury(connection, ids, now, NO_CHANNEL),
+        )
+        _tell("items without a hook or relay", buried)
+    forgotten = await hands.in_parts(
+        lambda connection: backlog.old_dead(connection, now - hands.config.courier.keep_dead, CHUNK), outbox.drop
+    )
+    _tell("old dead letters removed", forgotten)
     removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now, part)
-    if removed:
-        log.info("copies removed", copies=removed)
+    _tell("copies removed", removed)
 
 
-async def _forget(hands: Hands, before: int) -> None:
-    forgotten = 0
-    while some := await asyncio.wrap_future(
-        hands.writer.submit(lambda connection: outbox.forget(connection, before, CHUNK))
-    ):
-        forgotten += some
-    if forgotten:
-        log.warning("old dead letters removed", items=forgotten)
+def _tell(what: str, count: int) -> None:
+    if count:
+        log.warning(what, items=count)
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:
