@@ -64,6 +64,7 @@ class Channel:
     async def run(self) -> None:
         """Work until told to stop; what was begun is finished."""
         while not self._stopping:
+            self._wake.clear()  # before the look: what is noted during it must be looked at again
             try:
                 taken = await self._fill()
             except StoreUnavailable as error:
@@ -72,7 +73,6 @@ class Channel:
             except Exception:  # or one channel's fault would end them all
                 log.exception("a fault of the courier", channel=self.name)
                 taken = 0
-            self._wake.clear()
             if not taken and not self._stopping:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
