@@ -125,6 +125,25 @@ def test_a_huge_answer_is_not_read(begin, receiver, tmp_path):
     assert receiver.sent < HUGE * 0.9
 
 
+def test_a_status_holds_though_the_rest_of_the_answer_never_comes(begin, receiver, tmp_path):
+    """It said 200: the event is not told again."""
+    world = begin(hook(receiver.url("/dripping"), timeout="1s"))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        courier.wait_empty()
+    assert receiver.tried["/dripping"] == 1
+
+
+def test_an_error_does_not_tell_the_address(begin, receiver, tmp_path):
+    """What stands behind the question mark may be a secret, and errors go into logs and lists."""
+    world = begin(hook(receiver.url("/garbage") + "?key=5ecret"))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried()
+    assert item.error.startswith("no answer that HTTP knows: ")
+    assert "5ecret" not in item.error
+
+
 def test_it_ends_as_a_dead_letter_after_72_hours(begin, receiver, tmp_path):
     """Until then it is tried, after that it is kept to be seen."""
     world = begin(hook(receiver.url("/broken")))
