@@ -159,6 +159,7 @@ class Channel:
     def _note_trouble(self, error: NotDone) -> None:
         """A permanent failure is about the item; temporary ones, one after the other, are about the receiver."""
         if not error.temporary:
+            self._failures, self._rest_until = 0, 0
             return
         self._failures += 1
         if self._failures == self._carrier.connections:
@@ -166,9 +167,10 @@ class Channel:
         if self._in_trouble():
             if self._hands.clock() - self._trouble_since >= PATIENCE:
                 self._hopeless = str(error)
-            rest = outbox.pause(self._failures - self._carrier.connections, self._hands.config.courier)
-            self._rest_until = self._hands.clock() + min(rest, LONGEST_REST)
-            log.warning("receiver rests", channel=self.name, rest_ms=min(rest, LONGEST_REST))
+            pause = outbox.pause(self._failures - self._carrier.connections, self._hands.config.courier)
+            rest = min(max(pause, error.wait), LONGEST_REST)
+            self._rest_until = self._hands.clock() + rest
+            log.warning("receiver rests", channel=self.name, rest_ms=rest)
 
     def _may_begin(self) -> bool:
         return not self._stopping and not self._resting()

@@ -251,8 +251,9 @@ def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
 
     What is in hand stays so, and what could not be encoded: it has nothing to be sent.
     """
-    free = and_(_table.c.id.in_(ids), _table.c.taken_by.is_(None), func.length(_table.c.body) > 0)
-    values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER}
+    in_hand = and_(_table.c.taken_by.is_not(None), _table.c.due > now)  # after that its courier is gone
+    free = and_(_table.c.id.in_(ids), ~in_hand, func.length(_table.c.body) > 0)
+    values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER, "taken_by": None}
     return connection.execute(update(_table).where(free).values(**values)).rowcount
 
 

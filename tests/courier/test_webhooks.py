@@ -200,6 +200,38 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
         courier.wait_empty()
 
 
+def test_a_refusal_for_good_shows_that_the_receiver_is_there(begin, receiver, tmp_path):
+    """Two failures with a 410 between them are not one after the other: the next event does not wait."""
+    world = begin(hook(receiver.url(), connections=2))
+    with carrying(tmp_path, world) as courier:
+        for number, status in enumerate((500, 410, 500), 1):
+            receiver.status = status
+            put(world)
+            wait_until(lambda number=number: sum(one.attempts for one in courier.waiting()) == number, what="a try")
+        receiver.status = 200
+        put(world)
+        receiver.wait(1)
+
+
+def test_a_receiver_that_asks_for_patience_is_left_alone_so_long(begin, receiver, tmp_path):
+    """Not only by the item that was answered so: with an hour of Retry-After it rests the longest that it can."""
+    world = begin(hook(receiver.url("/busy"), connections=1), hook(receiver.url(), name="other"))
+    put(world, 2)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _tried(courier) == 1, what="a try")
+        world.wait("4m")
+        for count in range(1, 6):  # some looks at both
+            put(world, channel="hook:other")
+            receiver.wait(count)
+        assert receiver.tried["/busy"] == 1
+        world.wait("2m")
+        wait_until(lambda: _tried(courier) == 2, what="another, after five minutes")
+
+
+def _tried(courier):
+    return sum(item.attempts for item in courier.waiting() if not item.taken_by)
+
+
 def test_what_waits_for_a_receiver_that_never_comes_back_ends_after_72_hours_too(begin, receiver, tmp_path):
     """It was never tried, for one was tried for all; it is no reason to keep it for ever."""
     world = begin(hook(receiver.url(), connections=2))

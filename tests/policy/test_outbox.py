@@ -110,11 +110,13 @@ def test_a_dead_letter_is_kept_and_can_be_tried_again(store: Store, permanent: b
 
 
 def test_what_is_in_hand_is_not_tried_again_by_hand(store: Store) -> None:
-    """Or two couriers would have it."""
+    """Or two couriers would have it; when its lease is over, it is in nobody's hand."""
     put(store, NOW)
     (item,) = take(store, NOW)
     with store.writing() as connection:
         assert outbox.retry(connection, [item.id], NOW) == 0
+        assert outbox.retry(connection, [item.id], NOW + MINUTE + 1) == 1
+    assert len(take(store, NOW + MINUTE + 1, me="you")) == 1
 
 
 def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) -> None:
