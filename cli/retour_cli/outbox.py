@@ -143,7 +143,7 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _as_row(item: Item, now: int) -> tuple[str, str, str, str, str]:
     if item.failed:
-        state = f"dead after {item.attempts}: {item.error}"
+        state = f"dead after {item.attempts}: {item.error}" if item.attempts else f"dead: {item.error}"
     elif item.taken_by and item.due > now:
         state = "in hand"
     elif item.attempts:
