@@ -29,18 +29,16 @@ async def sweep(hands: Hands, channels: Sequence[str], part: int) -> None:
             lambda connection: backlog.orphans(connection, channels, now - PATIENCE, now, CHUNK),
             lambda connection, ids: backlog.bury(connection, ids, now, NO_CHANNEL),
         )
-        _tell("items without a hook or relay", buried)
+        if buried:
+            log.error("items without a hook or relay", items=buried)
     forgotten = await hands.in_parts(
         lambda connection: backlog.old_dead(connection, now - hands.config.courier.keep_dead, CHUNK), outbox.drop
     )
-    _tell("old dead letters removed", forgotten)
+    if forgotten:
+        log.warning("old dead letters removed", items=forgotten)
     removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now, part)
-    _tell("copies removed", removed)
-
-
-def _tell(what: str, count: int) -> None:
-    if count:
-        log.warning(what, items=count)
+    if removed:
+        log.info("copies removed", copies=removed)
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:
