@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import click
 from sqlalchemy import Connection
@@ -15,8 +16,13 @@ from retour_policy import outbox as table
 from retour_policy.clock import iso_text, time_text
 from retour_policy.outbox import Chosen, Item
 
-CHUNK = 200  # items changed in one transaction
-Change = Callable[[Connection, Sequence[int]], int]
+MOST = 100  # items of a list that somebody reads
+
+
+class Change(Protocol):
+    """What is done to some items in one transaction; how many that were."""
+
+    def __call__(self, connection: Connection, ids: Sequence[int]) -> int: ...
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,22 +48,26 @@ def outbox() -> None:
 @options
 @filters
 @click.option("--show", is_flag=True, help="With the event itself.")
+@click.option("--most", type=click.IntRange(1), help=f"At most so many; {MOST} without --json.")
 @json_option
-def list_(setup: Setup, show: bool, as_json: bool, **chosen: Any) -> None:
+def list_(setup: Setup, show: bool, most: int | None, as_json: bool, **chosen: Any) -> None:
     """What waits and what was given up, the oldest first."""
     with setup.store.reading() as connection:
-        found = table.listed(connection, _chosen(setup, (), chosen))
-        if as_json:
-            for item in found:
-                print_json(_as_dict(item, show=show))
-            return
-        items = list(found)
-    if not items:
+        found = table.ids_of(connection, _chosen(setup, (), chosen))
+    ids = found[: most or (None if as_json else MOST)]
+    if as_json:
+        for item in _read(setup, ids):
+            print_json(_as_dict(item, show=show))
+        return
+    if not ids:
         click.echo("nothing waits")
         return
-    print_table(("id", "since (UTC)", "channel", "what", "state"), [_as_row(item, setup.clock()) for item in items])
-    for item in items if show else ():
+    rows = [_as_row(item, setup.clock()) for item in _read(setup, ids)]
+    print_table(("id", "since (UTC)", "channel", "what", "state"), rows)
+    for item in _read(setup, ids) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
+    if len(found) > len(ids):
+        click.echo(f"and {len(found) - len(ids)} more (--most)")
 
 
 @outbox.command()
@@ -74,7 +84,7 @@ def retry(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, *
     _change(
         setup,
         _meant(setup, ids, everything, chosen),
-        lambda c, some: table.retry(c, some, setup.clock()),
+        lambda connection, ids: table.retry(connection, ids, setup.clock()),
         "retried",
         as_json=as_json,
     )
@@ -108,14 +118,9 @@ def _meant(setup: Setup, ids: tuple[int, ...], everything: bool, chosen: dict[st
 
 def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: bool) -> None:
     """Do it a few hundred at a time, so that nobody waits for the store."""
-    done, last = 0, 0
-    while True:
-        with setup.store.reading() as connection:
-            some = table.ids_of(connection, meant, last, CHUNK)
-        if not some:
-            break
-        last = some[-1]
-        done += setup.write(lambda connection, now=some: change(connection, now))  # type: ignore[misc]
+    with setup.store.reading() as connection:
+        ids = table.ids_of(connection, meant)
+    done = sum(setup.write(partial(change, ids=some)) for some in _parts(ids))
     if as_json:
         print_json({word: done})
     else:
@@ -124,9 +129,21 @@ def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: 
         raise SystemExit(1)
 
 
+def _read(setup: Setup, ids: Sequence[int]) -> Iterator[Item]:
+    """The items, a few hundred at a time: together they may be larger than the memory."""
+    for some in _parts(ids):
+        with setup.store.reading() as connection:
+            items = table.read(connection, some)
+        yield from items
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + table.PART] for start in range(0, len(ids), table.PART))
+
+
 def _as_row(item: Item, now: int) -> tuple[str, str, str, str, str]:
     if item.failed:
-        state = f"dead after {item.attempts}: {item.error}"
+        state = f"dead after {item.attempts}: {item.error}" if item.attempts else f"dead: {item.error}"
     elif item.taken_by and item.due > now:
         state = "in hand"
     elif item.attempts:

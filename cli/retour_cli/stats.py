@@ -8,9 +8,9 @@ import click
 
 from retour_cli.output import json_option, print_json, print_table
 from retour_cli.setup import Setup, options
-from retour_policy import outbox
+from retour_policy import backlog
+from retour_policy.backlog import Figures
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.outbox import Figures
 
 
 @click.command()
@@ -20,7 +20,7 @@ def stats(setup: Setup, as_json: bool) -> None:
     """What waits in the outbox, by channel: how many, and since when."""
     now = setup.clock()
     with setup.store.reading() as connection:
-        found = outbox.figures(connection, now)
+        found = backlog.figures(connection, now)
     if as_json:
         print_json({"outbox": [_as_dict(one, now) for one in found]})
     elif found:

@@ -12,7 +12,7 @@ import structlog
 from retour_courier.failure import NotDone
 from retour_courier.hands import Hands, Parcel, Work
 from retour_policy import outbox
-from retour_policy.clock import MINUTE
+from retour_policy.clock import HOUR, MINUTE
 from retour_policy.errors import StoreUnavailable
 
 LOOK_EVERY = 1.0  # seconds between looks at an empty outbox: one indexed read
@@ -20,6 +20,7 @@ AHEAD = 0.25  # seconds of work that are leased ahead, as fast as it went last
 LEAST_AHEAD = 2  # parcels leased for each that can be carried at a time
 MOST_AHEAD = 2_000  # parcels leased
 LONGEST_REST = 5 * MINUTE
+PATIENCE = HOUR  # a receiver may be away for a moment just when a courier comes back after days
 CUTTING = 5.0  # seconds that what is cut off at the end has for tidying up
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ class Channel:
         self._stopping = False
         self._failures = 0
         self._rest_until = 0
+        self._trouble_since = 0
+        self._hopeless = ""
         self._ended_since = 0
         self._took_at = 0.0
         self._ahead = LEAST_AHEAD * carrier.connections
@@ -61,6 +64,7 @@ class Channel:
     async def run(self) -> None:
         """Work until told to stop; what was begun is finished."""
         while not self._stopping:
+            self._wake.clear()  # before the look: what is noted during it must be looked at again
             try:
                 taken = await self._fill()
             except StoreUnavailable as error:
@@ -69,7 +73,6 @@ class Channel:
             except Exception:  # or one channel's fault would end them all
                 log.exception("a fault of the courier", channel=self.name)
                 taken = 0
-            self._wake.clear()
             if not taken and not self._stopping:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
@@ -83,6 +86,7 @@ class Channel:
     async def _fill(self) -> int:
         """Take as much as there is room for; how many parcels that were."""
         await self._give_back()
+        await self._give_up()
         room = self._room()
         if not room:
             return 0
@@ -155,12 +159,18 @@ class Channel:
     def _note_trouble(self, error: NotDone) -> None:
         """A permanent failure is about the item; temporary ones, one after the other, are about the receiver."""
         if not error.temporary:
+            self._failures, self._rest_until = 0, 0
             return
         self._failures += 1
+        if self._failures == self._carrier.connections:
+            self._trouble_since = self._hands.clock()
         if self._in_trouble():
-            rest = outbox.pause(self._failures - self._carrier.connections, self._hands.config.courier)
-            self._rest_until = self._hands.clock() + min(rest, LONGEST_REST)
-            log.warning("receiver rests", channel=self.name, rest_ms=min(rest, LONGEST_REST))
+            if self._hands.clock() - self._trouble_since >= PATIENCE:
+                self._hopeless = str(error)
+            pause = outbox.pause(self._failures - self._carrier.connections, self._hands.config.courier)
+            rest = min(max(pause, error.wait), LONGEST_REST)
+            self._rest_until = self._hands.clock() + rest
+            log.warning("receiver rests", channel=self.name, rest_ms=rest)
 
     def _may_begin(self) -> bool:
         return not self._stopping and not self._resting()
@@ -179,6 +189,14 @@ class Channel:
         if self._may_begin():
             self._employ()
         self._wake.set()
+
+    async def _give_up(self) -> None:
+        """Of what waits for a receiver that fails throughout most was never tried; its time is over all the same."""
+        if self._hopeless:
+            words, self._hopeless = self._hopeless, ""
+            buried = await self._hands.give_up(self.name, f"its receiver failed throughout; last: {words}")
+            if buried:
+                log.error("given up", channel=self.name, items=buried, error=words)
 
     async def _give_back(self) -> None:
         """What is not begun is free for other couriers at once, when this one stops or its receiver rests."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,10 +21,10 @@ from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier
 from retour_policy.clock import Clock
 from retour_policy.config import Config
-from retour_policy.errors import StoreUnavailable
 from retour_policy.outbox import FORWARD
 from retour_policy.outside import HookSection
 from retour_policy.route import Signer
+from retour_policy.spool import PARTS
 from retour_policy.store import Store
 from retour_policy.targets import Secrets
 from retour_policy.writer import Writer
@@ -102,9 +104,9 @@ class Courier:
 
     async def _sweep(self) -> None:
         """Look after what nobody asks for any more, now and then."""
-        while True:
+        for turn in itertools.count(random.randrange(PARTS)):
             try:
-                await sweep.sweep(self._hands, [channel.name for channel in self._channels])
-            except (StoreUnavailable, OSError) as error:
-                log.error("not swept", error=str(error))
+                await sweep.sweep(self._hands, [channel.name for channel in self._channels], turn % PARTS)
+            except Exception as error:  # the next time is soon
+                log.error("not swept", error=str(error) or repr(error))
             await asyncio.sleep(SWEEP_EVERY)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from retour_courier.failure import NotDone
-from retour_policy import outbox, pace
+from retour_policy import backlog, outbox, pace
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.errors import StoreUnavailable
@@ -28,6 +28,15 @@ T = TypeVar("T")
 Parcel = Sequence[Item]
 """What is carried at once: one item, or those of a digest."""
 Work = Callable[[Connection], None]
+
+
+class Change(Protocol):
+    """Changes some items."""
+
+    def __call__(self, connection: Connection, ids: list[int]) -> object:
+        """In one transaction."""
+
+
 AGAIN = 1.0  # seconds until the store is asked again that did not answer
 RENEWALS = 6  # in the time of one lease
 GATHER = 0.05  # seconds in which notes gather before they are committed together
@@ -116,6 +125,25 @@ class Hands:
                 return
             await asyncio.sleep(GATHER)
 
+    async def in_parts(self, find: Callable[[Connection], list[int]], change: Change) -> int:
+        """Change all that can be found, a part at a time, so that nobody waits for the store; how many items.
+
+        What was changed must not be found again. Raises `StoreUnavailable`.
+        """
+        changed = 0
+        while ids := await asyncio.to_thread(self._read, find):
+            await self._write(partial(change, ids=ids))
+            changed += len(ids)
+        return changed
+
+    async def give_up(self, channel: str, words: str) -> int:
+        """Make dead letters of what waits in a channel and is over time; how many. Raises `StoreUnavailable`."""
+        now = self.clock()
+        return await self.in_parts(
+            lambda connection: backlog.given_up(connection, channel, now, TOGETHER),
+            lambda connection, ids: backlog.bury(connection, ids, now, words),
+        )
+
     async def release(self, parcels: Sequence[Parcel]) -> None:
         """Give back what was not begun. Where the store does not answer, its lease runs out."""
         ids = [item.id for parcel in parcels for item in parcel]
@@ -203,12 +231,16 @@ class Hands:
                 return []
             return outbox.due_ids(connection, channel, now, most)
 
+    def _read(self, find: Callable[[Connection], T]) -> T:
+        with self.store.reading() as connection:
+            return find(connection)
+
     def _lease(self, connection: Connection, channel: str, ids: list[int]) -> list[Parcel]:
         now = self.clock()
         until = now + self.config.courier.lease
         if channel == FORWARD:
             return list(pace.take(connection, ids, self.me, now, until, self.config.forward))
-        return [(item,) for item in outbox.take(connection, channel, ids, self.me, now, until)]
+        return [(item,) for item in outbox.take(connection, ids, self.me, now, until)]
 
     def _renew(self, ids: list[int], connection: Connection) -> set[int]:
         until, mine = self.clock() + self.config.courier.lease, set[int]()

@@ -74,7 +74,7 @@ class WebhookCarrier:
         except TimeoutError as error:
             raise NotDone("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NotDone(f"no answer that HTTP knows: {clean(str(error), SHOWN)}") from error
+            raise NotDone(f"no answer that HTTP knows: {clean(_words(error), SHOWN)}") from error
         _judge(answer, self._clock())
         return None
 
@@ -101,15 +101,26 @@ class WebhookCarrier:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first of the answer. Where there is more, the connection is closed rather than read empty."""
+    """The first of the answer. Where there is more, the connection is closed rather than read empty.
+
+    The status has been said by then: where the rest does not come, it holds all the same.
+    """
     body = b""
-    while len(body) < ANSWER:
-        more = await response.content.read(ANSWER - len(body))
-        if not more:
-            return body
-        body += more
+    try:
+        while len(body) < ANSWER:
+            more = await response.content.read(ANSWER - len(body))
+            if not more:
+                return body
+            body += more
+    except (aiohttp.ClientError, TimeoutError):
+        pass
     response.close()
     return body
+
+
+def _words(error: Exception) -> str:
+    """Not with the address: it may hold a secret."""
+    return error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
 
 
 def _judge(answer: Answer, now: int) -> None:

@@ -14,13 +14,11 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
-    case,
     cast,
     delete,
     exists,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -35,6 +33,7 @@ FORWARD = "forward"
 """The channel of what postmaster gets."""
 FACTOR = 3  # each pause is so many times the one before
 JITTER = (0.8, 1.2)  # so that what failed together does not come back together
+PART = 200  # items that are read or changed at a time by hand
 _table = schema.outbox
 _INSERT = insert(_table)
 
@@ -82,26 +81,29 @@ _COLUMNS = [_table.c[one.name] for one in fields(Item)]
 _number = attrgetter("id")
 
 
-def _ready() -> Any:
-    """Due, and nothing before it in its order: one that is in hand or waits for another try holds up those behind."""
-    earlier = _table.alias()
-    in_front = exists().where(
-        earlier.c.channel == _table.c.channel,
-        earlier.c.ordering == _table.c.ordering,
-        earlier.c.failed == 0,
-        earlier.c.id < _table.c.id,
-    )
-    return and_(_table.c.failed == 0, _table.c.channel == bindparam("of"), _table.c.due <= bindparam("now"), ~in_front)
-
-
+_earlier = _table.alias()
+_IN_FRONT = exists().where(
+    _earlier.c.channel == _table.c.channel,
+    _earlier.c.ordering == _table.c.ordering,
+    _earlier.c.failed == 0,
+    _earlier.c.id < _table.c.id,
+)
+# Due, and nothing before it in its order: one that is in hand or waits for another try holds up those behind.
+_READY = and_(_table.c.due <= bindparam("now"), ~_IN_FRONT)
+# As an expression: SQLite would search an index for all that wait rather than look at the ids that it is given.
+WAITS = func.coalesce(_table.c.failed, 0) == 0
 # Made once, so that their text is too.
 _LONGEST_DUE = (
-    select(_table.c.id).where(_ready()).order_by(_table.c.due, _table.c.id).limit(bindparam("most")).subquery()
+    select(_table.c.id)
+    .where(_table.c.failed == 0, _table.c.channel == bindparam("of"), _READY)
+    .order_by(_table.c.due, _table.c.id)
+    .limit(bindparam("most"))
+    .subquery()
 )
 _DUE = select(func.aggregate_strings(cast(_LONGEST_DUE.c.id, String), ","))  # one row: each gives up the interpreter
 _FREE = (
     select(_table.c.id)
-    .where(_table.c.id.in_(bindparam("ids", expanding=True)), _ready())
+    .where(_table.c.id.in_(bindparam("ids", expanding=True)), WAITS, _READY)
     .with_for_update(skip_locked=True)
     .cte("free")
 )
@@ -133,6 +135,10 @@ class Failure:
     permanent: bool
     pause: int
     """Milliseconds until the next try, where there is one."""
+
+    def dead(self, now: int) -> bool:
+        """Whether there is none."""
+        return self.permanent or now + self.pause > self.item.give_up
 
 
 def put(connection: Connection, new: NewItem) -> int:
@@ -169,9 +175,9 @@ def due_ids(connection: Connection, channel: str, now: int, most: int) -> list[i
     return [int(number) for number in found.split(",")] if found else []
 
 
-def take(connection: Connection, channel: str, ids: Iterable[int], me: str, now: int, until: int) -> list[Item]:
+def take(connection: Connection, ids: Iterable[int], me: str, now: int, until: int) -> list[Item]:
     """Lease those of `ids` that nobody else has taken meanwhile, until `until`. Each is at one courier at a time."""
-    values = {"ids": list(ids), "of": channel, "now": now, "me": me, "until": until}
+    values = {"ids": list(ids), "now": now, "me": me, "until": until}
     return sorted([Item(*row) for row in connection.execute(_TAKE, values).all()], key=_number)
 
 
@@ -201,8 +207,8 @@ def failed(connection: Connection, failures: Sequence[Failure], me: str, now: in
             "me": me,
             "tries": one.item.attempts + 1,
             "words": clean(one.error),
-            "next": now + one.pause,
-            "dead": int(one.permanent or now + one.pause > one.item.give_up),
+            "next": now if one.dead(now) else now + one.pause,
+            "dead": int(one.dead(now)),
         }
         for one in failures
     ]
@@ -222,17 +228,22 @@ class Chosen:
     """Only those that were put there before then."""
 
 
+def ids_of(connection: Connection, chosen: Chosen) -> list[int]:
+    """The ids of the items that are meant, the oldest first; there can be a million."""
+    return list(connection.scalars(select(_table.c.id).where(_meant(chosen)).order_by(_table.c.id)))
+
+
+def read(connection: Connection, ids: Sequence[int]) -> list[Item]:
+    """These items, as far as they are still there."""
+    query = select(*_COLUMNS).where(_table.c.id.in_(ids)).order_by(_table.c.id)
+    return [Item(*row) for row in connection.execute(query)]
+
+
 def listed(connection: Connection, chosen: Chosen) -> Iterator[Item]:
     """The items that are meant, the oldest first."""
-    query = select(*_COLUMNS).where(_meant(chosen)).order_by(_table.c.id)
-    for row in connection.execute(query.execution_options(yield_per=100)):
-        yield Item(*row)
-
-
-def ids_of(connection: Connection, chosen: Chosen, after: int, most: int) -> list[int]:
-    """The ids of the items that are meant, from after that one on: so that many can be changed bit by bit."""
-    query = select(_table.c.id).where(_meant(chosen), _table.c.id > after).order_by(_table.c.id).limit(most)
-    return list(connection.scalars(query))
+    ids = ids_of(connection, chosen)
+    for start in range(0, len(ids), PART):
+        yield from read(connection, ids[start : start + PART])
 
 
 def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
@@ -240,8 +251,9 @@ def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
 
     What is in hand stays so, and what could not be encoded: it has nothing to be sent.
     """
-    free = and_(_table.c.id.in_(ids), _table.c.taken_by.is_(None), func.length(_table.c.body) > 0)
-    values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER}
+    in_hand = and_(_table.c.taken_by.is_not(None), _table.c.due > now)  # after that its courier is gone
+    free = and_(_table.c.id.in_(ids), ~in_hand, func.length(_table.c.body) > 0)
+    values = {"failed": 0, "attempts": 0, "due": now, "give_up": now + GIVE_UP_AFTER, "taken_by": None}
     return connection.execute(update(_table).where(free).values(**values)).rowcount
 
 
@@ -263,46 +275,3 @@ def _meant(chosen: Chosen) -> Any:
     if chosen.before is not None:
         wanted.append(_table.c.at < chosen.before)
     return and_(*wanted)
-
-
-def bury_orphans(connection: Connection, channels: Iterable[str], before: int, now: int) -> int:
-    """Make dead letters of what waits for a hook or a relay that is not in the configuration; how many.
-
-    A courier that knows more than this one keeps what it has in hand.
-    """
-    unknown = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
-    lost = and_(unknown, or_(_table.c.taken_by.is_(None), _table.c.due < now))
-    values = {"failed": 1, "error": "no such hook or relay in the configuration", "due": now, "taken_by": None}
-    return connection.execute(update(_table).where(lost).values(**values)).rowcount
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How it looks in one channel."""
-
-    channel: str
-    waiting: int
-    oldest: int | None
-    """When the oldest that waits was due first: later than when it was put there for a resend."""
-    late: int
-    """Of those that wait: how many have failed before."""
-    failed: int
-    """Dead letters."""
-
-
-def figures(connection: Connection, now: int) -> list[Figures]:
-    """How it looks, by channel. What is not due yet for the first time does not count as waiting."""
-    began = _table.c.give_up - GIVE_UP_AFTER
-    waits = and_(_table.c.failed == 0, began <= now)
-    query = (
-        select(
-            _table.c.channel,
-            func.count(case((waits, 1))),
-            func.min(case((waits, began))),
-            func.count(case((and_(waits, _table.c.attempts > 0), 1))),
-            func.count(case((_table.c.failed == 1, 1))),
-        )
-        .group_by(_table.c.channel)
-        .order_by(_table.c.channel)
-    )
-    return [Figures(*row) for row in connection.execute(query)]

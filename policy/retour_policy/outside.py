@@ -103,4 +103,5 @@ class CourierSection(Section):
     lease: Span = MINUTE
     first_pause: Span = 10 * SECOND
     longest_pause: Span = 6 * HOUR
+    keep_dead: Span = 30 * DAY
     drain: Duration = 30 * SECOND

@@ -54,7 +54,7 @@ def take(
     digest = [number for number in digest if number <= window.digest_to]
     if digest:
         return _digest(connection, digest, me, now, until)
-    items = outbox.take(connection, FORWARD, singles, me, now, until)
+    items = outbox.take(connection, singles, me, now, until)
     _put(connection, Window(window.since, window.count + len(items), window.digest_to))
     return [[item] for item in items]
 
@@ -67,7 +67,7 @@ def _digest(connection: Connection, ids: list[int], me: str, now: int, until: in
         room -= size.get(number, 0)
         if room >= 0 or not wanted:
             wanted.append(number)
-    items = outbox.take(connection, FORWARD, wanted, me, now, until)
+    items = outbox.take(connection, wanted, me, now, until)
     return [items] if items else []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from retour_policy.clock import SECOND
 
 _NAME = re.compile(r"([0-9a-f]{10})-[0-9a-f]{16}\.gz")
+PARTS = 64  # in which the copies are looked through, for there can be a million
 _QUICK = 1  # level of compression: a message waits for it
 
 
@@ -54,21 +55,26 @@ class Spool:
         """Remove a copy, where it is there."""
         self._path(name).unlink(missing_ok=True)
 
-    def names(self) -> Iterator[tuple[str, int, int]]:
-        """Every copy: its name, and when it expires and was written (milliseconds)."""
-        for path in self.folder.glob("??/*.gz"):
-            found = _NAME.fullmatch(path.name)
-            if found:
-                try:
-                    written = path.stat().st_mtime_ns // 1_000_000
-                except FileNotFoundError:
-                    continue
-                yield path.name, int(found[1], 16) * SECOND, written
+    def names(self, part: int | None = None) -> Iterator[tuple[str, int, int]]:
+        """Every copy, or those of one part of `PARTS`: its name, and when it expires and was written (milliseconds)."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            if part is None or int(folder.name, 16) % PARTS == part:
+                with os.scandir(folder) as entries:
+                    yield from filter(None, map(_dated, entries))
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise FileNotFoundError(f"{name}: not the name of a copy")
         return self.folder / name[11:13] / name
+
+
+def _dated(entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
+    found = _NAME.fullmatch(entry.name)
+    try:
+        written = entry.stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return None
+    return (entry.name, int(found[1], 16) * SECOND, written) if found else None
 
 
 def _sync_folder(path: Path) -> None:

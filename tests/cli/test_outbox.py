@@ -28,7 +28,7 @@ def full(office):
         new = [NewItem(now, "event", "hook:shop", kind, b'{"type": "%s"}' % kind.encode()) for kind in ("a", "b", "c")]
         first, second, _ = [outbox.put(connection, one) for one in new]
         outbox.put(connection, NewItem(now, "resend", "relay:default", "news", b"{}", due=now + 4 * HOUR))
-        for item in outbox.take(connection, "hook:shop", [first, second], "me", now, now + MINUTE):
+        for item in outbox.take(connection, [first, second], "me", now, now + MINUTE):
             outbox.failed(connection, [Failure(item, "500 no\33", item.id == first, 4 * HOUR)], "me", now)
 
     office.write(work)
@@ -48,6 +48,14 @@ def test_it_lists_what_waits_and_what_was_given_up(full):
     assert full.json("outbox", "list", "--before", "4h") == []
     assert json.loads(full.json("outbox", "list", "--failed", "--show")[0]["body"]) == {"type": "a"}
     assert '1: {"type": "a"}' in full("outbox", "list", "--show").stdout
+
+
+def test_a_long_list_ends_with_how_much_more_there_is(full):
+    """A million lines help nobody; --json gives all of them."""
+    said = full("outbox", "list", "--most", "3").stdout.splitlines()
+    assert (len(said), said[-1]) == (5, "and 1 more (--most)")
+    assert len(full.json("outbox", "list")) == 4
+    assert len(full.json("outbox", "list", "--most", "3")) == 3
 
 
 def test_an_empty_outbox_says_so(office):

@@ -131,6 +131,26 @@ def test_a_fault_in_one_channel_ends_no_other(world, receiver, tmp_path, monkeyp
     assert len(receiver.called) == 2
 
 
+def test_what_is_noted_during_a_look_is_looked_at_again(world, receiver, tmp_path, monkeypatch):
+    """The second event of an address becomes free just after a look that did not see it: it does not wait for long."""
+    monkeypatch.setattr("retour_courier.channel.LOOK_EVERY", 60)
+    seeing, looked = outbox.due_ids, []
+
+    def late(connection, channel, now, most):
+        found = seeing(connection, channel, now, most)
+        if receiver.called and channel == "hook:app" and not found and not looked:
+            looked.append(True)
+            wait_until(lambda: len(carried.waiting()) == 1, what="the note, after the look")
+        return found
+
+    monkeypatch.setattr(outbox, "due_ids", late)
+    new = [NewItem(system_clock(), "event", "hook:app", "paused", b"{}", ordering=7) for _ in range(2)]
+    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
+    with carrying(tmp_path, world) as carried:
+        receiver.wait(1)
+        carried.wait_empty(timeout=10)
+
+
 class Stopping(Destination):
     """Takes messages, and keeps the store from being written from the first one on."""
 

@@ -86,6 +86,46 @@ def test_where_nobody_listens_it_is_for_now():
     assert found.value.temporary
 
 
+@pytest.mark.parametrize(
+    ("tls", "said", "words"),
+    [
+        ("none", [], "(?i)time"),
+        ("none", [b"220 hello"], "(?i)time"),
+        ("none", [b"220 hello", b"250-hello\r\n250 AUTH PLAIN"], "(?i)time"),
+        ("none", [b"421 too busy"], "too busy"),
+        ("none", [b"554 not you"], "not you"),
+        ("none", [b"220 hello", None], "EOF"),
+        ("starttls", [b"220 hello", b"250 hello"], "STARTTLS"),
+        ("starttls", [b"220 hello", b"250-hello\r\n250 STARTTLS", b"454 not now"], "not now"),
+    ],
+)
+def test_whatever_a_relay_does_to_us_is_for_now(tls, said, words):
+    """It hangs, hangs up, wants no one, or has no TLS where TLS is demanded: then nothing is said in the clear."""
+    heard = []
+
+    async def talk(reader, writer):
+        for line in said:
+            if line is None:
+                break
+            writer.write(line + b"\r\n")
+            heard.append(await reader.readline())
+        else:
+            heard.append(await reader.read())
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        async with server:
+            one = relay(server.sockets[0].getsockname()[1], "secret", user="retour", tls=tls, timeout="1s")
+            await one.send("", "a@example.net", MESSAGE)
+
+    with pytest.raises(NotDone, match=words) as found:
+        asyncio.run(work())
+    assert found.value.temporary
+    if tls == "starttls":
+        assert not any(b"AUTH" in line or b"MAIL" in line for line in heard)
+
+
 @pytest.fixture
 def guarded(tmp_path):
     """A server that takes mail only after STARTTLS and a login; its port and certificate."""

@@ -125,6 +125,25 @@ def test_a_huge_answer_is_not_read(begin, receiver, tmp_path):
     assert receiver.sent < HUGE * 0.9
 
 
+def test_a_status_holds_though_the_rest_of_the_answer_never_comes(begin, receiver, tmp_path):
+    """It said 200: the event is not told again."""
+    world = begin(hook(receiver.url("/dripping"), timeout="1s"))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        courier.wait_empty()
+    assert receiver.tried["/dripping"] == 1
+
+
+def test_an_error_does_not_tell_the_address(begin, receiver, tmp_path):
+    """What stands behind the question mark may be a secret, and errors go into logs and lists."""
+    world = begin(hook(receiver.url("/garbage") + "?key=5ecret"))
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        (item,) = courier.wait_tried()
+    assert item.error.startswith("no answer that HTTP knows: ")
+    assert "5ecret" not in item.error
+
+
 def test_it_ends_as_a_dead_letter_after_72_hours(begin, receiver, tmp_path):
     """Until then it is tried, after that it is kept to be seen."""
     world = begin(hook(receiver.url("/broken")))
@@ -179,6 +198,72 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
         receiver.status = 200
         world.wait("1m")
         courier.wait_empty()
+
+
+def test_a_refusal_for_good_shows_that_the_receiver_is_there(begin, receiver, tmp_path):
+    """Two failures with a 410 between them are not one after the other: the next event does not wait."""
+    world = begin(hook(receiver.url(), connections=2))
+    with carrying(tmp_path, world) as courier:
+        for number, status in enumerate((500, 410, 500), 1):
+            receiver.status = status
+            put(world)
+            wait_until(lambda number=number: sum(one.attempts for one in courier.waiting()) == number, what="a try")
+        receiver.status = 200
+        put(world)
+        receiver.wait(1)
+
+
+def test_a_receiver_that_asks_for_patience_is_left_alone_so_long(begin, receiver, tmp_path):
+    """Not only by the item that was answered so: with an hour of Retry-After it rests the longest that it can."""
+    world = begin(hook(receiver.url("/busy"), connections=1), hook(receiver.url(), name="other"))
+    put(world, 2)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _tried(courier) == 1, what="a try")
+        world.wait("4m")
+        for count in range(1, 6):  # some looks at both
+            put(world, channel="hook:other")
+            receiver.wait(count)
+        assert receiver.tried["/busy"] == 1
+        world.wait("2m")
+        wait_until(lambda: _tried(courier) == 2, what="another, after five minutes")
+
+
+def _tried(courier):
+    return sum(item.attempts for item in courier.waiting() if not item.taken_by)
+
+
+def test_what_waits_for_a_receiver_that_never_comes_back_ends_after_72_hours_too(begin, receiver, tmp_path):
+    """It was never tried, for one was tried for all; it is no reason to keep it for ever."""
+    world = begin(hook(receiver.url(), connections=2))
+    receiver.status = 500
+    put(world, 30)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _rests(courier), what="a rest")
+        world.wait("73h")
+        wait_until(lambda: len(courier.waiting(failed=True)) == 30, what="30 dead letters")
+        untried = [item for item in courier.waiting() if not item.attempts]
+    assert len(untried) >= 24
+    assert {item.error for item in untried} == {"its receiver failed throughout; last: 500 status 500"}
+
+
+def test_after_days_without_a_courier_everything_is_tried(begin, receiver, tmp_path):
+    """A receiver that is away in the moment in which the courier comes back costs nothing that was not tried."""
+    world = begin(hook(receiver.url(), connections=2))
+    receiver.status = 500
+    put(world, 30)
+    world.wait("100h")
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: _rests(courier), what="a rest")
+        receiver.status = 200
+        world.wait("10m")
+        wait_until(lambda: not courier.waiting(failed=False), what="the end of waiting")
+    assert 24 <= len(receiver.called) == 30 - len(courier.waiting())
+
+
+def _rests(courier):
+    """Whether at least two were tried in vain, and nothing is in hand."""
+    items = courier.waiting()
+    return sum(item.attempts for item in items) >= 2 and not any(item.taken_by for item in items)
 
 
 def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, receiver, tmp_path):

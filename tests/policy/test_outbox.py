@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy import outbox
+from retour_policy import backlog, outbox
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.outbox import Chosen, Failure, Item, NewItem
 from retour_policy.outside import CourierSection
@@ -28,7 +28,7 @@ def put(store: Store, *ats: int, ordering: int | None = None, channel: str = CHA
 def take(store: Store, now: int, most: int = 10, me: str = "me") -> list[Item]:
     with store.writing() as connection:
         ids = outbox.due_ids(connection, CHANNEL, now, most)
-        return outbox.take(connection, CHANNEL, ids, me, now, now + MINUTE)
+        return outbox.take(connection, ids, me, now, now + MINUTE)
 
 
 def listed(store: Store) -> list[Item]:
@@ -110,11 +110,13 @@ def test_a_dead_letter_is_kept_and_can_be_tried_again(store: Store, permanent: b
 
 
 def test_what_is_in_hand_is_not_tried_again_by_hand(store: Store) -> None:
-    """Or two couriers would have it."""
+    """Or two couriers would have it; when its lease is over, it is in nobody's hand."""
     put(store, NOW)
     (item,) = take(store, NOW)
     with store.writing() as connection:
         assert outbox.retry(connection, [item.id], NOW) == 0
+        assert outbox.retry(connection, [item.id], NOW + MINUTE + 1) == 1
+    assert len(take(store, NOW + MINUTE + 1, me="you")) == 1
 
 
 def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) -> None:
@@ -122,11 +124,43 @@ def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) ->
     put(store, NOW)
     put(store, NOW, channel="hook:other")
     with store.writing() as connection:
-        assert outbox.bury_orphans(connection, [CHANNEL], NOW, NOW) == 0
-        outbox.take(connection, "hook:other", [2], "another", NOW, NOW + MINUTE)
-        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1, NOW) == 0
-        assert outbox.bury_orphans(connection, [CHANNEL], NOW + 1, NOW + MINUTE + 1) == 1
+        assert backlog.orphans(connection, [CHANNEL], NOW, NOW, 9) == []
+        assert backlog.orphans(connection, [CHANNEL], NOW + 1, NOW, 9) == [2]
+        outbox.take(connection, [2], "another", NOW, NOW + MINUTE)
+        assert backlog.orphans(connection, [CHANNEL], NOW + 1, NOW, 9) == []
+        backlog.bury(connection, [2], NOW, "no such hook")
+        assert backlog.orphans(connection, [CHANNEL], NOW + 1, NOW + MINUTE + 1, 9) == [2]
+        backlog.bury(connection, [2], NOW + MINUTE, "no such hook")
     assert [(item.channel, item.failed) for item in listed(store)] == [(CHANNEL, 0), ("hook:other", 1)]
+
+
+def test_dead_letters_grow_old_from_their_death_on(store: Store) -> None:
+    """What waits stays, however old."""
+    put(store, NOW, NOW, NOW)
+    first, second, _ = take(store, NOW)
+    with store.writing() as connection:
+        outbox.failed(connection, [Failure(first, "no", True, 0)], "me", NOW)
+        outbox.failed(connection, [Failure(second, "no", True, HOUR)], "me", NOW + DAY)
+        assert backlog.old_dead(connection, NOW, 10) == []
+        assert backlog.old_dead(connection, NOW + DAY, 10) == [first.id]
+        assert backlog.old_dead(connection, NOW + DAY + 1, 10) == [first.id, second.id]
+
+
+@pytest.mark.parametrize("sql", ["take", "bury"])
+def test_leasing_looks_at_the_items_it_is_given_and_at_no_others(store: Store, sql: str) -> None:
+    """However many wait: by their number, where the index of what is due would lead through all of them."""
+    steps: list[str] = []
+    with store.writing() as connection:
+        made = connection.connection.dbapi_connection
+        made.set_trace_callback(steps.append)
+        if sql == "take":
+            outbox.take(connection, [1, 2, 3], "me", NOW, NOW + MINUTE)
+        else:
+            backlog.bury(connection, [1, 2, 3], NOW, "no")
+        made.set_trace_callback(None)
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {steps[-1]}")]
+    assert any("USING INTEGER PRIMARY KEY" in step for step in plan)
+    assert not any("outbox_by_due" in step for step in plan)
 
 
 def test_what_could_not_be_encoded_is_never_sent_empty(store: Store) -> None:

@@ -132,6 +132,13 @@ class Receiver:
         await self._released.wait()
         return web.Response(status=503)
 
+    async def _dripping(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=200, headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"x")
+        await self._released.wait()
+        return response
+
     async def _garbage(self, request: web.Request) -> web.Response:
         assert request.transport
         request.transport.write(b"\0\1garbage\r\n\r\n" * 100)
