@@ -44,7 +44,7 @@ def tidy(word: str) -> str | None:
     word = _ROUTE.sub("", word)
     if word.lower().startswith(("mailto:", "smtp:")):
         word = word.partition(":")[2]
-    word = word.rstrip(_TRAILING)
+    word = word.rstrip(_TRAILING if "@[" not in word else _TRAILING.replace("]", ""))
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:
         return None

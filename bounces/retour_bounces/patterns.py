@@ -127,11 +127,15 @@ def _inside(operator: Any, argument: Any) -> list[Any]:
 
 
 def _literal(tree: Any) -> str:
-    """The longest run of letters that every match must hold; "" where there is none."""
+    """The longest run of characters that every match must hold; "" where there is none."""
     best, run = "", ""
     for operator, argument in tree:
-        if (operator is sre.LITERAL and chr(argument).islower()) or (operator is sre.LITERAL and argument == 0x20):
-            run += chr(argument)
-        else:
-            best, run = max(best, run, key=len), ""
-    return max(best, run, key=len)
+        low = high = 1
+        if operator in _REPEATS and len(argument[2]) == 1:
+            low, high, [(operator, argument)] = argument
+        if operator is sre.LITERAL and not chr(argument).isupper():
+            run += chr(argument) * min(low, SMALL)
+            best = max(best, run, key=len)
+        if operator is not sre.LITERAL or low != high or low > SMALL or chr(argument).isupper():
+            run = ""
+    return best

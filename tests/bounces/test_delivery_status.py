@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import read
+from retour_bounces import address, read
 
 
 def report(
@@ -155,4 +155,13 @@ def test_a_recipient_that_is_named_twice_is_reported_once() -> None:
     assert [(one.recipient, one.status) for one in read(twice).reports] == [
         ("a@example.net", "5.2.2"),
         ("b@example.net", "5.1.1"),
+    ]
+
+
+def test_an_address_literal_keeps_its_brackets() -> None:
+    """user@[192.0.2.1] is an address (RFC 5321 section 4.1.3); brackets around another are none of it."""
+    assert address.tidy("<user@[192.0.2.1]>.") == "user@[192.0.2.1]"
+    assert address.every("[user@example.com] and user@[IPv6:2001:db8::1]") == [
+        "user@example.com",
+        "user@[IPv6:2001:db8::1]",
     ]

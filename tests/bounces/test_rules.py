@@ -193,3 +193,23 @@ def test_every_reason_is_in_the_manual() -> None:
 def test_every_rules_reason_is_used_as_the_vocabulary_has_it() -> None:
     """No bundled rule has a reason that the vocabulary does not explain."""
     assert {rule.reason for rule in Rules.bundled().rules} <= reasons().keys()
+
+
+@pytest.mark.parametrize(
+    "text, matched",
+    [
+        ("a{2,3}b", "aab"),
+        ("ab+c", "abbbc"),
+        ("x{0,3}yz", "yz"),
+        ("ab?c", "ac"),
+        ("(?:ab)+cd", "ababcd"),
+        ("[ab]cd{2}e", "bcdde"),
+        ("User Unknown", "user unknown"),
+        ("over|under", "under"),
+    ],
+)
+def test_what_a_search_looks_for_first_stands_in_every_match(text: str, matched: str) -> None:
+    """The literal that spares a search never hides a match."""
+    pattern = Pattern(text)
+    assert pattern.hint in matched
+    assert pattern.search(f"so {matched} there") == (3, 3 + len(matched))
