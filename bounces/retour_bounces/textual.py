@@ -19,6 +19,8 @@ _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
 _STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
+_REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
+"""A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -152,7 +154,7 @@ def _by_mail_system(message: wire.Message) -> bool:
         return not _tells_of_many(message)
     listed = any(name in fields for name in _LIST_FIELDS)
     if fields.get("return-path") == "<>" and not listed:
-        return not _says_failure(message) or not _is_answer(fields)
+        return not _is_answer(fields) if _says_failure(message) else _borne_out(message) or _quotes_refusal(message)
     return _says_failure(message) and not _is_answer(fields) and _borne_out(message)
 
 
@@ -163,6 +165,11 @@ def _borne_out(message: wire.Message) -> bool:
         return True
     human, returned = prose.divide(text_of(message)[:50_000])
     return bool(returned.strip()) or phrases().addressed.any(plain(" ".join(human[:600].split())))
+
+
+def _quotes_refusal(message: wire.Message) -> bool:
+    """Does the text hold a reply by which a server refuses?"""
+    return _REFUSAL.search(text_of(message)[:50_000]) is not None
 
 
 def _tells_of_many(message: wire.Message) -> bool:
