@@ -21,7 +21,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     neither."""
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     returned = next((p for p in message.parts if p.returned), None)
-    header = wire.Header(wire.divide(returned.body.lstrip(b"\n"))[0]) if returned else wire.Header()
+    header = wire.head_of(returned.body, returned.whole) if returned else wire.Header()
     named_so = message.report_type == "feedback-report"
     if part is None and not named_so and not _forwarded(message, header):
         return None

@@ -15,7 +15,7 @@ def of(message: wire.Message, text: str = "", envelope_id: str | None = None) ->
     """The original of a report: from the part that holds it, else from the end of its `text`."""
     part = next((p for p in message.parts if p.returned), None)
     if part is not None:
-        return from_header(wire.divide(part.body.lstrip(b"\n"))[0], envelope_id)
+        return from_header(wire.head_of(part.body, part.whole), envelope_id)
     if text:
         return from_text(prose.divide(text)[1], envelope_id)
     return Original(envelope_id=envelope_id)
@@ -25,12 +25,11 @@ def from_text(text: str, envelope_id: str | None = None) -> Original:
     """Reads the returned message at the end of a text; quote marks and indents in front of its fields are
     forgiven."""
     block = _INDENT.sub("", text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
-    return from_header(wire.divide(block.encode("utf-8", "replace"))[0], envelope_id)
+    return from_header(wire.head_of(block.encode("utf-8", "replace")), envelope_id)
 
 
-def from_header(block: bytes, envelope_id: str | None = None) -> Original:
-    """Reads the header block of the returned message; what is missing is None."""
-    fields = wire.Header(block)
+def from_header(fields: wire.Header, envelope_id: str | None = None) -> Original:
+    """Reads the header of the returned message; what is missing is None."""
     to = address.every(decoded(fields.get("to", "")[:4_000]))
     reference = fields.get("retour-ref", "").strip()
     return Original(

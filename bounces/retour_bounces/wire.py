@@ -162,12 +162,32 @@ def divide(data: bytes) -> tuple[bytes, bytes]:
     return data[: min(end + 1, MAX_HEADER)], data[end + 2 :]
 
 
+def head_of(data: bytes, whole: bool = True) -> Header:
+    """The header of a message that came back, empty lines before it forgiven; what `data` that is not whole may have
+    lost the end of is left off."""
+    start = len(data) - len(data.lstrip(b"\n")) if data[:1] == b"\n" else 0
+    end = data.find(b"\n\n", start, start + MAX_HEADER)
+    if end >= 0:
+        return Header(data[start : end + 1])
+    block = data[start : start + MAX_HEADER]
+    return Header(block if whole and len(data) - start <= MAX_HEADER else _without_last_field(block))
+
+
+def _without_last_field(block: bytes) -> bytes:
+    lines = block.split(b"\n")
+    while lines and lines[-1][:1] in (b"", b" ", b"\t"):
+        lines.pop()
+    return b"\n".join(lines[:-1])
+
+
 def content_type(fields: Header) -> tuple[str, dict[str, str]]:
     """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
     value = fields.get("content-type", "")[:4_000]
     match = _TYPE.match(value)
     if match is None:
         return "text/plain", {}
+    if ";" not in value:
+        return match[1].lower(), {}
     found: dict[str, str] = {}
     for name, quoted, bare in _PARAMETER.findall(value, match.end()):
         found.setdefault(name.lower(), quoted or bare)

@@ -220,6 +220,23 @@ def test_a_message_cut_at_any_byte_never_gives_a_wrong_address(name: str) -> Non
             assert named <= {"rcpt@example.com"}, (end, data[-40:], named)
 
 
+def test_a_returned_message_cut_at_any_byte_never_gives_half_a_field() -> None:
+    """Neither address nor Message-ID nor Subject is read from what was cut."""
+    head = (
+        b"From: us@example.org\nTo: rcpt@example.com\nMessage-ID:\n <1@example.org>\nSubject: News of\n today\nX: y\n"
+    )
+    fields = STATUS + b"Final-Recipient: rfc822; rcpt@example.com\nAction: failed\nStatus: 5.1.1\n\n"
+    whole = REPORT + fields + b"--b\nContent-Type: text/rfc822-headers\n\n" + head + b"--b--\n"
+    full = read(whole).original
+    assert full.subject == "News of today"
+    for end in range(len(REPORT + fields), len(whole)):
+        back = read(whole[:end]).original
+        assert back.sender in (None, full.sender), end
+        assert back.recipient in (None, full.recipient), end
+        assert back.message_id in (None, full.message_id), end
+        assert back.subject in (None, full.subject), end
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=3_000))
 def test_no_bytes_raise(data: bytes) -> None:
