@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from retour_policy.store import Store
 
 T = TypeVar("T")
-LONGEST = 0.03  # seconds after which a transaction takes no more; 0.1 is what it may last, its commit included
+LONGEST = 0.02  # seconds after which a transaction takes no more; 0.1 is what it may last, its commit included
 
 
 def in_portions(

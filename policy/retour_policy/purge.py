@@ -21,9 +21,9 @@ from retour_policy.store import Store
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
 LOOKED_AT = 1_000  # addresses in one reading
-ADDRESSES = 20  # carried over together
+ADDRESSES = 10  # carried over together
 ROWS = 2_000  # in one reading
-FEW = 100  # rows removed together
+FEW = 50  # rows removed together
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
 _NOBODYS = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))

@@ -172,7 +172,7 @@ def test_a_dry_run_records_nothing(office: Any) -> None:
 
 
 def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After 30 ms no further message is recorded in the same one."""
+    """After 20 ms no further message is recorded in the same one."""
     path = as_mbox(office.home, reports(office, tuple(range(100, 110))))
     clock = iter(range(1_000))
     monkeypatch.setattr(portions.time, "monotonic", lambda: next(clock) * 0.02)
