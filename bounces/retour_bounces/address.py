@@ -6,17 +6,33 @@ import re
 
 from retour_bounces.encoded_word import decoded
 
-_LOCAL = r'(?:"[^"\n\r]{1,100}"|[^\s<>()\[\],;:@"\\|]{1,256})'
-_DOMAIN = r"(?:\[[0-9A-Fa-f.:IPv]{3,45}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{}^]{1,255})"
-TEXT = rf"(?<![^\s<>()\[\],;:=\"'|]){_LOCAL}@{_DOMAIN}"
+_WIDE = "：，；。、（）「」『』【】《》〈〉“”！？"
+"""Punctuation of Chinese and Japanese, which stands without spaces around it."""
+_LOCAL = rf'(?:"[^"\n\r]{{1,100}}"|[^\s<>()\[\],;:@"\\|{_WIDE}]{{1,256}})'
+_DOMAIN = rf"(?:\[[0-9A-Fa-f.:IPv]{{3,45}}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{{}}^{_WIDE}]{{1,255}})"
+TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 """Regular expression of an address in running text; it begins only where a word begins, so a scan is
 linear."""
 
 FIND = re.compile(TEXT)
+_PLAIN = re.compile(
+    r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
+)
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
 _TRAILING = ".,;:'`\")>]}"
+
+
+def set_apart(text: str) -> str:
+    """`text` with spaces around addresses that stand between words of scripts without spaces."""
+    return _PLAIN.sub(_with_spaces, text)
+
+
+def _with_spaces(match: re.Match[str]) -> str:
+    start, end = match.span()
+    around = match.string[max(0, start - 1) : start] + match.string[end : end + 1]
+    return f" {match[0]} " if any(c >= "\u2e80" and c.isalpha() for c in around) else match[0]
 
 
 def tidy(word: str) -> str | None:

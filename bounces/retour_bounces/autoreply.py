@@ -32,7 +32,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     fields = message.fields
     challenge = any(name in fields for name in _CHALLENGES)
-    if not challenge and textual.is_mail_system(fields):
+    if not challenge and textual.is_mail_system(message):
         return None
     subject = plain(decoded(fields.get("subject")[:2_000]))
     marked = _marked(fields) or phrases().autoreplies.any(subject)

@@ -11,7 +11,6 @@ from retour_bounces.report import Action
 
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
 _QUOTED = re.compile(r"^(?:[ \t]*>)+[ \t]?|^[ \t]+(?=[A-Z][A-Za-z-]{3,40}[ \t]*:)", re.MULTILINE)
-_PRESENT = re.compile(r"^[> \t]*(?:final|original)-recipient[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _START = re.compile(
     r"^[> \t]*(?:reporting-mta|action|(?:final|original)-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
@@ -37,7 +36,7 @@ _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
 MAX_VALUE = 4_000
 """Characters of a field that are read."""
-MAX_GROUPS = 20_000
+MAX_GROUPS = 8_000
 """Recipients of one report that are read."""
 
 
@@ -66,13 +65,8 @@ class Status:
 
     groups: tuple[Group, ...]
     envelope_id: str | None
-    received_from: str
-    reporting_mta: str
-
-
-def present(text: str) -> bool:
-    """Do delivery-status fields stand in `text`, quoted or not?"""
-    return "ecipient" in text and _PRESENT.search(text) is not None
+    cut: bool
+    """There were more recipients than are read."""
 
 
 def loose_fields(text: str) -> str:
@@ -103,8 +97,7 @@ def read(text: str) -> Status:
     return Status(
         tuple(_group(block) for block in groups),
         message.get("original-envelope-id", "").strip() or None,
-        message.get("received-from-mta", ""),
-        message.get("reporting-mta", ""),
+        len(blocks) > MAX_GROUPS,
     )
 
 

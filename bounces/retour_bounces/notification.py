@@ -65,18 +65,19 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _delivery(notice: dict[str, Any], kind: str, body: dict[str, Any], rules: Rules) -> Report | None:
     key, action = _RECIPIENTS[kind]
+    judge = verdict.Judge(rules)
     rows = body.get(key)
     reports = [
         one
         for row in (rows if isinstance(rows, list) else [])[:MAX_RECIPIENTS]
-        if (one := _recipient(row, action, body, rules))
+        if (one := _recipient(row, action, body, judge))
     ]
     if not reports:
         return None
     return Report(textual.kind_of(tuple(reports)), tuple(reports), _original(notice))
 
 
-def _recipient(row: Any, action: Action, body: dict[str, Any], rules: Rules) -> RecipientReport | None:
+def _recipient(row: Any, action: Action, body: dict[str, Any], judge: verdict.Judge) -> RecipientReport | None:
     fields = row if isinstance(row, dict) else {"emailAddress": row}
     name = address.first(str(fields.get("emailAddress", ""))[:1_000])
     if name is None:
@@ -92,7 +93,7 @@ def _recipient(row: Any, action: Action, body: dict[str, Any], rules: Rules) -> 
     status = str(fields.get("status", ""))[:20]
     diagnostic = str(fields.get("diagnosticCode", ""))[:3_000].removeprefix("smtp;")
     known = status if code_table.STATUS.fullmatch(status) else None
-    judged = verdict.judge(rules, diagnostic, known, "", (words.get(subtype, ""), subtype))
+    judged = judge(diagnostic, known, "", (words.get(subtype, ""), subtype))
     return verdict.report(name, None, action, judged)
 
 

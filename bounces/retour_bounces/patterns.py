@@ -7,26 +7,28 @@ import re._constants as sre  # type: ignore[import-not-found]
 import re._parser as parser  # type: ignore[import-not-found]
 from typing import Any
 
+from retour_bounces.wording import MAX_TEXT
+
 MAX_LENGTH = 500
-MAX_WIDE = 2
-"""Repeats without a small upper bound that one pattern may hold: with k of them a search costs n^(k+1) at
-worst."""
 SMALL = 40
+"""Width up to which a repeat is small."""
 MAX_COST = 10_000
-"""Product of the small bounded repeats' widths and the choices' branches that one pattern may reach; with all the
-wide repeats only `SMALL`."""
+"""Product of the small repeats' widths and the choices' branches that one pattern may reach; with two wide repeats
+only `SMALL`."""
+MAX_STEPS = 100_000_000
+"""Steps that a search may take at worst."""
 
 _REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}
 
 
 class PatternError(ValueError):
-    """A regular expression is malformed, or could take exponential time."""
+    """A regular expression is malformed, or could take too long."""
 
 
 class Pattern:
     """A compiled expression that is safe on any text; compares `plain` text, so letters are lower case."""
 
-    __slots__ = ("_compiled", "_hint", "text")
+    __slots__ = ("_compiled", "hint", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -37,14 +39,13 @@ class Pattern:
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"{text!r} is no regular expression: {error}") from error
         _check(tree, text)
-        self._hint = _literal(tree)
+        self.hint = _literal(tree)
+        """What stands in each text that matches."""
         self.text = text
 
     def search(self, text: str) -> tuple[int, int] | None:
         """Begin and end of the first match in `text`, or None."""
-        if self._hint and self._hint not in text:
-            return None
-        match = self._compiled.search(text)
+        match = self._compiled.search(text) if self.hint in text else None
         return match.span() if match else None
 
     def __repr__(self) -> str:
@@ -58,7 +59,7 @@ class Pattern:
 
 
 def _check(tree: Any, text: str) -> None:
-    """Refuses repeats within repeats, choices within repeats, references back, and too many wide repeats."""
+    """Refuses repeats within repeats, choices within repeats, references back, and what could take too many steps."""
     wide, cost = 0, 1
     stack: list[tuple[Any, bool]] = [(tree, False)]
     while stack:
@@ -73,19 +74,44 @@ def _check(tree: Any, text: str) -> None:
                 varies = high is sre.MAXREPEAT or high > 1
                 if repeated and (varies or low != high):
                     raise PatternError(f"{text!r} has a repeat inside a repeat; that can take exponential time")
-                if low != high and high is not sre.MAXREPEAT and high <= SMALL:
-                    cost *= int(high) - int(low) + 1
-                elif varies:
+                if _is_wide(operator, argument):
                     wide += 1
+                elif low != high:
+                    cost *= int(high) - int(low) + 1
                 stack.append((body, repeated or varies))
             else:
                 inside = _inside(operator, argument)
                 cost *= len(inside) if operator is sre.BRANCH else 1
                 stack.extend((inner, repeated) for inner in inside)
-    if wide > MAX_WIDE or cost > (MAX_COST if wide < MAX_WIDE else SMALL):
+    if cost > (MAX_COST if wide < 2 else SMALL) or _steps(list(tree), wide) > MAX_STEPS:
         raise PatternError(
-            f"{text!r} has too many repeats and choices; at most {MAX_WIDE} repeats may be wider than {SMALL}"
+            f"{text!r} could take too long: too many repeats and choices, or repeats wider than {SMALL} without words "
+            "of some letters between; write .{0,40} for .*"
         )
+
+
+def _is_wide(operator: Any, argument: Any) -> bool:
+    """Is it a repeat that may be wider than a small one?"""
+    return operator in _REPEATS and argument[0] != argument[1] and argument[1] > SMALL
+
+
+def _steps(tree: list[Any], wide: int) -> float:
+    """Steps that a search of a text of `MAX_TEXT` characters may take at worst, choices left aside.
+
+    A search may begin wherever the word that the expression begins with stands, and go on behind a wide repeat
+    wherever the word behind that stands; the last repeat runs through the text. Of the `wide` repeats those in groups
+    count as if no word stood behind them.
+    """
+    outer = [at for at, one in enumerate(tree) if _is_wide(*one)]
+    steps: float = MAX_TEXT / max(1, _word(tree, 0)) * MAX_TEXT ** (wide - len(outer))
+    for at in outer[:-1]:
+        steps *= MAX_TEXT / max(1, _word(tree, at + 1))
+    return steps * MAX_TEXT if outer else steps
+
+
+def _word(tree: list[Any], at: int) -> int:
+    """Length of the plain text that the expression has at a place."""
+    return next((end for end, one in enumerate(tree[at:]) if one[0] is not sre.LITERAL), len(tree) - at)
 
 
 def _inside(operator: Any, argument: Any) -> list[Any]:

@@ -3,83 +3,96 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
-_WORD = re.compile(r"\w+")
-_HEAD = 3
-"""Letters of a phrase's last word that its key holds."""
 _OPEN = 5
 """From so many letters on a phrase's last word may go on in the text: "reject" in "rejected", not "mime" in
 "mimecast"."""
+_UNSPACED = "\u0e00"
+"""From this character on scripts put no spaces between words (Thai, Chinese, Japanese)."""
 
 
 class PhraseIndex(Generic[V]):
     """Phrases in the form of `plain` text, each with a value; a phrase is found where it begins a word."""
 
     def __init__(self, phrases: Iterable[tuple[str, V]]) -> None:
-        self._pairs: dict[tuple[str, str], list[tuple[str, V]]] = {}
-        self._singles: dict[str, list[tuple[str, V]]] = {}
-        self._loose: list[tuple[str, V]] = []
-        self._unspaced: list[tuple[str, V]] = []
+        values: dict[str, list[V]] = {}
         for phrase, value in phrases:
-            self._add(phrase, value)
-
-    def _add(self, phrase: str, value: V) -> None:
-        words = _WORD.findall(phrase)
-        if any("\u2e80" <= c <= "\uffef" or "\u0e00" <= c <= "\u0eff" for c in phrase):
-            self._unspaced.append((phrase, value))
-        elif not words or not phrase.startswith(words[0]) or (len(words) < 3 and len(words[-1]) < _HEAD):
-            self._loose.append((phrase, value))
-        elif len(words) == 1:
-            self._singles.setdefault(phrase[:_HEAD], []).append((phrase, value))
-        else:
-            self._pairs.setdefault((words[0], words[1][:_HEAD]), []).append((phrase, value))
+            values.setdefault(phrase, []).append(value)
+        self._within = {phrase: _beginnings(phrase, values) for phrase in values}
+        spaced = [phrase for phrase in values if phrase[0] < _UNSPACED]
+        self._signs = [phrase for phrase in spaced if not phrase[0].isalnum()]
+        self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
+        self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
     def find(self, text: str) -> list[tuple[int, str, V]]:
         """Place, phrase and value of all that stands in `text`, in no order."""
+        text = f" {text}"
         found: list[tuple[int, str, V]] = []
-        locate = text.find
-        for phrases in self._candidates(text):
-            for phrase, value in phrases:
-                at = locate(phrase)
-                while at >= 0:
-                    if _stands(phrase, text, at):
-                        found.append((at, phrase, value))
-                    at = locate(phrase, at + len(phrase))
+        for match in self._matches(text):
+            at, longest = match.span(1)[0], match[1]
+            if text[at - 1].isalnum() and longest[0] < _UNSPACED and longest[0].isalnum():
+                continue
+            for phrase, is_open, values in self._within[longest]:
+                if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
+                    for value in values:
+                        found.append((at - 1, phrase, value))
         return found
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        """Where phrases may begin; the group 1 of each match is the longest that stands there."""
+        if self._spaced:
+            yield from self._spaced.finditer(text)
+        if self._signs and any(map(text.__contains__, self._signs)):
+            yield from re.finditer(f"(?=({'|'.join(map(re.escape, self._signs))}))", text)
+        if self._unspaced and not text.isascii():
+            yield from self._unspaced.finditer(text)
 
     def any(self, text: str) -> bool:
         """Does one of the phrases stand in `text`?"""
         return bool(self.find(text))
 
-    def _candidates(self, text: str) -> list[list[tuple[str, V]]]:
-        """Phrases whose first words, or their beginnings, stand in `text`."""
-        words = _WORD.findall(text)
-        heads = [word[:_HEAD] for word in words]
-        singles, pairs = self._singles, self._pairs
-        found = [singles[one] for one in singles.keys() & heads]
-        found += [pairs[one] for one in pairs.keys() & zip(words, heads[1:], strict=False)]
-        found.append(self._loose)
-        if not text.isascii():
-            found.append(self._unspaced)
-        return found
+
+def _beginnings(phrase: str, values: dict[str, list[V]]) -> list[tuple[str, bool, list[V]]]:
+    """The phrase and all shorter ones that it begins with, which stand wherever it stands; each with whether
+    its last word may go on."""
+    starts = (phrase[:end] for end in range(1, len(phrase) + 1))
+    return [(start, _is_open(start), values[start]) for start in starts if start in values]
 
 
-def _stands(phrase: str, text: str, at: int) -> bool:
-    """Does the phrase begin where a word of the text begins, and end where one may end?"""
-    if at > 0 and text[at - 1].isalnum() and phrase[0].isalnum() and phrase[0] < "\u0e00":
-        return False
-    return _ends(phrase, text, at + len(phrase))
-
-
-def _ends(phrase: str, text: str, end: int) -> bool:
-    """Does the phrase end where a word of the text ends, or is its last word long enough to go on?"""
+def _is_open(phrase: str) -> bool:
+    """May a letter follow the phrase in the text?"""
     tail = phrase[-_OPEN:]
-    if phrase[-1] >= "\u0e00":  # scripts without spaces between words
-        return True
-    if (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum():
-        return True
-    return not text[end : end + 1].isalnum()
+    return (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum() or phrase[-1] >= _UNSPACED
+
+
+def _expression(before: str, phrases: list[str]) -> re.Pattern[str] | None:
+    """An expression that finds, behind what `before` describes, the longest of the phrases wherever one begins,
+    overlapping ones too; None for no phrases.
+
+    It branches letter by letter, so that each place of a text is looked at once however many phrases there are.
+    """
+    root: dict[str, Any] = {}
+    for phrase in phrases:
+        node = root
+        for letter in phrase:
+            node = node.setdefault(letter, {})
+        node[""] = {}
+    first = "".join(re.escape(letter) for letter in root)
+    return re.compile(f"{before}(?=[{first}])(?=({_branches(root)}))") if root else None
+
+
+def _branches(node: dict[str, Any]) -> str:
+    choices: list[str] = []
+    for letter, rest in node.items():
+        run = letter
+        while len(rest) == 1 and "" not in rest:
+            [(letter, rest)] = rest.items()
+            run += letter
+        if run:
+            choices.append(re.escape(run) + (_branches(rest) if rest != {"": {}} else ""))
+    optional = "?" if "" in node else ""
+    return f"(?:{'|'.join(choices)}){optional}" if len(choices) > 1 or optional else choices[0]

@@ -13,6 +13,8 @@ from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
+MAX_FINDINGS = 8_000
+"""Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
@@ -52,6 +54,8 @@ class Prose:
     """SMTP command and reply of each refusal in a quoted dialogue."""
     fates: dict[Action, str] = field(default_factory=dict)
     """The first phrase that says that delivery failed, waits, or succeeded."""
+    cut: bool = False
+    """There was more to read than is read."""
     succeeds: bool = False
     """The Subject says that delivery succeeded."""
     _texts: dict[str, str] | None = None
@@ -89,16 +93,20 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
 
     `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject.
     """
-    if text.count("\n") > MAX_TEXT_LINES:
+    cut = text.count("\n") > MAX_TEXT_LINES
+    if cut:
         text = "\n".join(text.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
     human, returned = divide(text)
-    prose = Prose(human, returned, [], [])
+    if not human.isascii():
+        human = address.set_apart(human)
+    prose = Prose(human, returned, [], [], cut=cut)
     for _, phrase, fate in phrases().fates.find(plain(title)):
         if fate == "delayed":
             prose.fates[fate] = phrase
         prose.succeeds = prose.succeeds or fate == "delivered"
-    _Walk(prose, strangers).walk()
-    prose.findings = _chosen(prose.findings, strangers)
+    walk = _Walk(prose, strangers)
+    walk.walk()
+    prose.findings = _chosen(prose.findings or walk.local, strangers)
     return prose
 
 
@@ -116,6 +124,8 @@ class _Walk:
         self.pending: list[str] = []
         """Refusals of a dialogue that no address has claimed yet."""
         self.fates: list[Action] = []
+        self.local: list[Finding] = []
+        """Names without a domain that stand before their error."""
 
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
@@ -133,12 +143,17 @@ class _Walk:
             if bare:
                 self._line(line[:2_000], bare)
             self.blank = not bare
+            if len(self.prose.findings) >= MAX_FINDINGS:
+                self.prose.cut = True
+                break
 
     def _line(self, line: str, bare: str) -> None:
         dialogue = shapes.DIALOGUE.match(line) if bare[0] in "><-SsRrCc" else None
-        if dialogue:
+        if dialogue and not (dialogue["c"] and shapes.ALONE.match(dialogue["t"])):
             self._dialogue(dialogue)
         elif "@" not in line or not self._address(line, bare):
+            if "..." in line and (local := shapes.LOCAL.match(line)):
+                self.local.append(Finding(local["a"], 1, self.section, lines=[bare]))
             self._words(bare)
 
     def _dialogue(self, match: re.Match[str]) -> None:
@@ -274,7 +289,8 @@ def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
             first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
             first.rank = min(first.rank, finding.rank)
             first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers] or list(known.values())
+    usable = [one for key, one in known.items() if key not in strangers]
+    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
     most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list

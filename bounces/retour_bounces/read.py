@@ -17,6 +17,7 @@ from retour_bounces import (
     textual,
     verdict,
     wire,
+    wording,
 )
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, RecipientReport, Report
@@ -31,6 +32,8 @@ _PLAIN = {"5.1.1", "5.1.10"}
 """Status codes that say "no such mailbox" whatever the command was."""
 
 
+_MAX_TEXT = 100_000
+"""Characters of the text for people that are read beside fields."""
 _Reader = Callable[[wire.Message, Rules], Report | None]
 
 
@@ -64,7 +67,7 @@ class _Context:
     @cached_property
     def command(self) -> str:
         """The SMTP command that it names in words, as Postfix does; "" where it names none."""
-        return verdict.command_in(plain(self.text[:5_000]))
+        return wording.command_in(plain(self.text[:5_000]))
 
     @cached_property
     def start(self) -> str:
@@ -79,13 +82,13 @@ class _Context:
     @cached_property
     def prose(self) -> prose.Prose:
         """What it says."""
-        return prose.read(self.text, set())
+        return prose.read(self.text[:_MAX_TEXT], set())
 
 
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
     context = _Context(message, rules)
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS or _is_relabelled(p)), None)
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
         status = delivery_status.read(delivery_status.loose_fields(context.text))
@@ -104,7 +107,12 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     if not reports:
         return None
     reports = _once(reports)
-    return Report(textual.kind_of(reports), reports, back, truncated=message.truncated)
+    return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
+
+
+def _is_relabelled(part: wire.Part) -> bool:
+    """Does a gateway that did not know its type hand on a delivery-status part?"""
+    return part.kind.startswith("application/") and part.body[:200].lstrip().lower().startswith(b"reporting-mta:")
 
 
 def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
@@ -135,7 +143,7 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     if said.rule is not None and not continued and ">>>" not in context.text:
         return context.judge(diagnostic, group.status, context.command)
     human = context.prose
-    command, whole = human.reply(verdict.clean(diagnostic)) if diagnostic else ("", "")
+    command, whole = human.reply(wording.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")
     more = (whole, group.comment, about, context.replies, context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)

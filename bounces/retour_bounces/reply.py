@@ -17,4 +17,4 @@ def judge(reply: str, *, status: str | None = None, command: str = "", rules: Ru
     kind, semicolon, rest = reply.partition(";")
     if semicolon and kind.strip().lower() in ("smtp", "lmtp", "x-postfix"):
         reply = rest
-    return verdict.judge(rules or Rules.bundled(), reply, status, command)
+    return verdict.Judge(rules or Rules.bundled())(reply, status, command)

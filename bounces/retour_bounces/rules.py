@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from retour_bounces import patterns, vocabulary
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.plain import plain
 from retour_bounces.report import Blame, Type
+from retour_bounces.wording import best_status, clean, wording_of
+
+Spans = dict[int, tuple[int, int]]
 
 COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
 _LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examples")
@@ -29,8 +32,7 @@ class RuleError(ValueError):
     """A rule file cannot be used; the message names file, rule and key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a server answered, as rules see it."""
 
     text: str
@@ -69,15 +71,17 @@ class Rule:
     vague: bool = False
     """Its words are so general that the status code, where it tells a reason, is believed instead."""
 
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Texts of which one stands wherever the rule fires without any of its phrases; "" stands everywhere."""
+        return tuple(pattern.hint for pattern in self.match) or self.all[:1] or ("",)
+
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
-        if not self.allows(reply):
-            return None
-        for pattern in self.match:
-            found = pattern.search(reply.text)
-            if found:
-                return found
         if self.words or self.match:
+            found = next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
+            return found if found and self.allows(reply) else None
+        if not self.allows(reply):
             return None
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
@@ -93,9 +97,9 @@ class Rule:
         text = reply.text
         if self.unless:
             said = _ADDRESS.sub("", text) if "http" in text else text
-            if any(phrase in said for phrase in self.unless):
+            if any(map(said.__contains__, self.unless)):
                 return False
-        return not self.all or all(phrase in text for phrase in self.all)
+        return not self.all or all(map(text.__contains__, self.all))
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,11 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
-    _wordless: list[int] = field(init=False, repr=False, compare=False)
+    _wordless: list[tuple[int, tuple[str, ...]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
-        wordless = [number for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        wordless = [(number, rule.hints) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
         object.__setattr__(self, "_wordless", wordless)
 
@@ -138,18 +142,24 @@ class Rules:
             _try_examples(rule, str(path))
         return cls(own + _bundled().rules)
 
-    def first(self, reply: Reply) -> tuple[Rule, tuple[int, int]] | None:
-        """The first rule that fires on `reply` and where; None where none does."""
-        spans: dict[int, tuple[int, int]] = {}
-        for at, phrase, number in self._phrases.find(reply.text):
+    def spans(self, text: str) -> Spans:
+        """Where the words of rules stand in `text`, the longest of each rule by the rule's number."""
+        spans: Spans = {}
+        for at, phrase, number in self._phrases.find(text):
             old = spans.get(number)
             if old is None or len(phrase) > old[1] - old[0]:
                 spans[number] = (at, at + len(phrase))
+        return spans
+
+    def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
+        """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
-        for number in self._wordless:
+        for number, hints in self._wordless:
             if by_words is not None and number >= by_words:
                 break
-            where = None if number in spans else self.rules[number].fires_without_words(reply)
+            if number in spans or not any(map(reply.text.__contains__, hints)):
+                continue
+            where = self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where
         return (self.rules[by_words], spans[by_words]) if by_words is not None else None
@@ -212,11 +222,11 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
 
 def _try_examples(rule: Rule, origin: str) -> None:
     """Refuses a rule that does not fire on what it was written for."""
-    from retour_bounces.verdict import clean, reply_of  # verdict needs this module
-
     alone = Rules((rule,))
     for example in rule.examples:
-        if alone.first(reply_of(clean(example))) is None:
+        words, code, statuses, command = wording_of(clean(example))
+        reply = Reply(words, best_status(None, statuses) or "", code, command)
+        if alone.first(reply, alone.spans(words)) is None:
             raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}")
 
 

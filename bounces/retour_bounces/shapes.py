@@ -23,6 +23,12 @@ DIALOGUE = re.compile(
     r"|(?P<s><<<|<-|received >>>|received <<<|received:(?= ?[245]\d\d)|s:|server:))\s?(?P<t>.*)",
     re.IGNORECASE,
 )
+LOCAL = re.compile(
+    r"[245]\d\d (?:[245]\.\d{1,3}\.\d{1,3} )?(?P<a>[A-Za-z0-9][\w.+-]{0,63}?)\.\.\. "
+    r"(?:user unknown|unknown|no such|can't|cannot|mailbox|quota|address|not )",
+    re.IGNORECASE | re.ASCII,
+)
+"""How sendmail names a user of its own host: 550 5.1.1 user... User unknown."""
 NEXT = re.compile(r"\s{0,4}[,;]\s{0,4}[\"'<]{0,2}(?P<a>" + address.TEXT + ")")
 """A further address of a list on one line."""
 RCPT = re.compile(r"rcpt to:\s?<?(?P<a>" + address.TEXT + ")", re.IGNORECASE)

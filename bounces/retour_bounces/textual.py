@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import replace
 
-from retour_bounces import address, original, prose, verdict, wire
+from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.encoded_word import decoded
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
@@ -27,6 +27,10 @@ _FINAL = (
     "permanent error",
     "permanent failure",
     "no further",
+    "not continue",
+    "not be retried",
+    "not going to try",
+    "not try again",
 )
 _KINDS: tuple[tuple[Action, Kind], ...] = (
     ("failed", "bounce"),
@@ -90,12 +94,12 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = any(part.returned for part in message.parts)
     back = original.of(message) if returned else original.from_text(said.returned)
-    system = is_mail_system(message.fields)
+    system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back, titled)
     if not findings and back.recipient and titled and said.fates:
-        findings = [prose.Finding(back.recipient, 6)]
+        findings = said.findings if len(said.findings) == 1 else [prose.Finding(back.recipient, 6)]
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
@@ -103,7 +107,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     reports = _recipients(findings, said, action, rules)
     if against := _contradiction(failed, said):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
-    return Report(kind_of(reports), reports, back, truncated=message.truncated)
+    return Report(kind_of(reports), reports, back, truncated=message.truncated or said.cut)
 
 
 def _is_cut_short(message: wire.Message) -> bool:
@@ -112,14 +116,21 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(findings: list[prose.Finding], system: bool, back: Original) -> list[prose.Finding]:
+def _trusted(findings: list[prose.Finding], system: bool, back: Original, titled: bool) -> list[prose.Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
-    return [one for one in findings if one.rank <= 3 or system or one.recipient.lower() == to]
+    least = 4 if titled and back.message_id else 3
+    return [one for one in findings if one.rank <= least or system or one.recipient.lower() == to]
 
 
-def is_mail_system(fields: wire.Header) -> bool:
+def is_mail_system(message: wire.Message) -> bool:
     """Does the sender look like a mail system?"""
+    if "sender" not in message.known:
+        message.known["sender"] = _is_sent_by_mail_system(message.fields)
+    return bool(message.known["sender"])
+
+
+def _is_sent_by_mail_system(fields: wire.Header) -> bool:
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
     if any(name in sender for name in _USUAL):
         return True
@@ -137,7 +148,7 @@ def by_mail_system(message: wire.Message) -> bool:
 
 def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
-    if is_mail_system(fields):
+    if is_mail_system(message):
         return not _tells_of_many(message)
     listed = any(name in fields for name in _LIST_FIELDS)
     if fields.get("return-path") == "<>" and not listed:
@@ -209,19 +220,25 @@ def _contradiction(failed: list[str], said: prose.Prose) -> str | None:
     return f"X-Failed-Recipients names {header}, but the text names {text}"
 
 
+def _succeeded(text: str) -> bool:
+    """Does the reply about a recipient hold codes of success alone?"""
+    return {match[1] for match in code_table.STATUS.finditer(text)} == {"2"}
+
+
 def _recipients(
     findings: list[prose.Finding], said: prose.Prose, action: Action, rules: Rules
 ) -> tuple[RecipientReport, ...]:
     judge = verdict.Judge(rules)
     replies = " ".join(reply for _, reply in said.replies[:50])
     whole_text = said.human[:3_000] if len(findings) == 1 else ""
+    quoted = wording.quoted(" ".join(whole_text.split()))
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
-        if "delivered" in (finding.action, action):
+        if "delivered" in (finding.action, action) or _succeeded(text):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
-        diagnostic = text if re.search(r"\w{3}", text) else (replies or text)
+        diagnostic = quoted or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = said.reply(diagnostic)
         judged = judge(diagnostic, None, command, (whole, replies, whole_text))
         reports.append(verdict.report(finding.recipient, finding.original, action, judged))

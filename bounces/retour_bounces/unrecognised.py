@@ -58,5 +58,5 @@ def _fallen(data: bytes, report: Report, vague: frozenset[str]) -> Iterable[tupl
             yield one.status, one.diagnostic or "(no words)"
     if report.kind == "not-a-report":
         message = wire.scan(data)
-        if textual.is_mail_system(message.fields):
+        if textual.is_mail_system(message):
             yield None, f"(no recipient found) {message.fields.get('subject')[:120]}"

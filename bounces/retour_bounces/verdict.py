@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from retour_bounces import address, code_table, vocabulary
-from retour_bounces.plain import plain
 from retour_bounces.report import Action, Blame, RecipientReport, Type
-from retour_bounces.rules import Reply, Rule, Rules
+from retour_bounces.rules import Reply, Rule, Rules, Spans
+from retour_bounces.wording import Wording, best_status, clean, wording_of
 
 Fired = tuple[Rule, tuple[int, int]]
 
-MAX_TEXT = 1_000
-"""Characters of a diagnostic that are kept and looked at."""
-MAX_WORDINGS = 1_000
+MAX_WORDINGS = 400
 """Wordings of one report for which the text around is searched too; behind them the diagnostic has to do."""
-
-_CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
-_REPEATED = re.compile(
-    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
-    r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
-)
-_WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
-"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User
-unknown'."""
-_QUOTED = re.compile(
-    r"(?:error that the other server returned was|response from the remote server was|The response was)"
-    r": ?(\S.{5,})"
-)
-_COMMAND = re.compile(
-    r"(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
-    r"(?:pipelined |end of |final |the )*"
-    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)"
-    r"|\[(rcpt to|mail from|data|bodyend|connect)\]"
-    r"|(does not like recipient)|(failed after i sent the message)",
-)
-_HINTS = (
-    "rcpt", "mail from", " data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth",
-    "banner", "[data", "bodyend", "after i sent",
-)  # fmt: skip
-"""One of them stands in every text that names a command; to look for them is cheaper than for the
-expression."""
-_NAMES = {
-    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
-    "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
-    "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
-    "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +44,20 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
-        self._ask = lru_cache(maxsize=64)(partial(_ask, rules))
+        self._heard: dict[str, _Heard] = {}
+        self._answers: dict[tuple[str, str | None, str], _Answer] = {}
 
     def __call__(
         self, diagnostic: str, status: str | None = None, command: str = "", more: tuple[str, ...] = ()
     ) -> Verdict:
-        """As the function `judge`; `more` is looked at only where the diagnostic tells nothing."""
+        """Type, reason and blame of a delivery.
+
+        `diagnostic` is what the server said; `status` the code that the report gives (a Status field), `command` the
+        SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
+        """
         text = clean(diagnostic)
         said = self._judged(text, status, command, ())
-        if (
-            len(self._known) > MAX_WORDINGS
-            or not any(more)
-            or (said.rule is not None and said.rule not in self._rules.vague)
-        ):
+        if self.tired or not any(more) or (said.rule is not None and said.rule not in self._rules.vague):
             return said
         return self._judged(text, status, command, more)
 
@@ -103,117 +67,71 @@ class Judge:
         return len(self._known) > MAX_WORDINGS
 
     def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
-        key = (_blot(text), status, command, more)
+        key = (address.FIND.sub("@", text) if "@" in text else text, status, command, more)
         said = self._known.get(key)
         if said is None:
-            said = self._known[key] = _judge(self._ask, text, status, command, more)
+            said = self._known[key] = self._judge(text, status, command, more)
             return said
         return said.of(text) if text else said
 
+    def _judge(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
+        heard = self._hear(text)
+        answer = self._ask(heard, best_status(status, heard.wording.statuses), command)
+        wire, reply, fired, told = answer.wire, answer.reply, answer.fired, text
+        for passage in more:
+            if fired is not None and not fired[0].vague:
+                break
+            other = clean(passage)
+            if not other:
+                continue
+            heard = self._hear(other)
+            trusted = wire is not None and not wire.endswith(".0.0")
+            answer = self._ask(heard, wire if trusted else best_status(wire, heard.wording.statuses), reply.command)
+            wire = answer.wire
+            if answer.fired is not None and (fired is None or not answer.fired[0].vague):
+                fired, told = answer.fired, other
+            text = text or other
+            reply = answer.reply._replace(code=reply.code or answer.reply.code)
+        return _verdict(text, wire, reply.code, fired, told, status)
 
-def _blot(text: str) -> str:
-    return address.FIND.sub("@", text) if "@" in text else text
+    def _hear(self, text: str) -> _Heard:
+        """What a clean passage says; kept, for the text around is asked about for each recipient."""
+        heard = self._heard.get(text)
+        if heard is None:
+            wording = wording_of(text)
+            heard = _Heard(text, wording, self._rules.spans(wording.plain))
+            if not self.tired:
+                self._heard[text] = heard
+        return heard
 
-
-def clean(text: str) -> str:
-    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
-    long."""
-    text = " ".join(text[: MAX_TEXT * 3].split())
-    if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
-        text = wrapped[1]
-    if quoted := _QUOTED.search(text):
-        text = quoted[1]
-    if "-" in text:
-        text = _REPEATED.sub("", text)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else "" for c in text)
-    return text[:MAX_TEXT]
-
-
-def reply_of(diagnostic: str, status: str | None = None, command: str = "") -> Reply:
-    """The reply in `diagnostic`, its code, status and command found, its addresses blotted out."""
-    text = plain(diagnostic)
-    if "@" in text:
-        text = address.FIND.sub(lambda match: "@" * len(match[0]), text)
-    code = _CODE.search(diagnostic)
-    return Reply(
-        text,
-        status or best_status(None, diagnostic) or "",
-        code[1] if code else "",
-        command or command_in(text),
-    )
-
-
-def command_in(text: str) -> str:
-    """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
-    if not any(word in text for word in _HINTS):
-        return ""
-    match = _COMMAND.search(text)
-    return _NAMES[next(group for group in match.groups() if group)] if match else ""
-
-
-def best_status(field: str | None, diagnostic: str) -> str | None:
-    """The most telling enhanced status code: one that the server's words hold, else that of the Status
-    field."""
-    told = [match[0] for match in code_table.STATUS.finditer(diagnostic) if match[0][0] != "2"]
-    telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
-    if field is None or field.endswith(".0.0") or field[0] == "2":
-        return telling[-1] if telling else (told[0] if told else None) if field is None else field
-    if telling and (telling[-1][2] != "0" or field.endswith(".0")):
-        return telling[-1] if not telling[-1].endswith(".0") or field.endswith(".0") else field
-    return field
+    def _ask(self, heard: _Heard, wire: str | None, command: str) -> _Answer:
+        """Asks the rules about a passage to which the status code `wire` belongs."""
+        key = (heard.text, wire, command)
+        answer = self._answers.get(key)
+        if answer is None:
+            wording = heard.wording
+            status = wire or best_status(None, wording.statuses) or ""
+            reply = Reply(wording.plain, status, wording.code, command or wording.command)
+            answer = _Answer(wire, reply, self._rules.first(reply, heard.spans) if heard.text else None)
+            if not self.tired:
+                self._answers[key] = answer
+        return answer
 
 
-def judge(
-    rules: Rules, diagnostic: str, status: str | None = None, command: str = "", more: Iterable[str] = ()
-) -> Verdict:
-    """Type, reason and blame of a delivery.
-
-    `diagnostic` is what the server said; `status` the code that the report gives (a Status field),
-    `command` the
-    SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
-    """
-    return _judge(partial(_ask, rules), diagnostic, status, command, more)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What one passage says."""
+class _Heard(NamedTuple):
+    """A clean passage, taken apart."""
 
     text: str
-    """The passage, cleaned."""
+    wording: Wording
+    spans: Spans
+
+
+class _Answer(NamedTuple):
+    """What one passage says."""
+
     wire: str | None
     reply: Reply
     fired: Fired | None
-
-
-def _ask(rules: Rules, passage: str, status: str | None, command: str, trust: bool) -> _Answer:
-    """Asks the rules about a passage; with `trust` a `status` that says anything stays."""
-    text = clean(passage)
-    wire = status if trust and status is not None and not status.endswith(".0.0") else best_status(status, text)
-    reply = reply_of(text, wire, command)
-    return _Answer(text, wire, reply, rules.first(reply) if text else None)
-
-
-def _judge(
-    ask: Callable[[str, str | None, str, bool], _Answer],
-    diagnostic: str, status: str | None, command: str, more: Iterable[str],
-) -> Verdict:  # fmt: skip
-    answer = ask(diagnostic, status, command, False)
-    text, wire, reply, fired, told = answer.text, answer.wire, answer.reply, answer.fired, answer.text
-    for passage in more:
-        if fired is not None and not fired[0].vague:
-            break
-        answer = ask(passage, wire, reply.command, True)
-        if not answer.text:
-            continue
-        wire = answer.wire
-        if answer.fired is not None and (fired is None or not answer.fired[0].vague):
-            fired, told = answer.fired, answer.text
-        text = text or answer.text
-        other = answer.reply
-        reply = Reply(other.text, other.status, reply.code or other.code, other.command)
-    return _verdict(text, wire, reply.code, fired, told, status)
 
 
 def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, told: str, field: str | None) -> Verdict:

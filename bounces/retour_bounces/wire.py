@@ -17,6 +17,8 @@ PREAMBLE = "text/x-preamble"
 """Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER = 65_536
 """Bytes of a header block that are read."""
+FEW = 6
+"""Fields that are looked for one by one; when more are asked for, the whole block is taken apart once."""
 MAX_TEXT = 1_000_000
 """Bytes of a text that are decoded."""
 MAX_STATUS = 4_000_000
@@ -26,66 +28,62 @@ _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,
 _DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
-_FIELD_NAME = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:")
+_FIELD = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
 
 
 class Header:
     """A header block whose fields are looked for only when they are asked for."""
 
-    __slots__ = ("_block", "_lower", "_names")
+    __slots__ = ("_asked", "_block", "_fields", "_lower")
 
     def __init__(self, block: bytes = b"") -> None:
         self._block = b"\n" + block[:MAX_HEADER]
-        self._lower = self._block.lower()
-        self._names: set[bytes] | None = None
+        self._lower = b""
+        self._fields: dict[bytes, list[bytes]] | None = None
+        self._asked = 0
 
     def get(self, name: str, default: str = "") -> str:
         """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
         is missing."""
-        at = self._find(name.encode(), 0)
-        return loose(self._value(at)) if at >= 0 else default
+        if self._asked < FEW and self._fields is None:
+            self._asked += 1
+            value = self._found(name.encode())
+            return default if value is None else loose(value.strip())
+        values = self._all().get(name.encode())
+        return loose(values[0].strip()) if values else default
 
     def every(self, name: str) -> list[str]:
-        """The values of all fields `name`."""
-        found: list[str] = []
-        key = name.encode()
-        at = self._find(key, 0)
-        while at >= 0 and len(found) < 1_000:
-            found.append(loose(self._value(at)))
-            at = self._find(key, at)
-        return found
+        """The values of all fields `name`, at most 1,000."""
+        return [loose(value.strip()) for value in self._all().get(name.encode(), [])[:1_000]]
 
     def text(self) -> str:
         """The whole block."""
         return loose(self._block[1:])
 
     def __contains__(self, name: str) -> bool:
-        if self._names is None:
-            self._names = set(_FIELD_NAME.findall(self._lower))
-        return name.encode() in self._names
+        return name.encode() in self._all()
 
     def __bool__(self) -> bool:
         return len(self._block) > 1
 
-    def _find(self, name: bytes, start: int) -> int:
-        """Where the value of the next field `name` begins, or -1; spaces before the colon are forgiven."""
-        at = self._lower.find(b"\n" + name, start)
-        while at >= 0:
-            end = at + len(name) + 1
-            if self._lower[end : end + 1] == b":":
-                return end + 1
-            colon = self._lower.find(b":", end, end + 20)
-            if colon >= 0 and not self._lower[end:colon].strip(b" \t"):
-                return colon + 1
-            at = self._lower.find(b"\n" + name, end)
-        return -1
+    def _all(self) -> dict[bytes, list[bytes]]:
+        if self._fields is None:
+            self._fields = {}
+            for name, value in _FIELD.findall(self._block):
+                self._fields.setdefault(name.lower(), []).append(value)
+        return self._fields
 
-    def _value(self, start: int) -> bytes:
-        end = self._block.find(b"\n", start)
-        while end >= 0 and self._block[end + 1 : end + 2] in (b" ", b"\t"):
-            end = self._block.find(b"\n", end + 1)
-        return self._block[start : end if end >= 0 else None].strip()
+    def _found(self, name: bytes) -> bytes | None:
+        """The value of the first field `name`, looked for without the others; spaces before the colon are
+        forgiven."""
+        self._lower = self._lower or self._block.lower()
+        at = self._lower.find(b"\n" + name)
+        while at >= 0:
+            if (match := _FIELD.match(self._block, at)) and len(match[1]) == len(name):
+                return match[2]
+            at = self._lower.find(b"\n" + name, at + 1)
+        return None
 
 
 @dataclass(slots=True)
@@ -105,6 +103,16 @@ class Part:
     def returned(self) -> bool:
         """Is it (the header of) the message that came back?"""
         return self.kind in _RETURNED or self.kind in ("message/rfc822", "message/global", "message/partial")
+
+    @property
+    def limit(self) -> int:
+        """Bytes that are decoded."""
+        return MAX_STATUS if self.kind.startswith("message/") else MAX_TEXT
+
+    @property
+    def is_cut(self) -> bool:
+        """Is it a text of which the end is not read?"""
+        return len(self.body) > self.limit and not self.returned and self.kind.startswith(("text/", "message/"))
 
     def text(self) -> str:
         """The part's text, line ends as `\\n`; a last line that may be cut is left off."""
@@ -140,7 +148,8 @@ def scan(data: bytes) -> Message:
     if not whole:
         fields = Header(head[: head.rfind(b"\n") + 1])
     parts, closed = _leaves(Part(kind, fields, body, parameters))
-    return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not (closed and whole))
+    whole = whole and closed and not any(part.is_cut for part in parts)
+    return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not whole)
 
 
 def divide(data: bytes) -> tuple[bytes, bytes]:
@@ -160,7 +169,7 @@ def content_type(fields: Header) -> tuple[str, dict[str, str]]:
     if match is None:
         return "text/plain", {}
     found: dict[str, str] = {}
-    for name, quoted, bare in _PARAMETER.findall(value):
+    for name, quoted, bare in _PARAMETER.findall(value, match.end()):
         found.setdefault(name.lower(), quoted or bare)
     return match[1].lower(), found
 
@@ -221,8 +230,7 @@ def _part(raw: bytes, whole: bool) -> Part:
 
 def decode(part: Part) -> str:
     """A part's text: transfer encoding undone, character set resolved, what may be cut left off."""
-    limit = MAX_STATUS if part.kind.startswith("message/") else MAX_TEXT
-    raw, whole = part.body[:limit], part.whole and len(part.body) <= limit
+    raw, whole = part.body[: part.limit], part.whole and len(part.body) <= part.limit
     encoding = part.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
     if encoding.startswith("base64"):
         raw = _base64(raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -17,6 +19,7 @@ from retour_policy.facts import Fact, Wanted
 from retour_policy.fold import Folded, Ground, latest_failure
 from retour_policy.ledger import Address, good_sends, refolded
 from retour_policy.outlook import none_before, outlook
+from retour_policy.scope import scope_text
 from retour_policy.suppression import Suppression
 from retour_policy.token import id_time
 
@@ -62,6 +65,7 @@ class Story:
         self.account, steps = refolded(connection, address)
         self.facts = facts.read(connection, Wanted(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
+        self.sent = _sent(connection, address.id)
         self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
         grounds = {stream.name: setup.policy.ground(stream.name) for stream in setup.config.stream}
         self.next = {
@@ -96,7 +100,8 @@ class Story:
         last = f", the last {time_text(id_time(self.last_send))} UTC" if self.last_send else ""
         say(address, f"  sends         {self.sends}{last}")
         for scope, count in self.account.state.counts.items():
-            say(*wrapped("  counts        ", _counts(count) + ("" if scope == EVERYWHERE else f" (in {scope})")))
+            where = "" if scope == EVERYWHERE else f" (in {scope_text(scope)})"
+            say(*wrapped("  counts        ", _counts(count) + where))
         if self.account.state.held:
             say(f"  held          {len(self.account.state.held)} failure(s) of a storm")
         for one in self.suppressed:
@@ -106,12 +111,38 @@ class Story:
         for text, names in _grouped(self.next).items():
             say(*wrapped("  next bounce   ", f"{', '.join(names)}: {text}" if any(names) else text))
         say("", "What happened (UTC):")
-        if len(self.facts) > MOST:
-            say(f"  the latest {MOST} of {len(self.facts)}; --json shows all")
-        for fact in self.facts[-MOST:]:
-            say(*_lines(fact, self.why.get(fact.id, "")))
-        if not self.facts:
-            say("  nothing")
+        lines = [*self._lines()]
+        if len(lines) > MOST:
+            say(f"  the latest {MOST} of {len(lines)}; --json shows all events")
+        for line in lines[-MOST:] or [["  nothing"]]:
+            say(*line)
+
+    def _lines(self) -> Iterator[list[str]]:
+        """Events and what was sent between them, in order."""
+        sent = deque(self.sent)
+        for fact in self.facts:
+            yield from _sent_until(sent, fact.what.at)
+            yield _lines(fact, self.why.get(fact.id, ""))
+        yield from _sent_until(sent, None)
+
+
+def _sent(connection: Connection, number: int) -> list[tuple[int, str]]:
+    """When something was sent to the address, and of which stream."""
+    part, send = schema.send_recipient.c, schema.send.c
+    query = select(send.id, send.stream).join(schema.send_recipient, part.send_id == send.id)
+    rows = connection.execute(query.where(part.address_id == number).order_by(part.send_id))
+    return [(id_time(send_id), stream) for send_id, stream in rows]
+
+
+def _sent_until(sent: deque[tuple[int, str]], until: int | None) -> Iterator[list[str]]:
+    """A line for each stream of which something was sent up to then; what was told is taken away."""
+    found: dict[str, list[int]] = {}
+    while sent and (until is None or sent[0][0] <= until):
+        at, stream = sent.popleft()
+        found.setdefault(stream, []).append(at)
+    for stream, times in sorted(found.items(), key=lambda one: one[1]):
+        more = f" {len(times)} times, the last {time_text(times[-1])[:16]}" if len(times) > 1 else ""
+        yield wrapped(f"  {time_text(times[0])[:16]} {stream}  ", f"sent{more}")
 
 
 def _by_fact(found: list[Fact], steps: list[Folded]) -> dict[int, str]:
@@ -138,7 +169,7 @@ def _counts(count: Count) -> str:
 
 def _where(one: Suppression) -> str:
     return {EVERYWHERE: "everywhere", "*bulk": "in all streams but transactional ones"}.get(
-        one.scope, f"in {one.scope}"
+        one.scope, f"in {scope_text(one.scope)}"
     )
 
 

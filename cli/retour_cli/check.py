@@ -13,6 +13,7 @@ from retour_policy.config import Config, StormSection, Stream
 from retour_policy.decide import RuleSet
 from retour_policy.outside import HookSection
 from retour_policy.pattern import SRS_LIMIT
+from retour_policy.scope import scope_text
 from retour_policy.targets import load_secrets
 
 
@@ -122,11 +123,11 @@ def storm_sentence(limits: StormSection) -> str:
     """When failures are held, in a plain sentence."""
     if not limits.least:
         return "Storms are not looked for (least = 0)."
-    all_of = f", or {limits.all_of} and all," if limits.all_of else ""
+    all_of = f", or {limits.all_of} and all of them" if limits.all_of else ""
     return (
-        f"Where {limits.least} sends and {limits.share:.0%} of those of {span_words(limits.window)} from a stream to a "
-        f"side{all_of} fail hard, it is a storm: they are held, and count only for who fails again "
-        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it."
+        f"Storms: when of the sends of {span_words(limits.window)} from one stream to one side at least {limits.least} "
+        f"and {limits.share:.0%} fail hard{all_of}, these failures are held, and count only for who fails again "
+        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it is over."
     )
 
 
@@ -175,6 +176,8 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
     own = [one for one in policy_sentences(config.rules(stream)) if one not in policy_sentences(config.rules(None))]
     if own:
         words["policy"] = " ".join(own)
+    if scope_text(stream.name) != stream.name:
+        words["scope"] = f"written {scope_text(stream.name)}: the word alone is a class of streams"
     if stream.retry:
         span, size = span_words(stream.retry.interval), stream.max_size // 1024
         words["resends"] = f"soft bounces up to {stream.retry.count} times, {span} apart, of messages up to {size}k"

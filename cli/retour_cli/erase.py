@@ -6,7 +6,8 @@ import click
 
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
-from retour_policy import addresses
+from retour_policy.errors import InputError
+from retour_policy.spool import Spool
 
 
 @click.command()
@@ -18,15 +19,17 @@ def erase(setup: Setup, address: str, as_json: bool) -> None:
     """Forget ADDRESS: its text, diagnostics, copies and header values.
 
     What was decided stays: a suppressed person stays suppressed, also when
-    an old list names the address again. Exit status 1 where it is not known.
+    an old list names the address again. The whole store is searched for
+    mentions, and what waits for postmaster and names the address goes.
+    Exit status 1 where it is nowhere. Backups and logs are yours to clear.
     """
-    from retour_policy.erasure import erase as forget
-    from retour_policy.ledger import Address
+    from retour_policy.erasure import erase_everywhere
 
-    key = setup.key(address)
-    with setup.store.writing() as connection:
-        number = addresses.find(connection, [key]).get(key)
-        changed = forget(connection, Address(number, key)) if number is not None else 0
+    spool = Spool(setup.config.spool.dir)
+    try:
+        changed = sum(erase_everywhere(setup.store, spool, setup.key(address), address))
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; what is left is erased by the next run") from error
     if not changed:
         say(f"{address}: not known", err=True)
         raise SystemExit(1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,13 @@ from retour_cli.setup import Setup, options
 from retour_policy import oldmail
 from retour_policy.identity import Identity
 from retour_policy.oldmail import OldMessage
+from retour_policy.portions import in_portions
 from retour_policy.record import Arrival, Recorder
 from retour_policy.route import Router
 from retour_policy.store import is_of_the_item
 from retour_policy.storms import Storms
 
 CHUNK = 20  # messages read at a time
-LONGEST_TRANSACTION = 0.04  # seconds, after which no further message is recorded in it; a tenth may be its limit
 
 
 @click.command("import")
@@ -89,13 +89,15 @@ class Importer:
         if self._dry_run or not arrivals:
             self.outcomes.update("would be recorded" for _ in arrivals)
             return
-        recorder, pending = self._recorder, deque(arrivals)
-        while pending:
-            began, outcomes = time.monotonic(), []
-            with self._setup.store.writing() as connection:
-                while pending and time.monotonic() - began < LONGEST_TRANSACTION:
-                    outcomes.append(self._recorded(connection, recorder, pending.popleft()))
+        recorder = self._recorder
+
+        def work(connection: Connection, some: Sequence[Arrival]) -> int:
+            outcomes = [self._recorded(connection, recorder, one) for one in some]
             self.outcomes.update({"duplicate": "recorded before"}.get(outcome, outcome) for outcome in outcomes)
+            return len(outcomes)
+
+        for _ in in_portions(self._setup.store, arrivals, 1, work):
+            pass
 
     def _recorded(self, connection: Connection, recorder: Recorder, arrival: Arrival) -> str:
         try:

@@ -66,6 +66,11 @@ def wrapped(label: str, text: str) -> list[str]:
     ) or [label.rstrip()]  # fmt: skip
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it is of: "1 address", "2 addresses"."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
 def cut(text: str, longest: int) -> str:
     """The text, its end replaced by an ellipsis where it is too long."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from retour_cli.output import json_option, print_json
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, day_text
 from retour_policy.errors import InputError
+
+_DAYS = re.compile("[0-9]{1,6}d")
 
 
 @click.command()
@@ -22,9 +26,10 @@ def purge(setup: Setup, keep: str, as_json: bool) -> None:
     """
     from retour_policy import purge as purging
 
-    if not keep.endswith("d") or not keep[:-1].isdigit() or int(keep[:-1]) * DAY < purging.SHORTEST:
+    days = int(keep[:-1]) if _DAYS.fullmatch(keep) else 0
+    if days * DAY < purging.SHORTEST:
         raise InputError(f"--keep {keep}: right would be a number of days, at least {purging.SHORTEST // DAY}d")
-    before = setup.clock() - int(keep[:-1]) * DAY
+    before = max(0, setup.clock() - days * DAY)
     went = sum(purging.purge(setup.store, before))
     if as_json:
         print_json({"before": day_text(before), "rows": went})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.output import json_option, print_json, say
+from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
+from retour_policy.fold import Account
+from retour_policy.scope import scope_text
 
 
 @click.command()
@@ -25,10 +27,21 @@ def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
         if as_json:
             print_json({"address": one.text, "mended": not only_check})
         else:
-            say(f"{one.text or '(forgotten)'}: {'differs' if only_check else 'mended'}")
+            what = "differs" if only_check else "mended"
+            say(f"{one.text or '(forgotten)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
+            say(*wrapped("  by facts  ", _words(one.right)))
         if not only_check:
             rebuilding.mend(setup.store, one)
     if not as_json:
-        click.echo(f"{found} addresses differed from their facts" if found else "no difference")
+        click.echo(f"{counted(found, 'address')} differed from the facts" if found else "no difference")
     if found:
         raise SystemExit(1)
+
+
+def _words(account: Account) -> str:
+    """What was counted, and what suppresses, in one line."""
+    if account.state.last < 0:
+        return "cannot be read"
+    counts = [f"{name} {n}" for count in account.state.counts.values() for name, n in sorted(count.totals.items())]
+    stopped = [f"{scope_text(one.scope)}: {one.words()}" for one in account.suppressions.values()]
+    return "; ".join([", ".join(counts) or "nothing counted", *(stopped or ["not suppressed"])])

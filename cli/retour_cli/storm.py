@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.output import json_option, print_json, print_table
+from retour_cli.output import counted, json_option, print_json, print_table
 from retour_cli.setup import Setup, options
 from retour_policy import storms
 from retour_policy.clock import iso_text, time_text
@@ -81,4 +81,5 @@ def _decide(setup: Setup, number: int, *, count: bool, as_json: bool) -> None:
     if as_json:
         print_json({"storm": number, "addresses": changed, "count": count})
     else:
-        click.echo(f"storm {number}: failures of {changed} addresses {'count now' if count else 'are discarded'}")
+        what = "count now" if count else "are discarded"
+        click.echo(f"storm {number}: failures of {counted(changed, 'address')} {what}")

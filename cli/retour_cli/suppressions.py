@@ -12,22 +12,23 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.events import parse_since
-from retour_cli.output import json_option, print_json, print_table, say
+from retour_cli.output import counted, json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
 from retour_policy import addresses, lists
 from retour_policy import suppressions as table
 from retour_policy.clean import clean
 from retour_policy.clock import DAY, day_text
-from retour_policy.decide import BULK, EVERYWHERE
+from retour_policy.decide import BULK
 from retour_policy.errors import InputError
 from retour_policy.facts import NewFact
 from retour_policy.intake import Intake
 from retour_policy.ledger import Address, lock
 from retour_policy.lists import COLUMNS, Fault, Format, Row
+from retour_policy.scope import parse_scope, scope_text
 from retour_policy.suppression import CAUSES, Suppression
 
 _DAYS = re.compile(r"(\d{1,5})d")
-_WHERE = {EVERYWHERE: "everywhere", BULK: "bulk mail"}
+_WHERE = {BULK: "bulk mail"}
 scope_option = click.option(
     "--scope", help="A stream's name, or bulk: all that are not transactional. [default: everywhere]"
 )
@@ -41,18 +42,23 @@ def suppressions() -> None:
 
 @suppressions.command("list")
 @options
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
 @json_option
-def list_(setup: Setup, as_json: bool) -> None:
-    """All that are in force, the oldest first."""
-    with setup.store.reading() as connection:
-        found = table.listed(connection, setup.clock())
+def list_(setup: Setup, limit: int, as_json: bool) -> None:
+    """Those that are in force, the oldest first; with --json in no order."""
+    now = setup.clock()
     if as_json:
-        for address, one in found:
+        for address, one in table.all_listed(setup.store, now):
             print_json(lists.to_dict(address, one))
-    elif found:
+        return
+    with setup.store.reading() as connection:
+        found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
+    if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
         click.echo("nobody is suppressed")
+    if count > len(found):
+        click.echo(f"and {count - len(found)} more; --limit, --json or `retour suppressions export` shows them")
 
 
 @suppressions.command()
@@ -166,9 +172,9 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     passed over.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
-    count = _checked(setup, file, shape)
+    count = _checked(setup, file, shape, as_json=as_json)
     if dry_run:
-        print_json({"lines": count}) if as_json else click.echo(f"{count} lines are good")
+        print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
     intake = Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock())
     rows = (one for one in _read(setup, file, shape) if isinstance(one, Row))
@@ -180,10 +186,10 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     if as_json:
         print_json({"lines": count, "new": applied})
     else:
-        click.echo(f"{count} lines, {applied} of them new")
+        click.echo(f"{counted(count, 'line')}, {applied} of them new")
 
 
-def _checked(setup: Setup, file: Path, shape: Format) -> int:
+def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
     """How many rows there are. Lists all wrong lines and exits where there are any."""
     good, faults = 0, 0
     for one in _read(setup, file, shape):
@@ -192,6 +198,10 @@ def _checked(setup: Setup, file: Path, shape: Format) -> int:
             faults += 1
             say(f"{file}:{one.line}: {one.text}", err=True)
     if faults:
+        if as_json:
+            print_json({"lines": good + faults, "wrong": faults})
+        else:
+            click.echo(f"nothing was applied: {faults} of {good + faults} lines are wrong")
         raise SystemExit(1)
     return good
 
@@ -206,8 +216,10 @@ def _read(setup: Setup, file: Path, shape: Format) -> Iterator[Row | Fault]:
 
 
 def _scope(setup: Setup, text: str | None) -> str:
-    known = lists.SCOPES.get(text or "")
-    return known or setup.stream(text or "").name
+    try:
+        return parse_scope(text or "", [stream.name for stream in setup.config.stream])
+    except LookupError as error:
+        raise InputError(f"{setup.path}: {error}") from None
 
 
 def _until(text: str | None, now: int) -> int | None:
@@ -221,7 +233,7 @@ def _until(text: str | None, now: int) -> int | None:
 
 
 def _where(scope: str) -> str:
-    return _WHERE.get(scope, scope)
+    return _WHERE.get(scope) or scope_text(scope)
 
 
 def _as_row(address: str | None, one: Suppression) -> tuple[str, str, str, str, str]:

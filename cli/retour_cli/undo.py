@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from retour_cli.events import parse_since
-from retour_cli.output import json_option, print_json
+from retour_cli.output import counted, json_option, print_json
 from retour_cli.setup import Setup, options
 from retour_policy.address import domain_ascii
 from retour_policy.errors import InputError
@@ -36,11 +36,12 @@ def undo(
         raise InputError(f"--until {until_} is not after --since {since}")
     found = failures(setup.store, window)
     people = len({one.address for one in found})
+    what = f"{counted(len(found), 'failure')} of {counted(people, 'address')}"
     if as_json:
         print_json({"failures": len(found), "addresses": people, "undone": not dry_run})
     if dry_run or not found:
         if not as_json:
-            click.echo(f"{len(found)} failures of {people} addresses lie in that time")
+            click.echo(f"{what} in that time")
         return
     with click.progressbar(length=people, label="undoing", show_eta=False, hidden=as_json) as bar:
         done = 0
@@ -48,4 +49,4 @@ def undo(
             bar.update(reached - done)
             done = reached
     if not as_json:
-        click.echo(f"{len(found)} failures of {people} addresses are passed over")
+        click.echo(f"taken back: {what}")

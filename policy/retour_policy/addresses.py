@@ -42,6 +42,12 @@ def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> d
     return {address: found[key] for address, key in keys.items()}
 
 
+def forgotten(connection: Connection, numbers: Iterable[int]) -> set[int]:
+    """Those of the addresses whose text was erased."""
+    here = schema.address.c.id.in_(list(numbers))
+    return set(connection.scalars(select(schema.address.c.id).where(here, schema.address.c.text.is_(None))))
+
+
 def is_forgotten(connection: Connection, number: int) -> bool:
     """Whether the text of the address with that number was erased."""
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number)) is None

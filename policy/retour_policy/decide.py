@@ -66,7 +66,7 @@ class Happening:
     shared: bool = False
     """The proof is a token that other recipients hold too."""
     first: bool = True
-    """The first of its class for this send and address: one send counts once."""
+    """Nothing of its kind counted before for this send and address: one send counts once."""
     good_sends: int = 0
     """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
     fact: int = 0

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from retour_policy import schema
+from retour_policy.addresses import find
+from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.ledger import Address, lock, refolded, store
+from retour_policy.mention import Mention
+from retour_policy.spool import Spool
+from retour_policy.store import Store
+from retour_policy.traces import forget_mentions
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
-KEPT = frozenset(
-    {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
-)
-"""What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
+_outbox = schema.outbox
 
 
-def kept_of_forgotten(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What stays of the detail of a fact about a person who was forgotten."""
-    kept = {name: value for name, value in detail.items() if name in KEPT}
-    if "suppressions" in kept:  # as a purge carried them over, with the postmaster's notes
-        kept["suppressions"] = [one | {"note": ""} for one in kept["suppressions"]]
-    return kept
+def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
+    """Forget an address, `text`, wherever it stands; yields how many rows each transaction changed.
+
+    Can be run again at any time, and finds what an earlier run that was stopped has left. Raises `OSError`.
+    """
+    with store_.reading() as connection:
+        number = find(connection, [key]).get(key)
+        copies = _copies(connection, number) if number is not None else []
+    for name in copies:  # before the store forgets their names
+        spool.remove(name)
+    if number is not None:
+        with store_.writing() as connection:
+            changed = erase(connection, Address(number, key))
+        yield changed
+    yield from forget_mentions(store_, Mention(text))
+    store_.overwrite_log()
 
 
 def erase(connection: Connection, address: Address) -> int:
@@ -33,7 +45,7 @@ def erase(connection: Connection, address: Address) -> int:
     before = lock(connection, address)
     connection.execute(update(_address).where(_address.c.id == address.id).values(text=None))
     changed = 1 + _facts(connection, address.id) + _sends(connection, address.id)
-    connection.execute(delete(schema.outbox).where(schema.outbox.c.ordering == address.id))
+    connection.execute(delete(_outbox).where(_outbox.c.ordering == address.id))
     store(connection, address, before, refolded(connection, address)[0])
     return changed
 
@@ -43,18 +55,22 @@ def _facts(connection: Connection, number: int) -> int:
     for fact, detail in rows:
         connection.execute(update(_fact).where(_fact.c.id == fact).values(detail=kept_of_forgotten(detail)))
         connection.execute(delete(schema.unread).where(schema.unread.c.fact_id == fact))
-        connection.execute(delete(schema.outbox).where(schema.outbox.c.fact_id == fact))
+        connection.execute(delete(_outbox).where(_outbox.c.fact_id == fact))
     return len(rows)
 
 
 def _sends(connection: Connection, number: int) -> int:
-    """Header values of messages that went to this address alone."""
-    alone = (
-        select(_sent.c.send_id)
-        .where(_sent.c.send_id.in_(select(_sent.c.send_id).where(_sent.c.address_id == number)))
-        .group_by(_sent.c.send_id)
-        .having(func.count() == 1)
-    )
-    gone = {"message_id": None, "tag": None, "queue_id": None, "spool": None}  # the courier removes the copy
-    theirs = or_(_send.c.id.in_(alone), _send.c.resend_of.in_(alone))
-    return connection.execute(update(_send).where(theirs).values(gone)).rowcount
+    """Header values of messages that went to this address alone, and all copies that it may stand in."""
+    theirs = select(_sent.c.send_id).where(_sent.c.address_id == number)
+    alone = select(_sent.c.send_id).where(_sent.c.send_id.in_(theirs)).group_by(_sent.c.send_id)
+    alone = alone.having(func.count() == 1)
+    connection.execute(update(_send).where(_send.c.id.in_(theirs)).values(spool=None))
+    gone = {"message_id": None, "tag": None, "queue_id": None, "spool": None}
+    changed = update(_send).where(or_(_send.c.id.in_(alone), _send.c.resend_of.in_(alone))).values(gone)
+    return connection.execute(changed).rowcount
+
+
+def _copies(connection: Connection, number: int) -> list[str]:
+    theirs = select(_sent.c.send_id).where(_sent.c.address_id == number)
+    here = or_(_send.c.id.in_(theirs), _send.c.resend_of.in_(theirs))
+    return sorted(set(connection.scalars(select(_send.c.spool).where(here, _send.c.spool.is_not(None)))))

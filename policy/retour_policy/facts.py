@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from retour_policy.store import Store
 CHUNK = 1_000  # facts read in one transaction
 _table = schema.fact
 _INSERT = insert(_table)
+_INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
-_RECORDED_BEFORE = select(_table.c.id).where(_SAME, _table.c.kind == bindparam("what")).limit(1)
-_FAILED_BEFORE = _RECORDED_BEFORE.where(_table.c.action == "failed")
+_JUDGED = ("type", "blame", "proof", "stream", "policy_id")
+_OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,24 @@ class Wanted:
 
 def write(connection: Connection, new: NewFact) -> int:
     """Write a fact; its id."""
-    row = {name: getattr(new, name) for name in NewFact.__slots__}
-    written = connection.execute(_INSERT, row).inserted_primary_key
+    written = connection.execute(_INSERT, row_of(new)).inserted_primary_key
     return int(written[0]) if written else 0
 
 
-def counted_before(connection: Connection, send_id: int, address_id: int, kind: str) -> bool:
-    """Whether a failure (kind bounce) or an auto-reply of this send by this address is recorded already."""
-    query = _FAILED_BEFORE if kind == "bounce" else _RECORDED_BEFORE
-    return connection.scalar(query, {"of": send_id, "by": address_id, "what": kind}) is not None
+def write_many(connection: Connection, news: Sequence[NewFact]) -> Sequence[int]:
+    """Write facts; their ids in the same order."""
+    return connection.scalars(_INSERT_MANY, [row_of(new) for new in news]).all()
+
+
+def row_of(new: NewFact) -> dict[str, Any]:
+    """A fact as its table holds it."""
+    return {name: getattr(new, name) for name in NewFact.__slots__}
+
+
+def judged_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
+    """What came back of that kind from one recipient of a send, as far as it matters for counting: each sort once."""
+    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
+    return [NewFact(0, kind, **row._mapping) for row in rows]
 
 
 def read(connection: Connection, wanted: Wanted) -> list[Fact]:

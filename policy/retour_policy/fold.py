@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ class Entry:
     blame: str | None = None
     proof: str = ""
     first: bool = True
-    """The first of its kind for this send and address."""
+    """The first of its kind for this send and address that counts."""
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,7 +73,7 @@ def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Fol
 def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None:
     """What a fact means for counting; None where it counts for nobody."""
     class_ = class_of(entry.kind, entry.type, entry.blame, ground.rules)
-    if class_ is None or (entry.proof == "unsigned" and not ground.rules.count_unsigned):
+    if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, ground.rules):
         return None
     return Happening(
         at=entry.at,
@@ -131,7 +131,7 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     `grounds` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
     counted where that was decided.
     """
-    history = list(entries)
+    history = list(_with_first(entries, grounds))
     skipped = passed_over(history)
     undone = {number for entry in history if entry.kind == "undone" for number in entry.detail["facts"]}
     by_id = {entry.id: entry for entry in history if entry.id not in undone}
@@ -139,12 +139,27 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     for entry in history:
         ground = grounds[entry.id]
         if entry.id in skipped:
-            done = Folded(_seen(account, entry.at), "passed over: held by a storm, or undone")
+            done = Folded(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
         else:
             done = _with_revived(account, entry, ground, sendings, by_id)
         account = done.account
         steps.append(done)
     return account, steps
+
+
+def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> bool:
+    """Whether such a fact counts against an address, and so uses up the one count that its send has."""
+    return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
+
+
+def _with_first(entries: Iterable[Entry], grounds: Mapping[int, Ground]) -> Iterator[Entry]:
+    """The facts, each marked whether it is the first of its kind for its send that counts."""
+    counted: set[tuple[int, str]] = set()
+    for entry in entries:
+        mark = (entry.send, entry.kind)
+        yield replace(entry, first=False) if mark in counted else entry
+        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, grounds[entry.id].rules):
+            counted.add(mark)
 
 
 def passed_over(history: Iterable[Entry]) -> set[int]:
@@ -158,7 +173,7 @@ def _with_revived(
     if entry.kind == "held":
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
-        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), "undone")
+        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind != "revived":
         good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
@@ -170,6 +185,11 @@ def _with_revived(
             done = step(account, freed, ground, 0)
             account, why = done.account, done.why
     return Folded(_seen(account, entry.at), f"held before, counts now: {why}")
+
+
+def _taken_back(entry: Entry) -> str:
+    count = len(entry.detail["facts"])
+    return f"{count} failure{'' if count == 1 else 's'} taken back"
 
 
 def _seen(account: Account, at: int) -> Account:

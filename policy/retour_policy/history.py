@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from retour_policy import schema
 from retour_policy.facts import NewFact
 from retour_policy.fold import Entry, Sendings
 from retour_policy.token import id_time
 
-_fact = schema.fact
+_fact, _sent = schema.fact, schema.send_recipient
+_FACTS = (
+    select(_fact)
+    .where(_fact.c.address_id.in_(bindparam("numbers", expanding=True)), _fact.c.policy_id.is_not(None))
+    .order_by(_fact.c.at, _fact.c.id)
+)
+_SENDS = (
+    select(_sent.c.address_id, _sent.c.send_id)
+    .where(_sent.c.address_id.in_(bindparam("numbers", expanding=True)))
+    .order_by(_sent.c.address_id, _sent.c.send_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +36,8 @@ class Told:
     sendings: Sendings
 
 
-def entry(number: int, new: NewFact, *, first: bool) -> Entry:
-    """A fact that was just written, as the fold sees it."""
+def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
+    """A fact that was just written, or its row, as the fold sees it."""
     noted = {"status": new.status, "reason": new.reason} | new.detail
     sent_at = id_time(new.send_id) if new.send_id else new.at
     return Entry(
@@ -45,33 +55,22 @@ def entry(number: int, new: NewFact, *, first: bool) -> Entry:
     )
 
 
-def told(connection: Connection, address_id: int) -> Told:
-    """The history of one address."""
-    rows = connection.execute(
-        select(_fact)
-        .where(_fact.c.address_id == address_id, _fact.c.policy_id.is_not(None))
-        .order_by(_fact.c.at, _fact.c.id)
-    ).all()
-    entries = list(_entries(rows))
-    policy_ids = {row.id: row.policy_id for row in rows}
-    return Told(entries, policy_ids, _sendings(connection, address_id, rows))
+def told(connection: Connection, numbers: Sequence[int]) -> dict[int, Told]:
+    """The histories of some addresses, by their numbers; for all of them in two statements."""
+    rows: dict[int, list[Any]] = {number: [] for number in numbers}
+    for row in connection.execute(_FACTS, {"numbers": list(numbers)}):
+        rows[row.address_id].append(row)
+    made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+    with_facts = [number for number, of in rows.items() if of]
+    if with_facts:
+        for number, send in connection.execute(_SENDS, {"numbers": with_facts}):
+            made[number].append((send, id_time(send)))
+    return {number: _told(of, made[number]) for number, of in rows.items()}
 
 
-def _entries(rows: Iterable[Any]) -> Iterable[Entry]:
-    counted: set[tuple[int, str]] = set()
-    for row in rows:
-        new = NewFact(**{name: getattr(row, name) for name in NewFact.__slots__})
-        mark = (new.send_id or -row.id, new.kind)
-        yield entry(row.id, new, first=mark not in counted)
-        if new.kind != "bounce" or new.action == "failed":
-            counted.add(mark)
-
-
-def _sendings(connection: Connection, address_id: int, rows: Iterable[Any]) -> Sendings:
-    sent = schema.send_recipient.c
-    made = connection.scalars(select(sent.send_id).where(sent.address_id == address_id).order_by(sent.send_id))
+def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> Told:
     failed: dict[int, int] = {}
     for row in rows:
         if row.action == "failed" and row.send_id:
             failed.setdefault(row.send_id, row.at)
-    return Sendings([(number, id_time(number)) for number in made], failed)
+    return Told([entry(row.id, row) for row in rows], {row.id: row.policy_id for row in rows}, Sendings(made, failed))

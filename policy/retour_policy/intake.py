@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -11,12 +10,14 @@ from sqlalchemy import Connection
 from retour_policy import addresses
 from retour_policy.address import address_key
 from retour_policy.facts import NewFact
-from retour_policy.ledger import Address, Ledger, lock
+from retour_policy.fold import Account
+from retour_policy.ledger import Address, Ledger, lock_all
 from retour_policy.lists import Row
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 from retour_policy.suppression import Suppression
 
-CHUNK = 25  # rows a transaction, well under the 100 ms that one may last
+FEW = 50  # rows together
 
 
 @dataclass(frozen=True)
@@ -33,29 +34,38 @@ class Intake:
 
         Whoever takes what is yielded may dawdle: no transaction is open then.
         """
-        for chunk in _chunks(rows):
-            with self.store.writing() as connection:
-                fresh = sum(self._one(connection, row) for row in chunk)
-            yield len(chunk), fresh
+        yield from in_portions(self.store, rows, FEW, self._some)
 
-    def _one(self, connection: Connection, row: Row) -> bool:
-        key = address_key(self.secret, row.address)
-        number = addresses.ensure(connection, self.secret, [row.address])[row.address]
-        address, new = Address(number, key), row.new
-        there = lock(connection, address).suppressions.get(new.scope)
-        if not new.in_force(self.now) or (there and _lasts_as_long(there, new)):
-            return False
-        note = "" if addresses.is_forgotten(connection, number) else new.note  # it may name the person
+    def _some(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Apply some rows; where an address stands in several, the later ones after it."""
+        fresh = 0
+        while rows:
+            of_each = {address_key(self.secret, row.address): row for row in reversed(rows)}  # the first that names it
+            fresh += self._one_of_each(connection, of_each)
+            taken = set(map(id, of_each.values()))
+            rows = [row for row in rows if id(row) not in taken]
+        return fresh
+
+    def _one_of_each(self, connection: Connection, rows: Mapping[bytes, Row]) -> int:
+        numbers = addresses.ensure(connection, self.secret, [row.address for row in rows.values()])
+        found = {Address(numbers[row.address], key): row.new for key, row in rows.items()}
+        accounts = lock_all(connection, list(found))
+        new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
+        if new:
+            forgotten = addresses.forgotten(connection, [one.id for one in new])
+            news = [(one, self._fact(one, of, named=one.id not in forgotten)) for one, of in new.items()]
+            self.ledger.write_many(connection, news, accounts)
+        return len(new)
+
+    def _is_news(self, account: Account, new: Suppression) -> bool:
+        there = account.suppressions.get(new.scope)
+        return new.in_force(self.now) and not (there and _lasts_as_long(there, new))
+
+    def _fact(self, address: Address, new: Suppression, *, named: bool) -> NewFact:
+        note = new.note if named else ""  # of somebody who was forgotten it may hold the name
         detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": note}
-        self.ledger.write(connection, address, NewFact(self.now, "suppress", number, reason="import", detail=detail))
-        return True
+        return NewFact(self.now, "suppress", address.id, reason="import", detail=detail)
 
 
 def _lasts_as_long(there: Suppression, new: Suppression) -> bool:
     return there.until is None or (new.until is not None and there.until >= new.until)
-
-
-def _chunks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
-    iterator = iter(rows)
-    while chunk := tuple(itertools.islice(iterator, CHUNK)):
-        yield chunk

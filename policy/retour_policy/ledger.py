@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from retour_policy import facts, history, schema
 from retour_policy.announce import Announcer
 from retour_policy.clock import Clock
 from retour_policy.config import Config
 from retour_policy.decide import RuleSet
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.facts import NewFact
-from retour_policy.fold import Account, Folded, Ground, fold, latest_failure, step
+from retour_policy.fold import Account, Folded, Ground, counts, fold, latest_failure, step
+from retour_policy.history import Told
 from retour_policy.policies import Policy, all_policies, put_in_force
 from retour_policy.state_json import from_dict, to_dict
 from retour_policy.suppression import Suppression
+from retour_policy.suppressions import of_addresses
 from retour_policy.token import EPOCH, RANDOM_BITS
 from retour_policy.upsert import ignoring, replacing
 from retour_policy.writer import Writer
@@ -28,6 +31,16 @@ _suppression = schema.suppression
 _state = schema.address_state
 ADOPT_TIMEOUT = 2_000  # milliseconds
 _LOCK = select(_state.c.state).where(_state.c.address_id == bindparam("id")).with_for_update()
+_LOCK_ALL = (
+    select(_state.c.address_id, _state.c.state)
+    .where(_state.c.address_id.in_(bindparam("numbers", expanding=True)))
+    .order_by(_state.c.address_id)
+    .with_for_update()
+)
+_PUT_STATE = update(_state).where(_state.c.address_id == bindparam("id")).values(state=bindparam("new"))
+_LIFT = delete(_suppression).where(
+    _suppression.c.address_key == bindparam("key"), _suppression.c.scope == bindparam("where")
+)
 _ROWS = select(_suppression).where(_suppression.c.address_key == bindparam("key"))
 _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
@@ -60,15 +73,22 @@ class Ledger:
         return cls(policy, number, Announcer.of(config))
 
     def write(
-        self, connection: Connection, address: Address, new: NewFact, *, first: bool = True, news: bool | None = None
+        self,
+        connection: Connection,
+        address: Address,
+        new: NewFact,
+        account: Account | None = None,
+        *,
+        first: bool = True,
+        news: bool | None = None,
     ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
 
-        The address's row is locked until the transaction ends. A fact that is older than the address's latest
-        one (from an import) is put in its place, and the state folded anew. `news` is whether hooks are to be told
-        of it, where that is not the same as being the first.
+        The address's row is locked until the transaction ends; `account` is what `lock` gave where it is already.
+        A fact that is older than the address's latest one (from an import) is put in its place, and the state folded
+        anew. `news` is whether hooks are to be told of it, where that is not the same as being the first.
         """
-        account = lock(connection, address)
+        account = account or lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
@@ -84,6 +104,25 @@ class Ledger:
         told = (first if news is None else news) and self._believed(new)
         self.announcer.fact(connection, number, new, suppressions, why, counts=told)
         return number, why
+
+    def write_many(
+        self, connection: Connection, news: Sequence[tuple[Address, NewFact]], accounts: Mapping[int, Account]
+    ) -> None:
+        """Write facts that are new, and no bounces: one about each address, whose rows are locked. Nobody is told."""
+        policy_id = self.policy_id or put_in_force(connection, self.policy, news[0][1].at)
+        late = [max(new.at, accounts[address.id].state.last) for address, new in news]
+        dated = [dataclasses.replace(new, at=at, policy_id=policy_id) for (_, new), at in zip(news, late, strict=True)]
+        changed = []
+        for (address, _), new, number in zip(news, dated, facts.write_many(connection, dated), strict=True):
+            before = accounts[address.id]
+            changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
+        store_all(connection, changed)
+
+    def counts(self, connection: Connection, what: NewFact) -> bool:
+        """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
+        mine = what.policy_id is None or what.policy_id == self.policy_id
+        policy = self.policy if mine else all_policies(connection)[what.policy_id or 0]
+        return counts(what.kind, what.type, what.blame, what.proof, policy.ground(what.stream).rules)
 
     def _believed(self, new: NewFact) -> bool:
         return new.proof != "unsigned" or self.policy.ground(new.stream).rules.count_unsigned
@@ -110,6 +149,17 @@ def lock(connection: Connection, address: Address) -> Account:
     return Account(from_dict(found or {}), suppressions_of(connection, address))
 
 
+def lock_all(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
+    """The accounts of some addresses by their numbers, their rows locked in that order until the transaction ends."""
+    new = [{"address_id": one.id, "state": {}} for one in sorted(some, key=lambda one: one.id)]
+    connection.execute(ignoring(connection, _state), new)
+    states = dict(connection.execute(_LOCK_ALL, {"numbers": [one.id for one in some]}).all())
+    rows = of_addresses(connection, [one.key for one in some])
+    return {
+        one.id: Account(from_dict(states[one.id]), {row.scope: row for row in rows.get(one.key, ())}) for one in some
+    }
+
+
 def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppression]:
     """The rows of an address, those that have run out included."""
     rows = connection.execute(_ROWS, {"key": address.key})
@@ -121,19 +171,28 @@ def suppressions_of(connection: Connection, address: Address) -> dict[str, Suppr
 
 def store(connection: Connection, address: Address, before: Account, after: Account) -> None:
     """Write what has changed."""
-    if after.state != before.state:
-        row = update(_state).where(_state.c.address_id == address.id)
-        connection.execute(row.values(state=to_dict(after.state)))
-    for scope in before.suppressions.keys() - after.suppressions.keys():
-        gone = and_(_suppression.c.address_key == address.key, _suppression.c.scope == scope)
-        connection.execute(delete(_suppression).where(gone))
-    for scope, one in after.suppressions.items():
-        if one != before.suppressions.get(scope):
-            _put(connection, address, one)
+    store_all(connection, [(address, before, after)])
 
 
-def _put(connection: Connection, address: Address, one: Suppression) -> None:
-    row = {
+def store_all(connection: Connection, changed: Sequence[tuple[Address, Account, Account]]) -> None:
+    """Write what has changed of some accounts: before, after."""
+    states, gone, rows = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+    for address, before, after in changed:
+        if after.state != before.state:
+            states.append({"id": address.id, "new": to_dict(after.state)})
+        lifted = before.suppressions.keys() - after.suppressions.keys()
+        gone += [{"key": address.key, "where": scope} for scope in lifted]
+        kept = after.suppressions.items()
+        rows += [_row(address, one) for scope, one in kept if one != before.suppressions.get(scope)]
+    for statement, values in ((_PUT_STATE, states), (_LIFT, gone)):
+        if values:
+            connection.execute(statement, values)
+    if rows:
+        connection.execute(replacing(connection, _suppression, _CHANGED), rows)
+
+
+def _row(address: Address, one: Suppression) -> dict[str, Any]:
+    return {
         "address_key": address.key,
         "scope": one.scope,
         "address_id": address.id,
@@ -144,7 +203,6 @@ def _put(connection: Connection, address: Address, one: Suppression) -> None:
         "fact_id": one.fact,
         "note": one.note,
     }
-    connection.execute(replacing(connection, _suppression, _CHANGED), row)
 
 
 def good_sends(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:
@@ -178,8 +236,18 @@ def refolded(
 
     Each fact is judged by the policy that was in force then, or all of them by `judge`.
     """
-    told = history.told(connection, address.id)
     known = policies if policies is not None else all_policies(connection)
+    return refolded_of(connection, [address.id], known, judge)[address.id]
+
+
+def refolded_of(
+    connection: Connection, numbers: Sequence[int], policies: Mapping[int, Policy], judge: Policy | None = None
+) -> dict[int, tuple[Account, list[Folded]]]:
+    """The same for some addresses at once, by their numbers."""
+    return {number: _folded(one, policies, judge) for number, one in history.told(connection, numbers).items()}
+
+
+def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tuple[Account, list[Folded]]:
     grounds = {entry.id: _ground(known, told.policy_ids.get(entry.id), entry.stream, judge) for entry in told.entries}
     return fold(told.entries, grounds, told.sendings)
 
@@ -187,5 +255,5 @@ def refolded(
 def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> Ground:
     policy = judge or known.get(policy_id or 0)
     if policy is None:
-        raise LookupError(f"the store has no policy {policy_id}")
+        raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")
     return policy.ground(stream)

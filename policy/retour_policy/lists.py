@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 from retour_policy.address import is_address
 from retour_policy.clean import clean
 from retour_policy.clock import iso_text
-from retour_policy.decide import BULK, EVERYWHERE
+from retour_policy.scope import parse_scope, scope_text
 from retour_policy.suppression import CAUSES, Suppression
 
 Format = Literal["csv", "jsonl"]
@@ -23,7 +23,6 @@ COLUMNS = ("address", "cause", "scope", "since", "until", "note")
 LONGEST_LINE = 10_000  # characters
 MOST_LINES = 20  # that a quoted field may go over
 LONGEST_NOTE = 200  # characters
-SCOPES = {"everywhere": EVERYWHERE, "*": EVERYWHERE, "": EVERYWHERE, "bulk": BULK, "*bulk": BULK}
 _ENDING = ("pause", "trial")  # causes that are nothing without an end
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of it
 
@@ -73,7 +72,7 @@ def to_dict(address: str | None, one: Suppression) -> dict[str, str | None]:
     return {
         "address": address,
         "cause": one.cause,
-        "scope": {EVERYWHERE: "everywhere", BULK: "bulk"}.get(one.scope, one.scope),
+        "scope": scope_text(one.scope),
         "since": iso_text(one.since),
         "until": iso_text(one.until) if one.until is not None else None,
         "note": one.note,
@@ -181,7 +180,7 @@ def _jsonl(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _object(line: str) -> dict[str, Any] | str:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"is not JSON: {error}"
     if not isinstance(values, dict):
         return 'is not an object; right would be {"address": "a@example.com"}'
@@ -211,10 +210,10 @@ def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[st
 
 
 def _scope(text: str, streams: Collection[str]) -> str:
-    scope = SCOPES.get(text.lower(), text)
-    if scope not in (EVERYWHERE, BULK) and scope not in streams:
-        raise WrongLine(f"no stream {text!r}; there are everywhere, bulk, {', '.join(sorted(streams))}")
-    return scope
+    try:
+        return parse_scope(text, streams)
+    except LookupError as error:
+        raise WrongLine(*error.args) from None
 
 
 def _time(name: str, text: str) -> int:

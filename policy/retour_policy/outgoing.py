@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,7 +13,8 @@ from retour_policy.address import address_key
 from retour_policy.clean import clean
 from retour_policy.clock import Clock
 from retour_policy.facts import NewFact
-from retour_policy.ledger import Address, Ledger
+from retour_policy.forgotten import kept_of_forgotten
+from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.sends import NewSend
 from retour_policy.storms import Storms
 from retour_policy.suppression import Suppression
@@ -53,33 +55,47 @@ class Outgoing:
         return Gone(sends.record(connection, self.secret, kept, self.draw), late)
 
     def _late(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
-        by_key = {address_key(self.secret, one): one for one in new.recipients}
-        now, late = self.clock(), {}
-        transactional = self.ledger.policy.ground(new.stream).transactional
+        by_key: dict[bytes, list[str]] = {}
+        for one in new.recipients:
+            by_key.setdefault(address_key(self.secret, one), []).append(one)
+        late, trying = dict[bytes, Suppression](), list[bytes]()
         for key, found in suppressions.of_addresses(connection, by_key).items():
-            about = [one for one in found if suppressions.applies(one, new.stream, transactional=transactional)]
-            in_force = next((one for one in about if one.in_force(now)), None)
+            about = self._about(found, new.stream)
+            in_force = next((one for one in about if one.in_force(self.clock())), None)
             if in_force:
-                late[by_key[key]] = in_force
-            else:
-                self._try(connection, key, new, [one.scope for one in about if one.tries], now)
-        return late
+                late[key] = in_force
+            elif any(one.tries for one in about):
+                trying.append(key)
+        numbers = addresses.find(connection, trying)
+        for number, key in sorted((numbers[key], key) for key in trying):  # all hosts lock in this order
+            quicker = self._try(connection, Address(number, key), new)
+            if quicker:
+                late[key] = quicker
+        return {text: late[key] for key, texts in by_key.items() if key in late for text in texts}
 
-    def _try(self, connection: Connection, key: bytes, new: NewSend, scopes: list[str], now: int) -> None:
-        """Its suppression has run out: this send tries, and others wait until it has had its time."""
-        if not scopes:
-            return
-        number = addresses.find(connection, [key])[key]
-        detail = {"scopes": scopes}
-        self.ledger.write(
-            connection, Address(number, key), NewFact(now, "trial", number, None, new.stream, detail=detail)
-        )
+    def _about(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
+        transactional = self.ledger.policy.ground(stream).transactional
+        return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
+
+    def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
+        """A suppression has run out: this send tries, and others wait until it has had its time.
+
+        What is returned is in force all the same: another host was quicker.
+        """
+        now, about = self.clock(), self._about(lock(connection, address).suppressions.values(), new.stream)
+        in_force = next((one for one in about if one.in_force(now)), None)
+        scopes = [one.scope for one in about if one.tries]
+        if in_force is None and scopes:
+            trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})
+            self.ledger.write(connection, address, trial)
+        return in_force
 
     def _left_out(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
         numbers = addresses.ensure(connection, self.secret, withheld)
         for address, found in withheld.items():
             detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
-            known = {name: value for name, value in detail.items() if value}
-            facts.write(
-                connection, NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
-            )
+            known: dict[str, Any] = {name: value for name, value in detail.items() if value}
+            if addresses.is_forgotten(connection, numbers[address]):
+                known = kept_of_forgotten(known)
+            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
+            facts.write(connection, fact)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, insert, or_, select, tuple_
 
 from retour_policy import facts, history, schema
 from retour_policy.carrying import carried_account, cut_of
 from retour_policy.clock import DAY
 from retour_policy.facts import NewFact
 from retour_policy.fold import carry
-from retour_policy.ledger import Address, first_id, lock, refolded
-from retour_policy.ledger import store as put
+from retour_policy.history import Told
+from retour_policy.ledger import Address, first_id, lock_all, refolded_of, store_all
 from retour_policy.policies import Policy, all_policies
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
-ADDRESSES = 15  # a transaction
-ROWS = 500  # a transaction
+LOOKED_AT = 1_000  # addresses in one reading
+ADDRESSES = 20  # carried over together
+ROWS = 2_000  # in one reading
+FEW = 100  # rows removed together
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
 _NOBODYS = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))
@@ -54,21 +57,18 @@ def purge(store: Store, before: int) -> Iterator[int]:
     yield from _addresses(store, bounds)
     for walk in _walks(bounds):
         yield from walk.run(store)
+    yield from _Walk(schema.address, (schema.address.c.id,), _nothing_known(), _forget_addresses).run(store)
 
 
 def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
     """Carry over every address that has old facts, or good sends to note beside what was carried before."""
-    last = 0
-    while True:
-        with store.reading() as connection:
-            numbers = list(connection.scalars(_to_carry(bounds, last)))
-        if not numbers:
-            return
-        with store.writing() as connection:
-            policies = all_policies(connection)
-            went = sum(_carry(connection, number, bounds, policies) for number in numbers)
-        last = numbers[-1]
-        yield went
+
+    def work(connection: Connection, some: Sequence[Address]) -> int:
+        return _carry(connection, some, bounds, all_policies(connection))
+
+    for found in _to_carry(store, bounds):
+        for _, went in in_portions(store, found, ADDRESSES, work):
+            yield went
 
 
 def _walks(bounds: Bounds) -> list[_Walk]:
@@ -78,50 +78,80 @@ def _walks(bounds: Bounds) -> list[_Walk]:
         _Walk(_sent, (_sent.c.send_id, _sent.c.address_id), _is_spent(bounds)),
         _Walk(_send, (_send.c.id,), old_sends),
         _Walk(_counter, tuple(_counter.primary_key), _counter.c.bucket < bounds.before),
-        _Walk(_seen, (_seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
+        _Walk(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
     ]
 
 
-def _to_carry(bounds: Bounds, last: int) -> Any:
+def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[Address]]:
+    """The addresses, looked through a few at a time."""
     number = schema.address.c.id
     own = and_(_fact.c.address_id == number, _fact.c.at < bounds.before, _fact.c.policy_id.is_not(None))
     fresh = exists().where(own, _fact.c.kind != "carried")
     sent = exists().where(_sent.c.address_id == number, _sent.c.send_id < bounds.sends())
     wanted = or_(fresh, and_(sent, exists().where(own)))
-    return select(number).where(number > last, wanted).order_by(number).limit(ADDRESSES)
+    last = 0
+    while True:
+        with store.reading() as connection:
+            ids = select(number).where(number > last).order_by(number).limit(LOOKED_AT).subquery()
+            end = connection.scalar(select(func.max(ids.c.id)))
+            if end is None:
+                return
+            here = select(number, schema.address.c.key).where(number > last, number <= end, wanted).order_by(number)
+            found = [Address(one, bytes(key)) for one, key in connection.execute(here)]
+        yield found
+        last = end
 
 
-def _carry(connection: Connection, number: int, bounds: Bounds, policies: Mapping[int, Policy]) -> int:
-    """Replace the old facts of an address by one; how many rows went."""
-    key = connection.scalar(select(schema.address.c.key).where(schema.address.c.id == number))
-    address = Address(number, bytes(key or b""))
-    was = lock(connection, address)
-    told = history.told(connection, number)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Past:
+    """What of an address is to go, and the fact that takes its place."""
+
+    facts: Sequence[int]
+    sends: Sequence[int]
+    carried: NewFact | None
+    """None where they have come to nothing."""
+
+
+def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
+    """Replace the old facts of each address by one; how many rows went."""
+    was = lock_all(connection, some)
+    told = history.told(connection, [one.id for one in some])
+    past = {number: one for number, of in told.items() if (one := _past(number, of, bounds, policies))}
+    if not past:
+        return 0
+    _forget(connection, past)
+    carried = [facts.row_of(one.carried) for one in past.values() if one.carried]
+    if carried:
+        connection.execute(insert(_fact), carried)
+    now = refolded_of(connection, list(past), policies)
+    store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
+    return sum(len(one.facts) + len(one.sends) for one in past.values())
+
+
+def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy]) -> _Past | None:
     cut = cut_of(told.entries, bounds.before)
     old = [entry for entry in told.entries if entry.at < cut]
     if not old:
-        return 0
+        return None
     stays = bounds.sends(cut)
     late = {entry.send for entry in told.entries if entry.at >= cut}
     spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
     spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
     account = carried_account(old, told, policies, cut, frozenset(spent))
-    went = _forget(connection, number, cut, spent)
+    if not (account.state.counts or account.state.held or account.suppressions):
+        return _Past([entry.id for entry in old], spent, None)
     policy_id = told.policy_ids[old[-1].id]
-    facts.write(connection, NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account)))
-    put(connection, address, was, refolded(connection, address, policies)[0])
-    return went
+    carried = NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account))
+    return _Past([entry.id for entry in old], spent, carried)
 
 
-def _forget(connection: Connection, number: int, cut: int, spent: list[int]) -> int:
-    """Remove an address's facts from before `cut`, and its part in the spent sends."""
-    old = and_(_fact.c.address_id == number, _fact.c.at < cut)
-    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(select(_fact.c.id).where(old))))
-    went = connection.execute(delete(_fact).where(old)).rowcount
-    if spent:
-        one = delete(_sent).where(_sent.c.address_id == number, _sent.c.send_id == bindparam("send"))
-        connection.execute(one, [{"send": send} for send in spent])
-    return went
+def _forget(connection: Connection, past: Mapping[int, _Past]) -> None:
+    """Remove facts of some addresses, and their parts in the spent sends."""
+    _forget_facts(connection, [(0, number) for one in past.values() for number in one.facts])
+    parts = [{"to": number, "send": send} for number, one in past.items() for send in one.sends]
+    if parts:
+        here = and_(_sent.c.send_id == bindparam("send"), _sent.c.address_id == bindparam("to"))
+        connection.execute(delete(_sent).where(here), parts)
 
 
 def _is_spent(bounds: Bounds) -> Any:
@@ -132,10 +162,26 @@ def _is_spent(bounds: Bounds) -> Any:
     return and_(_sent.c.send_id < bounds.sends(), ~about_it, ~kept_back)
 
 
-def _forget_facts(connection: Connection, keys: list[Any]) -> None:
-    numbers = [number for _, number in keys]
-    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(numbers)))
-    connection.execute(delete(_fact).where(_fact.c.id.in_(numbers)))
+def _nothing_known() -> ColumnElement[bool]:
+    """An address to which nothing was sent for long, and that nothing is known of. Who was erased stays so."""
+    number = schema.address.c.id
+    tables = (_fact, _sent, schema.suppression)
+    return and_(schema.address.c.text.is_not(None), *(~exists().where(one.c.address_id == number) for one in tables))
+
+
+def _forget_addresses(connection: Connection, keys: Sequence[Any]) -> None:
+    """Those of which nothing has become known meanwhile."""
+    here = select(schema.address.c.id).where(schema.address.c.id.in_([number for (number,) in keys]), _nothing_known())
+    numbers = connection.scalars(here).all()
+    for table, column in ((schema.address_state, "address_id"), (schema.address, "id")):
+        connection.execute(delete(table).where(table.c[column].in_(numbers)))
+
+
+def _forget_facts(connection: Connection, keys: Sequence[Any]) -> None:
+    """By keys that end with the fact's number."""
+    numbers = [{"number": key[-1]} for key in keys]
+    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id == bindparam("number")), numbers)
+    connection.execute(delete(_fact).where(_fact.c.id == bindparam("number")), numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +191,7 @@ class _Walk:
     table: Any
     order: tuple[Any, ...]
     wanted: Any
-    remove: Callable[[Connection, list[Any]], None] | None = None
+    remove: Callable[[Connection, Sequence[Any]], None] | None = None
     """None: rows of the table itself, by their order."""
 
     def run(self, store: Store) -> Iterator[int]:
@@ -158,12 +204,15 @@ class _Walk:
                 keys = [tuple(row) for row in connection.execute(query)]
             if not keys:
                 return
-            with store.writing() as connection:
-                (self.remove or self._rows)(connection, keys)
+            for _, went in in_portions(store, keys, FEW, self._some):
+                yield went
             last = keys[-1]
-            yield len(keys)
 
-    def _rows(self, connection: Connection, keys: list[Any]) -> None:
+    def _some(self, connection: Connection, keys: Sequence[Any]) -> int:
+        (self.remove or self._rows)(connection, keys)
+        return len(keys)
+
+    def _rows(self, connection: Connection, keys: Sequence[Any]) -> None:
         names = [f"key{number}" for number in range(len(self.order))]
         here = and_(*(column == bindparam(name) for column, name in zip(self.order, names, strict=True)))
         connection.execute(delete(self.table).where(here), [dict(zip(names, key, strict=True)) for key in keys])

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from retour_policy import schema
+from retour_policy.decide import State
 from retour_policy.fold import Account
-from retour_policy.ledger import Address, lock, refolded, store, suppressions_of
-from retour_policy.policies import Policy, all_policies
+from retour_policy.ledger import Address, lock, refolded, refolded_of, store
+from retour_policy.policies import all_policies
 from retour_policy.state_json import from_dict
 from retour_policy.store import Store
+from retour_policy.suppressions import of_addresses
 
-CHUNK = 200  # addresses a read transaction
+CHUNK = 500  # addresses a read transaction
 
 _table = schema.address
-_state = schema.address_state
+_state = schema.address_state.c
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
+_CLEAR = update(schema.address_state).where(_state.address_id == bindparam("number")).values(state={})
+_STATES = select(_state.address_id, _state.state).where(_state.address_id.in_(bindparam("numbers", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +52,40 @@ def differences(store_: Store) -> Iterator[Difference]:
     """Every address whose state or suppressions differ from what its facts lead to. Changes nothing."""
     for chunk in known(store_):
         with store_.reading() as connection:
-            policies = all_policies(connection)
-            found = [_difference(connection, address, text, policies) for address, text in chunk]
-        yield from (one for one in found if one is not None)
+            has = stored(connection, [address for address, _ in chunk])
+            right = refolded_of(connection, [address.id for address, _ in chunk], all_policies(connection))
+        for address, text in chunk:
+            if has[address.id] != right[address.id][0]:
+                yield Difference(address, text, has[address.id], right[address.id][0])
 
 
 def mend(store_: Store, difference: Difference) -> None:
     """Write the right state of one address, folded once more under its lock."""
     with store_.writing() as connection:
+        connection.execute(_CLEAR, {"number": difference.address.id})  # it may be none that can be read
         before = lock(connection, difference.address)
         store(connection, difference.address, before, refolded(connection, difference.address)[0])
 
 
-def stored(connection: Connection, address: Address) -> Account:
-    """What the store has of an address."""
-    state = connection.scalar(select(_state.c.state).where(_state.c.address_id == address.id))
-    return Account(from_dict(state or {}), suppressions_of(connection, address))
+def stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
+    """What the store has of some addresses, by their numbers; a state that cannot be read is like no other."""
+    try:
+        return _stored(connection, some)
+    except _UNREADABLE:
+        return {one.id: _stored_or_damaged(connection, one) for one in some}
 
 
-def _difference(
-    connection: Connection, address: Address, text: str | None, policies: dict[int, Policy]
-) -> Difference | None:
-    has = stored(connection, address)
-    right, _ = refolded(connection, address, policies)
-    return None if has == right else Difference(address, text, has, right)
+def _stored_or_damaged(connection: Connection, one: Address) -> Account:
+    try:
+        return _stored(connection, [one])[one.id]
+    except _UNREADABLE:
+        return Account(State(last=-1))
+
+
+def _stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
+    states = dict(connection.execute(_STATES, {"numbers": [one.id for one in some]}).all())
+    rows = of_addresses(connection, [one.key for one in some])
+    return {
+        one.id: Account(from_dict(states.get(one.id) or {}), {row.scope: row for row in rows.get(one.key, ())})
+        for one in some
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from retour_policy import addresses, facts, outbox, schema, sends
 from retour_policy.address import address_key, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
-from retour_policy.erasure import kept_of_forgotten
 from retour_policy.facts import NewFact
+from retour_policy.fold import Account
+from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, lock
 from retour_policy.outbox import NewItem
@@ -77,6 +78,7 @@ class Recorder:
         if arrival.report is None:
             return self._unread(connection, arrival, send)
         found = self._attributed(connection, arrival, arrival.report, send)
+        found.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
         for one in found:
             self._fact(connection, arrival, arrival.report, send, proof, one)
         if not self._matched(arrival, arrival.report, send, found):
@@ -149,8 +151,15 @@ class Recorder:
     def _fact(
         self, connection: Connection, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed
     ) -> None:
+        new = self._told(arrival, report, send, proof, one)
+        if one.address_id is None or one.key is None:
+            facts.write(connection, new)
+        else:
+            self._judge(connection, arrival, send, Address(one.address_id, one.key), new, _names(one.part))
+
+    def _told(self, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed) -> NewFact:
         part = one.part
-        new = NewFact(
+        return NewFact(
             at=arrival.at,
             kind=_kind_of(report, part),
             address_id=one.address_id,
@@ -164,19 +173,29 @@ class Recorder:
             proof=proof,
             detail=clean_values(_detail(arrival, report, send, one) | self._resent(send)),
         )
-        if one.address_id is None or one.key is None:
-            facts.write(connection, new)
-            return
-        address = Address(one.address_id, one.key)
-        first = not (send and facts.counted_before(connection, send.first, address.id, new.kind))
+
+    def _judge(
+        self,
+        connection: Connection,
+        arrival: Arrival,
+        send: Send | None,
+        address: Address,
+        new: NewFact,
+        names: Sequence[str],
+    ) -> None:
+        """Write a fact about an address with what follows from it; `names` is how the report calls the address."""
+        account = lock(connection, address)  # first: another host may record another report of this send just now
+        before = facts.judged_of_send(connection, send.first, address.id, new.kind) if send else []
+        first = not any(self.ledger.counts(connection, one) for one in before)
         text = send.texts.get(address.id) if send else _text_of(connection, address)
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
-            text = next((name for name in _names(part) if self._key(name) == address.key), None)
-        if send and text and first and not arrival.dated and self._may_be_storm(new):
-            new = self._in_storm(connection, address, text, send, new)
-        news = first or bool(send and fails_anew(connection, send, new))
-        self.ledger.write(connection, address, new, first=first, news=news)
+            text = next((name for name in names if self._key(name) == address.key), None)
+        if send and first and not arrival.dated and self._may_be_storm(new):
+            new, account = self._in_storm(connection, address, account, text, send, new)
+        news = not before or (first and self.ledger.counts(connection, new))
+        news = news or bool(send and fails_anew(connection, send, new))
+        self.ledger.write(connection, address, new, account, first=first, news=news)
         if send and not arrival.dated:
             self.resends.consider(connection, send, new)
 
@@ -190,26 +209,33 @@ class Recorder:
         heeded = self.ledger.policy.ground(new.stream).rules.heed_blame
         return heeded and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
-    def _in_storm(self, connection: Connection, address: Address, text: str, send: Send, new: NewFact) -> NewFact:
+    def _in_storm(
+        self, connection: Connection, address: Address, account: Account, text: str | None, send: Send, new: NewFact
+    ) -> tuple[NewFact, Account]:
         """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
-        storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
+        if text is None:
+            storm = self.storms.open_in(connection, send.stream)
+        else:
+            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
         if storm is not None:
-            return replace(new, detail={**new.detail, "storm": storm})
-        account = lock(connection, address)
+            return replace(new, detail={**new.detail, "storm": storm}), account
         settled = self.storms.settled(connection, account.state.held, new.at)
         if settled:
             revive(connection, self.ledger, address, settled, send.stream, new.at)
-        return new
+            account = lock(connection, address)
+        return new, account
 
     def _unread(self, connection: Connection, arrival: Arrival, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, by its token, and let postmaster see it."""
         only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
         stream = send.stream if send else arrival.route.stream
         detail = clean_values({"came_to": arrival.recipient, "from": arrival.sender})
-        new = NewFact(arrival.at, "unread", only, arrival.route.send, stream, detail=detail)
+        forgotten = send is not None and only is not None and send.texts[only] is None
+        new = NewFact(arrival.at, "unread", only, arrival.route.send, stream, detail={} if forgotten else detail)
         number = facts.write(connection, new)
-        row = {"fact_id": number, "head": arrival.raw[:UNREAD_HEAD]}
-        connection.execute(schema.unread.insert().values(row))
+        if not forgotten:
+            row = {"fact_id": number, "head": arrival.raw[:UNREAD_HEAD]}
+            connection.execute(schema.unread.insert().values(row))
         self._forward(connection, arrival, number)
         return "forwarded"
 

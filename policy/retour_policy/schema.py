@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -105,6 +105,7 @@ seen = Table(
     Column("send_id", BigInteger, primary_key=True, comment="first, so that new rows stand together; 0: none"),
     Column("digest", LargeBinary(16), primary_key=True),
     Column("at", BigInteger, nullable=False),
+    Index("seen_by_time", "at"),
     sqlite_with_rowid=False,
 )
 
@@ -170,6 +171,7 @@ storm = Table(
     Column("taken_to", BigInteger, nullable=False, server_default="0", comment="and are held up to this one"),
     Index("storm_by_side", "stream", "side", "closed"),
 )
+Index("storm_open", storm.c.stream, storm.c.side, unique=True, **_only_where(storm.c.closed.is_(None)))
 
 outbox = Table(
     "outbox",

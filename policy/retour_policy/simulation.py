@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retour_policy.config import Config
 from retour_policy.fold import Account
-from retour_policy.ledger import refolded
+from retour_policy.ledger import refolded_of
 from retour_policy.policies import Policy
 from retour_policy.rebuild import known, stored
 from retour_policy.store import Store
@@ -38,12 +38,10 @@ def changes(store: Store, config: Config, now: int) -> Iterator[Change]:
     streams = {stream.name: stream.transactional for stream in config.stream}
     for chunk in known(store):
         with store.reading() as connection:
-            pairs = [
-                (text, stored(connection, address), refolded(connection, address, {}, judge)[0])
-                for address, text in chunk
-            ]
-        for text, before, after in pairs:
-            yield from _changes(text, before, after, streams, now)
+            before = stored(connection, [address for address, _ in chunk])
+            after = refolded_of(connection, [address.id for address, _ in chunk], {}, judge)
+        for address, text in chunk:
+            yield from _changes(text, before[address.id], after[address.id][0], streams, now)
 
 
 def _changes(

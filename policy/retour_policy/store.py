@@ -19,6 +19,7 @@ from retour_policy.schema import REVISION, VERSION_TABLE
 
 BUSY_TIMEOUT = 5_000  # milliseconds that SQLite waits for a lock; our own processes wait on the flock instead
 READERS = 8
+DEADLOCKS = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
 
 class Store:
@@ -101,6 +102,17 @@ class Store:
             )
         return None
 
+    def overwrite_log(self) -> None:
+        """Let nothing that was deleted stay in SQLite's log. Others that read just now can keep it from that."""
+        if self._file is None:
+            return
+        with _temporary(self.name), self._lock or contextlib.nullcontext():
+            connection = self._writer.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Give all connections back."""
         self._reader.dispose()
@@ -108,7 +120,9 @@ class Store:
 
     def _engine(self, *, writes: bool) -> Engine:
         if not self._file:
-            return create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
+            engine = create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
+            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            return engine if writes else engine.execution_options(**one_state)
         engine = create_engine(
             self.url,
             poolclass=QueuePool,
@@ -201,6 +215,11 @@ def is_of_the_item(error: BaseException) -> bool:
     return not isinstance(error, (SQLAlchemyError, OSError, MemoryError, StoreUnavailable))
 
 
+def is_deadlock(error: BaseException) -> bool:
+    """Whether the database gave this transaction up because another one had to go on; the same again may succeed."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCKS
+
+
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # or the driver would begin transactions of its own
     connection.execute("PRAGMA query_only = ON")
@@ -211,6 +230,7 @@ def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to be read from the file
 
 
 def _begin(connection: Connection) -> None:

@@ -7,12 +7,12 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from retour_policy import schema
 from retour_policy.announce import Announcer
@@ -21,9 +21,10 @@ from retour_policy.config import Config, StormSection
 from retour_policy.facts import NewFact
 from retour_policy.hook import Data, Event
 from retour_policy.ledger import Address, Ledger, first_id, lock
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 from retour_policy.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
-from retour_policy.upsert import adding
+from retour_policy.upsert import adding, ignoring
 
 CHUNK = 20  # addresses a transaction, so that none lasts over 100 ms
 ROWS = 500  # counters a transaction
@@ -89,6 +90,11 @@ class Storms:
         here = and_(_storm.c.stream == stream, _storm.c.side == side, _storm.c.closed.is_(None))
         return connection.scalar(select(_storm.c.id).where(here).limit(1))
 
+    def open_in(self, connection: Connection, stream: str) -> int | None:
+        """A storm that is open in that stream at any side, for who was forgotten: he may have been there."""
+        here = and_(_storm.c.stream == stream, _storm.c.closed.is_(None))
+        return connection.scalar(select(_storm.c.id).where(here).order_by(_storm.c.id.desc()).limit(1))
+
     def _last_closed(self, connection: Connection, stream: str, side: str) -> int:
         """When the last storm there closed: what it held must not open the next one."""
         here = and_(_storm.c.stream == stream, _storm.c.side == side)
@@ -127,7 +133,7 @@ class Storms:
             connection.execute(delete(_counter).where(here), old)
         return len(rows) == ROWS
 
-    def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int:
+    def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
         last_fact = connection.scalar(select(func.max(_fact.c.id))) or 0
         row = {
             "stream": stream,
@@ -138,7 +144,10 @@ class Storms:
             "last_fact": last_fact,
             "taken_to": self._first_fact(connection, now) - 1,
         }
-        number = int(connection.execute(insert(_storm).values(row)).inserted_primary_key[0])  # type: ignore[index]
+        is_new = connection.execute(ignoring(connection, _storm), row).rowcount == 1
+        number = self.open_at(connection, stream, side)
+        if not is_new or number is None:  # another host was quicker, and tells of it
+            return number
         data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
         self._tell(connection, "storm.opened", now, data)
         return number
@@ -158,7 +167,8 @@ class Storms:
         rows = connection.execute(self._earlier(row).limit(CHUNK)).all()
         found: dict[Address, list[int]] = {}
         for fact, number, key, text, detail in rows:
-            if text and self.sides.of(text) == row.side and not detail.get("storm"):
+            # Who was forgotten may have been there: better held by a storm of others than suppressed by one's own.
+            if (text is None or self.sides.of(text) == row.side) and not detail.get("storm"):
                 found.setdefault(Address(number, bytes(key)), []).append(fact)
         for address in sorted(found, key=lambda one: one.id):
             hold(connection, ledger, address, found[address], row.id, row.stream, now)
@@ -214,11 +224,13 @@ def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -
     with store.reading() as connection:
         row = connection.execute(select(_storm).where(_storm.c.id == storm)).one()
         numbers = sorted(set(connection.scalars(_touched(row))))
-    for start in range(0, len(numbers), CHUNK):
-        with store.writing() as connection:
-            chunk = connection.execute(select(_address.c.id, _address.c.key).where(_in_chunk(numbers, start)))
-            held = [Address(number, bytes(key)) for number, key in chunk]
-            changed = sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
+
+    def work(connection: Connection, some: Sequence[int]) -> int:
+        found = connection.execute(select(_address.c.id, _address.c.key).where(_address.c.id.in_(some)))
+        held = sorted((Address(number, bytes(key)) for number, key in found), key=lambda one: one.id)
+        return sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
+
+    for _, changed in in_portions(store, numbers, 2, work):
         yield changed
 
 
@@ -229,10 +241,6 @@ def _touched(row: Row[Any]) -> Select[Any]:
     return select(_fact.c.address_id).where(
         _fact.c.at >= row.opened, *after, marks, _fact.c.stream == row.stream, _fact.c.address_id.is_not(None)
     )
-
-
-def _in_chunk(numbers: list[int], start: int) -> Any:
-    return _address.c.id.in_(numbers[start : start + CHUNK])
 
 
 def _settle_one(

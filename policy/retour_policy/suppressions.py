@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, tuple_
 
 from retour_policy import schema
 from retour_policy.decide import BULK, EVERYWHERE
@@ -51,12 +51,19 @@ Listed = list[tuple[str | None, Suppression]]
 """Suppressions with their addresses; None: forgotten."""
 
 
-def listed(connection: Connection, now: int, *, key: bytes | None = None) -> Listed:
-    """Those in force at `now`, the oldest first, of all addresses or of one."""
+def listed(connection: Connection, now: int, *, key: bytes | None = None, limit: int | None = None) -> Listed:
+    """Those in force at `now`, the oldest first, at most so many, of all addresses or of one."""
     query = _in_force(now).order_by(_table.c.since, schema.address.c.text, _table.c.scope)
     if key is not None:
         query = query.where(_table.c.address_key == key)
+    if limit is not None:
+        query = query.limit(limit)
     return [(row.text, _of(row)) for row in connection.execute(query)]
+
+
+def number(connection: Connection, now: int) -> int:
+    """How many are in force at `now`."""
+    return connection.scalar(select(func.count()).select_from(_in_force(now).subquery())) or 0
 
 
 def all_listed(store: Store, now: int) -> Iterator[tuple[str | None, Suppression]]:

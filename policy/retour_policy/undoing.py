@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -12,9 +12,9 @@ from retour_policy.address import domain_of
 from retour_policy.addresses import MOST_PARAMETERS
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
+from retour_policy.portions import in_portions
 from retour_policy.store import Store
 
-CHUNK = 20  # addresses a transaction, so that none lasts over 100 ms
 _fact, _address = schema.fact, schema.address
 
 
@@ -58,13 +58,17 @@ def undo(store: Store, ledger: Ledger, found: list[Failure], now: int, note: str
     by_address: dict[Address, list[int]] = {}
     for one in found:
         by_address.setdefault(one.address, []).append(one.fact)
-    pending = list(by_address.items())
-    for start in range(0, len(pending), CHUNK):
-        with store.writing() as connection:
-            for address, numbers in pending[start : start + CHUNK]:
-                detail = {"facts": numbers, "note": note}
-                ledger.write(connection, address, NewFact(now, "undone", address.id, detail=detail))
-        yield min(start + CHUNK, len(pending))
+
+    def work(connection: Connection, some: Sequence[tuple[Address, list[int]]]) -> int:
+        for address, numbers in some:
+            detail = {"facts": numbers, "note": note}
+            ledger.write(connection, address, NewFact(now, "undone", address.id, detail=detail))
+        return len(some)
+
+    reached = 0
+    for done, _ in in_portions(store, by_address.items(), 1, work):
+        reached += done
+        yield reached
 
 
 def _undone(connection: Connection, numbers: list[int]) -> set[int]:

@@ -100,8 +100,6 @@ def check_texts(value: object) -> object:
 
 
 def check_stream_name(value: object) -> object:
-    if value in ("everywhere", "bulk"):
-        raise ValueError("is a scope of its own wherever streams are named; right is another name")
     if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
         return value
     raise ValueError("is not a stream's name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store import Store, is_of_the_item
+from retour_policy.store import Store, is_deadlock, is_of_the_item
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -119,6 +119,8 @@ class Writer:
                 done = self._attempt(group)
                 group = group[done:]
             except _Culprit as culprit:
+                if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
+                    return self._commit_singly(group)
                 _fail([culprit.item], culprit.error)
                 return self._commit_singly([item for item in group if item is not culprit.item])
             except BaseException as error:
@@ -129,12 +131,20 @@ class Writer:
         """Commit each item by itself, until the store fails without an item's help."""
         for n, item in enumerate(group):
             try:
-                self._attempt([item])
+                self._attempt_twice(item)
             except _Culprit as culprit:
                 _fail([item], culprit.error)
             except BaseException as error:
                 _fail(group[n:], error)
                 return
+
+    def _attempt_twice(self, item: _Item[Any]) -> None:
+        try:
+            self._attempt([item])
+        except _Culprit as culprit:
+            if not is_deadlock(culprit.error):
+                raise
+            self._attempt([item])
 
     def _attempt(self, group: list[_Item[Any]]) -> int:
         """Commit as many of the group's items as can be done in `LONGEST`, one at least; how many that were."""

@@ -244,3 +244,12 @@ def test_a_report_in_html_alone_is_read() -> None:
 def test_only_the_recipient_is_named(text: str) -> None:
     """Pipes, files, senders, helpers and headers that a report mentions are no recipients."""
     assert [one.recipient for one in message(text, "Undeliverable mail").reports] == ["user@example.com"]
+
+
+def test_a_status_part_that_a_gateway_relabelled_is_read() -> None:
+    """Delivery-status fields are known by what they begin with where their content type says nothing."""
+    head = 'From: MAILER-DAEMON@mx.example\nSubject: Undelivered\nContent-Type: multipart/mixed; boundary="b"\n\n'
+    fields = "Reporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; user@example.com\nAction: failed\nStatus: 5.1.1\n"
+    kinds = ("Content-Type: text/plain\n\nIt failed.\n", f"Content-Type: application/octet-stream\n\n{fields}")
+    report = read((head + "".join(f"--b\n{part}" for part in kinds) + "--b--\n").encode())
+    assert [(one.recipient, one.status) for one in report.reports] == [("user@example.com", "5.1.1")]

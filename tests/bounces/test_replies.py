@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import judge
+from retour_bounces import judge, read
 
 REPLIES = [
     (
@@ -186,6 +186,13 @@ REPLIES = [
     ("userunknown", "550 Benutzer unbekannt"),
     ("mailboxfull", "552 Postfach voll"),
     ("userunknown", "550 5.1.1 Adresse inconnue"),
+    ("suspend", "550 Diese Mailbox wurde deaktiviert"),
+    ("virusdetected", "550 This message was classified as malicious (phishing)"),
+    ("failedstarttls", "Cannot start TLS: handshake failure"),
+    ("suppressed", "554 5.0.0 Recipient address has a history of hard bounces; suppressed"),
+    ("hostunknown", "The domain nowhere.example does not exist"),
+    ("userunknown", "550 Nie ma takiego użytkownika"),
+    ("mailboxfull", "The recipient's mailbox has reached its maximum size"),
 ]
 
 
@@ -194,3 +201,25 @@ def test_a_reply_in_use_has_the_reason_that_it_stands_for(reason: str, reply: st
     """An unknown user whom a server names without code and command may be `filtered`; all else is exact."""
     found = judge(reply).reason
     assert found == reason or (reason == "userunknown" and found == "filtered")
+
+
+@pytest.mark.parametrize(
+    "reply, reason",
+    [
+        ("550 el buzón está lleno", "mailboxfull"),
+        ("550 el buzon esta lleno", "mailboxfull"),
+        ("550 schranka je plna", "mailboxfull"),
+        ("550 Empfänger unbekannt", "userunknown"),
+        ("550 nie ma takiego uzytkownika", "userunknown"),
+    ],
+)
+def test_accents_may_be_missing(reply: str, reason: str) -> None:
+    """Servers write their language with accents or without."""
+    assert judge(reply).reason == reason
+
+
+def test_an_address_ends_at_the_punctuation_of_scripts_without_spaces() -> None:
+    """Chinese and Japanese set marks of their own around an address, and no space."""
+    text = "邮件发送失败\n\n收件人：user@example.com，\n\n收件人邮件地址（user@example.com）不存在，邮件无法送达。\n"
+    report = read(f"From: Postmaster@mail.example\nSubject: 系统退信\n\n{text}".encode())
+    assert [(one.recipient, one.reason) for one in report.reports] == [("user@example.com", "userunknown")]

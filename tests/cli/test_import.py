@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from retour_cli import import_
-from retour_policy import sends
+from retour_policy import portions, sends
 from retour_policy.clock import DAY, system_clock, time_text
 from retour_policy.record import Recorder
 from retour_policy.route import Signer
@@ -173,10 +172,10 @@ def test_a_dry_run_records_nothing(office: Any) -> None:
 
 
 def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After 40 ms no further message is recorded in the same one."""
+    """After 30 ms no further message is recorded in the same one."""
     path = as_mbox(office.home, reports(office, tuple(range(100, 110))))
     clock = iter(range(1_000))
-    monkeypatch.setattr(import_.time, "monotonic", lambda: next(clock) * 0.02)
+    monkeypatch.setattr(portions.time, "monotonic", lambda: next(clock) * 0.02)
     begun = []
     writing = Store.writing
     monkeypatch.setattr(Store, "writing", lambda self: begun.append(1) or writing(self))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import itertools
 import json
 import tracemalloc
 from typing import Any
 
 import pytest
 
-from retour_policy import intake
+from retour_policy import intake, portions
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.lists import Fault, Row, read
 
@@ -51,6 +52,15 @@ def test_what_is_exported_can_be_imported_elsewhere(office: Any, form: str) -> N
     assert listed(office) == before
     assert "0 of them new" in office("suppressions", "import", path).output
     assert office("suppressions", "export", "--format", form).stdout == text
+
+
+def test_a_long_list_is_cut_and_that_is_said(office: Any) -> None:
+    """The oldest first, and how many more there are; JSON has all, read a few at a time."""
+    office("suppressions", "import", put(office, HEAD + f"{B},hard,,2026-01-02,,\n{A},hard,,2026-01-01,,\n"))
+    text = office("suppressions", "list", "--limit", "1").stdout
+    assert A in text and B not in text and "and 1 more" in text
+    assert len(listed(office)) == 2
+    assert "more" not in office("suppressions", "list").stdout
 
 
 def test_the_erased_are_left_out_and_that_is_said(office: Any) -> None:
@@ -102,10 +112,11 @@ def test_wrong_json_lines_are_listed_too(office: Any) -> None:
         b"x" * 30_000,
         b'{"address": "a@b\0"}',
         b'{"address":"x"}',
+        b"[" * 9_000,
     ]
     path = put(office, b"\n".join(lines), "list.jsonl")
     told = office("suppressions", "import", path, status=1).stderr.splitlines()
-    assert [line.removeprefix(f"{path}:").partition(":")[0] for line in told] == list("1234567")
+    assert [line.removeprefix(f"{path}:").partition(":")[0] for line in told] == list("12345678")
 
 
 @pytest.mark.parametrize("head", ["nothing", "cause,scope", "address;cause", "address,address", "address,when", "a\0"])
@@ -145,31 +156,33 @@ def test_an_import_never_frees_anybody(office: Any) -> None:
 def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between two transactions: what was applied stays, the rest comes with the next run."""
     path = put(office, HEAD + "".join(f"u{n}@example.net,hard,,,,\n" for n in range(120)))
-    chunks = intake._chunks
+    monkeypatch.setattr(intake, "FEW", 25)
+    working, calls = intake.Intake._some, itertools.count()
 
-    def stopping(rows: Any) -> Any:
-        for number, chunk in enumerate(chunks(rows)):
-            if number == 2:
-                raise KeyboardInterrupt
-            yield chunk
+    def stopping(*args: Any) -> int:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return working(*args)
 
-    monkeypatch.setattr(intake, "_chunks", stopping)
+    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(intake.Intake, "_some", stopping)
     office("suppressions", "import", path, status=1)
-    assert len(listed(office)) == 2 * intake.CHUNK
+    assert len(listed(office)) == 50
     monkeypatch.undo()
-    assert f"{120 - 2 * intake.CHUNK} of them new" in office("suppressions", "import", path).output
+    assert "70 of them new" in office("suppressions", "import", path).output
     assert len(listed(office)) == 120
 
 
-def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any) -> None:
+def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
     setup = office.setup
-    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.CHUNK)]
+    monkeypatch.setattr(portions, "LONGEST", 0)
+    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
     applying = intake.Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock()).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert len(listed(office)) == intake.CHUNK
+    assert len(listed(office)) == intake.FEW
     list(applying)
 
 
@@ -206,3 +219,36 @@ def test_memory_is_bounded_whatever_the_length(form: Any) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert faults in (lines // 10, lines // 10 - 1) and peak < 500_000
+
+
+def test_streams_called_as_a_class_of_streams_is(office: Any) -> None:
+    """Streams "bulk" and "everywhere": told from the classes in tables and exports, and imported as they were."""
+    office.edit('name = "news"\nmatch', 'name = "bulk"\nmatch')
+    office.edit('name = "shop"\nmatch', 'name = "everywhere"\nmatch')
+    assert "written stream:bulk" in office("check").stdout
+    scopes = ("bulk", "stream:bulk", "everywhere", "stream:everywhere")
+    for number, scope in enumerate(scopes):
+        office("suppressions", "add", f"u{number}@example.net", "--scope", scope)
+    assert [one[1] for one in listed(office)] == [*scopes]
+    table = office("suppressions", "list").stdout
+    assert all(word in table for word in ("bulk mail ", " stream:bulk ", " everywhere ", " stream:everywhere "))
+    assert "in stream:bulk" in office("address", "show", "u1@example.net").stdout
+    exported, before = office("suppressions", "export").stdout, listed(office)
+    for number in range(4):
+        office("suppressions", "remove", f"u{number}@example.net")
+    office("suppressions", "import", put(office, exported))
+    assert listed(office) == before
+
+
+def test_an_address_that_stands_in_a_list_twice(office: Any) -> None:
+    """In any case and in any order: each line has its say, the longest suppression stays, and the facts agree."""
+    lines = (
+        f"{A},hard,,2026-01-01,2031-01-01,\n{B},hard,,,,\nANNA@example.net,complaint,,2026-01-02,,\n{A},soft,news,,,\n"
+    )
+    assert "4 of them new" in office("suppressions", "import", put(office, HEAD + lines)).output
+    assert [one[:3] for one in listed(office)] == [
+        (A, "everywhere", "complaint"),
+        (A, "news", "soft"),
+        (B, "everywhere", "hard"),
+    ]
+    assert office.json("rebuild") == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, update
+from sqlalchemy import delete, event, update
 
 from lab.world import LIKE, SECRET, World
 from retour_policy import schema
@@ -18,6 +18,7 @@ from retour_policy.erasure import erase
 from retour_policy.ledger import Address
 from retour_policy.purge import purge
 from retour_policy.rebuild import differences, mend
+from retour_policy.simulation import changes
 from retour_policy.state_json import from_dict, to_dict
 
 BEGINS = 1_767_268_800_000  # 2026-01-01 at noon, where the world begins
@@ -179,3 +180,17 @@ def test_what_is_no_failure_never_counts(world, kind):
         world.answer(world.send(), kind)
         world.wait("1d")
     assert world.suppressed() == {}
+
+
+def test_rebuilding_and_simulating_read_many_addresses_at_once(world):
+    """Not four statements for each of them: with millions that takes an hour."""
+    for number in range(300):
+        to = f"u{number}@side{number}.example"
+        world.bounce(world.send(to), to, like="full")
+    asked = []
+    event.listen(world.store._reader, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    assert list(differences(world.store)) == []
+    assert len(asked) < 20
+    world.wait("400d")
+    assert len(list(changes(world.store, world.config, world.now))) == 0
+    assert len(asked) < 40

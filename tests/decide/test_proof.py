@@ -1,6 +1,16 @@
 """Proof: what a report that several could have written, or anybody, leads to."""
 
 import pytest
+from sqlalchemy import event
+
+from lab.world import SECRET
+from retour_policy import outgoing
+from retour_policy.address import address_key
+from retour_policy.addresses import find
+from retour_policy.facts import judged_of_send
+from retour_policy.rebuild import differences
+from retour_policy.sends import NewSend
+from retour_policy.suppressions import of_addresses
 
 BOTH = ("ann@example.net", "bob@example.net")
 ANN, BOB = BOTH
@@ -116,3 +126,58 @@ def test_each_fact_is_judged_by_the_policy_in_force_then(world):
     world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
     world.bounce(world.send(), like="blocked")
     assert world.suppressed() == {BOB: "* hard"}
+
+
+def test_a_failure_that_counts_for_nobody_uses_up_nothing(world):
+    """Refused as spam by one server of theirs, then by the next because there is no such mailbox: that one counts."""
+    send = world.send()
+    for like in ("blocked", "vague", "large"):
+        world.bounce(send, like=like)
+        assert world.suppressed() == {}
+    world.bounce(send, like="gone")
+    assert world.suppressed() == {BOB: "*bulk pause"}
+    world.bounce(send, like="gone")
+    assert world.counts(BOB) == {"*": {"hard": 1}}
+    assert list(differences(world.store)) == []
+
+
+def test_what_counted_under_an_older_policy_is_used_up(world):
+    """Plain counting took the blocked message for a failure; the careful policy does not count the send again."""
+    world.adopt({"stream": [{"name": "news"}], "policy": {"preset": "plain"}})
+    send = world.send()
+    world.bounce(send, like="blocked")
+    world.adopt({"stream": [{"name": "news"}]})
+    world.bounce(send, like="gone")
+    assert world.counts(BOB) == {"*": {"hard": 1}} and world.suppressed() == {}
+    assert list(differences(world.store)) == []
+
+
+def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
+    """Whoever holds a token can send report after report: what came before is looked up, not gone through."""
+    send = world.send()
+    for number in range(60):
+        world.bounce(send, like=("blocked", "gone")[number % 2])
+    with world.store.reading() as connection:
+        (number,) = find(connection, [address_key(SECRET, BOB)]).values()
+        assert len(judged_of_send(connection, send, number, "bounce")) == 2
+    asked = []
+    event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    world.bounce(send, like="gone")
+    assert len(asked) < 20 and world.counts(BOB) == {"*": {"hard": 1}}
+
+
+def test_two_hosts_make_one_trial(world, monkeypatch):
+    """Both look before either has written: the row's lock tells the second that a trial is under way."""
+    for _ in range(2):
+        world.bounce(world.send())
+        world.wait("4d")
+    world.wait("180d")
+    with world.store.reading() as connection:
+        stale = of_addresses(connection, [address_key(SECRET, BOB)])
+    assert world.send()
+    monkeypatch.setattr(outgoing.suppressions, "of_addresses", lambda *_: stale)
+    new = NewSend("promo", "app@example.com", (BOB,))
+    gone = world.write(lambda connection: world.outgoing.record(connection, new, {}, track=True, watch=True))
+    assert gone.late[BOB].cause == "trial"
+    monkeypatch.undo()
+    assert list(differences(world.store)) == []

@@ -1,10 +1,12 @@
 """Purging: what is old is forgotten, and nobody is treated otherwise for it."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from lab.world import World
+from retour_policy import purge as forgetting
 from retour_policy import schema
 from retour_policy.clock import DAY
 from retour_policy.purge import purge
@@ -130,3 +132,52 @@ def test_purging_reads_each_table_once(world, monkeypatch):
     assert forget(world) >= 1_200
     assert len(reads) < 60
     assert list(differences(world.store)) == []
+
+
+def test_who_is_not_written_to_any_more_is_forgotten(world):
+    """Neither an address that all mail reached, nor one whose mail was only delayed, stays in the store for ever."""
+    world.send("fine@example.net")
+    world.answer(world.send("slow@example.net"), "delayed", "slow@example.net")
+    world.bounce(world.send("gone@example.net"), "gone@example.net")
+    world.send("erased@example.net")
+    world.erase("erased@example.net")
+    world.suppress("stopped@example.net")
+    world.wait("120d")
+    world.send("young@example.net")
+    forget(world)
+    with world.store.reading() as connection:
+        left = set(connection.scalars(select(schema.address.c.text)))
+    assert left == {"gone@example.net", "stopped@example.net", "young@example.net", None}
+    assert list(differences(world.store)) == []
+    assert world.send("fine@example.net") and world.send("slow@example.net")
+
+
+def test_what_comes_in_between_keeps_an_address(world):
+    """Found without anything known of it, and written to before it is removed."""
+    world.send("back@example.net")
+    world.wait("120d")
+    forget_addresses = forgetting._forget_addresses
+    with pytest.MonkeyPatch.context() as patch:
+
+        def late(connection, keys):
+            number = keys[0][0]
+            row = {"send_id": 1, "address_id": number}
+            connection.execute(schema.send.insert().values(id=1, stream="news", sender="a", recipients=1))
+            connection.execute(schema.send_recipient.insert().values(row))
+            forget_addresses(connection, keys)
+
+        patch.setattr(forgetting, "_forget_addresses", late)
+        forget(world)
+    assert rows(world, schema.address) == 1
+
+
+def test_what_was_seen_is_found_by_its_time(world):
+    """With millions of reports the young ones are not gone through."""
+    world.bounce(world.send())
+    asked = []
+    event.listen(world.store._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    forget(world)
+    ((statement, values),) = [(text, given) for text, given in asked if "FROM seen" in text]
+    with world.store.reading() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "seen_by_time" in plan and "SCAN" not in plan and "TEMP B-TREE" not in plan

@@ -307,3 +307,31 @@ def test_counters_do_not_grow_for_ever(outage):
     with outage.store.reading() as connection:
         sides = set(connection.scalars(select(schema.storm_counter.c.side)))
     assert sides == {"gmail"}
+
+
+def test_who_was_forgotten_is_not_left_paused_by_a_storm(outage):
+    """Erased between his failure and the storm, or before either: his side is not known any more."""
+    outage.wait("1d")
+    before, after = people(2)
+    outage.bounce(outage.send(before), before)
+    assert outage.why_not(before).cause == "pause"
+    outage.erase(before)
+    sends = {to: outage.send(to) for to in people(60)[1:]}
+    outage.erase(after)
+    for to in people(60)[2:32]:
+        outage.bounce(sends[to], to)
+    outage.tick()
+    assert outage.why_not(before) is None
+    outage.bounce(sends[after], "somebody@elsewhere.example")  # the token knows him, the text does not
+    assert outage.why_not(after) is None
+    assert list(differences(outage.store)) == []
+
+
+def test_one_storm_at_a_time_at_a_side(outage):
+    """The store itself refuses a second one: two hosts that see the same burst at once open one."""
+    burst(outage, 40, 40)
+    (storm,) = outage.storm_list()
+    opened = outage.write(
+        lambda connection: outage.storms._open(connection, storm.stream, storm.side, Figures(9, 9), outage.now)
+    )
+    assert opened == storm.id and len(outage.storm_list()) == 1

@@ -103,3 +103,20 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert len(links) == text.count("](")
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    """A reader who follows the name from a setting to its test finds it."""
+    for page in PAGES:
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text(encoding="utf-8")):
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert f"def {name}(" in source if name else source, f"{page.name}: {path}::{name}"
+
+
+def test_every_setting_of_the_seed_documents_has_its_test() -> None:
+    """Or says why it has no counterpart."""
+    rows = (ROOT / "docs/seed-documents.md").read_text(encoding="utf-8").splitlines()
+    settings = [row for row in rows if row.startswith("| ") and not row.startswith("| there ")]
+    assert len(settings) > 20
+    for row in settings:
+        assert "::test_" in row or row.endswith("| the same |") or "no counterpart: " in row, row

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def test_processes_take_turns(database: Path) -> None:
     """Four processes write at once: nothing is lost, and none waits much longer than its share."""
     names = ("a", "b", "c", "d")
     processes = [start(database, name, 150) for name in names]
+    began = time.monotonic()
     for process in processes:
         go(process)
     worst = []
@@ -77,7 +79,8 @@ def test_processes_take_turns(database: Path) -> None:
         worst.append(float(lines[-2].split()[1]))
         process.stdout.close()
     assert keys(database) == {b"%s-%06d" % (name.encode(), n) for name in names for n in range(150)}
-    assert max(worst) < 2.0, f"somebody starved: {worst}"
+    whole = time.monotonic() - began  # one who starves waits for all that another has to write
+    assert max(worst) < max(2.0, whole / 4), f"somebody starved: {worst} of {whole}"
 
 
 def test_writers_queue_on_the_lock_beside_the_database(store: Store, database: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
@@ -70,6 +71,24 @@ def test_the_comparison_can_fail(database: Path) -> None:
         context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
         assert {change[0] for change in compare_metadata(context, schema.metadata)} == {"add_column", "add_index"}
     damaged.close()
+
+
+def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
+    """With two storms open at one side, as two hosts could open them once: one stays open."""
+    store = open_store(url(tmp_path / "old.db"), check=False)
+    store.create()
+    with store.writing() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for side, closed in (("a", None), ("a", None), ("a", 9), ("b", None)):
+            row = {"stream": "s", "side": side, "opened": 5, "closed": closed, "sent": 1, "failed": 1, "last_fact": 1}
+            connection.execute(schema.storm.insert().values(row))
+    migrate.upgrade(store)
+    store.check()
+    store.close()
+    rows = query(tmp_path / "old.db", "SELECT side, closed FROM storm ORDER BY id")
+    assert rows == [("a", None), ("a", 5), ("a", 9), ("b", None)]
 
 
 def test_the_code_names_the_newest_migration(store: Store) -> None:

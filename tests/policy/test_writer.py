@@ -145,6 +145,46 @@ def poison(connection: Connection) -> None:
     raise OperationalError("INSERT", {}, Exception("database disk image is malformed"))
 
 
+class Deadlock(Exception):
+    """As psycopg tells it."""
+
+    sqlstate = "40P01"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_deadlock_is_tried_again_by_itself(desk: Writer, database: Path, times: int) -> None:
+    """Another host's group held the same addresses in another order: nobody hears of it."""
+    left = [times]
+
+    def unlucky(connection: Connection) -> bytes:
+        connection.execute(insert(schema.address).values(key=b"unlucky"))
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("UPDATE", {}, Deadlock())
+        return b"unlucky"
+
+    gate = Gate(desk)
+    futures = [desk.submit(work) for work in (add(b"a"), unlucky, add(b"b"))]
+    gate.open.set()
+    assert [future.result(10) for future in futures] == [b"a", b"unlucky", b"b"]
+    assert keys(database) == {b"a", b"b", b"unlucky"}
+
+
+def test_a_deadlock_without_end_is_an_error(desk: Writer, database: Path) -> None:
+    """Tried again twice, then `StoreUnavailable`; the others are written."""
+
+    def always(connection: Connection) -> None:
+        raise OperationalError("UPDATE", {}, Deadlock())
+
+    gate = Gate(desk)
+    futures = [desk.submit(add(b"a")), desk.submit(always), desk.submit(add(b"b"))]
+    gate.open.set()
+    with pytest.raises(StoreUnavailable):
+        futures[1].result(10)  # type: ignore[attr-defined]
+    assert [futures[0].result(10), futures[2].result(10)] == [b"a", b"b"]
+    assert keys(database) == {b"a", b"b"}
+
+
 @pytest.mark.parametrize("poisons", [1, 2, 5])
 def test_items_that_make_the_store_fail_fail_alone(desk: Writer, database: Path, poisons: int) -> None:
     """However many of a group do it: they get `StoreUnavailable`, all others are written."""

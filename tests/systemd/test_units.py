@@ -18,7 +18,8 @@ from retour_policy.config import SocketsSection
 
 NOBODY = 65534
 UNITS = Path(__file__).parents[2] / "systemd"
-SERVICES = sorted(UNITS.glob("*.service"))
+PURGE = UNITS / "retour-purge.service"
+SERVICES = sorted({*UNITS.glob("*.service")} - {PURGE})
 
 needs = {
     name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed here")
@@ -35,7 +36,7 @@ def settings(unit: Path) -> configparser.ConfigParser:
 
 def verify(folder: Path) -> str:
     """What `systemd-analyze verify` prints about all units in a folder."""
-    units = sorted(path for path in folder.iterdir() if path.suffix in {".service", ".socket", ".target"})
+    units = sorted(path for path in folder.iterdir() if path.suffix in {".service", ".socket", ".target", ".timer"})
     assert units
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units],
@@ -78,6 +79,16 @@ def test_there_is_a_service_for_each_part_that_runs() -> None:
         "retour-lmtpd": "/usr/bin/retour lmtpd",
         "retour-milter": "/usr/bin/retour milter",
     }
+
+
+def test_what_is_old_is_forgotten_each_night() -> None:
+    """The timer and its service bear one name; it runs as the others do, gives way to them, and ends by itself."""
+    service, timer = settings(PURGE)["Service"], settings(PURGE.with_suffix(".timer"))["Timer"]
+    assert (service["ExecStart"], service["Type"], service["User"]) == ("/usr/bin/retour purge", "oneshot", "retour")
+    assert int(service["Nice"]) > 0
+    assert (timer["OnCalendar"], timer["Persistent"]) == ("*-*-* 03:00", "true")
+    assert "Unit" not in timer
+    assert "retour-purge.timer" in (UNITS / "retour.target").read_text()
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: str(unit.stem))

@@ -18,6 +18,7 @@ from retour_policy.address import address_key
 from retour_policy.addresses import ensure, find
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config import Config
+from retour_policy.erasure import erase
 from retour_policy.facts import NewFact
 from retour_policy.ledger import Address, Ledger
 from retour_policy.outgoing import Outgoing
@@ -44,6 +45,7 @@ class World:
 
     def __init__(self, folder: Path, config: dict[str, Any] | None = None, *, begins: str = "2026-01-01T12:00") -> None:
         self.now = int(datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() * 1000)
+        folder.mkdir(exist_ok=True)
         self.url = f"sqlite:///{folder}/retour.db"
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
@@ -147,6 +149,14 @@ class World:
         for _ in undo(self.store, self.ledger, found, self.now, ""):
             pass
 
+    def erase(self, to: str) -> None:
+        """What `retour erase` does to the store."""
+        key = address_key(SECRET, to)
+        with self.store.writing() as connection:
+            number = find(connection, [key]).get(key)
+            if number:
+                erase(connection, Address(number, key))
+
     def _operator(self, to: str, new: NewFact) -> None:
         def work(connection: Connection) -> None:
             number = ensure(connection, SECRET, [to])[to]
@@ -164,7 +174,8 @@ class World:
         """What is counted about an address, by scope."""
         key = address_key(SECRET, to)
         with self.store.reading() as connection:
-            account = stored(connection, Address(find(connection, [key]).get(key, 0), key))
+            number = find(connection, [key]).get(key, 0)
+            account = stored(connection, [Address(number, key)])[number]
         return {scope: dict(count.totals) for scope, count in account.state.counts.items()}
 
     def tick(self) -> None:

@@ -1,0 +1,108 @@
+"""Wording: what a server said, cleaned, and the codes and the command that it names."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from retour_bounces import address, code_table
+from retour_bounces.plain import plain
+
+MAX_TEXT = 1_000
+"""Characters of a diagnostic that are kept and looked at."""
+
+_CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
+_REPEATED = re.compile(
+    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
+    r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
+)
+_WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
+"""How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User
+unknown'."""
+_QUOTED = re.compile(
+    r"(?:error that the other server returned was|response from the remote server was|The response was)"
+    r": ?(\S.{5,})"
+)
+_COMMAND = re.compile(
+    r"(?=[adfirs>\[])(?:(?:in reply to|response to|following|after|did not like our|smtp|>>>|sent <<<|for)[ :]*"
+    r"(?:pipelined |end of |final |the )*"
+    r"(rcpt|mail from|data|text|helo|ehlo|starttls|auth|initial connection|banner|connect)"
+    r"|\[(rcpt to|mail from|data|bodyend|connect)\]"
+    r"|(does not like recipient)|(failed after i sent the message))",
+)
+_HINTS = (
+    "rcpt", "mail from", " data", "[data", "helo", "ehlo", "text", "starttls", "connect", "like recipient", "auth",
+    "banner", "bodyend", "after i sent",
+)  # fmt: skip
+"""One of them stands in every text that names a command; to look for them is cheaper than for the
+expression."""
+_NAMES = {
+    "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
+    "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
+    "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
+    "does not like recipient": "RCPT", "failed after i sent the message": "DATA",
+}  # fmt: skip
+
+
+class Wording(NamedTuple):
+    """One passage, as rules and tables need it."""
+
+    plain: str
+    """The words, as `plain` makes them, addresses blotted out."""
+    code: str
+    """The first SMTP reply code, "" where there is none."""
+    statuses: list[str]
+    """Enhanced status codes of failures (RFC 3463), in order."""
+    command: str
+    """The SMTP command that was answered, "" where the words do not say."""
+
+
+def clean(text: str) -> str:
+    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
+    long."""
+    text = " ".join(text[: MAX_TEXT * 3].split())
+    if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
+        text = wrapped[1]
+    text = quoted(text) or text
+    if "-" in text:
+        text = _REPEATED.sub("", text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "" for c in text)
+    return text[:MAX_TEXT]
+
+
+def quoted(text: str) -> str:
+    """What the other server answered, where `text` announces its words; "" where it does not."""
+    match = _QUOTED.search(text) if " was:" in text else None
+    return match[1] if match else ""
+
+
+def wording_of(text: str) -> Wording:
+    """What a clean passage says."""
+    words = plain(text)
+    if "@" in words:
+        words = address.FIND.sub(_blot, words)
+    code = _CODE.search(text)
+    statuses = [match[0] for match in code_table.STATUS.finditer(text) if match[1] != "2"]
+    return Wording(words, code[1] if code else "", statuses, command_in(words))
+
+
+def _blot(match: re.Match[str]) -> str:
+    return "@" * len(match[0])
+
+
+def command_in(text: str) -> str:
+    """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
+    match = _COMMAND.search(text) if any(map(text.__contains__, _HINTS)) else None
+    return _NAMES[next(group for group in match.groups() if group)] if match else ""
+
+
+def best_status(field: str | None, told: list[str]) -> str | None:
+    """The most telling enhanced status code: one of those `told` in the server's words, else that of the Status
+    field."""
+    telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
+    if field is None or field.endswith(".0.0") or field[0] == "2":
+        return telling[-1] if telling else (told[0] if told else None) if field is None else field
+    if telling and (telling[-1][2] != "0" or field.endswith(".0")):
+        return telling[-1] if not telling[-1].endswith(".0") or field.endswith(".0") else field
+    return field
