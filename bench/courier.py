@@ -3,6 +3,8 @@
 Both sign and post the same events to the same server on loopback, over as many connections; the server is a process
 of its own. The courier also leases each item, keeps its address's order, and notes that it is done, durably.
 They take turns in going first, and the median of the rounds counts, so that other work on the machine hits both.
+The courier has more threads and so a larger share of a busy machine: besides the rates the processor's seconds that
+each takes are compared, and the worse of the two ratios counts.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,8 +76,24 @@ def events() -> list[Event]:
     ]
 
 
-async def bare(url: str, wanted: list[Event]) -> float:
-    """Seconds that the client alone takes."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds, of the wall and of this process."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Took:
+        """As the clocks stand."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.wall - other.wall, self.cpu - other.cpu)
+
+
+async def bare(url: str, wanted: list[Event]) -> Took:
+    """What the client alone takes."""
     bodies = iter([(event.id, event.to_json()) for event in wanted])
     signer = Webhook(KEY)
 
@@ -86,15 +105,15 @@ async def bare(url: str, wanted: list[Event]) -> float:
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 await response.read()
 
-    began = time.perf_counter()
+    began = Took.now()
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         await asyncio.gather(*(work(session) for _ in range(CONNECTIONS)))
-    return time.perf_counter() - began
+    return Took.now() - began
 
 
-async def carried(folder: Path, url: str, wanted: list[Event]) -> float:
-    """Seconds that the courier takes, from its start until the outbox is empty."""
+async def carried(folder: Path, url: str, wanted: list[Event]) -> Took:
+    """What the courier takes, from its start until the outbox is empty."""
     hook = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "/unused", "allow_http": True}
     config = {"hook": [hook | {"allow_private": ["127.0.0.1"], "connections": CONNECTIONS}]}
     with World(folder, config) as world:
@@ -102,11 +121,11 @@ async def carried(folder: Path, url: str, wanted: list[Event]) -> float:
         world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 60_000)
         signer = Signer(ring(folder, world), system_clock)
         courier = Courier(world.config, Secrets({"app": (KEY,)}), world.store, world.writer, signer, system_clock)
-        began = time.perf_counter()
+        began = Took.now()
         running = asyncio.create_task(courier.run())
         while await asyncio.to_thread(left, world):
             await asyncio.sleep(0.05)
-        took = time.perf_counter() - began
+        took = Took.now() - began
         courier.stop()
         await running
     return took
@@ -118,15 +137,16 @@ def left(world: World) -> bool:
         return connection.scalar(ANYTHING) is not None
 
 
-def compare(url: str, number: int) -> float:
-    """One round: the courier's share of the bare client's rate."""
-    wanted, took = events(), [0.0, 0.0]
-    for which in (0, 1) if number % 2 else (1, 0):
+def compare(url: str, number: int) -> Took:
+    """One round: the courier's share of the bare client's rate, by the wall and by the processor."""
+    wanted, took = events(), dict[bool, Took]()
+    for which in (False, True) if number % 2 else (True, False):
         with tempfile.TemporaryDirectory() as folder:
             took[which] = asyncio.run(carried(Path(folder), url, wanted) if which else bare(url, wanted))
-    alone, through = took
-    ratio = alone / through
-    print(f"bare client {ITEMS / alone:6.0f}/s   courier {ITEMS / through:6.0f}/s   ratio {ratio:.2f}", flush=True)
+    alone, through = took[False], took[True]
+    ratio = Took(alone.wall / through.wall, alone.cpu / through.cpu)
+    rates = f"bare client {ITEMS / alone.wall:6.0f}/s   courier {ITEMS / through.wall:6.0f}/s"
+    print(f"{rates}   ratio {ratio.wall:.2f}   by processor {ratio.cpu:.2f}", flush=True)
     return ratio
 
 
@@ -140,9 +160,9 @@ def main() -> int:
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
         rounds = [compare(url, number) for number in range(ROUNDS)]
         server.kill()
-    ratio = statistics.median(rounds)
-    print(f"median ratio {ratio:.2f} (at least {LEAST})")
-    return int(ratio < LEAST)
+    wall, cpu = (statistics.median(getattr(one, name) for one in rounds) for name in ("wall", "cpu"))
+    print(f"median ratio {wall:.2f}, by processor {cpu:.2f} (both at least {LEAST})")
+    return int(min(wall, cpu) < LEAST)
 
 
 if __name__ == "__main__":

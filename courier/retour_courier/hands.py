@@ -80,7 +80,8 @@ class Hands:
 
     async def take(self, channel: str, most: int) -> list[Parcel]:
         """Lease what is due in a channel, at most so many parcels. Raises `StoreUnavailable`."""
-        ids = await asyncio.to_thread(self._due, channel, most)
+        due = await asyncio.to_thread(self._due, channel, most)
+        ids = [number for number in due if number not in self._held]  # due while in hand: the clock has jumped
         if not ids:
             return []
         began = _monotonic()

@@ -200,6 +200,18 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
         courier.wait_empty()
 
 
+def test_a_clock_that_jumps_does_not_make_a_courier_begin_again(begin, receiver, tmp_path):
+    """Its own lease has run out by the clock, but it knows what it has in hand."""
+    world = begin(hook(receiver.url()))
+    receiver.slow = 1.0
+    put(world)
+    with carrying(tmp_path, world) as courier:
+        wait_until(lambda: receiver.open, what="the call")
+        world.wait("2h")
+        courier.wait_empty()
+    assert (receiver.tried["/ok"], receiver.at_once) == (1, 1)
+
+
 def test_a_refusal_for_good_shows_that_the_receiver_is_there(begin, receiver, tmp_path):
     """Two failures with a 410 between them are not one after the other: the next event does not wait."""
     world = begin(hook(receiver.url(), connections=2))
