@@ -24,6 +24,8 @@ _LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examp
 _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 
+MAX_PHRASE = 200
+"""Characters that one phrase of a rule may have."""
 _ADDRESS = re.compile(r"https?:[^\s>)]+")
 """A page to read on: that it is called "senderguidelines" says nothing about the sender."""
 
@@ -213,6 +215,8 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
+        if long := next((text for text in lists[key] if len(text) > MAX_PHRASE), None):
+            raise RuleError(f"{origin}: {key!r}: {long[:30]!r}... is longer than {MAX_PHRASE} characters")
     return Rule(
         row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
         lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],

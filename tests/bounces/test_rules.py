@@ -75,6 +75,7 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
             'match = ["(a"]',
             r"rule our-partner: 'match': .*no regular expression",
         ),
+        ("briefkasten quillt ueber", "x" * 201, r"rule our-partner: 'words': 'xxx.*longer than 200"),
         ("[[rule]]", "[[rule]", r"rules.toml: "),
         ('name = "our-partner"', "", r"rule 1: 'name' is missing"),
         ("[[rule]]", "[[rules]]", r"unknown key 'rules'"),
