@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -33,23 +34,23 @@ class PhraseIndex(Generic[V]):
         text = f" {text}"
         found: list[tuple[int, str, V]] = []
         for match in self._matches(text):
-            at, longest = match.span(1)[0], match[1]
-            if text[at - 1].isalnum() and longest[0] < _UNSPACED and longest[0].isalnum():
-                continue
-            for phrase, is_open, values in self._within[longest]:
+            at = match.start(1)
+            for phrase, is_open, values in self._within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
                     for value in values:
                         found.append((at - 1, phrase, value))
         return found
 
-    def _matches(self, text: str) -> Iterator[re.Match[str]]:
-        """Where phrases may begin; the group 1 of each match is the longest that stands there."""
-        if self._spaced:
-            yield from self._spaced.finditer(text)
+    def _matches(self, text: str) -> Iterable[re.Match[str]]:
+        """Where phrases stand; group 1 of each match is the longest that begins there."""
+        if text.isascii():
+            found: Iterable[re.Match[str]] = self._spaced.finditer(text)
+        else:
+            words = (match for match in self._spaced.finditer(text) if not text[match.start(1) - 1].isalnum())
+            found = chain(words, self._unspaced.finditer(text))
         if self._signs and any(map(text.__contains__, self._signs)):
-            yield from re.finditer(f"(?=({'|'.join(map(re.escape, self._signs))}))", text)
-        if self._unspaced and not text.isascii():
-            yield from self._unspaced.finditer(text)
+            found = chain(found, re.finditer(f"(?=({'|'.join(map(re.escape, self._signs))}))", text))
+        return found
 
     def any(self, text: str) -> bool:
         """Does one of the phrases stand in `text`?"""
@@ -69,9 +70,9 @@ def _is_open(phrase: str) -> bool:
     return (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum() or phrase[-1] >= _UNSPACED
 
 
-def _expression(before: str, phrases: list[str]) -> re.Pattern[str] | None:
+def _expression(before: str, phrases: list[str]) -> re.Pattern[str]:
     """An expression that finds, behind what `before` describes, the longest of the phrases wherever one begins,
-    overlapping ones too; None for no phrases.
+    overlapping ones too.
 
     It branches letter by letter, so that each place of a text is looked at once however many phrases there are.
     """
@@ -82,7 +83,7 @@ def _expression(before: str, phrases: list[str]) -> re.Pattern[str] | None:
             node = node.setdefault(letter, {})
         node[""] = {}
     first = "".join(re.escape(letter) for letter in root)
-    return re.compile(f"{before}(?=[{first}])(?=({_branches(root)}))") if root else None
+    return re.compile(f"{before}(?=[{first}])(?=({_branches(root)}))" if root else r"(?!)")
 
 
 def _branches(node: dict[str, Any]) -> str:
