@@ -12,6 +12,9 @@ from retour_bounces.wording import Wording, best_status, clean, wording_of
 
 Fired = tuple[Rule, tuple[int, int]]
 
+MAX_HEARD = 200_000
+"""Characters of one report's wordings that are looked at; of each further one only the first `BRIEF`."""
+BRIEF = 160
 MAX_WORDINGS = 400
 """Wordings of one report for which the text around is searched too; behind them the diagnostic has to do."""
 
@@ -45,6 +48,7 @@ class Judge:
         self._rules = rules
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
         self._heard: dict[str, _Heard] = {}
+        self._characters = 0
         self._answers: dict[tuple[str, str | None, str], _Answer] = {}
 
     def __call__(
@@ -98,7 +102,8 @@ class Judge:
         """What a clean passage says; kept, for the text around is asked about for each recipient."""
         heard = self._heard.get(text)
         if heard is None:
-            wording = wording_of(text)
+            self._characters += len(text)
+            wording = wording_of(text if self._characters < MAX_HEARD else text[:BRIEF])
             heard = _Heard(text, wording, self._rules.spans(wording.plain))
             if not self.tired:
                 self._heard[text] = heard
