@@ -25,7 +25,7 @@ class PhraseIndex(Generic[V]):
             values.setdefault(phrase, []).append(value)
         self._within = {phrase: _beginnings(phrase, values) for phrase in values}
         spaced = [phrase for phrase in values if phrase[0] < _UNSPACED]
-        self._signs = [phrase for phrase in spaced if not phrase[0].isalnum()]
+        self._signs = sorted((phrase for phrase in spaced if not phrase[0].isalnum()), key=len, reverse=True)
         self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
         self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 

@@ -49,6 +49,7 @@ class Judge:
         self._known: dict[tuple[str, str | None, str, tuple[str, ...]], Verdict] = {}
         self._heard: dict[str, _Heard] = {}
         self._characters = 0
+        """Those of all wordings heard."""
         self._answers: dict[tuple[str, str | None, str], _Answer] = {}
 
     def __call__(
