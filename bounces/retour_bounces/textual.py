@@ -195,6 +195,11 @@ def _is_answer(fields: wire.Header) -> bool:
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 
+def is_passed_on(message: wire.Message) -> bool:
+    """Does a person answer, or pass on what a mail system wrote?"""
+    return _is_answer(message.fields) and not is_mail_system(message)
+
+
 def _has(index: PhraseIndex[None], text: str) -> bool:
     return index.any(plain(" ".join(text.split())))
 

@@ -246,10 +246,23 @@ def test_only_the_recipient_is_named(text: str) -> None:
     assert [one.recipient for one in message(text, "Undeliverable mail").reports] == ["user@example.com"]
 
 
+def test_a_status_part_that_a_person_passes_on_is_no_report() -> None:
+    """It tells of somebody else's mail, whatever its parts are called."""
+    fields = "Reporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; user@example.com\nAction: failed\nStatus: 5.1.1\n"
+    parts = f"--b\nContent-Type: text/plain\n\nLook.\n--b\nContent-Type: message/delivery-status\n\n{fields}--b--\n"
+    head = 'Subject: Fwd: Undelivered\nContent-Type: multipart/mixed; boundary="b"\n\n'
+    assert read(f"From: Ann <ann@example.net>\n{head}{parts}".encode()).kind == "not-a-report"
+    assert read(f"From: MAILER-DAEMON@mx.example\n{head}{parts}".encode()).kind == "bounce"
+
+
 def test_a_status_part_that_a_gateway_relabelled_is_read() -> None:
     """Delivery-status fields are known by what they begin with where their content type says nothing."""
     head = 'From: MAILER-DAEMON@mx.example\nSubject: Undelivered\nContent-Type: multipart/mixed; boundary="b"\n\n'
     fields = "Reporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; user@example.com\nAction: failed\nStatus: 5.1.1\n"
     kinds = ("Content-Type: text/plain\n\nIt failed.\n", f"Content-Type: application/octet-stream\n\n{fields}")
-    report = read((head + "".join(f"--b\n{part}" for part in kinds) + "--b--\n").encode())
-    assert [(one.recipient, one.status) for one in report.reports] == [("user@example.com", "5.1.1")]
+    data = (head + "".join(f"--b\n{part}" for part in kinds) + "--b--\n").encode()
+    assert [(one.recipient, one.status) for one in read(data).reports] == [("user@example.com", "5.1.1")]
+    sent_by_a_person = data.replace(b"MAILER-DAEMON@mx.example", b"Ann <ann@example.net>").replace(
+        b"Undelivered", b"Look"
+    )
+    assert read(sent_by_a_person).kind == "not-a-report"
