@@ -12,7 +12,7 @@ from retour_bounces.wording import Wording, best_status, clean, wording_of
 
 Fired = tuple[Rule, tuple[int, int]]
 
-MAX_HEARD = 200_000
+MAX_HEARD = 100_000
 """Characters of one report's wordings that are looked at; of each further one only the first `BRIEF`."""
 BRIEF = 160
 MAX_WORDINGS = 400
