@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -193,7 +193,11 @@ outbox = Table(
     Column("body", LargeBinary, nullable=False),
     Index("outbox_by_due", "failed", "channel", "due"),
     Index("outbox_in_order", "channel", "ordering", "failed", "id"),
+    sqlite_autoincrement=True,  # a number that was dropped is never another item's: terminals and logs still name it
 )
+
+Index("outbox_by_fact", outbox.c.fact_id, **_only_where(outbox.c.fact_id.is_not(None)))
+Index("outbox_by_ordering", outbox.c.ordering, **_only_where(outbox.c.ordering.is_not(None)))
 
 pace = Table(
     "pace",

@@ -43,6 +43,8 @@ def shape(path: Path) -> dict[str, object]:
         for index in query(path, f"PRAGMA index_list({name})"):
             found[f"{name} {index[1]}"] = query(path, f"PRAGMA index_xinfo({index[1]})")
         found[f"{name} rowid"] = query(path, f"SELECT wr FROM pragma_table_list('{name}')")
+        (sql,) = query(path, f"SELECT sql FROM sqlite_master WHERE name = '{name}'")[0]
+        found[f"{name} counts up for ever"] = "AUTOINCREMENT" in sql
     return found
 
 
@@ -58,7 +60,7 @@ def test_the_migrations_lead_to_the_models(store: Store, database: Path, tmp_pat
     migrated = shape(database)
     models = shape(tmp_path / "models.db")
     assert {name: migrated[name] for name in models} == models
-    assert {name.split()[0] for name in migrated} == {*schema.metadata.tables, schema.VERSION_TABLE}
+    assert {name.split()[0] for name in migrated} == {*schema.metadata.tables, schema.VERSION_TABLE, "sqlite_sequence"}
 
 
 def test_the_comparison_can_fail(database: Path) -> None:
@@ -89,6 +91,24 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
     store.close()
     rows = query(tmp_path / "old.db", "SELECT side, closed FROM storm ORDER BY id")
     assert rows == [("a", None), ("a", 5), ("a", 9), ("b", None)]
+
+
+def test_what_waits_in_the_outbox_survives_the_upgrade_and_keeps_its_number(tmp_path: Path) -> None:
+    """The table is made anew, for numbers that are never given out twice; those that are known still hold."""
+    store = open_store(url(tmp_path / "old.db"), check=False)
+    store.create()
+    row = {"at": 1, "kind": "event", "channel": "hook:a", "due": 1, "give_up": 9, "target": "paused", "body": b"{}"}
+    with store.writing() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(schema.outbox.insert(), [row | {"id": n, "uid": str(n)} for n in (3, 7)])
+    migrate.upgrade(store)
+    with store.writing() as connection:
+        connection.execute(schema.outbox.delete().where(schema.outbox.c.id == 7))
+        connection.execute(schema.outbox.insert().values(row | {"uid": "new"}))
+    store.close()
+    assert query(tmp_path / "old.db", "SELECT id, uid, body FROM outbox") == [(3, "3", b"{}"), (8, "new", b"{}")]
 
 
 def test_the_code_names_the_newest_migration(store: Store) -> None:
