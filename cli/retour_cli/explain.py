@@ -184,7 +184,7 @@ def _recipient(one: RecipientReport) -> Iterator[str]:
         "first sent to": one.original_recipient if one.original_recipient != one.recipient else None,
         "known inside as": one.inner_recipient,
         "status": f"{one.status}{source}" if one.status else None,
-        "rule": (one.rule or "none; the code table") if one.reason else None,
+        "rule": _rule(one),
         "fired on": f'"{one.evidence}"' if one.evidence else None,
         "said": one.diagnostic or None,
         "but": one.contradiction,
@@ -192,6 +192,13 @@ def _recipient(one: RecipientReport) -> Iterator[str]:
     for label, value in facts.items():
         if value:
             yield from _wrap(f"    {label:<15} ", _clean(value))
+
+
+def _rule(one: RecipientReport) -> str | None:
+    if one.rule or one.reason:
+        return one.rule or "none; the code table"
+    unknown = one.action == "failed" and one.blame == "nobody"
+    return "none knows these words, so it counts for nobody: docs/rules.md" if unknown else None
 
 
 def _marked(passage: passages.Passage) -> Iterator[str]:

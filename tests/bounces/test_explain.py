@@ -151,3 +151,12 @@ def test_a_files_name_does_not_reach_the_terminal_as_it_is(tmp_path: Path) -> No
             result = CliRunner().invoke(main, ["explain", *args], color=True)
             shown = result.output.replace("\x1b[1m", "").replace("\x1b[0m", "")
             assert shown and not [c for c in shown if c != "\n" and not c.isprintable()]
+
+
+def test_words_that_no_rule_knows_are_said_to_count_for_nobody(tmp_path: Path) -> None:
+    """Or "failed, hard" alone would read as the end of an address."""
+    path = tmp_path / "odd.eml"
+    path.write_text(
+        "From: MAILER-DAEMON@mx.example\nSubject: Undelivered\n\n<a@b.example>: host mx.b.example said: 550 xyzzy plugh\n"
+    )
+    assert "none knows these words, so it counts for nobody" in explain(str(path)).stdout
