@@ -24,6 +24,7 @@ from retour_policy.store import is_of_the_item
 from retour_policy.storms import Storms
 
 CHUNK = 20  # messages read at a time
+_WORDS = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}
 
 
 @click.command("import")
@@ -37,6 +38,9 @@ def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
     Each is recorded at its own date. What is recorded already is passed
     over, so this can be stopped and run again. Nothing is forwarded to
     postmaster. Exit status 1 where a message could not be used.
+
+    A bounce counts where a send on record, or a token, tells that it is about
+    mail of ours; those from before Retour do with `count_unsigned = true`.
     """
     importer = Importer(setup, dry_run)
     with click.progressbar(length=oldmail.count(path), label="reading", hidden=as_json) as bar:
@@ -87,13 +91,13 @@ class Importer:
         self._places.clear()
         arrivals = [arrival for arrival in map(self._arrival, messages) if arrival]
         if self._dry_run or not arrivals:
-            self.outcomes.update("would be recorded" for _ in arrivals)
+            self.outcomes.update(f"{one.report.kind if one.report else 'unread'}, not recorded" for one in arrivals)
             return
         recorder = self._recorder
 
         def work(connection: Connection, some: Sequence[Arrival]) -> int:
             outcomes = [self._recorded(connection, recorder, one) for one in some]
-            self.outcomes.update({"duplicate": "recorded before"}.get(outcome, outcome) for outcome in outcomes)
+            self.outcomes.update(_WORDS.get(outcome, outcome) for outcome in outcomes)
             return len(outcomes)
 
         for _ in in_portions(self._setup.store, arrivals, 1, work):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from retour_bounces import RecipientReport, Report
 from retour_policy import addresses, facts, outbox, schema, sends
-from retour_policy.address import address_key, normalise
+from retour_policy.address import address_key, is_address, normalise
 from retour_policy.attribute import Attributed, Proof, attribute, parts_of
 from retour_policy.clean import clean_values
 from retour_policy.facts import NewFact
@@ -133,6 +133,8 @@ class Recorder:
         if arrival.route.send is not None:  # the token is ours and its record is gone: counted for nobody
             return _bounded([Attributed(part, None) for part in parts_of(report)])
         named = [text for part in report.reports for text in (part.original_recipient, part.recipient) if text]
+        if arrival.dated and self._trusts_unsigned(arrival):  # the postmaster's own old bounces tell of new addresses
+            addresses.ensure(connection, self.secret, filter(is_address, named[:MOST_LOOKED_UP]))
         known = addresses.find(connection, map(self._key, named[:MOST_LOOKED_UP]))
         return _bounded(attribute(report, {n: key for key, n in known.items()}, None, self._key, guess=False))
 
@@ -141,9 +143,11 @@ class Recorder:
         if report.kind == "not-a-report" or arrival.route.kind == "role":
             return False
         if send is None and arrival.route.send is None:  # unsigned: only where the postmaster trusts such reports
-            rules = self.ledger.policy.ground(arrival.route.stream).rules
-            return rules.count_unsigned and any(one.address_id is not None for one in found)
+            return self._trusts_unsigned(arrival) and any(one.address_id is not None for one in found)
         return send is None or any(one.address_id is not None for one in found)
+
+    def _trusts_unsigned(self, arrival: Arrival) -> bool:
+        return self.ledger.policy.ground(arrival.route.stream).rules.count_unsigned
 
     def _key(self, text: str) -> bytes:
         return address_key(self.secret, text)

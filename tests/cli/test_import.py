@@ -165,9 +165,9 @@ def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monke
 
 
 def test_a_dry_run_records_nothing(office: Any) -> None:
-    """And says what would be."""
+    """And says what there is."""
     path = as_mbox(office.home, reports(office, (40,)))
-    assert office.json("import", str(path), "--dry-run") == [{"would be recorded": 1}]
+    assert office.json("import", str(path), "--dry-run") == [{"bounce, not recorded": 1}]
     office("events", status=1)
 
 
@@ -193,3 +193,15 @@ def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> N
     (one,) = office.json("address", "show", TO)[0]["suppressions"]
     assert one["cause"] in ("hard", "operator")
     assert office.json("rebuild") == []
+
+
+def test_bounces_from_before_count_where_the_postmaster_believes_them(office: Any) -> None:
+    """Nothing on record tells that they are about mail of ours: said so, and counted only with `count_unsigned`."""
+    path = office.home / "old.eml"
+    path.write_text(REPORT.format(date=date_text(system_clock() - 40 * DAY), came_to="list@example.com", to=TO))
+    assert office.json("import", str(path)) == [{"unmatched: about no mail on record": 1}]
+    office("address", "show", TO, status=1)
+    office.edit('preset = "plain"', 'preset = "plain"\ncount_unsigned = true')
+    path.write_text(path.read_text().replace("It failed", "It did fail"))
+    assert office.json("import", str(path)) == [{"recorded": 1}]
+    assert office.json("address", "show", TO)[0]["counts"]["*"]["hard"] == 1
