@@ -23,7 +23,9 @@ _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 @options
 @click.option("--address", help="Only this address.")
 @click.option("--stream", help="Only this stream.")
-@click.option("--kind", help="Only this kind: bounce, delayed, autoreply, withheld ...")
+@click.option(
+    "--kind", type=click.Choice(facts.KINDS), metavar="KIND", help=f"Only this kind: {', '.join(facts.KINDS)}."
+)
 @click.option("--since", help="Only from then on: 2h, 3d, or 2026-01-31, or 2026-01-31T12:00.")
 @click.option(
     "--limit", type=click.IntRange(1), default=None, help="Only so many, the latest. [default: 50; JSON: all]"

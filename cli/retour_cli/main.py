@@ -70,7 +70,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retour")
-def main() -> None:
+@click.option("--config", type=click.Path(), help="The configuration file; may stand behind the command, too.")
+def main(config: str | None) -> None:
     """Knows who cannot be reached by mail, and why, and makes the mail server act on it.
 
     \b

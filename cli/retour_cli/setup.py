@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
@@ -90,11 +91,19 @@ def default_path() -> Path:
     return Path(load.DEFAULT_PATH)
 
 
+def _said_first(config: Path) -> Path:
+    """The path behind the command, else the one in front of it, else that of the environment or the usual one."""
+    context = click.get_current_context()
+    if context.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+        return config
+    return Path(context.find_root().params.get("config") or config)
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --config, and hand it a `Setup` as its first argument."""
 
     def with_setup(config: Path, *args: Any, **named: Any) -> Any:
-        return command(Setup(config), *args, **named)
+        return command(Setup(_said_first(config)), *args, **named)
 
     with_setup.__doc__ = command.__doc__
     with_setup.__name__ = command.__name__

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_
 
+from retour_bounces.report import Kind
 from retour_policy import schema
 from retour_policy.store import Store
 
@@ -15,6 +16,11 @@ CHUNK = 1_000  # facts read in one transaction
 _table = schema.fact
 _INSERT = insert(_table)
 _INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
+KINDS = (
+    *get_args(Kind),
+    *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
+)
+"""Of a fact: those of reports, and what Retour, its operator and its storms did."""
 HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
 _JUDGED = ("type", "blame", "proof", "stream", "policy_id")

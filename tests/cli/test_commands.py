@@ -8,9 +8,12 @@ import sys
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from retour_cli.main import main
 from retour_policy.clock import system_clock
 from retour_policy.route import Router
+from retour_policy.schema import REVISION
 
 A, B = "anna@example.net", "bert@example.net"
 
@@ -256,11 +259,14 @@ def test_a_token_whose_send_is_gone(office: Any) -> None:
 
 def test_db_status_and_upgrade(office: Any) -> None:
     """What the schema is, and that an upgrade of a database that needs none changes nothing."""
-    assert office("db", "status").stdout == f"sqlite:///{office.home}/retour.db: schema 0002, this version needs 0002\n"
-    assert office.json("db", "upgrade") == [{"database": f"sqlite:///{office.home}/retour.db", "schema": "0002"}]
+    assert (
+        office("db", "status").stdout
+        == f"sqlite:///{office.home}/retour.db: schema {REVISION}, this version needs {REVISION}\n"
+    )
+    assert office.json("db", "upgrade") == [{"database": f"sqlite:///{office.home}/retour.db", "schema": REVISION}]
     (office.home / "retour.db").unlink()
     assert office.json("db", "status", status=78)[0]["schema"] is None
-    assert "schema 0002" in office("db", "upgrade").stdout
+    assert f"schema {REVISION}" in office("db", "upgrade").stdout
     assert office("check").exit_code == 0
 
 
@@ -279,3 +285,22 @@ def test_keys_that_cannot_be_written(office: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert "No space left on device" in office("keys", "rotate", status=1).stderr
     assert (office.home / "keys.toml").read_bytes() == before
+
+
+def test_config_stands_before_or_behind_the_command(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both name the file; behind it wins, and either is asked before the environment."""
+    good, gone = str(office.home / "retour.toml"), str(office.home / "gone.toml")
+    monkeypatch.setenv("RETOUR_CONFIG", gone)
+    for line, status in (
+        (["--config", good, "db", "status"], 0),
+        (["db", "status", "--config", good], 0),
+        (["--config", gone, "db", "status", "--config", good], 0),
+        (["--config", good, "db", "status", "--config", gone], 78),
+        (["db", "status"], 78),
+    ):
+        assert CliRunner().invoke(main, line).exit_code == status, line
+
+
+def test_a_kind_that_is_none_is_refused(office: Any) -> None:
+    """A slip in it must not look like the news that nothing happened."""
+    assert "'bunce' is not one of" in office("events", "--kind", "bunce", status=2).stderr
