@@ -34,7 +34,7 @@ def check(setup: Setup, as_json: bool) -> None:
         print_json(
             {
                 "config": str(setup.path),
-                "policy": [*policy_sentences(config.rules(None)), storm_sentence(config.storm)],
+                "policy": _policy(config),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
                 "warnings": warnings(config),
@@ -44,7 +44,7 @@ def check(setup: Setup, as_json: bool) -> None:
     say(f"{setup.path}: good")
     say(*wrapped("  database   ", setup.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
-    for number, sentence in enumerate([*policy_sentences(config.rules(None)), storm_sentence(config.storm)]):
+    for number, sentence in enumerate(_policy(config)):
         say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
         say("", f"stream {stream.name}")
@@ -117,6 +117,12 @@ def _time_words(rules: RuleSet) -> list[str]:
 
 def _not_transactional(rules: RuleSet) -> str:
     return ", not for transactional streams" if rules.heed_blame and rules.scope == "everywhere" else ""
+
+
+def _policy(config: Config) -> list[str]:
+    rules = config.rules(None)
+    plain = "Storms are not looked for, as every failure counts, whoever is to blame."
+    return [*policy_sentences(rules), storm_sentence(config.storm) if rules.heed_blame else plain]
 
 
 def storm_sentence(limits: StormSection) -> str:

@@ -19,6 +19,7 @@ from retour_policy.config import Config, Match, Stream, in_bounce_domain
 from retour_policy.errors import ConfigError
 from retour_policy.hook import EVENTS, GROUPS
 from retour_policy.outside import HookSection, RelaySection
+from retour_policy.rules import PLAIN
 
 EXAMPLE = files("retour_policy").joinpath("example.toml").read_text("utf-8")
 SYSTEM = {
@@ -38,6 +39,13 @@ def filled(text: str = EXAMPLE) -> str:
     return text
 
 
+def written_out(text: str = EXAMPLE) -> str:
+    """The example with the numbers of its policy, which it names in comments, in force."""
+    before, here, rest = filled(text).partition("\n[policy]\n")
+    policy, storm, after = rest.partition("\n[storm]\n")
+    return before + here + re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", policy) + storm + after
+
+
 def parse(text: str) -> Config:
     return load.parse(Path("retour.toml"), text)
 
@@ -55,14 +63,19 @@ def test_the_example_holds_the_defaults() -> None:
     """Filled in for the system's places, the example means what an empty file means, apart from its streams."""
     example, defaults = parse(filled()).model_dump(), Config().model_dump()
     assert example.pop("stream") and not defaults.pop("stream")
-    assert parse(filled()).rules(None) == Config().rules(None)
+    assert parse(filled()).rules(None) == parse(written_out()).rules(None) == Config().rules(None)
     assert example.pop("policy")["preset"] == defaults.pop("policy")["preset"]
     assert example == defaults
 
 
+def test_plain_is_one_word_in_the_example() -> None:
+    """Who changes the preset in the file that he got has its numbers, and no storms."""
+    assert parse(filled().replace('preset = "careful"', 'preset = "plain"')).rules(None) == PLAIN
+
+
 def test_every_key_stands_in_the_example() -> None:
     """A key that the model has and the manual has not would be known to nobody."""
-    data = tomllib.loads(filled())
+    data = tomllib.loads(written_out())
     for path in keys_of(Config):
         if path in (("stream",), ("relay",), ("hook",)):
             continue

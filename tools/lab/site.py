@@ -30,8 +30,8 @@ def retour(*words: str | Path, config: Path | None = None) -> subprocess.Complet
 class Site:
     """`folder/retour` is what `retour init` made, with `streams` (TOML) instead of the example's.
 
-    `services` is what runs: "serve" or single ones. `settings` replaces lines of the configuration: key (the
-    first of that name) to TOML value.
+    `services` is what runs: "serve" or single ones. `settings` replaces lines of the configuration, also those that
+    are comments: key (the first of that name) to TOML value.
     """
 
     def __init__(
@@ -125,5 +125,5 @@ class Site:
 
 
 def _replaced(line: str, settings: dict[str, str]) -> str:
-    name = line.partition(" =")[0]
+    name = line.removeprefix("# ").partition(" =")[0]
     return f"{name} = {settings.pop(name)}" if name in settings else line
