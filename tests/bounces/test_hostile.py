@@ -13,75 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.hostile import HEAD, OF_MANY, REPORT, STATUS, long_winded, of_octets, recipients
 from retour_bounces import read
 
-HEAD = b"From: MAILER-DAEMON@mx.example\nTo: us@example.org\nSubject: Undelivered Mail\n"
-REPORT = HEAD + b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
-STATUS = b"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example\n\n"
+LIMIT = 1.0
+"""Seconds, for anything, on a slow machine too; bench/bounces.py measures what is promised on a good one."""
 FOUND = Path(__file__).parent / "found"
-
-
-def recipients(count: int) -> bytes:
-    """A report about many recipients."""
-    rows = (
-        b"Final-Recipient: rfc822; user%d@example%d.com\nAction: failed\nStatus: 5.1.1\n"
-        b"Diagnostic-Code: smtp; 550 5.1.1 <user%d@example%d.com> no such user\n" % (n, n, n, n)
-        for n in range(count)
-    )
-    return REPORT + STATUS + b"\n".join(rows) + b"\n--b--\n"
 
 
 def nested(levels: int) -> bytes:
     parts = (b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(levels))
     return HEAD + b"".join(parts) + b"Content-Type: text/plain\n\nhi\n"
-
-
-def strange(count: int) -> bytes:
-    """A report about many recipients, each refused in words of its own that no rule knows."""
-    text = b"".join(
-        b"<u%d@e.com>: host said %d foo\n\n>>> RCPT TO:<u%d@e.com>\n<<< 550 %d xkcd\n" % (n, n, n, n)
-        for n in range(count)
-    )
-    rows = (
-        b"Final-Recipient: rfc822; u%d@e.com\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 550 %d xkcd foo%d\n\n"
-        % (n, n, n)
-        for n in range(count)
-    )
-    return REPORT + b"--b\nContent-Type: text/plain\n\n" + text + b"\n" + STATUS + b"".join(rows) + b"--b--\n"
-
-
-def wordy(count: int) -> bytes:
-    """A report about many recipients, each refused in a dozen words out of many."""
-    words = [f"{a}{b}" for a in ("frob", "zork", "quux", "blorb", "vorp") for b in range(97)]
-    rows = (
-        f"Final-Recipient: rfc822; u{n}@e.com\nAction: failed\nStatus: 5.0.0\n"
-        f"Diagnostic-Code: smtp; 550 {' '.join(words[n * k % len(words)] for k in range(3, 15))} {n}\n\n"
-        for n in range(count)
-    )
-    return REPORT + STATUS + "".join(rows).encode() + b"--b--\n"
-
-
-def long_winded(count: int) -> bytes:
-    """A report about many recipients, each refused at length in words that rules know and no rule understands."""
-    words = " ".join(["user mailbox account over not is recipient address unknow"] * 15)
-    rows = (
-        f"Final-Recipient: rfc822; u{n}@e.com\nAction: failed\nStatus: 5.0.0\n"
-        f"Diagnostic-Code: smtp; 550 {words} {n}\n\n"
-        for n in range(count)
-    )
-    return REPORT + STATUS + "".join(rows).encode() + b"--b--\n"
-
-
-def named_in_text(count: int) -> bytes:
-    """A report in words about many recipients."""
-    rows = (b"<u%d@example.com>: strange %d words %dth here\n\n" % (n, n, n) for n in range(count))
-    return HEAD + b"\nfailed:\n" + b"".join(rows)
-
-
-def encoded(count: int) -> bytes:
-    """A report about many recipients with its fields in base64."""
-    fields = base64.encodebytes(recipients(count).partition(STATUS)[2])
-    return REPORT + STATUS.replace(b"status\n", b"status\nContent-Transfer-Encoding: base64\n") + fields + b"--b--\n"
 
 
 BOMBS: dict[str, Callable[[int], bytes]] = {
@@ -135,11 +77,6 @@ def seconds(data: bytes) -> float:
     return min(once(data) for _ in range(3))
 
 
-def quickest(data: bytes, wanted: float) -> float:
-    """The quickest of at most 15 readings, seconds; again while it is longer than wanted, as in `grows`."""
-    return next((took for _ in range(15) if (took := once(data)) < wanted), wanted)
-
-
 def grows(make: Callable[[int], bytes], count: int) -> tuple[float, float]:
     """The quickest readings of `count` and of twice as many, seconds.
 
@@ -166,11 +103,11 @@ def test_twice_the_size_takes_less_than_three_times_as_long(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_no_bomb_takes_a_second(name: str) -> None:
-    """Two megabytes of anything are read within a second."""
+def test_no_bomb_is_dear(name: str) -> None:
+    """Two megabytes of anything are read at once."""
     make = BOMBS[name]
     unit = max(1, len(make(2)) - len(make(1)))
-    assert seconds(make(min(2_000_000 // unit, 100_000))) < 1
+    assert seconds(make(min(2_000_000 // unit, 100_000))) < LIMIT
 
 
 def test_a_report_of_15_megabytes_is_read_at_once() -> None:
@@ -180,7 +117,7 @@ def test_a_report_of_15_megabytes_is_read_at_once() -> None:
         REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n\n" + body + b"--b--\n"
     )
     assert [one.recipient for one in read(data).reports] == ["a@b.example"]
-    assert seconds(data) < 0.5
+    assert seconds(data) < LIMIT
 
 
 def test_5000_recipients_are_all_read() -> None:
@@ -188,23 +125,23 @@ def test_5000_recipients_are_all_read() -> None:
     assert len(read(recipients(5_000)).reports) == 5_000
 
 
-@pytest.mark.parametrize("make", [strange, wordy, named_in_text, recipients])
-def test_5000_recipients_each_refused_in_words_of_its_own_are_read_at_once(make: Callable[[int], bytes]) -> None:
-    """What no rule knows makes a report dear, but no dearer than its size: 5,000 recipients take 0.3 s."""
-    small, large = grows(make, 2_500)
+@pytest.mark.parametrize("name", OF_MANY)
+def test_each_recipient_of_5000_costs_its_share(name: str) -> None:
+    """Words of its own for each, that no rule knows, make a report dear, but no dearer than its size."""
+    make = OF_MANY[name]
     assert len(read(make(5_000)).reports) == 5_000
+    small, large = grows(make, 2_500)
     assert large < 3 * small + 0.005
-    assert quickest(make(5_000), 0.3) < 0.3
 
 
-@pytest.mark.parametrize("make", [strange, wordy, long_winded, named_in_text, recipients, encoded])
-def test_15_megabytes_of_recipients_are_read_at_once(make: Callable[[int], bytes]) -> None:
-    """However many recipients a report names, it takes half a second, and says so where it was not read to the end."""
-    data = make(15_000_000 // (len(make(10_000)) // 10_000))
+@pytest.mark.parametrize("name", [*OF_MANY, "long-winded"])
+def test_15_megabytes_of_recipients_are_read_at_once(name: str) -> None:
+    """However many recipients a report names, and it says so where it was not read to the end."""
+    data = of_octets(OF_MANY.get(name, long_winded), 15_000_000)
     report = read(data)
     assert len(report.reports) >= 4_000
     assert report.truncated
-    assert quickest(data, 0.5) < 0.5
+    assert seconds(data) < LIMIT
 
 
 CUTS = {
