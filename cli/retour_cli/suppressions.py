@@ -201,7 +201,8 @@ def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
         if as_json:
             print_json({"lines": good + faults, "wrong": faults})
         else:
-            click.echo(f"nothing was applied: {faults} of {good + faults} lines are wrong")
+            number = counted(good + faults, "line")
+            click.echo(f"nothing was applied: {faults} of {number} {'is' if faults == 1 else 'are'} wrong")
         raise SystemExit(1)
     return good
 
