@@ -164,6 +164,7 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
 
     \b
     Columns: address (needed), cause, scope, since, until, note.
+    Without until a line holds for good, whatever its cause.
 
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
