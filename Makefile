@@ -29,7 +29,7 @@ lint: setup ## ruff (rules and format) and mypy (strict)
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
-replay: setup ## an outage of a large provider among weeks of mail, under three policies
+replay: setup ## an outage of a large provider among weeks of mail, under two policies; some minutes
 	@$(PYTHON) tools/replay.py
 
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes

@@ -168,9 +168,7 @@ def _counts(count: Count) -> str:
 
 
 def _where(one: Suppression) -> str:
-    return {EVERYWHERE: "everywhere", "*bulk": "in all streams but transactional ones"}.get(
-        one.scope, f"in {scope_text(one.scope)}"
-    )
+    return {EVERYWHERE: "everywhere", "*bulk": "in bulk mail"}.get(one.scope, f"in {scope_text(one.scope)}")
 
 
 def _grouped(found: dict[str, str]) -> dict[str, list[str]]:

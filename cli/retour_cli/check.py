@@ -221,9 +221,11 @@ def warnings(config: Config) -> list[str]:
     found = []
     for stream in config.stream:
         if stream.pattern and stream.pattern.length() > SRS_LIMIT:
+            over = stream.pattern.length() - SRS_LIMIT
             found.append(
                 f"stream {stream.name}: {stream.envelope_from} has {stream.pattern.length()} octets with its token; "
-                f"forwarders that rewrite senders (SRS) cut above {SRS_LIMIT}, and bounces from behind them are lost"
+                f"forwarders that rewrite senders (SRS) cut above {SRS_LIMIT}, and bounces from behind them are lost: "
+                f"shorten it by {over} (b% is shorter than b-%), or use a shorter domain"
             )
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")

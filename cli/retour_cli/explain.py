@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from retour_bounces import RecipientReport, Report, RuleError, Rules, passages, read, unrecognised
+from retour_cli.output import counted
 
 if TYPE_CHECKING:
     from retour_cli.setup import Setup
@@ -232,7 +233,8 @@ def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_j
             click.echo(line)
         click.echo(f"{'':15}{_clean(one.file)}")
     if not as_json:
+        count = sum(one.count for one in groups)
         click.echo(
-            f"{sum(one.count for one in groups)} replies in {len(groups)} groups that no rule knows, "
-            f"{len(heap)} files read"
+            f"{count} {'reply' if count == 1 else 'replies'} in {counted(len(groups), 'group')} that no rule knows, "
+            f"{counted(len(heap), 'file')} read"
         )

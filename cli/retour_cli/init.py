@@ -88,7 +88,7 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
         return
     for path in (*places.files(), places.sockets, places.spool):
         say(f"wrote {path}")
-    say("Next: edit the streams, then `retour check`, then `retour serve`.")
+    say("Next: edit the streams, then `retour check`, then the units or `retour serve`.")
 
 
 def _write(places: Places, text: str, config: Config) -> None:

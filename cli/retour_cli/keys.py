@@ -23,8 +23,6 @@ def rotate(setup: Setup, as_json: bool) -> None:
 
     Old keys go on verifying, so no bounce is lost. Services take the new
     ring when they reload, or when they meet a key that they do not know.
-    Copy the file to the other hosts of the same database before the
-    rotation after this one.
     """
     path = setup.config.tokens.keyring
     _ = setup.ring  # a fault in it is told with the key that names the file

@@ -42,7 +42,7 @@ def lmtpd(setup: Setup) -> None:
             reception.adopt(fresh, load_rules(setup.path, fresh))
 
         def ready() -> None:
-            log.info("lmtpd ready", listen=config.lmtpd.listen, lookup=config.lmtpd.lookup)
+            log.info("lmtpd ready", listen=", ".join(config.lmtpd.listen), lookup=config.lmtpd.lookup)
             notify("READY=1")
 
         def stopping() -> None:

@@ -30,7 +30,8 @@ def serve(setup: Setup) -> None:
 
     For a small host, a container or a try-out; systemd runs each by itself.
     SIGTERM stops all of them; SIGUSR1 or SIGHUP makes them read the
-    configuration again. When one dies, all stop, with exit status 1.
+    configuration again. When one dies, all stop, and the exit status is
+    that one's (1 where a signal ended it).
     """
     logs.set_up()
     _ = setup.config, setup.ring, setup.store  # a fault shows once, here, and not in each service

@@ -164,6 +164,7 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
 
     \b
     Columns: address (needed), cause, scope, since, until, note.
+    Without until a line holds for good, whatever its cause.
 
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
@@ -201,7 +202,8 @@ def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
         if as_json:
             print_json({"lines": good + faults, "wrong": faults})
         else:
-            click.echo(f"nothing was applied: {faults} of {good + faults} lines are wrong")
+            number = counted(good + faults, "line")
+            click.echo(f"nothing was applied: {faults} of {number} {'is' if faults == 1 else 'are'} wrong")
         raise SystemExit(1)
     return good
 

@@ -129,8 +129,7 @@ def test_what_no_rule_knows_is_listed_in_groups(tmp_path: Path, as_json: bool) -
         assert row["count"] == 3 and "flummoxed" in row["text"]
     else:
         assert (
-            "    3  5.0.0" in result.stdout
-            and "3 replies in 1 groups that no rule knows, 4 files read" in result.stdout
+            "    3  5.0.0" in result.stdout and "3 replies in 1 group that no rule knows, 4 files read" in result.stdout
         )
 
 

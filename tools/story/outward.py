@@ -35,8 +35,8 @@ def three_streams(stage: Stage) -> str:
     stage.tell.title("1. Mail of three streams goes out")
     stage.tell.say(
         """A stream is a kind of mail: who sends it, which envelope sender and which header fields it gets. This
-        configuration has three. (It also says that one hard bounce is enough to stop writing to somebody, so
-        that you need not watch three of them, which is the default.)"""
+        configuration has four; the fourth comes in scene 10. (It also says that one hard bounce is enough. By
+        default the first only pauses the address for three days, and a second one after that suppresses it.)"""
     )
     stage.tell.quote(POLICY + "\n" + STREAMS)
     sender = _verp(stage)
