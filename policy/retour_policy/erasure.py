@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, u
 
 from retour_policy import schema
 from retour_policy.addresses import find
-from retour_policy.forgotten import kept_of_forgotten
+from retour_policy.forgotten import kept_of_forgotten, notes_of
 from retour_policy.ledger import Address, lock, refolded, store
 from retour_policy.mention import Mention
 from retour_policy.spool import Spool
@@ -45,18 +45,21 @@ def erase(connection: Connection, address: Address) -> int:
     """
     before = lock(connection, address)
     connection.execute(update(_address).where(_address.c.id == address.id).values(text=None))
-    changed = 1 + _facts(connection, address.id) + _sends(connection, address.id)
     _waiting(connection, address.id)
-    store(connection, address, before, refolded(connection, address)[0])
-    return changed
+    changed, noted = _facts(connection, address.id)
+    if noted:
+        store(connection, address, before, refolded(connection, address)[0])
+    return 1 + changed + _sends(connection, address.id)
 
 
-def _facts(connection: Connection, number: int) -> int:
+def _facts(connection: Connection, number: int) -> tuple[int, bool]:
+    """How many the address has, and whether the note of a suppression was made of what goes: seldom of a report."""
     rows = connection.execute(select(_fact.c.id, _fact.c.detail).where(_fact.c.address_id == number)).all()
-    kept = [{"fact": fact, "kept": kept_of_forgotten(detail)} for fact, detail in rows]
-    if kept:
-        connection.execute(_KEEP, kept)
-    return len(rows)
+    kept = [(fact, detail, kept_of_forgotten(detail)) for fact, detail in rows]
+    changed = [{"fact": fact, "kept": left} for fact, detail, left in kept if left != detail]
+    if changed:
+        connection.execute(_KEEP, changed)
+    return len(rows), any(notes_of(detail) != notes_of(left) for _, detail, left in kept)
 
 
 def _waiting(connection: Connection, number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from retour_policy import schema
-from retour_policy.forgotten import kept_of_forgotten
+from retour_policy.forgotten import kept_of_forgotten, notes_of
 from retour_policy.ledger import Address, lock, store
 from retour_policy.mention import Mention
 from retour_policy.portions import in_portions
@@ -37,7 +37,6 @@ _fact, _send, _outbox, _unread = schema.fact, schema.send, schema.outbox, schema
 _suppression = schema.suppression
 _NAMES = ("recipient", "original_recipient", "conflict")
 _SAID = ("message_id", "tag", "queue_id")
-_NOTES = ("note", "suppressions", "status", "reason")  # of a fact's detail, what a suppression's note is made of
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,10 @@ def _mend_fact(connection: Connection, number: int, mention: Mention) -> bool:
     detail = mention.without(row.detail)
     if any(mention.is_in(row.detail.get(name) or "") for name in _NAMES):  # its words are about him
         detail = kept_of_forgotten(row.detail)
-    if row.address_id is not None and _notes(detail) != _notes(row.detail):
+    if row.address_id is not None and notes_of(detail) != notes_of(row.detail):
         _locked(connection, row.address_id)  # who folds them just now puts its old note where it is looked for below
     connection.execute(update(_fact).where(_fact.c.id == number).values(detail=detail))
     return True
-
-
-def _notes(detail: Mapping[str, Any]) -> list[Any]:
-    return [detail.get(name) for name in _NOTES]
 
 
 def _locked(connection: Connection, number: int) -> Address:

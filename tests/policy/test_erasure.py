@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import event
 
 from retour_policy.erasure import erase
+from retour_policy.facts import NewFact
 from retour_policy.ledger import Address
+from retour_policy.rebuild import differences
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
 INDEXES = ("fact_id", "ordering")
@@ -61,3 +63,23 @@ def test_no_statement_reads_what_others_wait_for(book: Any, hard: Any) -> None:
     assert not [plan for plan in plans if plan in SCANNED]
     for name in ("outbox_by_fact", "outbox_by_ordering", "send_resent"):
         assert any(f"{name} " in plan for plan in plans), plans
+
+
+def test_a_history_is_folded_only_where_a_note_goes(book: Any, hard: Any) -> None:
+    """Of somebody with thousands of bounces that alone would hold up all others; what a bounce noted stays."""
+    bounced(book, hard, ANN, 3)
+    assert not [one for one, _ in erased(book, ANN) if "fact.address_id IN" in one]
+    assert book.suppressed(ANN).note == "5.1.1 userunknown"
+
+
+def test_what_the_postmaster_noted_is_forgotten(book: Any, hard: Any) -> None:
+    """The suppression stays."""
+    bounced(book, hard, ANN, 1)
+    number, key = book.number(ANN), book.recorder._key(ANN)
+    new = NewFact(book.now, "suppress", number, detail={"scope": "*", "note": "phoned"})
+    with book.store.writing() as connection:
+        book.recorder.ledger.write(connection, Address(number, key), new)
+    assert book.suppressed(ANN).note == "phoned"
+    erased(book, ANN)
+    assert (book.suppressed(ANN).cause, book.suppressed(ANN).note) == ("operator", "")
+    assert list(differences(book.store)) == []
