@@ -9,6 +9,7 @@ from collections.abc import Iterator
 DEPTH = 2  # encodings inside each other: a message in base64 within another one
 SHORTEST_RUN = 8  # base64 characters that could hold an address
 _ENCODING = re.compile(rb"^[ \t>]*content-transfer-encoding:[ \t\r\n]*\"?([a-z0-9-]*+)", re.IGNORECASE | re.MULTILINE)
+_SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")  # RFC 2045 section 6.7: what begins the next line may be half a name
 _GAP = re.compile(rb"(?<=\?=)[ \t\r\n]+(?==\?)")
 _WORD = re.compile(rb"=\?[^?\s]{1,75}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)  # RFC 2047 section 2
 # Lines of base64 as they stand, possibly quoted. Possessive: no line is gone over twice.
@@ -18,14 +19,15 @@ _BETWEEN = b"CgoK"  # three line ends
 
 
 def readings(raw: bytes, depth: int = DEPTH) -> Iterator[bytes]:
-    """`raw` as it is, and all that its encodings may stand for.
+    """`raw` as it is, its lines joined where quoted-printable broke them, and all that its encodings may stand for.
 
     The time it takes grows with the length of `raw`, and with nothing else that a stranger chose.
     """
-    yield raw
+    parts = list(_parts(raw))
+    yield b"".join(part for part, _ in parts)
     if b"=?" in raw:
         yield _WORD.sub(_word, _GAP.sub(b"", raw))
-    inner = [binascii.a2b_qp(part) for part in _quoted_printable(raw)]
+    inner = [binascii.a2b_qp(part) for part, quoted in parts if quoted]
     inner += _base64(raw)
     for one in inner:
         if depth > 1:
@@ -40,13 +42,14 @@ def _word(found: re.Match[bytes]) -> bytes:
     return _unpacked(found[2].translate(None, _NO_BASE64))
 
 
-def _quoted_printable(raw: bytes) -> Iterator[bytes]:
-    """What follows a header field that says so, up to the next such field."""
+def _parts(raw: bytes) -> Iterator[tuple[bytes, bool]]:
+    """The whole, cut where a field names an encoding. True: the part is quoted-printable, and its lines are joined."""
     fields = list(_ENCODING.finditer(raw))
-    ends = [*(field.start() for field in fields[1:]), len(raw)]
+    yield raw[: fields[0].end() if fields else None], False
+    ends = [*(field.end() for field in fields[1:]), len(raw)]
     for field, end in zip(fields, ends, strict=False):
-        if field[1].lower() == b"quoted-printable":
-            yield raw[field.end() : end]
+        quoted = field[1].lower() == b"quoted-printable"
+        yield _SOFT_BREAK.sub(b"", raw[field.end() : end]) if quoted else raw[field.end() : end], quoted
 
 
 def _base64(raw: bytes) -> list[bytes]:

@@ -116,6 +116,15 @@ def test_a_message_about_others_is_not_hers(how: str) -> None:
     assert not Mention("lee@example.net").is_in_mail(TELLING[how])
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n"])
+def test_half_of_anothers_name_is_not_hers(end: bytes) -> None:
+    """Quoted-printable breaks lines anywhere, also within a longer address; elsewhere a line's beginning is one."""
+    other, hers = b"joann.lee@example.net", b"To: =\nann.lee@example.net"
+    broken = other.replace(b"joann", b"jo=" + end + b"ann").replace(b".net", b".net=" + end + b".au")
+    assert not ANN.is_in_mail(mail(encoding=QP, text=broken))
+    assert ANN.is_in_mail(mail(encoding=QP, text=hers)) and ANN.is_in_mail(mail(text=hers))
+
+
 NESTED = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(3_000))
 
 
