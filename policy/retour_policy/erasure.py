@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
 from retour_policy import schema
 from retour_policy.addresses import find
-from retour_policy.forgotten import kept_of_forgotten
+from retour_policy.forgotten import kept_of_forgotten, notes_of
 from retour_policy.ledger import Address, lock, refolded, store
 from retour_policy.mention import Mention
 from retour_policy.spool import Spool
@@ -17,6 +17,7 @@ from retour_policy.traces import forget_mentions
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
 _outbox = schema.outbox
+_KEEP = update(_fact).where(_fact.c.id == bindparam("fact")).values(detail=bindparam("kept"))
 
 
 def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
@@ -44,19 +45,29 @@ def erase(connection: Connection, address: Address) -> int:
     """
     before = lock(connection, address)
     connection.execute(update(_address).where(_address.c.id == address.id).values(text=None))
-    changed = 1 + _facts(connection, address.id) + _sends(connection, address.id)
-    connection.execute(delete(_outbox).where(_outbox.c.ordering == address.id))
-    store(connection, address, before, refolded(connection, address)[0])
-    return changed
+    _waiting(connection, address.id)
+    changed, noted = _facts(connection, address.id)
+    if noted:
+        store(connection, address, before, refolded(connection, address)[0])
+    return 1 + changed + _sends(connection, address.id)
 
 
-def _facts(connection: Connection, number: int) -> int:
+def _facts(connection: Connection, number: int) -> tuple[int, bool]:
+    """How many the address has, and whether the note of a suppression was made of what goes: seldom of a report."""
     rows = connection.execute(select(_fact.c.id, _fact.c.detail).where(_fact.c.address_id == number)).all()
-    for fact, detail in rows:
-        connection.execute(update(_fact).where(_fact.c.id == fact).values(detail=kept_of_forgotten(detail)))
-        connection.execute(delete(schema.unread).where(schema.unread.c.fact_id == fact))
-        connection.execute(delete(_outbox).where(_outbox.c.fact_id == fact))
-    return len(rows)
+    kept = [(fact, detail, kept_of_forgotten(detail)) for fact, detail in rows]
+    changed = [{"fact": fact, "kept": left} for fact, detail, left in kept if left != detail]
+    if changed:
+        connection.execute(_KEEP, changed)
+    return len(rows), any(notes_of(detail) != notes_of(left) for _, detail, left in kept)
+
+
+def _waiting(connection: Connection, number: int) -> None:
+    """Raw reports, and what waits to be told or forwarded. One statement for each index: with OR all would be read."""
+    own = select(_fact.c.id).where(_fact.c.address_id == number)
+    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(own)))
+    connection.execute(delete(_outbox).where(_outbox.c.fact_id.in_(own), _outbox.c.fact_id.is_not(None)))
+    connection.execute(delete(_outbox).where(_outbox.c.ordering == number, _outbox.c.ordering.is_not(None)))
 
 
 def _sends(connection: Connection, number: int) -> int:
@@ -66,8 +77,8 @@ def _sends(connection: Connection, number: int) -> int:
     alone = alone.having(func.count() == 1)
     connection.execute(update(_send).where(_send.c.id.in_(theirs)).values(spool=None))
     gone = {"message_id": None, "tag": None, "queue_id": None, "spool": None}
-    changed = update(_send).where(or_(_send.c.id.in_(alone), _send.c.resend_of.in_(alone))).values(gone)
-    return connection.execute(changed).rowcount
+    own, again = _send.c.id.in_(alone), and_(_send.c.resend_of.in_(alone), _send.c.resend_of.is_not(None))
+    return sum(connection.execute(update(_send).where(these).values(gone)).rowcount for these in (own, again))
 
 
 def _copies(connection: Connection, number: int) -> list[str]:

@@ -12,6 +12,13 @@ KEPT = frozenset(
 )
 """What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
 
+_NOTES = ("note", "suppressions", "status", "reason")
+
+
+def notes_of(detail: Mapping[str, Any]) -> list[Any]:
+    """What of a fact's detail the note of a suppression is made of."""
+    return [detail.get(name) for name in _NOTES]
+
 
 def kept_of_forgotten(detail: Mapping[str, Any]) -> dict[str, Any]:
     """What stays of the detail of a fact about a person who was forgotten."""

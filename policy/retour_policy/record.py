@@ -191,9 +191,10 @@ class Recorder:
         account = lock(connection, address)  # first: another host may record another report of this send just now
         before = facts.judged_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
-        text = send.texts.get(address.id) if send else _text_of(connection, address)
+        text = _text_of(connection, address)  # as it is now: who was waited for may have erased it
         if text is None:  # forgotten, and it stays so: the report's own words say to which side it went
             new = replace(new, detail=kept_of_forgotten(new.detail))
+            send = replace(send, message_id=None, tag=None, spool=None) if send else None
             text = next((name for name in names if self._key(name) == address.key), None)
         if send and first and not arrival.dated and self._may_be_storm(new):
             new, account = self._in_storm(connection, address, account, text, send, new)
@@ -234,7 +235,7 @@ class Recorder:
         only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
         stream = send.stream if send else arrival.route.stream
         detail = clean_values({"came_to": arrival.recipient, "from": arrival.sender})
-        forgotten = send is not None and only is not None and send.texts[only] is None
+        forgotten = send is not None and only is not None and _is_forgotten(connection, send, only)
         new = NewFact(arrival.at, "unread", only, arrival.route.send, stream, detail={} if forgotten else detail)
         number = facts.write(connection, new)
         if not forgotten:
@@ -256,6 +257,13 @@ class Recorder:
 
 def _names(part: RecipientReport | None) -> list[str]:
     return [name for name in (part.original_recipient, part.recipient) if name] if part else []
+
+
+def _is_forgotten(connection: Connection, send: Send, number: int) -> bool:
+    """Whether a recipient was erased; until this transaction ends he is not."""
+    address = Address(number, send.recipients[number])
+    lock(connection, address)
+    return _text_of(connection, address) is None
 
 
 def _text_of(connection: Connection, address: Address) -> str | None:

@@ -15,12 +15,17 @@ ANN = Mention("Ann.Lee@Example.NET")
 WRITTEN = (
     "<ann.lee@example.net>", "ANN.LEE@EXAMPLE.NET.", "rfc822;ann.lee@example.net", "b-x+ann.lee=example.net@b.example",
     "SRS0=abc=tt=example.net=ann.lee@fwd.example", "ann.lee=40example.net", "mailto:ann.lee%40example.net",
-    "'ann.lee@example.net'", "(ann.lee@example.net)",
+    "'ann.lee@example.net'", "(ann.lee@example.net)", "?e=3Dann.lee=40example.net&amp;x",
+    "?r=%3Cann.lee%40example.net%3E", "=3Cann.lee@example.net=3E", "u%3Dann.lee%40example.net%20x",
+    "x%20ann.lee@example.net", "to=20ann.lee@example.net", "ann.lee&#64;example.net", "ann.lee&#x40;example.net",
+    "u%253Dann.lee%2540example.net", "x=3Aann.lee=example.net@b",
 )  # fmt: skip
 OTHERS = (
     "joann.lee@example.net", "x+ann.lee@example.net", "ann-ann.lee@example.net", "ann.lee@example.net.au",
     "ann.lee@example.network", "ann.lee@example.net-x.org", "ann_lee@example.net", "ann.lee@sub.example.net",
     "lee@example.net", "SRS0=abc=tt=myexample.net=ann.lee@fwd.example", "",
+    "?u=adann.lee@example.net", "?u=3dann.lee@example.net", "?u=ADann.lee@example.net", "?u%3Djoann.lee%40example.net",
+    "100%2Bann.lee@example.net", "x=2Eann.lee@example.net",
 )  # fmt: skip
 
 
@@ -55,14 +60,90 @@ def test_whole_values_are_gone_through() -> None:
     assert ANN.without(value) == {"a": [f"x {FORGOTTEN}", 1, None], "b": {"c": "bob@example.net"}}
 
 
-def test_a_message_is_decoded() -> None:
-    """In base64 too; nothing that a stranger wrote stops the search."""
-    inner = base64.encodebytes(b"no such user: ann.lee@example.net\n")
-    assert ANN.is_in_mail(b"Content-Transfer-Encoding: base64\n\n" + inner)
-    assert not ANN.is_in_mail(b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(b"bob@example.net"))
-    assert ANN.is_in_mail(b"To: <ANN.LEE@example.net>\n\nhello\xff\n")
-    deep = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(3_000))
-    ANN.is_in_mail(deep + b"Content-Transfer-Encoding: base64\n\nAAAA\n")
+def test_an_escape_may_stand_for_what_links_do_not_allow() -> None:
+    """A plus sign, a letter that is not ASCII, a quotation mark."""
+    assert Mention("ann+x@example.net").is_in("https://n.example/?u=ann%2Bx%40example.net")
+    assert Mention("jörg@bücher.example").is_in("mailto:j%c3%b6rg%40b%C3%BCcher.example")
+    assert Mention('"a\\"b"@example.net').is_in('<"a\\"b"@example.net>')
+
+
+def field(encoding: str) -> bytes:
+    return b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: " + encoding.encode() + b"\n\n"
+
+
+def mail(*, encoding: str = "8bit", text: bytes = b"", head: bytes = b"") -> bytes:
+    """A report as it came, with a part in that encoding."""
+    start = b"From: x@example.org\n" + head + b'Content-Type: multipart/mixed; boundary="b"\n\n--b\n'
+    return start + field("7bit") + b"Hello\n--b\n" + field(encoding) + text + b"\n--b--\n"
+
+
+def packed(text: bytes) -> bytes:
+    return base64.encodebytes(text)
+
+
+QP = "quoted-printable"
+TELLING = {
+    "as it is": mail(text=b"To: <ANN.LEE@example.net>\nhello\xff"),
+    "base64": mail(encoding="base64", text=packed(b"no such user: ann.lee@example.net\n" * 9)),
+    "base64 in capitals": mail(encoding="BASE64", text=packed(b"x" * 100 + b" ann.lee@example.net")),
+    "base64 with empty lines": mail(encoding="base64", text=packed(b"ann.lee@example.net").replace(b"u", b"u\n\n")),
+    "base64 behind a word": mail(encoding="\n base64", text=b"word\n" + packed(b"<ann.lee@example.net>")),
+    "base64, quoted": b"> " + packed(b"ann.lee@example.net, gone for ever and ever" * 3).replace(b"\n", b"\n> "),
+    "base64 in base64": mail(
+        encoding="base64", text=packed(mail(encoding="base64", text=packed(b"<ann.lee@example.net>")))
+    ),
+    "base64 of UTF-16": mail(encoding="base64", text=packed("<ann.lee@example.net>".encode("utf-16"))),
+    "quoted-printable, a link": mail(encoding=QP, text=b'<a href=3D"https://n.example/u?e=3Dann.lee@example.net">'),
+    "quoted-printable, a soft line break": mail(encoding=QP, text=b"gone: ann.lee@exam=\r\nple.net."),
+    "quoted-printable, an escape in lower case": mail(encoding=QP, text=b"e=3dann.lee=40example.net"),
+    "a link": mail(text=b"https://n.example/u?a=1&r=%3Cann.lee%40example.net%3E"),
+    "a header field in base64": mail(head=b"Subject: =?utf-8?B?%b?=\n" % packed(b"for ann.lee@example.net").strip()),
+    "a header field": mail(head=b"Subject: =?utf-8?q?Bounce_of_ann=2Elee?=\n =?utf-8?Q?=40example=2Enet?=\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", TELLING)
+def test_a_message_is_decoded(how: str) -> None:
+    """Whoever was erased is found in it, however mail programs write text."""
+    assert ANN.is_in_mail(TELLING[how])
+    assert ANN.is_in_mail(TELLING[how].replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize("how", TELLING)
+def test_a_message_about_others_is_not_hers(how: str) -> None:
+    """The same messages about somebody else."""
+    assert not Mention("bob@example.net").is_in_mail(TELLING[how])
+    assert not Mention("lee@example.net").is_in_mail(TELLING[how])
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n"])
+def test_half_of_anothers_name_is_not_hers(end: bytes) -> None:
+    """Quoted-printable breaks lines anywhere, also within a longer address; elsewhere a line's beginning is one."""
+    other, hers = b"joann.lee@example.net", b"To: =\nann.lee@example.net"
+    broken = other.replace(b"joann", b"jo=" + end + b"ann").replace(b".net", b".net=" + end + b".au")
+    assert not ANN.is_in_mail(mail(encoding=QP, text=broken))
+    assert ANN.is_in_mail(mail(encoding=QP, text=hers)) and ANN.is_in_mail(mail(text=hers))
+
+
+NESTED = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(3_000))
+
+
+@pytest.mark.parametrize("wrapped", [NESTED, b"Content-Type: message/rfc822\n\n" * 1_500], ids=["parts", "messages"])
+@pytest.mark.parametrize("encoding", ["base64", QP])
+def test_what_cannot_be_parsed_is_searched_all_the_same(wrapped: bytes, encoding: str) -> None:
+    """Thousands of parts in each other: it is hers where it names her, and only then."""
+    for text, hers in ((b"<ann.lee@example.net>", True), (b"<carol@example.org> base64", False)):
+        inner = packed(text) if encoding == "base64" else text.replace(b"@", b"=40")
+        assert ANN.is_in_mail(wrapped + field(encoding) + inner) is hers
+
+
+@pytest.mark.parametrize(
+    "text", [b"A", b"=", b"=?", b"=?utf-8?b?", b"Content-Transfer-Encoding: base64\n\n", b"\xff\0"]
+)
+def test_no_message_stops_the_search(text: bytes) -> None:
+    """Whatever a stranger wrote."""
+    assert not ANN.is_in_mail(text) and not ANN.is_in_mail(text * 1_000)
+    assert ANN.is_in_mail(text * 1_000 + b"\n<ann.lee@example.net>")
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
