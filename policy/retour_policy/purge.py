@@ -26,6 +26,9 @@ ROWS = 2_000  # in one reading
 FEW = 50  # rows removed together
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
+_THESE = select(schema.address.c.id).where(schema.address.c.id.in_(bindparam("numbers", expanding=True)))
+_FREE = _THESE.with_for_update(skip_locked=True)
+_KEPT = _THESE.with_for_update(read=True, key_share=True)
 _NOBODYS = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))
 
 
@@ -114,6 +117,10 @@ class _Past:
 
 def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
     """Replace the old facts of each address by one; how many rows went."""
+    there = set(connection.scalars(_KEPT, {"numbers": [one.id for one in some]}))
+    some = [one for one in some if one.id in there]  # another purge at the same time may have forgotten the others
+    if not some:
+        return 0
     was = lock_all(connection, some)
     told = history.told(connection, [one.id for one in some])
     past = {number: one for number, of in told.items() if (one := _past(number, of, bounds, policies))}
@@ -170,9 +177,10 @@ def _nothing_known() -> ColumnElement[bool]:
 
 
 def _forget_addresses(connection: Connection, keys: Sequence[Any]) -> None:
-    """Those of which nothing has become known meanwhile."""
-    here = select(schema.address.c.id).where(schema.address.c.id.in_([number for (number,) in keys]), _nothing_known())
-    numbers = connection.scalars(here).all()
+    """Those of which nothing has become known meanwhile, and nothing is being written by another host."""
+    locked = connection.scalars(_FREE, {"numbers": [number for (number,) in keys]}).all()
+    here = select(schema.address.c.id).where(schema.address.c.id.in_(locked), _nothing_known())
+    numbers = connection.scalars(here).all()  # a statement of its own sees what was written until these were locked
     for table, column in ((schema.address_state, "address_id"), (schema.address, "id")):
         connection.execute(delete(table).where(table.c[column].in_(numbers)))
 

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select
+from sqlalchemy.dialects import postgresql
 
 from lab.world import World
+from retour_policy import addresses, schema
 from retour_policy import purge as forgetting
-from retour_policy import schema
 from retour_policy.clock import DAY
 from retour_policy.purge import purge
 from retour_policy.rebuild import differences
@@ -169,6 +170,40 @@ def test_what_comes_in_between_keeps_an_address(world):
         patch.setattr(forgetting, "_forget_addresses", late)
         forget(world)
     assert rows(world, schema.address) == 1
+
+
+@pytest.mark.parametrize("stays", [0, 1])
+def test_two_purges_at_once(world, monkeypatch, stays):
+    """The timers of two hosts go off together: what one has found the other has forgotten."""
+    for name in ("slow", "late"):
+        world.answer(world.send(f"{name}@example.net"), "delayed", f"{name}@example.net")
+    if stays:
+        world.bounce(world.send("gone@example.net"), "gone@example.net")
+    world.wait("120d")
+    to_carry = forgetting._to_carry
+
+    def overtaken(store, bounds):
+        for found in to_carry(store, bounds):
+            assert len(found) == 2 + stays
+            with monkeypatch.context() as patch:
+                patch.setattr(forgetting, "_to_carry", to_carry)
+                forget(world)
+            yield found
+
+    monkeypatch.setattr(forgetting, "_to_carry", overtaken)
+    forget(world)
+    assert rows(world, schema.address) == stays
+    assert list(differences(world.store)) == []
+
+
+def test_what_is_being_written_about_is_passed_by():
+    """On a server with many writers both sides lock the address, and neither waits for the other nor fails."""
+    for statement, end in (
+        (forgetting._FREE, "FOR UPDATE SKIP LOCKED"),
+        (forgetting._KEPT, "FOR KEY SHARE"),
+        (addresses._KEEP_BY_KEYS, "FOR KEY SHARE"),
+    ):
+        assert str(statement.compile(dialect=postgresql.dialect())).endswith(end)
 
 
 def test_what_was_seen_is_found_by_its_time(world):
