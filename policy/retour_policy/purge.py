@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, insert, or_, select, tuple_
 
 from retour_policy import facts, history, schema
-from retour_policy.carrying import carried_account, cut_of
+from retour_policy.carrying import carried_account, cut_of, speaks_from
 from retour_policy.clock import DAY
 from retour_policy.facts import NewFact
 from retour_policy.fold import carry
@@ -18,11 +18,12 @@ from retour_policy.ledger import Address, first_id, lock_all, refolded_of, store
 from retour_policy.policies import Policy, all_policies
 from retour_policy.portions import in_portions
 from retour_policy.store import Store
+from retour_policy.token import id_time
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
 LOOKED_AT = 1_000  # addresses in one reading
 ADDRESSES = 10  # carried over together
-ROWS = 2_000  # in one reading
+ROWS = 2_000  # in one reading, and about the addresses that are carried over together
 FEW = 50  # rows removed together
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
@@ -66,12 +67,25 @@ def purge(store: Store, before: int) -> Iterator[int]:
 def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
     """Carry over every address that has old facts, or good sends to note beside what was carried before."""
 
-    def work(connection: Connection, some: Sequence[Address]) -> int:
-        return _carry(connection, some, bounds, all_policies(connection))
+    def work(connection: Connection, groups: Sequence[Sequence[Address]]) -> int:
+        return sum(_carry(connection, some, bounds, all_policies(connection)) for some in groups)
 
     for found in _to_carry(store, bounds):
-        for _, went in in_portions(store, found, ADDRESSES, work):
+        for _, went in in_portions(store, _groups(found), 1, work):
             yield went
+
+
+def _groups(found: Sequence[tuple[Address, int]]) -> Iterator[list[Address]]:
+    """A few addresses each, that have not too many rows; one always fits."""
+    group, room = list[Address](), ROWS
+    for address, rows in found:
+        room -= rows
+        if group and (room < 0 or len(group) == ADDRESSES):
+            yield group
+            group, room = [], ROWS - rows
+        group.append(address)
+    if group:
+        yield group
 
 
 def _walks(bounds: Bounds) -> list[_Walk]:
@@ -85,8 +99,8 @@ def _walks(bounds: Bounds) -> list[_Walk]:
     ]
 
 
-def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[Address]]:
-    """The addresses, looked through a few at a time."""
+def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[tuple[Address, int]]]:
+    """The addresses, looked through a few at a time, and how many rows there are about each."""
     number = schema.address.c.id
     own = and_(_fact.c.address_id == number, _fact.c.at < bounds.before, _fact.c.policy_id.is_not(None))
     fresh = exists().where(own, _fact.c.kind != "carried")
@@ -99,10 +113,18 @@ def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[Address]]:
             end = connection.scalar(select(func.max(ids.c.id)))
             if end is None:
                 return
-            here = select(number, schema.address.c.key).where(number > last, number <= end, wanted).order_by(number)
-            found = [Address(one, bytes(key)) for one, key in connection.execute(here)]
+            here = select(number, schema.address.c.key, _rows_about(number))
+            here = here.where(number > last, number <= end, wanted).order_by(number)
+            found = [(Address(one, bytes(key)), rows) for one, key, rows in connection.execute(here)]
         yield found
         last = end
+
+
+def _rows_about(number: ColumnElement[int]) -> ColumnElement[int]:
+    facts, sends = (
+        select(func.count()).where(table.c.address_id == number).scalar_subquery() for table in (_fact, _sent)
+    )
+    return facts + sends
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +133,7 @@ class _Past:
 
     facts: Sequence[int]
     sends: Sequence[int]
+    """Those that would count once more beside what is carried; a walk takes the others, a few at a time."""
     carried: NewFact | None
     """None where they have come to nothing."""
 
@@ -143,8 +166,11 @@ def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy
     stays = bounds.sends(cut)
     late = {entry.send for entry in told.entries if entry.at >= cut}
     spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
-    spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
+    failed = {entry.send for entry in old}  # these must not look good from now on
+    spent += [send for send in failed if send >= stays]
     account = carried_account(old, told, policies, cut, frozenset(spent))
+    speaks = speaks_from(account)
+    spent = [send for send in spent if send in failed or (speaks is not None and id_time(send) >= speaks)]
     if not (account.state.counts or account.state.held or account.suppressions):
         return _Past([entry.id for entry in old], spent, None)
     policy_id = told.policy_ids[old[-1].id]

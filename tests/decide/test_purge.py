@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, insert, select
 from sqlalchemy.dialects import postgresql
 
 from lab.world import World
-from retour_policy import addresses, schema
+from retour_policy import addresses, history, portions, schema
 from retour_policy import purge as forgetting
 from retour_policy.clock import DAY
+from retour_policy.ledger import first_id
 from retour_policy.purge import purge
 from retour_policy.rebuild import differences
 
@@ -204,6 +205,61 @@ def test_what_is_being_written_about_is_passed_by():
         (addresses._KEEP_BY_KEYS, "FOR KEY SHARE"),
     ):
         assert str(statement.compile(dialect=postgresql.dialect())).endswith(end)
+
+
+@pytest.mark.parametrize("good", [63, 64, 65, 150])
+def test_good_sends_count_once_however_often_a_purge_is_stopped(tmp_path, good):
+    """What was noted before it goes neither makes others good nor is forgotten: the 64th clears the count."""
+    with World(tmp_path / "w", {"stream": STREAMS, "policy": {"heal_sends": 64}}) as world:
+        world.bounce(world.send())
+        world.wait("4d")
+        for _ in range(good):
+            assert world.send()
+        world.wait("120d")
+        for _ in range(3):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(forgetting, "_walks", lambda _: [])
+                forget(world)
+            world.wait("1d")
+            assert list(differences(world.store)) == []
+        forget(world)
+        assert rows(world, schema.send_recipient) == 0
+        world.bounce(world.send())
+        assert world.counts("bob@example.net") == {"*": {"hard": 2 if good < 64 else 1}}
+        assert list(differences(world.store)) == []
+
+
+def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
+    """Thousands of sends, to many or to one: a transaction removes few rows, and goes by the histories of few."""
+    names = [f"u{number}@example.net" for number in range(8)]
+    for name in names:
+        world.bounce(world.send(name), name, like="full")
+        world.wait("1h")
+    began = first_id(world.now)
+    with world.store.writing() as connection:
+        for of, many in enumerate((600, 600, 600, 600, 600, 600, 600, 3_000), 1):
+            made = [began + 10_000 * of + number for number in range(many)]
+            send = {"stream": "news", "sender": "a", "recipients": 1}
+            connection.execute(insert(schema.send), [{"id": one} | send for one in made])
+            connection.execute(insert(schema.send_recipient), [{"send_id": one, "address_id": of} for one in made])
+    world.wait("120d")
+    removed, looked_at = [0], []
+    told = history.told
+    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(history, "told", lambda connection, some: looked_at.append(len(some)) or told(connection, some))
+
+    def count(_connection, cursor, statement, *_):
+        if statement.startswith("DELETE"):
+            removed[-1] += cursor.rowcount
+
+    event.listen(world.store._writer, "after_cursor_execute", count)
+    event.listen(world.store._writer, "commit", lambda _: removed.append(0))
+    forget(world)
+    assert sum(removed) >= 2 * 7_200
+    assert max(removed) <= 100
+    assert max(looked_at) == 3  # of 600 sends each
+    assert rows(world, schema.send_recipient) == 0
+    assert list(differences(world.store)) == []
 
 
 def test_what_was_seen_is_found_by_its_time(world):
