@@ -134,8 +134,10 @@ class _Past:
     facts: Sequence[int]
     sends: Sequence[int]
     """Those that would count once more beside what is carried; a walk takes the others, a few at a time."""
+    left: Sequence[tuple[int, int]]
+    """The sends that stay for now."""
     carried: NewFact | None
-    """None where they have come to nothing."""
+    """None where the facts have come to nothing."""
 
 
 def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
@@ -153,7 +155,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     carried = [facts.row_of(one.carried) for one in past.values() if one.carried]
     if carried:
         connection.execute(insert(_fact), carried)
-    now = refolded_of(connection, list(past), policies)
+    now = refolded_of(connection, list(past), policies, sends={to: one.left for to, one in past.items()})
     store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
     return sum(len(one.facts) + len(one.sends) for one in past.values())
 
@@ -171,11 +173,13 @@ def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy
     account = carried_account(old, told, policies, cut, frozenset(spent))
     speaks = speaks_from(account)
     spent = [send for send in spent if send in failed or (speaks is not None and id_time(send) >= speaks)]
+    gone = frozenset(spent)
+    left = [made for made in told.sendings.made if made[0] not in gone]
     if not (account.state.counts or account.state.held or account.suppressions):
-        return _Past([entry.id for entry in old], spent, None)
+        return _Past([entry.id for entry in old], spent, left, None)
     policy_id = told.policy_ids[old[-1].id]
     carried = NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account))
-    return _Past([entry.id for entry in old], spent, carried)
+    return _Past([entry.id for entry in old], spent, left, carried)
 
 
 def _forget(connection: Connection, past: Mapping[int, _Past]) -> None:
