@@ -56,15 +56,15 @@ def list_(setup: Setup, show: bool, most: int | None, as_json: bool, **chosen: A
         found = table.ids_of(connection, _chosen(setup, (), chosen))
     ids = found[: most or (None if as_json else MOST)]
     if as_json:
-        for item in _read(setup, ids):
+        for item in _read(setup, ids, bodies=show):
             print_json(_as_dict(item, show=show))
         return
     if not ids:
         click.echo("nothing waits")
         return
-    rows = [_as_row(item, setup.clock()) for item in _read(setup, ids)]
+    rows = [_as_row(item, setup.clock()) for item in _read(setup, ids, bodies=False)]
     print_table(("id", "since (UTC)", "channel", "what", "state"), rows)
-    for item in _read(setup, ids) if show else ():
+    for item in _read(setup, ids, bodies=True) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
     if len(found) > len(ids):
         click.echo(f"and {len(found) - len(ids)} more (--most)")
@@ -117,10 +117,10 @@ def _meant(setup: Setup, ids: tuple[int, ...], everything: bool, chosen: dict[st
 
 
 def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: bool) -> None:
-    """Do it a few hundred at a time, so that nobody waits for the store."""
+    """Do it a few hundred and a few megabytes at a time, so that nobody waits for the store."""
     with setup.store.reading() as connection:
         ids = table.ids_of(connection, meant)
-    done = sum(setup.write(partial(change, ids=some)) for some in _parts(ids))
+    done = sum(setup.write(partial(change, ids=some)) for some in _by_size(setup, ids))
     if as_json:
         print_json({word: done})
     else:
@@ -129,12 +129,19 @@ def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: 
         raise SystemExit(1)
 
 
-def _read(setup: Setup, ids: Sequence[int]) -> Iterator[Item]:
-    """The items, a few hundred at a time: together they may be larger than the memory."""
+def _read(setup: Setup, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]:
+    """The items, some at a time: together they may be larger than the memory."""
+    for some in _by_size(setup, ids) if bodies else _parts(ids):
+        with setup.store.reading() as connection:
+            items = table.read(connection, some, bodies=bodies)
+        yield from items
+
+
+def _by_size(setup: Setup, ids: Sequence[int]) -> Iterator[Sequence[int]]:
     for some in _parts(ids):
         with setup.store.reading() as connection:
-            items = table.read(connection, some)
-        yield from items
+            parts = table.by_size(connection, some)
+        yield from parts
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

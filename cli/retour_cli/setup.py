@@ -83,7 +83,11 @@ class Setup:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one durable transaction. Raises `StoreUnavailable` where others hold the store too long."""
-        return Writer(self.store).run(work, PATIENCE)
+        return self._writer.run(work, PATIENCE)
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return Writer(self.store)
 
 
 def default_path() -> Path:

@@ -129,12 +129,13 @@ class Hands:
     async def in_parts(self, find: Callable[[Connection], list[int]], change: Change) -> int:
         """Change all that can be found, a part at a time, so that nobody waits for the store; how many items.
 
-        What was changed must not be found again. Raises `StoreUnavailable`.
+        `find` finds a few hundred. What was changed must not be found again. Raises `StoreUnavailable`.
         """
         changed = 0
-        while ids := await asyncio.to_thread(self._read, find):
-            await self._write(partial(change, ids=ids))
-            changed += len(ids)
+        while parts := await asyncio.to_thread(self._read, lambda one: outbox.by_size(one, find(one))):
+            for ids in parts:
+                await self._write(partial(change, ids=ids))
+                changed += len(ids)
         return changed
 
     async def give_up(self, channel: str, words: str) -> int:
@@ -176,7 +177,7 @@ class Hands:
             await self._wake.wait()
             if len(self._notes) < TOGETHER:
                 await asyncio.sleep(GATHER)
-            group, self._notes = self._notes[:TOGETHER], self._notes[TOGETHER:]
+            group = self._next_group()
             if not self._notes:
                 self._wake.clear()
             self._noting = len(group)
@@ -186,6 +187,17 @@ class Hands:
     def _note(self, note: _Note) -> None:
         self._notes.append(note)
         self._wake.set()
+
+    def _next_group(self) -> list[_Note]:
+        """The notes for one transaction; one always fits."""
+        number, octets = 0, 0
+        for note in self._notes[:TOGETHER]:
+            octets += sum(len(item.body) for item in note.parcel)
+            if number and octets > outbox.OCTETS:
+                break
+            number += 1
+        group, self._notes = self._notes[:number], self._notes[number:]
+        return group
 
     async def _commit(self, group: list[_Note]) -> None:
         """Write a group of notes; where the store does not answer, again and again: it has been done."""

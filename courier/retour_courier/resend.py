@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, select
@@ -15,13 +16,15 @@ from sqlalchemy import Connection, select
 from retour_courier.failure import NotDone
 from retour_courier.hands import Parcel, Work
 from retour_courier.relay import Relay
-from retour_policy import facts, schema, sends, suppressions
+from retour_policy import addresses, facts, schema, sends, suppressions
 from retour_policy.announce import Announcer, report_data
 from retour_policy.clean import clean
 from retour_policy.clock import Clock
 from retour_policy.config import Config, Stream
 from retour_policy.facts import NewFact
+from retour_policy.forgotten import kept_of_forgotten
 from retour_policy.hook import Event
+from retour_policy.ledger import Address, lock
 from retour_policy.outbox import Item
 from retour_policy.route import REFERENCE, Signer
 from retour_policy.sends import Send
@@ -41,8 +44,8 @@ class Again:
     send: Send
     stream: Stream
     of: int
-    address_id: int
-    address: str
+    address: Address
+    text: str
     suppression: Suppression | None
     """Why it must not be, if so."""
 
@@ -72,7 +75,7 @@ class ResendCarrier:
         copy = await asyncio.to_thread(self._copy, again.send)
         sender = self._sender(again, copy)
         message = referring(copy, self.signer.reference(again.send.id), again.stream)
-        await self.relay.send(sender, again.address, message)
+        await self.relay.send(sender, again.text, message)
         return lambda connection: self._note(connection, again, "resent")
 
     async def close(self) -> None:
@@ -92,7 +95,7 @@ class ResendCarrier:
                 raise NotDone(what, temporary=False)
             now, transactional = self.clock(), stream.transactional
             found = suppressions.look_up(connection, key, stream.name, now, transactional=transactional)
-        return Again(send, stream, body["of"], number, text, found)
+        return Again(send, stream, body["of"], Address(number, key), text, found)
 
     def _copy(self, send: Send) -> bytes:
         try:
@@ -109,18 +112,24 @@ class ResendCarrier:
         return stream.static_sender or again.send.sender
 
     def _note(self, connection: Connection, again: Again, kind: str) -> None:
-        """The fact, and for a resend the event."""
-        send = again.send
-        detail = {"tag": send.tag, "resend": send.attempt, "of": again.of}
-        if again.suppression:
-            detail["cause"] = clean(again.suppression.words())
-        known = {name: value for name, value in detail.items() if value}
-        new = NewFact(self.clock(), kind, again.address_id, send.first, send.stream, detail=known)
+        """The fact, and for a resend the event. Who was erased since it was looked up is not named again."""
+        send, to = again.send, again.address
+        lock(connection, to)  # an erasure by another host is over then, or comes after this and finds it
+        erased = addresses.is_forgotten(connection, to.id)
+        detail = _detail(again)
+        known = kept_of_forgotten(detail) if erased else detail
+        new = NewFact(self.clock(), kind, to.id, send.first, send.stream, detail=known)
         number = facts.write(connection, new)
         if kind == "resent":
-            data = replace(report_data(again.address, new, ""), message_id=send.message_id)
-            event = Event("resent", new.at, data, again.address_id)
-            Announcer.of(self.config).tell(connection, event, number)
+            data = report_data(None if erased else again.text, new, "")
+            data = replace(data, message_id=None if erased else send.message_id)
+            Announcer.of(self.config).tell(connection, Event("resent", new.at, data, to.id), number)
+
+
+def _detail(again: Again) -> dict[str, Any]:
+    cause = clean(again.suppression.words()) if again.suppression else None
+    values = {"tag": again.send.tag, "resend": again.send.attempt, "of": again.of, "cause": cause}
+    return {name: value for name, value in values.items() if value}
 
 
 def referring(copy: bytes, reference: str, stream: Stream) -> bytes:

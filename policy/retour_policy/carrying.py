@@ -37,6 +37,16 @@ def carried_account(
     return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
 
 
+def speaks_from(account: Account) -> int | None:
+    """From when on the good sends of an address must go together with the facts that they were noted beside.
+
+    An older one, made before the latest failure, is counted never again, and one more than `MOST_KEPT` changes nothing:
+    these can go later. None: all can.
+    """
+    open_ = [one for one in account.state.counts.values() if one.good < MOST_KEPT]
+    return min((one.latest() + 1 for one in open_ if one.latest() or one.suppressed), default=None)
+
+
 def _noted(count: Count, good: Sequence[int]) -> Count:
     latest = count.latest()
     number = sum(made > latest for made in good) if latest else 0

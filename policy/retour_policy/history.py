@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,17 +55,26 @@ def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
     )
 
 
-def told(connection: Connection, numbers: Sequence[int]) -> dict[int, Told]:
-    """The histories of some addresses, by their numbers; for all of them in two statements."""
+def told(
+    connection: Connection, numbers: Sequence[int], sends: Mapping[int, Sequence[tuple[int, int]]] | None = None
+) -> dict[int, Told]:
+    """The histories of some addresses, by their numbers; for all of them in two statements.
+
+    Where their `sends` are known, ids and times in order, these are not read again.
+    """
     rows: dict[int, list[Any]] = {number: [] for number in numbers}
     for row in connection.execute(_FACTS, {"numbers": list(numbers)}):
         rows[row.address_id].append(row)
+    made = _made(connection, [number for number, of in rows.items() if of]) if sends is None else sends
+    return {number: _told(of, made.get(number, ())) for number, of in rows.items()}
+
+
+def _made(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
     made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
-    with_facts = [number for number, of in rows.items() if of]
-    if with_facts:
-        for number, send in connection.execute(_SENDS, {"numbers": with_facts}):
+    if numbers:
+        for number, send in connection.execute(_SENDS, {"numbers": numbers}):
             made[number].append((send, id_time(send)))
-    return {number: _told(of, made[number]) for number, of in rows.items()}
+    return made
 
 
 def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> Told:

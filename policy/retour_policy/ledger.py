@@ -241,10 +241,14 @@ def refolded(
 
 
 def refolded_of(
-    connection: Connection, numbers: Sequence[int], policies: Mapping[int, Policy], judge: Policy | None = None
+    connection: Connection,
+    numbers: Sequence[int],
+    policies: Mapping[int, Policy],
+    judge: Policy | None = None,
+    sends: Mapping[int, Sequence[tuple[int, int]]] | None = None,
 ) -> dict[int, tuple[Account, list[Folded]]]:
-    """The same for some addresses at once, by their numbers."""
-    return {number: _folded(one, policies, judge) for number, one in history.told(connection, numbers).items()}
+    """The same for some addresses at once, by their numbers; `sends` are theirs where they are known: see `told`."""
+    return {number: _folded(one, policies, judge) for number, one in history.told(connection, numbers, sends).items()}
 
 
 def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tuple[Account, list[Folded]]:

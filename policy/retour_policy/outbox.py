@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -34,6 +35,7 @@ FORWARD = "forward"
 FACTOR = 3  # each pause is so many times the one before
 JITTER = (0.8, 1.2)  # so that what failed together does not come back together
 PART = 200  # items that are read or changed at a time by hand
+OCTETS = 4_000_000  # of items changed in one transaction: databases write a changed row anew, body and all
 _table = schema.outbox
 _INSERT = insert(_table)
 
@@ -78,6 +80,7 @@ class Item:
 
 
 _COLUMNS = [_table.c[one.name] for one in fields(Item)]
+_WITHOUT_BODY = [literal(b"") if one is _table.c.body else one for one in _COLUMNS]
 _number = attrgetter("id")
 
 
@@ -233,9 +236,24 @@ def ids_of(connection: Connection, chosen: Chosen) -> list[int]:
     return list(connection.scalars(select(_table.c.id).where(_meant(chosen)).order_by(_table.c.id)))
 
 
-def read(connection: Connection, ids: Sequence[int]) -> list[Item]:
-    """These items, as far as they are still there."""
-    query = select(*_COLUMNS).where(_table.c.id.in_(ids)).order_by(_table.c.id)
+def by_size(connection: Connection, ids: Sequence[int]) -> list[list[int]]:
+    """A few hundred ids in parts of at most `OCTETS`; one item always fits."""
+    sizes = select(_table.c.id, func.length(_table.c.body)).where(_table.c.id.in_(ids))
+    size = dict(connection.execute(sizes).all())
+    parts, room = list[list[int]](), 0
+    for number in ids:
+        if not parts or size.get(number, 0) > room:
+            parts.append([])
+            room = OCTETS
+        parts[-1].append(number)
+        room -= size.get(number, 0)
+    return parts
+
+
+def read(connection: Connection, ids: Sequence[int], *, bodies: bool = True) -> list[Item]:
+    """These items, as far as they are still there; without their bodies, which can be large, these are empty."""
+    columns = _COLUMNS if bodies else _WITHOUT_BODY
+    query = select(*columns).where(_table.c.id.in_(ids)).order_by(_table.c.id)
     return [Item(*row) for row in connection.execute(query)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, insert, or_, select, tuple_
 
 from retour_policy import facts, history, schema
-from retour_policy.carrying import carried_account, cut_of
+from retour_policy.carrying import carried_account, cut_of, speaks_from
 from retour_policy.clock import DAY
 from retour_policy.facts import NewFact
 from retour_policy.fold import carry
@@ -18,14 +18,18 @@ from retour_policy.ledger import Address, first_id, lock_all, refolded_of, store
 from retour_policy.policies import Policy, all_policies
 from retour_policy.portions import in_portions
 from retour_policy.store import Store
+from retour_policy.token import id_time
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
 LOOKED_AT = 1_000  # addresses in one reading
 ADDRESSES = 10  # carried over together
-ROWS = 2_000  # in one reading
+ROWS = 2_000  # in one reading, and about the addresses that are carried over together
 FEW = 50  # rows removed together
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
 _counter = schema.storm_counter
+_THESE = select(schema.address.c.id).where(schema.address.c.id.in_(bindparam("numbers", expanding=True)))
+_FREE = _THESE.with_for_update(skip_locked=True)
+_KEPT = _THESE.with_for_update(read=True, key_share=True)
 _NOBODYS = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(None))
 
 
@@ -63,12 +67,25 @@ def purge(store: Store, before: int) -> Iterator[int]:
 def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
     """Carry over every address that has old facts, or good sends to note beside what was carried before."""
 
-    def work(connection: Connection, some: Sequence[Address]) -> int:
-        return _carry(connection, some, bounds, all_policies(connection))
+    def work(connection: Connection, groups: Sequence[Sequence[Address]]) -> int:
+        return sum(_carry(connection, some, bounds, all_policies(connection)) for some in groups)
 
     for found in _to_carry(store, bounds):
-        for _, went in in_portions(store, found, ADDRESSES, work):
+        for _, went in in_portions(store, _groups(found), 1, work):
             yield went
+
+
+def _groups(found: Sequence[tuple[Address, int]]) -> Iterator[list[Address]]:
+    """A few addresses each, that have not too many rows; one always fits."""
+    group, room = list[Address](), ROWS
+    for address, rows in found:
+        room -= rows
+        if group and (room < 0 or len(group) == ADDRESSES):
+            yield group
+            group, room = [], ROWS - rows
+        group.append(address)
+    if group:
+        yield group
 
 
 def _walks(bounds: Bounds) -> list[_Walk]:
@@ -82,8 +99,8 @@ def _walks(bounds: Bounds) -> list[_Walk]:
     ]
 
 
-def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[Address]]:
-    """The addresses, looked through a few at a time."""
+def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[tuple[Address, int]]]:
+    """The addresses, looked through a few at a time, and how many rows there are about each."""
     number = schema.address.c.id
     own = and_(_fact.c.address_id == number, _fact.c.at < bounds.before, _fact.c.policy_id.is_not(None))
     fresh = exists().where(own, _fact.c.kind != "carried")
@@ -96,10 +113,18 @@ def _to_carry(store: Store, bounds: Bounds) -> Iterator[list[Address]]:
             end = connection.scalar(select(func.max(ids.c.id)))
             if end is None:
                 return
-            here = select(number, schema.address.c.key).where(number > last, number <= end, wanted).order_by(number)
-            found = [Address(one, bytes(key)) for one, key in connection.execute(here)]
+            here = select(number, schema.address.c.key, _rows_about(number))
+            here = here.where(number > last, number <= end, wanted).order_by(number)
+            found = [(Address(one, bytes(key)), rows) for one, key, rows in connection.execute(here)]
         yield found
         last = end
+
+
+def _rows_about(number: ColumnElement[int]) -> ColumnElement[int]:
+    facts, sends = (
+        select(func.count()).where(table.c.address_id == number).scalar_subquery() for table in (_fact, _sent)
+    )
+    return facts + sends
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,12 +133,19 @@ class _Past:
 
     facts: Sequence[int]
     sends: Sequence[int]
+    """Those that would count once more beside what is carried; a walk takes the others, a few at a time."""
+    left: Sequence[tuple[int, int]]
+    """The sends that stay for now."""
     carried: NewFact | None
-    """None where they have come to nothing."""
+    """None where the facts have come to nothing."""
 
 
 def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
     """Replace the old facts of each address by one; how many rows went."""
+    there = set(connection.scalars(_KEPT, {"numbers": [one.id for one in some]}))
+    some = [one for one in some if one.id in there]  # another purge at the same time may have forgotten the others
+    if not some:
+        return 0
     was = lock_all(connection, some)
     told = history.told(connection, [one.id for one in some])
     past = {number: one for number, of in told.items() if (one := _past(number, of, bounds, policies))}
@@ -123,7 +155,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     carried = [facts.row_of(one.carried) for one in past.values() if one.carried]
     if carried:
         connection.execute(insert(_fact), carried)
-    now = refolded_of(connection, list(past), policies)
+    now = refolded_of(connection, list(past), policies, sends={to: one.left for to, one in past.items()})
     store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
     return sum(len(one.facts) + len(one.sends) for one in past.values())
 
@@ -136,13 +168,18 @@ def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy
     stays = bounds.sends(cut)
     late = {entry.send for entry in told.entries if entry.at >= cut}
     spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
-    spent += [entry.send for entry in old if entry.send >= stays]  # failed: they must not look good from now on
+    failed = {entry.send for entry in old}  # these must not look good from now on
+    spent += [send for send in failed if send >= stays]
     account = carried_account(old, told, policies, cut, frozenset(spent))
+    speaks = speaks_from(account)
+    spent = [send for send in spent if send in failed or (speaks is not None and id_time(send) >= speaks)]
+    gone = frozenset(spent)
+    left = [made for made in told.sendings.made if made[0] not in gone]
     if not (account.state.counts or account.state.held or account.suppressions):
-        return _Past([entry.id for entry in old], spent, None)
+        return _Past([entry.id for entry in old], spent, left, None)
     policy_id = told.policy_ids[old[-1].id]
     carried = NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account))
-    return _Past([entry.id for entry in old], spent, carried)
+    return _Past([entry.id for entry in old], spent, left, carried)
 
 
 def _forget(connection: Connection, past: Mapping[int, _Past]) -> None:
@@ -170,9 +207,10 @@ def _nothing_known() -> ColumnElement[bool]:
 
 
 def _forget_addresses(connection: Connection, keys: Sequence[Any]) -> None:
-    """Those of which nothing has become known meanwhile."""
-    here = select(schema.address.c.id).where(schema.address.c.id.in_([number for (number,) in keys]), _nothing_known())
-    numbers = connection.scalars(here).all()
+    """Those of which nothing has become known meanwhile, and nothing is being written by another host."""
+    locked = connection.scalars(_FREE, {"numbers": [number for (number,) in keys]}).all()
+    here = select(schema.address.c.id).where(schema.address.c.id.in_(locked), _nothing_known())
+    numbers = connection.scalars(here).all()  # a statement of its own sees what was written until these were locked
     for table, column in ((schema.address_state, "address_id"), (schema.address, "id")):
         connection.execute(delete(table).where(table.c[column].in_(numbers)))
 

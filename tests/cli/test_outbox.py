@@ -58,6 +58,32 @@ def test_a_long_list_ends_with_how_much_more_there_is(full):
     assert len(full.json("outbox", "list", "--most", "3")) == 3
 
 
+def test_large_bodies_are_read_where_they_are_shown_and_changed_a_few_at_a_time(full, monkeypatch):
+    """Nine forwards of a megabyte: a list is made without them, nothing has more than a few of them in hand."""
+
+    def work(connection):
+        for _ in range(9):
+            outbox.put(connection, NewItem(1, "forward", outbox.FORWARD, "postmaster@example.com", b"x" * 1_000_000))
+
+    full.write(work)
+    read, drop, octets, dropped = outbox.read, outbox.drop, [], []
+
+    def reading(connection, ids, **how):
+        found = read(connection, ids, **how)
+        octets.append(sum(len(one.body) for one in found))
+        return found
+
+    monkeypatch.setattr(outbox, "read", reading)
+    monkeypatch.setattr(outbox, "drop", lambda connection, ids: dropped.append(len(ids)) or drop(connection, ids))
+    assert len(full.json("outbox", "list")) == 13
+    assert full("outbox", "list", "--kind", "forward").stdout.count("forward") == 9
+    assert octets == [0, 0]
+    full("outbox", "list", "--show")
+    assert max(octets) <= outbox.OCTETS and sum(octets) >= 9_000_000
+    full("outbox", "drop", "--all")
+    assert sum(dropped) == 13 and max(dropped) <= 4 + outbox.OCTETS // 1_000_000
+
+
 def test_an_empty_outbox_says_so(office):
     """And has exit status 0."""
     assert office("outbox", "list").stdout == "nothing waits\n"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from lab.carrying import carrying, router
 from lab.destination import Destination
 from lab.world import World
+from retour_courier.relay import Relay
+from retour_courier.resend import ResendCarrier
 from retour_courier.sweep import remove_copies
 from retour_policy import schema
 from retour_policy.clock import DAY, HOUR, system_clock
@@ -239,6 +242,39 @@ def test_an_erased_persons_copies_and_items_go(world, spool, tmp_path):
         world.wait("4h")
         (item,) = courier.wait_tried(failed=True)
     assert item.error in ("the address was forgotten", "no copy to send again: : not the name of a copy")
+
+
+@pytest.mark.parametrize("kind", ["resent", "withheld"])
+def test_who_is_erased_meanwhile_is_not_named_again(world, server, spool, tmp_path, kind, monkeypatch):
+    """Looked up before, erased while the relay has the message: what is noted afterwards tells of nobody."""
+    first = send(world, spool, tag="order-4711")
+    world.write(lambda connection: connection.execute(update(schema.send).values(message_id="<8@shop.example>")))
+    world.bounce(first, like="full")
+    if kind == "withheld":
+        world.suppress(BOB)
+    look_up, to_relay = ResendCarrier._look_up, Relay.send
+
+    def looked_up(carrier, item):
+        again = look_up(carrier, item)
+        if again.suppression:
+            world.erase(BOB)
+        return again
+
+    async def sent(relay, *message):
+        await to_relay(relay, *message)
+        await asyncio.to_thread(world.erase, BOB)
+
+    monkeypatch.setattr(ResendCarrier, "_look_up", looked_up)
+    monkeypatch.setattr(Relay, "send", sent)
+    with carrying(tmp_path, world) as courier:
+        world.wait("4h")
+        courier.wait_empty()
+    (fact,) = facts(world, kind)
+    assert fact.what.detail == {"resend": 1, "of": 2}
+    if kind == "resent":
+        told = (tmp_path / "told").read_text()
+        assert json.loads(told)["data"]["words"] == "resend 1 of 2"
+        assert not any(name in told for name in (BOB, "4711", "8@shop.example"))
 
 
 def _recipients(world):

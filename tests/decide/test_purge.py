@@ -3,12 +3,14 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, insert, select
+from sqlalchemy.dialects import postgresql
 
 from lab.world import World
+from retour_policy import addresses, history, portions, schema
 from retour_policy import purge as forgetting
-from retour_policy import schema
 from retour_policy.clock import DAY
+from retour_policy.ledger import first_id
 from retour_policy.purge import purge
 from retour_policy.rebuild import differences
 
@@ -169,6 +171,100 @@ def test_what_comes_in_between_keeps_an_address(world):
         patch.setattr(forgetting, "_forget_addresses", late)
         forget(world)
     assert rows(world, schema.address) == 1
+
+
+@pytest.mark.parametrize("stays", [0, 1])
+def test_two_purges_at_once(world, monkeypatch, stays):
+    """The timers of two hosts go off together: what one has found the other has forgotten."""
+    for name in ("slow", "late"):
+        world.answer(world.send(f"{name}@example.net"), "delayed", f"{name}@example.net")
+    if stays:
+        world.bounce(world.send("gone@example.net"), "gone@example.net")
+    world.wait("120d")
+    to_carry = forgetting._to_carry
+
+    def overtaken(store, bounds):
+        for found in to_carry(store, bounds):
+            assert len(found) == 2 + stays
+            with monkeypatch.context() as patch:
+                patch.setattr(forgetting, "_to_carry", to_carry)
+                forget(world)
+            yield found
+
+    monkeypatch.setattr(forgetting, "_to_carry", overtaken)
+    forget(world)
+    assert rows(world, schema.address) == stays
+    assert list(differences(world.store)) == []
+
+
+def test_what_is_being_written_about_is_passed_by():
+    """On a server with many writers both sides lock the address, and neither waits for the other nor fails."""
+    for statement, end in (
+        (forgetting._FREE, "FOR UPDATE SKIP LOCKED"),
+        (forgetting._KEPT, "FOR KEY SHARE"),
+        (addresses._KEEP_BY_KEYS, "FOR KEY SHARE"),
+    ):
+        assert str(statement.compile(dialect=postgresql.dialect())).endswith(end)
+
+
+@pytest.mark.parametrize("good", [63, 64, 65, 150])
+def test_good_sends_count_once_however_often_a_purge_is_stopped(tmp_path, good):
+    """What was noted before it goes neither makes others good nor is forgotten: the 64th clears the count."""
+    with World(tmp_path / "w", {"stream": STREAMS, "policy": {"heal_sends": 64}}) as world:
+        world.bounce(world.send())
+        world.wait("4d")
+        for _ in range(good):
+            assert world.send()
+        world.wait("120d")
+        for _ in range(3):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(forgetting, "_walks", lambda _: [])
+                forget(world)
+            world.wait("1d")
+            assert list(differences(world.store)) == []
+        forget(world)
+        assert rows(world, schema.send_recipient) == 0
+        world.bounce(world.send())
+        assert world.counts("bob@example.net") == {"*": {"hard": 2 if good < 64 else 1}}
+        assert list(differences(world.store)) == []
+
+
+def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
+    """Thousands of sends, to many or to one: a transaction removes few rows, and goes by the histories of few."""
+    names = [f"u{number}@example.net" for number in range(8)]
+    for name in names:
+        world.bounce(world.send(name), name, like="full")
+        world.wait("1h")
+    began = first_id(world.now)
+    with world.store.writing() as connection:
+        for of, many in enumerate((600, 600, 600, 600, 600, 600, 600, 3_000), 1):
+            made = [began + 10_000 * of + number for number in range(many)]
+            send = {"stream": "news", "sender": "a", "recipients": 1}
+            connection.execute(insert(schema.send), [{"id": one} | send for one in made])
+            connection.execute(insert(schema.send_recipient), [{"send_id": one, "address_id": of} for one in made])
+    world.wait("120d")
+    removed, looked_at = [0], []
+    told = history.told
+    monkeypatch.setattr(portions, "LONGEST", 0)
+
+    def telling(connection, some, *more):
+        looked_at.append(len(some))
+        return told(connection, some, *more)
+
+    monkeypatch.setattr(history, "told", telling)
+
+    def count(_connection, cursor, statement, *_):
+        if statement.startswith("DELETE"):
+            removed[-1] += cursor.rowcount
+
+    event.listen(world.store._writer, "after_cursor_execute", count)
+    event.listen(world.store._writer, "commit", lambda _: removed.append(0))
+    forget(world)
+    assert sum(removed) >= 2 * 7_200
+    assert max(removed) <= 100
+    assert max(looked_at) == 3  # of 600 sends each
+    assert rows(world, schema.send_recipient) == 0
+    assert list(differences(world.store)) == []
 
 
 def test_what_was_seen_is_found_by_its_time(world):

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from retour_policy import migrate, schema, store
+from retour_policy.clock import system_clock
 from retour_policy.errors import ConfigError, StoreRefused, StoreUnavailable
 from retour_policy.store import Store, open_store
 
@@ -76,7 +77,10 @@ def test_the_comparison_can_fail(database: Path) -> None:
 
 
 def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    """With two storms open at one side, as two hosts could open them once: one stays open."""
+    """With two storms open at one side, as two hosts could open them once: one stays open, one has lasted until now.
+
+    What it held until then is looked for up to its end, and counts again some time after that.
+    """
     store = open_store(url(tmp_path / "old.db"), check=False)
     store.create()
     with store.writing() as connection:
@@ -86,11 +90,14 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
         for side, closed in (("a", None), ("a", None), ("a", 9), ("b", None)):
             row = {"stream": "s", "side": side, "opened": 5, "closed": closed, "sent": 1, "failed": 1, "last_fact": 1}
             connection.execute(schema.storm.insert().values(row))
+    before = system_clock()
     migrate.upgrade(store)
+    after = system_clock()
     store.check()
     store.close()
-    rows = query(tmp_path / "old.db", "SELECT side, closed FROM storm ORDER BY id")
-    assert rows == [("a", None), ("a", 5), ("a", 9), ("b", None)]
+    first, (side, ended), *others = query(tmp_path / "old.db", "SELECT side, closed FROM storm ORDER BY id")
+    assert [first, *others] == [("a", None), ("a", 9), ("b", None)]
+    assert side == "a" and isinstance(ended, int) and before <= ended <= after
 
 
 def test_what_waits_in_the_outbox_survives_the_upgrade_and_keeps_its_number(tmp_path: Path) -> None:
