@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from retour_policy import schema
+from retour_policy.fold import Account
 from retour_policy.forgotten import kept_of_forgotten, notes_of
 from retour_policy.ledger import Address, lock, store
 from retour_policy.mention import Mention
@@ -118,19 +119,16 @@ def _mend_fact(connection: Connection, number: int, mention: Mention) -> bool:
     return True
 
 
-def _locked(connection: Connection, number: int) -> Address:
+def _locked(connection: Connection, number: int) -> tuple[Address, Account]:
     key = connection.scalar(select(schema.address.c.key).where(schema.address.c.id == number))
     address = Address(number, bytes(key or b""))
-    lock(connection, address)
-    return address
+    return address, lock(connection, address)
 
 
 def _mend_suppressions(connection: Connection, number: int, mention: Mention) -> bool:
     """The notes of an address: the same is left of them as of the facts that they come from."""
-    address = _locked(connection, number)
-    before = lock(connection, address)
-    notes = {scope: mention.without(one.note) for scope, one in before.suppressions.items()}
-    after = {scope: replace(one, note=notes[scope]) for scope, one in before.suppressions.items()}
+    address, before = _locked(connection, number)
+    after = {scope: replace(one, note=mention.without(one.note)) for scope, one in before.suppressions.items()}
     store(connection, address, before, replace(before, suppressions=after))
     return after != before.suppressions
 
@@ -168,10 +166,10 @@ def _in_event(row: Any, mention: Mention) -> bool:
 
 
 def _mend_event(connection: Connection, number: int, mention: Mention) -> bool:
-    row = connection.execute(select(_outbox.c.body).where(_outbox.c.id == number)).first()
-    if row is None or not _in_event(row, mention):
+    body = bytes(connection.scalar(select(_outbox.c.body).where(_outbox.c.id == number)) or b"")
+    left = _event_without(body, mention)
+    if left == body:
         return False
-    left = _event_without(bytes(row.body), mention)
     connection.execute(update(_outbox).where(_outbox.c.id == number).values(body=left))
     return True
 
