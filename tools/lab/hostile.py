@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 HEAD = b"From: MAILER-DAEMON@mx.example\nTo: us@example.org\nSubject: Undelivered Mail\n"
 REPORT = HEAD + b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
@@ -38,21 +38,20 @@ def strange(count: int) -> bytes:
 def wordy(count: int) -> bytes:
     """A report about many recipients, each refused in a dozen words out of many."""
     words = [f"{a}{b}" for a in ("frob", "zork", "quux", "blorb", "vorp") for b in range(97)]
-    rows = (
-        f"Final-Recipient: rfc822; u{n}@e.com\nAction: failed\nStatus: 5.0.0\n"
-        f"Diagnostic-Code: smtp; 550 {' '.join(words[n * k % len(words)] for k in range(3, 15))} {n}\n\n"
-        for n in range(count)
-    )
-    return REPORT + STATUS + "".join(rows).encode() + b"--b--\n"
+    return _refused(" ".join(words[n * k % len(words)] for k in range(3, 15)) for n in range(count))
 
 
 def long_winded(count: int) -> bytes:
     """A report about many recipients, each refused at length in words that rules know and no rule understands."""
     words = " ".join(["user mailbox account over not is recipient address unknow"] * 15)
+    return _refused(words for _ in range(count))
+
+
+def _refused(words: Iterable[str]) -> bytes:
+    """A report about as many recipients as there are texts; a number behind each makes it one of its own."""
     rows = (
-        f"Final-Recipient: rfc822; u{n}@e.com\nAction: failed\nStatus: 5.0.0\n"
-        f"Diagnostic-Code: smtp; 550 {words} {n}\n\n"
-        for n in range(count)
+        f"Final-Recipient: rfc822; u{n}@e.com\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 550 {text} {n}\n\n"
+        for n, text in enumerate(words)
     )
     return REPORT + STATUS + "".join(rows).encode() + b"--b--\n"
 
