@@ -80,11 +80,10 @@ class Rule:
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
-        if self.words or self.match:
-            found = next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
-            return found if found and self.allows(reply) else None
         if not self.allows(reply):
             return None
+        if self.words or self.match:
+            return next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
 
