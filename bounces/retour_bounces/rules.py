@@ -75,8 +75,9 @@ class Rule:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Texts of which one stands wherever the rule fires without any of its phrases; "" stands everywhere."""
-        return tuple(pattern.hint for pattern in self.match) or self.all[:1] or ("",)
+        """Texts of which one stands wherever the rule fires without any of its phrases; none where there are none."""
+        hints = tuple(pattern.hint for pattern in self.match) or self.all[:1]
+        return hints if all(hints) else ()
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
@@ -158,7 +159,7 @@ class Rules:
         for number, hints in self._wordless:
             if by_words is not None and number >= by_words:
                 break
-            if number in spans or not any(map(reply.text.__contains__, hints)):
+            if number in spans or (hints and not any(map(reply.text.__contains__, hints))):
                 continue
             where = self.rules[number].fires_without_words(reply)
             if where is not None:
