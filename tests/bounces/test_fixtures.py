@@ -37,6 +37,14 @@ def test_a_real_report_is_read_as_what_happened(label: dict[str, Any]) -> None:
         assert report.reason == label["reason"]
 
 
+def test_a_host_that_nobody_answers_at_is_the_networks_failure() -> None:
+    """However a server says that the connection was refused: not the sender's fault, so it counts as configured."""
+    told = [one for label in LABELS if label["scenario"] in ("refused", "waiting") for one in reported(label).reports]
+    assert {one.blame for one in told if one.recipient == "user@refused.example" and one.action == "failed"} == {
+        "network"
+    }
+
+
 def test_at_least_60_messages_that_are_no_failures_report_none() -> None:
     """Warnings, success reports, holiday notices and receipts: nobody is reported as failed."""
     harmless = [label for label in LABELS if label["kind"] != "bounce"]
