@@ -37,7 +37,7 @@ class Pattern:
             tree = parser.parse(text, re.IGNORECASE)
             self._compiled = re.compile(text, re.IGNORECASE)
         except (re.error, RecursionError, OverflowError) as error:
-            raise PatternError(f"{text!r} is no regular expression: {error}") from error
+            raise PatternError(f"'{text}' is no regular expression: {error}") from error
         _check(tree, text)
         self.hint = _literal(tree)
         """What stands in each text that matches."""
@@ -66,14 +66,14 @@ def _check(tree: Any, text: str) -> None:
         node, repeated = stack.pop()
         for operator, argument in node:
             if operator in (sre.GROUPREF, sre.GROUPREF_EXISTS):
-                raise PatternError(f"{text!r} refers back to a group; that can take exponential time")
+                raise PatternError(f"'{text}' refers back to a group; that can take exponential time")
             if repeated and operator is sre.BRANCH:
-                raise PatternError(f"{text!r} has a choice inside a repeat; that can take exponential time")
+                raise PatternError(f"'{text}' has a choice inside a repeat; that can take exponential time")
             if operator in _REPEATS:
                 low, high, body = argument
                 varies = high is sre.MAXREPEAT or high > 1
                 if repeated and (varies or low != high):
-                    raise PatternError(f"{text!r} has a repeat inside a repeat; that can take exponential time")
+                    raise PatternError(f"'{text}' has a repeat inside a repeat; that can take exponential time")
                 if _is_wide(operator, argument):
                     wide += 1
                 elif low != high:
@@ -85,7 +85,7 @@ def _check(tree: Any, text: str) -> None:
                 stack.extend((inner, repeated) for inner in inside)
     if cost > (MAX_COST if wide < 2 else SMALL) or _steps(list(tree), wide) > MAX_STEPS:
         raise PatternError(
-            f"{text!r} could take too long: too many repeats and choices, or repeats wider than {SMALL} without words "
+            f"'{text}' could take too long: too many repeats and choices, or repeats wider than {SMALL} without words "
             "of some letters between; write .{0,40} for .*"
         )
 

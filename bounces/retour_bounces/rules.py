@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -88,6 +88,15 @@ class Rule:
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
 
+    def unmet(self, reply: Reply) -> str:
+        """Which key keeps the rule from firing on `reply`, when it does not."""
+        free = Rule(self.name, self.reason)
+        for key in ("status", "code", "command", "all", "unless"):
+            alone: dict[str, Any] = {key: getattr(self, key)}
+            if not replace(free, **alone).allows(reply):
+                return key
+        return " or ".join(key for key in ("words", "match") if getattr(self, key))
+
     def allows(self, reply: Reply) -> bool:
         """Do all conditions hold, apart from `words` and `match`?"""
         if self.status and not (reply.status or "-").startswith(self.status):
@@ -136,7 +145,7 @@ class Rules:
         be read.
         """
         try:
-            raw = Path(path).read_text(encoding="utf-8")
+            raw = Path(path).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise RuleError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
         own = parse(raw, str(path)).rules
@@ -172,7 +181,8 @@ def parse(raw: str, origin: str) -> Rules:
     try:
         tables = tomllib.loads(raw)
     except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"{origin}: {error}") from error
+        hint = "; regular expressions stand in single quotes" if "\\" in str(error) else ""
+        raise RuleError(f"{origin}: {error}{hint}") from error
     stray = set(tables) - {"rule"}
     if stray:
         raise RuleError(f"{origin}: unknown key {sorted(stray)[0]!r}; rules are written as [[rule]]")
@@ -231,7 +241,11 @@ def _try_examples(rule: Rule, origin: str) -> None:
         words, code, statuses, command = wording_of(clean(example))
         reply = Reply(words, best_status(None, statuses) or "", code, command)
         if alone.first(reply, alone.spans(words)) is None:
-            raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}")
+            compared = f"compared as {words!r}, status {reply.status or '-'}, code {code or 'none'}"
+            raise RuleError(
+                f"{origin}: rule {rule.name}: does not fire on its example {example!r}, {compared}: "
+                f"{rule.unmet(reply)!r} does not hold"
+            )
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

@@ -64,7 +64,13 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
         ("words =", "wordz =", r"rule our-partner: unknown key 'wordz'"),
         ('words = ["briefkasten quillt ueber"]', "", r"rule our-partner: has no condition"),
         ('examples = ["550 Der Briefkasten quillt ueber"]', "", r"rule our-partner: 'examples' is missing"),
-        ("550 Der Briefkasten", "550 Der Kasten", r"rule our-partner: does not fire on its example"),
+        (
+            "550 Der Briefkasten",
+            "550 Der Käsekasten",
+            r"example '550 Der Käsekasten .*', compared as '550 der kasekasten .*', status -, code 550: 'words' does not",
+        ),
+        ('blame = "recipient"', 'status = ["5.2."]', r"does not fire on its example .*: 'status' does not hold"),
+        ("words =", 'match = ["\\d"]\nwords =', r"rules.toml: .*regular expressions stand in single quotes"),
         (
             'words = ["briefkasten quillt ueber"]',
             'match = ["(a+)+b"]',
