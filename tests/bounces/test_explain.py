@@ -96,6 +96,43 @@ def test_bad_files_get_a_line_each_and_the_others_are_read(tmp_path: Path) -> No
     assert "No such file" in result.stderr and "Is a directory" in result.stderr
 
 
+def test_a_program_is_told_why_a_file_says_nothing(tmp_path: Path) -> None:
+    """What is not there must not look like ordinary mail: its object holds the error."""
+    (tmp_path / "empty").write_bytes(b"")
+    rows = explain("--json", str(tmp_path / "missing"), str(tmp_path / "empty"), str(tmp_path), BOUNCE).stdout
+    errors = [json.loads(line).get("error") for line in rows.splitlines()]
+    assert errors == ["No such file or directory", "empty", "Is a directory; --unrecognised reads folders", None]
+
+
+def test_each_message_of_an_mbox_is_read(tmp_path: Path) -> None:
+    """A file named *.mbox holds many, and none is passed over; an empty one is complained of."""
+    box = tmp_path / "old.mbox"
+    both = [Path(name).read_bytes() for name in (BOUNCE, WARNING)]
+    box.write_bytes(b"".join(b"From MAILER-DAEMON Sat Oct  4 08:00:09 2025\n%s\n" % one for one in both))
+    rows = [json.loads(line) for line in explain("--json", str(box)).stdout.splitlines()]
+    assert [(row["file"], row["kind"]) for row in rows] == [(f"{box}:1", "bounce"), (f"{box}:2", "delayed")]
+    assert "2 messages: 1 bounce, 1 delayed" in explain(str(box)).stdout
+    box.write_bytes(b"")
+    assert f"{box}: empty" in explain(str(box)).stderr
+
+
+def test_words_that_say_too_little_are_said_to_count_for_nobody() -> None:
+    """A rule that fires on mere "could not be delivered" decides nothing, and a person reads so."""
+    data = (
+        b"From: MAILER-DAEMON@mx.example.com\nSubject: Undelivered mail\n\n"
+        b"Your message could not be delivered:\n\n<bert@remote.example>: 552 Der Briefkasten quillt.\n"
+    )
+    shown = " ".join(explain("-", stdin=data).stdout.split())
+    assert "says too little, so it counts for nobody" in shown
+
+
+def test_a_line_that_is_cut_says_so() -> None:
+    """A long line is shown around its evidence, with marks where it goes on."""
+    data = Path(BOUNCE).read_bytes().replace(b"; 550 5.1.1 <unknown", b"; 550 5.1.1 " + b"x" * 90 + b" <unknown")
+    line = next(line for line in explain("-", stdin=data).stdout.splitlines() if "| …" in line)
+    assert len(line) <= 80
+
+
 def test_an_operators_rules_are_asked_first(tmp_path: Path) -> None:
     """--rules FILE: the rule that fired is the operator's; a wrong file is exit 78 and named."""
     rules = tmp_path / "rules.toml"
@@ -129,7 +166,8 @@ def test_what_no_rule_knows_is_listed_in_groups(tmp_path: Path, as_json: bool) -
         assert row["count"] == 3 and "flummoxed" in row["text"]
     else:
         assert (
-            "    3  5.0.0" in result.stdout and "3 replies in 1 group that no rule knows, 4 files read" in result.stdout
+            "    3  5.0.0" in result.stdout
+            and "3 replies in 1 group that no rule knows, 4 messages read" in result.stdout
         )
 
 
