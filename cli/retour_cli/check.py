@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
 from typing import Any
 
 import click
 
-from retour_cli.output import json_option, print_json, say, wrapped
+from retour_bounces import Rules
+from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import Config, StormSection, Stream
@@ -28,8 +32,9 @@ def check(setup: Setup, as_json: bool) -> None:
     config = setup.config
     ring = setup.ring.ring
     load_secrets(setup.path, config)
-    _ = setup.rules
+    own_rules = len(setup.rules.rules) - len(Rules.bundled().rules)
     setup.store.close()
+    warned = [*warnings(config), *unreadable(setup.path, config)]
     if as_json:
         print_json(
             {
@@ -37,13 +42,15 @@ def check(setup: Setup, as_json: bool) -> None:
                 "policy": _policy(config),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
-                "warnings": warnings(config),
+                "warnings": warned,
             }
         )
         return
     say(f"{setup.path}: good")
     say(*wrapped("  database   ", setup.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
+    if config.lmtpd.rules:
+        say(*wrapped("  rules      ", f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, asked before ours"))
     for number, sentence in enumerate(_policy(config)):
         say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
@@ -56,7 +63,7 @@ def check(setup: Setup, as_json: bool) -> None:
         say("", f"hook {hook.name}")
         for label, text in hook_words(hook).items():
             say(*wrapped(f"  {label:<10} ", text))
-    for text in warnings(config):
+    for text in warned:
         say("", *wrapped("warning: ", text), err=True)
 
 
@@ -235,6 +242,22 @@ def warnings(config: Config) -> list[str]:
     if config.lmtpd.postmaster == "postmaster":
         found.append("lmtpd.postmaster is not set: what nothing matches goes to the relay's own postmaster")
     return found
+
+
+def unreadable(path: Path, config: Config) -> list[str]:
+    """What the user whose the key ring is cannot read, though root, who checks, can: the daemons run as that user."""
+    user = config.tokens.keyring.stat()
+    found = [file for file in (path, config.lmtpd.rules) if file and not _may_read(user, file.stat())]
+    return [f"{file}: cannot be read by the user who owns {config.tokens.keyring}" for file in found]
+
+
+def _may_read(user: os.stat_result, file: os.stat_result) -> bool:
+    """May the owner of `user` read `file`, as its mode says? Other groups of his are not looked at."""
+    if user.st_uid == file.st_uid:
+        return user.st_uid == 0 or bool(file.st_mode & stat.S_IRUSR)
+    if user.st_gid == file.st_gid and file.st_mode & stat.S_IRGRP:
+        return True
+    return user.st_uid == 0 or bool(file.st_mode & stat.S_IROTH)
 
 
 def _as_dict(config: Config, stream: Stream) -> dict[str, Any]:

@@ -43,8 +43,10 @@ def upgrade(setup: Setup, as_json: bool) -> None:
     from retour_policy import migrate
 
     store = open_store(setup.config.store.url, file=str(setup.path), check=False)
+    before = store.revision() if store.exists() else None
     migrate.upgrade(store)
     if as_json:
-        print_json({"database": store.name, "schema": REVISION})
+        print_json({"database": store.name, "schema": REVISION, "before": before})
     else:
-        say(f"{store.name}: schema {REVISION}")
+        was = "as before" if before == REVISION else f"was {before}" if before else "new"
+        say(f"{store.name}: schema {REVISION}, {was}")

@@ -78,7 +78,7 @@ class Store:
         if found > REVISION:
             raise StoreRefused(
                 f"{self.name}: its schema {found} is newer than this Retour's {REVISION}; "
-                "install the newer Retour (`pip install --upgrade retour`)"
+                "install that newer Retour again"
             )
         if found < REVISION:
             raise StoreRefused(f"{self.name}: its schema {found} is older than {REVISION}; run `retour db upgrade`")

@@ -263,7 +263,9 @@ def test_db_status_and_upgrade(office: Any) -> None:
         office("db", "status").stdout
         == f"sqlite:///{office.home}/retour.db: schema {REVISION}, this version needs {REVISION}\n"
     )
-    assert office.json("db", "upgrade") == [{"database": f"sqlite:///{office.home}/retour.db", "schema": REVISION}]
+    assert office.json("db", "upgrade") == [
+        {"database": f"sqlite:///{office.home}/retour.db", "schema": REVISION, "before": REVISION}
+    ]
     (office.home / "retour.db").unlink()
     assert office.json("db", "status", status=78)[0]["schema"] is None
     assert f"schema {REVISION}" in office("db", "upgrade").stdout

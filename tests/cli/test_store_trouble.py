@@ -37,7 +37,7 @@ def test_a_database_that_cannot_be_used_is_refused(office: Any, words: list[str]
         path.write_text("buy milk\n" * 500)
     before = path.read_bytes()
     result = office(*words, status=78)
-    hint = {"newer": "pip install --upgrade retour", "foreign": "`retour db upgrade`", "no database": "store.url"}[kind]
+    hint = {"newer": "install that newer Retour", "foreign": "`retour db upgrade`", "no database": "store.url"}[kind]
     assert hint in result.stderr and path.read_bytes() == before
 
 

@@ -234,7 +234,7 @@ def test_no_database_is_told_how_to_come_by(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("revision", "words"),
-    [("9999", "newer than this Retour's.*pip install --upgrade retour"), ("0000", "older than.*`retour db upgrade`")],
+    [("9999", "newer than this Retour's.*install that newer Retour"), ("0000", "older than.*`retour db upgrade`")],
 )
 def test_a_database_of_another_schema_is_refused(database: Path, revision: str, words: str) -> None:
     """Newer or older: refused with the command to run, and not written to."""
