@@ -17,10 +17,13 @@ MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""
+MAX_HEADER = 20_000
+"""Characters of the returned message in which its sender is looked for."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 _MARKS = " \t-=*_#>|~+.:"
 _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
+_FROM = re.compile(r"^[> \t]{0,8}(?:from|sender|return-path):(.{1,1000})", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -104,10 +107,16 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         if fate == "delayed":
             prose.fates[fate] = phrase
         prose.succeeds = prose.succeeds or fate == "delivered"
-    walk = _Walk(prose, strangers)
+    walk = _Walk(prose, strangers | _senders(returned))
     walk.walk()
-    prose.findings = _chosen(prose.findings or walk.local, strangers)
+    prose.findings = _chosen(prose.findings or walk.local, walk.strangers)
     return prose
+
+
+def _senders(returned: str) -> set[str]:
+    """Who wrote the returned message, in lower case."""
+    fields = _FROM.findall(returned[:MAX_HEADER].partition("\n\n")[0]) if returned else []
+    return {found.lower() for value in fields for found in address.every(value)}
 
 
 class _Walk:
@@ -126,6 +135,8 @@ class _Walk:
         self.fates: list[Action] = []
         self.local: list[Finding] = []
         """Names without a domain that stand before their error."""
+        self.before = ""
+        """The last line that was not empty."""
 
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
@@ -142,6 +153,7 @@ class _Walk:
             bare = line.strip()
             if bare:
                 self._line(line[:2_000], bare)
+                self.before = bare
             self.blank = not bare
             if len(self.prose.findings) >= MAX_FINDINGS:
                 self.prose.cut = True
@@ -164,6 +176,8 @@ class _Walk:
             rcpt = shapes.RCPT.search(said)
             if rcpt and (found := address.tidy(rcpt["a"])):
                 self._found(Finding(found, 3, self.section))
+            elif self.command == "MAIL":
+                self.strangers |= {found.lower() for found in address.every(said)}
         elif said[:1] in ("4", "5"):
             self._refused(said)
         else:
@@ -188,6 +202,8 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
+            if self._is_sender(self.before, found):
+                return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
@@ -223,7 +239,7 @@ class _Walk:
         for match in address.FIND.finditer(line):
             found = address.tidy(match[0])
             before = line[: match.start()].lower()
-            if found is None or shapes.ELSEWHERE.search(before[-40:]):
+            if found is None or shapes.ELSEWHERE.search(before[-40:]) or self._is_sender(before, found):
                 continue
             names, rest = _list(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
@@ -234,6 +250,13 @@ class _Walk:
                 self._several(names, 4 if "failed" in self.fates or self.section else 5, [bare])
                 return True
         return False
+
+    def _is_sender(self, before: str, found: str) -> bool:
+        """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
+        if not shapes.SENDER.search(before[-60:].lower()):
+            return False
+        self.strangers.add(found.lower())
+        return True
 
     def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
         for name in names:
