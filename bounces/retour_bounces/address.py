@@ -42,8 +42,8 @@ def tidy(word: str) -> str | None:
         word = decoded(word)
     word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
     word = _ROUTE.sub("", word)
-    if word.lower().startswith(("mailto:", "smtp:")):
-        word = word.partition(":")[2]
+    if word.lower().startswith(("mailto:", "smtp:", "smtp=")):
+        word = word[5:] if word[4] in ":=" else word[7:]
     word = word.rstrip(_TRAILING if "@[" not in word else _TRAILING.replace("]", ""))
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:

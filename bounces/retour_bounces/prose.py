@@ -243,7 +243,7 @@ class _Walk:
                 continue
             names, rest = _list(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
-                self._several(names, 2, _some(rest))
+                self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
                 return True
             if not any(word in lower for word in shapes.NOISE) and found.lower() not in self.strangers:
                 self._words(bare)

@@ -90,16 +90,11 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     if message.report_type != "delivery-status" and textual.is_passed_on(message):
         return None
     context = _Context(message, rules)
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
-    if part is None and any(map(_is_relabelled, message.parts)) and textual.by_mail_system(message):
-        part = next(filter(_is_relabelled, message.parts))
-    status = delivery_status.read(part.text()) if part else None
-    if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
-        status = delivery_status.read(delivery_status.loose_fields(context.text))
+    part, status = _status(message, context)
     if status is None or not status.groups:
         return None
     back = original.of(message, "" if part else context.text, status.envelope_id)
-    only = back.recipient if len(status.groups) == 1 else None
+    only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
     cut = part is not None and not part.whole
     reports = tuple(
         _recipient(group, group.recipient or only, context)
@@ -110,6 +105,30 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         return None
     reports = _once(reports)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
+
+
+def _status(message: wire.Message, context: _Context) -> tuple[wire.Part | None, delivery_status.Status | None]:
+    """The fields of a report and the part that holds them, None where they stand in the text."""
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    if part is None and any(map(_is_relabelled, message.parts)) and textual.by_mail_system(message):
+        part = next(filter(_is_relabelled, message.parts))
+    status = delivery_status.read(part.text()) if part else None
+    if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
+        status = delivery_status.read(delivery_status.loose_fields(context.text))
+    return part, status
+
+
+def _nameless(message: wire.Message, rules: Rules) -> Report | None:
+    """Reads a report of failure that names nobody to whom one could write; the envelope tells whose it is."""
+    if message.truncated or textual.is_passed_on(message):
+        return None
+    context = _Context(message, rules)
+    part, status = _status(message, context)
+    failed = [group for group in status.groups if group.action == "failed"] if status and part else []
+    if not failed:
+        return textual.nameless(message, rules)
+    reports = (_recipient(failed[0], None, context),)
+    return Report("bounce", reports, original.of(message, "", status.envelope_id if status else None))
 
 
 def _is_relabelled(part: wire.Part) -> bool:
@@ -158,4 +177,5 @@ _READERS: tuple[_Reader, ...] = (
     autoreply.read,
     notification.read,
     textual.read,
+    _nameless,
 )

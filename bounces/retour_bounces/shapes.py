@@ -29,6 +29,8 @@ LOCAL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """How sendmail names a user of its own host: 550 5.1.1 user... User unknown."""
+REPLY = re.compile(r"\W{0,8}[45]\d\d[ -]")
+"""The beginning of a line that is a server's reply."""
 NEXT = re.compile(r"\s{0,4}[,;]\s{0,4}[\"'<]{0,2}(?P<a>" + address.TEXT + ")")
 """A further address of a list on one line."""
 RCPT = re.compile(r"rcpt to:\s?<?(?P<a>" + address.TEXT + ")", re.IGNORECASE)
@@ -65,6 +67,8 @@ NOISE = (
     "was sent by",
     "sent from",
     "mailto:",
+    "e.g.",
+    "for example,",
 )
 
 ELSEWHERE = re.compile(

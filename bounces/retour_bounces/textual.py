@@ -100,8 +100,8 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not failed and not system and _QUOTE.search(said.human):
         return None
     findings = _matched(failed, said) if failed else _trusted(said.findings, system, back, titled)
-    if not findings and back.recipient and titled and said.fates:
-        findings = said.findings if len(said.findings) == 1 else [prose.Finding(back.recipient, 6)]
+    if not findings and (to := original.to_whom(back)) and titled and said.fates:
+        findings = said.findings if len(said.findings) == 1 else [prose.Finding(to, 6)]
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
@@ -110,6 +110,19 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if against := _contradiction(failed, said):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated or said.cut)
+
+
+def nameless(message: wire.Message, rules: Rules) -> Report | None:
+    """Reads a report of failure in which no address stands, only a local name or none."""
+    if message.truncated or not is_mail_system(message) or not _says_failure(message) or not _borne_out(message):
+        return None
+    said = prose.read(text_of(message), _strangers(message), decoded(message.fields.get("subject")[:2_000]))
+    if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
+        return None
+    returned = any(part.returned for part in message.parts)
+    back = original.of(message) if returned else original.from_text(said.returned)
+    reports = _recipients([prose.Finding("", 0)], said, "failed", rules)
+    return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=said.cut)
 
 
 def _is_cut_short(message: wire.Message) -> bool:
