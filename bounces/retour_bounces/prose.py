@@ -7,12 +7,11 @@ import re
 from dataclasses import dataclass, field
 
 from retour_bounces import address, shapes
+from retour_bounces.finding import MAX_LINES, Finding, chosen
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action
 
-MAX_LINES = 40
-"""Lines kept of what is said about one address."""
 MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
@@ -24,24 +23,6 @@ _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 _MARKS = " \t-=*_#>|~+.:"
 _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
 _FROM = re.compile(r"^[> \t]{0,8}(?:from|sender|return-path):(.{1,1000})", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(slots=True)
-class Finding:
-    """An address that a text names, and what it says about it."""
-
-    recipient: str
-    rank: int
-    """How surely it is a recipient: 1 stands alone or before its error, 2 behind a label, 3 in a dialogue,
-    4 in a sentence about failure, 5 anywhere."""
-    action: Action | None = None
-    original: str | None = None
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """The lines about it, as one."""
-        return " ".join(self.lines)
 
 
 @dataclass(slots=True)
@@ -109,7 +90,7 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         prose.succeeds = prose.succeeds or fate == "delivered"
     walk = _Walk(prose, strangers | _senders(returned))
     walk.walk()
-    prose.findings = _chosen(prose.findings or walk.local, walk.strangers)
+    prose.findings = chosen(prose.findings or walk.local, walk.strangers)
     return prose
 
 
@@ -300,21 +281,3 @@ def _list(found: str, rest: str) -> tuple[list[str], str]:
 
 def _some(text: str) -> list[str]:
     return [text] if text else []
-
-
-def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
-    """The findings of the surest kind, one an address; what else is said of the same address joins it."""
-    known: dict[str, Finding] = {}
-    for finding in findings:
-        key = finding.recipient.lower()
-        first = known.setdefault(key, finding)
-        if first is not finding:
-            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
-            first.rank = min(first.rank, finding.rank)
-            first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers]
-    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
-    best = min((one.rank for one in usable), default=0)
-    kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
-    return kept if len(kept) <= most else []

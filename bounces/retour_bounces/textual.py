@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.encoded_word import decoded
+from retour_bounces.finding import Finding
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -101,7 +102,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     findings = _matched(failed, said) if failed else _trusted(said.findings, system, back, titled)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
-        findings = said.findings if len(said.findings) == 1 else [prose.Finding(to, 6)]
+        findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)]
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
@@ -121,7 +122,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = any(part.returned for part in message.parts)
     back = original.of(message) if returned else original.from_text(said.returned)
-    reports = _recipients([prose.Finding("", 0)], said, "failed", rules)
+    reports = _recipients([Finding("", 0)], said, "failed", rules)
     return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=said.cut)
 
 
@@ -131,7 +132,7 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(findings: list[prose.Finding], system: bool, back: Original, titled: bool) -> list[prose.Finding]:
+def _trusted(findings: list[Finding], system: bool, back: Original, titled: bool) -> list[Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
     least = 4 if titled and back.message_id else 3
@@ -224,14 +225,14 @@ def _strangers(message: wire.Message) -> set[str]:
     return set(address.FIND.findall(" ".join(values).lower()))
 
 
-def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:
+def _matched(failed: list[str], said: prose.Prose) -> list[Finding]:
     """The findings for the addresses of X-Failed-Recipients, in its order."""
     known = {one.recipient.lower(): one for one in said.findings}
     known |= {one.original.lower(): one for one in said.findings if one.original}
-    matched: list[prose.Finding] = []
+    matched: list[Finding] = []
     for name in failed:
-        one = known.get(name.lower(), prose.Finding(name, 0))
-        matched.append(prose.Finding(name, 0, "failed", one.original, one.lines))
+        one = known.get(name.lower(), Finding(name, 0))
+        matched.append(Finding(name, 0, "failed", one.original, one.lines))
     return matched
 
 
@@ -252,7 +253,7 @@ def _succeeded(text: str) -> bool:
 
 
 def _recipients(
-    findings: list[prose.Finding], said: prose.Prose, action: Action, rules: Rules
+    findings: list[Finding], said: prose.Prose, action: Action, rules: Rules
 ) -> tuple[RecipientReport, ...]:
     judge = verdict.Judge(rules)
     replies = " ".join(reply for _, reply in said.replies[:50])
