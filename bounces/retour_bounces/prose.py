@@ -258,9 +258,13 @@ class _Walk:
 
     def _words(self, bare: str) -> None:
         lines = self.current[-1].lines if self.current else None
+        if self.blank and any(word in bare.lower() for word in shapes.NOISE):
+            lines = None
         if lines is not None and (not self.blank or not lines or lines[-1].endswith(":")):
             if len(lines) < MAX_LINES:
                 lines.append(bare)
+            if self.section and not bare.endswith(":"):
+                return
         elif self.blank:
             self.current = []
         for fate in _ORDER:

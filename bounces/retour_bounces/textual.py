@@ -22,6 +22,7 @@ _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
 _REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
 """A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""
+_PERMANENT = re.compile(r"\b5\d\d[ -]|\b5\.\d{1,3}\.\d{1,3}\b")
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -100,7 +101,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(said.findings, system, back, titled)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, _speaks(message), back, titled)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)]
     if not findings:
@@ -111,6 +112,14 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if against := _contradiction(failed, said):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
     return Report(kind_of(reports), reports, back, truncated=message.truncated or said.cut)
+
+
+def _fate(finding: Finding, action: Action) -> Action:
+    """What became of a recipient in a report that has passages about failure and about delay; `action` where passage
+    and reply do not agree."""
+    permanent = _PERMANENT.search(finding.text) is not None
+    agree = finding.action == "failed" if permanent else finding.action == "delayed"
+    return finding.action if agree and finding.action else action
 
 
 def nameless(message: wire.Message, rules: Rules) -> Report | None:
@@ -137,6 +146,14 @@ def _trusted(findings: list[Finding], system: bool, back: Original, titled: bool
     to = (back.recipient or "").lower()
     least = 4 if titled and back.message_id else 3
     return [one for one in findings if one.rank <= least or system or one.recipient.lower() == to]
+
+
+def _speaks(message: wire.Message) -> bool:
+    """Does a mail system speak of its own, neither a person in its name nor a newsletter of such a name?"""
+    fields = message.fields
+    answers = "in-reply-to" in fields and fields.get("subject").lstrip()[:3].lower() == "re:"
+    listed = any(name in fields for name in _LIST_FIELDS) and not _borne_out(message)
+    return is_mail_system(message) and not answers and not listed
 
 
 def is_mail_system(message: wire.Message) -> bool:
@@ -169,16 +186,25 @@ def _by_mail_system(message: wire.Message) -> bool:
     listed = any(name in fields for name in _LIST_FIELDS)
     if fields.get("return-path") == "<>" and not listed:
         return not _is_answer(fields) if _says_failure(message) else _borne_out(message) or _quotes_refusal(message)
+    if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not _brings_back(message):
+        return False
     return _says_failure(message) and not _is_answer(fields) and _borne_out(message)
 
 
 def _borne_out(message: wire.Message) -> bool:
     """Does more than the Subject speak for a report: a returned message, or a text that tells the reader of
     his own mail? Newsletters, tickets and people talk about failures too."""
+    if _brings_back(message):
+        return True
+    human, _ = prose.divide(text_of(message)[:50_000])
+    return phrases().addressed.any(plain(" ".join(human[:600].split())))
+
+
+def _brings_back(message: wire.Message) -> bool:
+    """Does it hold (the header of) a returned message, or fields?"""
     if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
         return True
-    human, returned = prose.divide(text_of(message)[:50_000])
-    return bool(returned.strip()) or phrases().addressed.any(plain(" ".join(human[:600].split())))
+    return bool(prose.divide(text_of(message)[:50_000])[1].strip())
 
 
 def _quotes_refusal(message: wire.Message) -> bool:
@@ -259,6 +285,7 @@ def _recipients(
     replies = " ".join(reply for _, reply in said.replies[:50])
     whole_text = said.human[:3_000] if len(findings) == 1 else ""
     quoted = wording.quoted(" ".join(whole_text.split()))
+    mixed = {"failed", "delayed"} <= {one.action for one in findings}
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
@@ -268,5 +295,6 @@ def _recipients(
         diagnostic = quoted or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = said.reply(diagnostic)
         judged = judge(diagnostic, None, command, (whole, replies, whole_text))
-        reports.append(verdict.report(finding.recipient, finding.original, action, judged))
+        fate = _fate(finding, action) if mixed else action
+        reports.append(verdict.report(finding.recipient, finding.original, fate, judged))
     return tuple(reports)

@@ -54,8 +54,8 @@ def sent_to(to: str, data: bytes) -> bytes:
 @TO
 @pytest.mark.parametrize("case", RETURNED, ids=lambda case: case["name"])
 def test_a_failure_is_read_whoever_writes_it(case: dict[str, Any], to: str) -> None:
-    """Recipients are exact ("" where nobody is named), never the sender, whichever address of ours the report comes to; reason, blame, type and
-    status are those that a postmaster would say."""
+    """Recipients are exact ("" where nobody is named), never the sender, whichever address of ours the report comes to;
+    reason, blame, type and status are those that a postmaster would say."""
     report = read(sent_to(to, returned(case)))
     failed = [one for one in report.reports if one.action == "failed"]
     assert report.kind == "bounce"
