@@ -195,7 +195,12 @@ class _Walk:
             return True
         match = shapes.HEAD.match(line)
         if match and (found := address.tidy(match["a"])):
-            self._headed(match, found)
+            names, rest = _list(found, line[match.end("a") :])
+            if len(names) > 1 and not rest:
+                for number, name in enumerate(names):
+                    self._found(Finding(name, 1 if self.section else 2, self.section), joins=number > 0)
+            else:
+                self._headed(match, found)
             return True
         return self._labelled(line, bare)
 

@@ -82,7 +82,7 @@ ELSEWHERE = re.compile(
 SENDER = re.compile(
     r"(?:\b(?:mail from|message from|sent from|from:|von:|absender|sender(?:'s)?(?: e-?mail)?(?: address)?|originator"
     r"|return-path|expéditeur|remitente|remetente|mittente|afzender|your (?:mailbox|account))"
-    r"|^\s{0,16}(?:dear|hello|hi|hallo|guten tag|bonjour|hola)|отправитель|差出人|送信者|发件人|寄件者|보낸 ?사람)"
+    r"|^\s{0,16}(?:from|dear|hello|hi|hallo|guten tag|bonjour|hola)|отправитель|差出人|送信者|发件人|寄件者|보낸 ?사람)"
     r"[\s\"'<(\[:=]{0,8}$"
 )
 """Words before the address of whoever wrote the message, or reads the report."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import replace
 
 from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.encoded_word import decoded
 from retour_bounces.finding import Finding
-from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.human_text import text_of
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
+from retour_bounces.speaker import borne_out, brings_back, by_mail_system, is_mail_system, says_failure, speaks
 
-_BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
-_TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
-_STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
-_REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
-"""A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""
 _PERMANENT = re.compile(r"\b5\d\d[ -]|\b5\.\d{1,3}\.\d{1,3}\b")
 _FINAL = (
     "failed permanently",
@@ -46,42 +41,12 @@ _KINDS: tuple[tuple[Action, Kind], ...] = (
 
 
 _PARTIES = ("to", "from", "delivered-to", "reply-to", "sender", "return-path")
-_LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post")
-_ANSWER = re.compile(
-    r"\s*(?:fwd?|aw|rv|wg|tr|sv|vs|vb|vl|antw|doorst|rif|enc|res|pd|odp|ynt|ilt|fs|továbbítás|отв|ha|пересл\w*|转发|轉寄|答复|回复|回覆|転送|返信|회신|전달)"
-    r"\s?[:：]",
-    re.IGNORECASE,
-)
-"""Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
-among them: mail systems keep it."""
-_USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 
 
 def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
     """The kind of a report whose recipients fared so: the worst fate names it."""
     actions = {report.action for report in reports}
     return next(kind for action, kind in _KINDS if action in actions)
-
-
-def text_of(message: wire.Message) -> str:
-    """What people read of a report: its plain text, or its HTML without marks."""
-    if "text" not in message.known:
-        message.known["text"] = _text_of(message)
-    return str(message.known["text"])
-
-
-def _text_of(message: wire.Message) -> str:
-    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
-    if any(text.strip() for text in plain_texts):
-        return "\n".join(plain_texts)
-    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
-    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
-
-
-def unmarked(text: str) -> str:
-    """HTML as plain lines."""
-    text = _STYLE.sub(" ", text[:200_000])
-    return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
 
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
@@ -93,7 +58,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     subject = decoded(message.fields.get("subject")[:2_000])
     said = prose.read(text_of(message), _strangers(message), subject)
-    titled = _says_failure(message)
+    titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
     returned = any(part.returned for part in message.parts)
@@ -101,7 +66,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(said.findings, _speaks(message), back, titled)
+    findings = _matched(failed, said) if failed else _trusted(said.findings, speaks(message), back, titled)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)]
     if not findings:
@@ -124,15 +89,23 @@ def _fate(finding: Finding, action: Action) -> Action:
 
 def nameless(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report of failure in which no address stands, only a local name or none."""
-    if message.truncated or not is_mail_system(message) or not _says_failure(message) or not _borne_out(message):
+    if message.truncated or not is_mail_system(message) or not says_failure(message) or not borne_out(message):
         return None
     said = prose.read(text_of(message), _strangers(message), decoded(message.fields.get("subject")[:2_000]))
     if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
+        return None
+    null = message.fields.get("return-path") == "<>"
+    if not null and not brings_back(message) and not _PERMANENT.search(said.human) and not _heads_list(said.human):
         return None
     returned = any(part.returned for part in message.parts)
     back = original.of(message) if returned else original.from_text(said.returned)
     reports = _recipients([Finding("", 0)], said, "failed", rules)
     return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=said.cut)
+
+
+def _heads_list(text: str) -> bool:
+    """Does a line tell of a failure and end as a heading of what follows?"""
+    return any(phrases().fates.any(plain(line)) for line in text[:3_000].split("\n") if line.rstrip().endswith(":"))
 
 
 def _is_cut_short(message: wire.Message) -> bool:
@@ -146,102 +119,6 @@ def _trusted(findings: list[Finding], system: bool, back: Original, titled: bool
     to = (back.recipient or "").lower()
     least = 4 if titled and back.message_id else 3
     return [one for one in findings if one.rank <= least or system or one.recipient.lower() == to]
-
-
-def _speaks(message: wire.Message) -> bool:
-    """Does a mail system speak of its own, neither a person in its name nor a newsletter of such a name?"""
-    fields = message.fields
-    answers = "in-reply-to" in fields and fields.get("subject").lstrip()[:3].lower() == "re:"
-    listed = any(name in fields for name in _LIST_FIELDS) and not _borne_out(message)
-    return is_mail_system(message) and not answers and not listed
-
-
-def is_mail_system(message: wire.Message) -> bool:
-    """Does the sender look like a mail system?"""
-    if "sender" not in message.known:
-        message.known["sender"] = _is_sent_by_mail_system(message.fields)
-    return bool(message.known["sender"])
-
-
-def _is_sent_by_mail_system(fields: wire.Header) -> bool:
-    sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
-    if any(name in sender for name in _USUAL):
-        return True
-    if "mailer-daemon" in fields.get("return-path").lower():
-        return True
-    return _has(phrases().senders, sender)
-
-
-def by_mail_system(message: wire.Message) -> bool:
-    """Do sender or subject look as if a mail system wrote the message?"""
-    if "system" not in message.known:
-        message.known["system"] = _by_mail_system(message)
-    return bool(message.known["system"])
-
-
-def _by_mail_system(message: wire.Message) -> bool:
-    fields = message.fields
-    if is_mail_system(message):
-        return not _tells_of_many(message)
-    listed = any(name in fields for name in _LIST_FIELDS)
-    if fields.get("return-path") == "<>" and not listed:
-        return not _is_answer(fields) if _says_failure(message) else _borne_out(message) or _quotes_refusal(message)
-    if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not _brings_back(message):
-        return False
-    return _says_failure(message) and not _is_answer(fields) and _borne_out(message)
-
-
-def _borne_out(message: wire.Message) -> bool:
-    """Does more than the Subject speak for a report: a returned message, or a text that tells the reader of
-    his own mail? Newsletters, tickets and people talk about failures too."""
-    if _brings_back(message):
-        return True
-    human, _ = prose.divide(text_of(message)[:50_000])
-    return phrases().addressed.any(plain(" ".join(human[:600].split())))
-
-
-def _brings_back(message: wire.Message) -> bool:
-    """Does it hold (the header of) a returned message, or fields?"""
-    if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
-        return True
-    return bool(prose.divide(text_of(message)[:50_000])[1].strip())
-
-
-def _quotes_refusal(message: wire.Message) -> bool:
-    """Does the text hold a reply by which a server refuses?"""
-    return _REFUSAL.search(text_of(message)[:50_000]) is not None
-
-
-def _tells_of_many(message: wire.Message) -> bool:
-    """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
-    Subject may repeat that of such a message."""
-    if _says_failure(message) or not _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000])):
-        return False
-    return not message.report_type and not _borne_out(message)
-
-
-def _says_failure(message: wire.Message) -> bool:
-    if "titled" not in message.known:
-        message.known["titled"] = _titled(message)
-    return bool(message.known["titled"])
-
-
-def _titled(message: wire.Message) -> bool:
-    return _has(phrases().subjects, decoded(message.fields.get("subject")[:2_000]))
-
-
-def _is_answer(fields: wire.Header) -> bool:
-    """Does a person (or a person's program) answer or pass something on here?"""
-    return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
-
-
-def is_passed_on(message: wire.Message) -> bool:
-    """Does a person answer, or pass on what a mail system wrote?"""
-    return _is_answer(message.fields) and not is_mail_system(message)
-
-
-def _has(index: PhraseIndex[None], text: str) -> bool:
-    return index.any(plain(" ".join(text.split())))
 
 
 def _strangers(message: wire.Message) -> set[str]:
