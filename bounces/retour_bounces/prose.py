@@ -22,7 +22,6 @@ _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 _MARKS = " \t-=*_#>|~+.:"
 _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
-_FROM = re.compile(r"^[> \t]{0,8}(?:from|sender|return-path):(.{1,1000})", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -88,16 +87,17 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         if fate == "delayed":
             prose.fates[fate] = phrase
         prose.succeeds = prose.succeeds or fate == "delivered"
-    walk = _Walk(prose, strangers | _senders(returned))
+    walk = _Walk(prose, strangers.union(_senders(returned)))
     walk.walk()
     prose.findings = chosen(prose.findings or walk.local, walk.strangers)
     return prose
 
 
-def _senders(returned: str) -> set[str]:
+def _senders(returned: str) -> list[str]:
     """Who wrote the returned message, in lower case."""
-    fields = _FROM.findall(returned[:MAX_HEADER].partition("\n\n")[0]) if returned else []
-    return {found.lower() for value in fields for found in address.every(value)}
+    head = returned[:MAX_HEADER].lstrip("\n").partition("\n\n")[0].lower()
+    _, _, value = f"\n{head}".partition("\nfrom:")
+    return address.every(value.partition("\n")[0])
 
 
 class _Walk:
@@ -263,7 +263,7 @@ class _Walk:
 
     def _words(self, bare: str) -> None:
         lines = self.current[-1].lines if self.current else None
-        if self.blank and any(word in bare.lower() for word in shapes.NOISE):
+        if self.blank and lines == [] and any(word in bare.lower() for word in shapes.NOISE):
             lines = None
         if lines is not None and (not self.blank or not lines or lines[-1].endswith(":")):
             if len(lines) < MAX_LINES:

@@ -124,13 +124,13 @@ def _nameless(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report of failure that names nobody to whom one could write; the envelope tells whose it is."""
     if message.truncated or speaker.is_passed_on(message):
         return None
-    context = _Context(message, rules)
-    part, status = _status(message, context)
-    failed = [group for group in status.groups if group.action == "failed"] if status and part else []
-    if not failed:
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    status = delivery_status.read(part.text()) if part else None
+    failed = [group for group in status.groups if group.action == "failed"] if status else []
+    if status is None or not failed:
         return textual.nameless(message, rules)
-    reports = (_recipient(failed[0], None, context),)
-    return Report("bounce", reports, original.of(message, "", status.envelope_id if status else None))
+    reports = (_recipient(failed[0], None, _Context(message, rules)),)
+    return Report("bounce", reports, original.of(message, "", status.envelope_id))
 
 
 def _is_relabelled(part: wire.Part) -> bool:

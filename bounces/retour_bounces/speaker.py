@@ -29,7 +29,12 @@ def speaks(message: wire.Message) -> bool:
     fields = message.fields
     answers = "in-reply-to" in fields and fields.get("subject").lstrip()[:3].lower() == "re:"
     listed = any(name in fields for name in _LIST_FIELDS) and not borne_out(message)
-    return is_mail_system(message) and not answers and not listed
+    return is_mail_system(message) and not answers and not listed and not tells_recipient(message)
+
+
+def tells_recipient(message: wire.Message) -> bool:
+    """Does a notice tell the recipient of a message that he does not get it?"""
+    return phrases().incoming.any(_start(message))
 
 
 def is_mail_system(message: wire.Message) -> bool:
@@ -58,7 +63,7 @@ def by_mail_system(message: wire.Message) -> bool:
 def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(message):
-        return not _tells_of_many(message) and not phrases().incoming.any(_start(message))
+        return not _tells_of_many(message)
     listed = any(name in fields for name in _LIST_FIELDS)
     if fields.get("return-path") == "<>" and not listed:
         return not _is_answer(fields) if says_failure(message) else borne_out(message) or _quotes_refusal(message)

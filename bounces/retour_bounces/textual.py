@@ -13,7 +13,15 @@ from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
-from retour_bounces.speaker import borne_out, brings_back, by_mail_system, is_mail_system, says_failure, speaks
+from retour_bounces.speaker import (
+    borne_out,
+    brings_back,
+    by_mail_system,
+    is_mail_system,
+    says_failure,
+    speaks,
+    tells_recipient,
+)
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
@@ -57,16 +65,16 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not failed and not by_mail_system(message):
         return None
     subject = decoded(message.fields.get("subject")[:2_000])
-    said = prose.read(text_of(message), _strangers(message), subject)
+    returned = original.of(message) if any(part.returned for part in message.parts) else None
+    said = prose.read(text_of(message), _strangers(message, returned), subject)
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
-    returned = any(part.returned for part in message.parts)
-    back = original.of(message) if returned else original.from_text(said.returned)
+    back = returned or original.from_text(said.returned)
     system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(said.findings, speaks(message), back, titled)
+    findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)]
     if not findings:
@@ -91,14 +99,20 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report of failure in which no address stands, only a local name or none."""
     if message.truncated or not is_mail_system(message) or not says_failure(message) or not borne_out(message):
         return None
-    said = prose.read(text_of(message), _strangers(message), decoded(message.fields.get("subject")[:2_000]))
-    if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
+    returned = original.of(message)
+    said = prose.read(text_of(message), _strangers(message, returned), decoded(message.fields.get("subject")[:2_000]))
+    if (
+        said.findings
+        or tells_recipient(message)
+        or said.succeeds
+        or set(said.fates) != {"failed"}
+        or _QUOTE.search(said.human)
+    ):
         return None
     null = message.fields.get("return-path") == "<>"
     if not null and not brings_back(message) and not _PERMANENT.search(said.human) and not _heads_list(said.human):
         return None
-    returned = any(part.returned for part in message.parts)
-    back = original.of(message) if returned else original.from_text(said.returned)
+    back = original.from_text(said.returned) if said.returned else returned
     reports = _recipients([Finding("", 0)], said, "failed", rules)
     return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=said.cut)
 
@@ -114,17 +128,19 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(findings: list[Finding], system: bool, back: Original, titled: bool) -> list[Finding]:
+def _trusted(message: wire.Message, findings: list[Finding], back: Original, titled: bool) -> list[Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
     least = 4 if titled and back.message_id else 3
-    return [one for one in findings if one.rank <= least or system or one.recipient.lower() == to]
+    if all(one.rank <= least for one in findings) or speaks(message):
+        return findings
+    return [one for one in findings if one.rank <= least or one.recipient.lower() == to]
 
 
-def _strangers(message: wire.Message) -> set[str]:
+def _strangers(message: wire.Message, returned: Original | None) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
     values = [message.fields.get(name)[:4_000] for name in _PARTIES]
-    values.append(original.of(message).sender or "")
+    values.append((returned.sender if returned else None) or "")
     return set(address.FIND.findall(" ".join(values).lower()))
 
 
