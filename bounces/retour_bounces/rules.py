@@ -75,16 +75,16 @@ class Rule:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Texts of which one stands wherever the rule fires without any of its phrases; "" stands everywhere."""
-        return tuple(pattern.hint for pattern in self.match) or self.all[:1] or ("",)
+        """Texts of which one stands wherever the rule fires without any of its phrases; none where there are none."""
+        hints = tuple(pattern.hint for pattern in self.match) or self.all[:1]
+        return hints if all(hints) else ()
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
-        if self.words or self.match:
-            found = next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
-            return found if found and self.allows(reply) else None
         if not self.allows(reply):
             return None
+        if self.words or self.match:
+            return next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
 
@@ -159,7 +159,7 @@ class Rules:
         for number, hints in self._wordless:
             if by_words is not None and number >= by_words:
                 break
-            if number in spans or not any(map(reply.text.__contains__, hints)):
+            if number in spans or (hints and not any(map(reply.text.__contains__, hints))):
                 continue
             where = self.rules[number].fires_without_words(reply)
             if where is not None:
