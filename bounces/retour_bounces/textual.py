@@ -176,7 +176,8 @@ def _recipients(
 ) -> tuple[RecipientReport, ...]:
     judge = verdict.Judge(rules)
     replies = " ".join(reply for _, reply in said.replies[:50])
-    whole_text = said.human[:3_000] if len(findings) == 1 else ""
+    shared = len(findings) == 1 or not any(one.lines for one in findings)
+    whole_text = said.human[:3_000] if shared else ""
     quoted = wording.quoted(" ".join(whole_text.split()))
     mixed = {"failed", "delayed"} <= {one.action for one in findings}
     reports: list[RecipientReport] = []
