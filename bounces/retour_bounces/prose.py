@@ -95,9 +95,11 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
 
 def _senders(returned: str) -> list[str]:
     """Who wrote the returned message, in lower case."""
-    head = returned[:MAX_HEADER].lstrip("\n").partition("\n\n")[0].lower()
-    _, _, value = f"\n{head}".partition("\nfrom:")
-    return address.every(value.partition("\n")[0])
+    start = 0 if returned.startswith("From:") else returned.find("\nFrom:", 0, MAX_HEADER)
+    if start < 0 or "\n\n" in returned[:start].lstrip("\n"):
+        return []
+    line, _, _ = returned[start : start + 1_000].lstrip("\n").partition("\n")
+    return address.FIND.findall(line.lower())
 
 
 class _Walk:
@@ -195,7 +197,7 @@ class _Walk:
             return True
         match = shapes.HEAD.match(line)
         if match and (found := address.tidy(match["a"])):
-            names, rest = _list(found, line[match.end("a") :])
+            names, rest = _list(found, line[match.end("a") :]) if "@" in match["t"] else ([], "")
             if len(names) > 1 and not rest:
                 for number, name in enumerate(names):
                     self._found(Finding(name, 1 if self.section else 2, self.section), joins=number > 0)
@@ -239,7 +241,9 @@ class _Walk:
 
     def _is_sender(self, before: str, found: str) -> bool:
         """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
-        if not shapes.SENDER.search(before[-60:].lower()):
+        words = before[-60:].lower()
+        last = words.rstrip(" \t\"'<([:=").rsplit(None, 1)
+        if not last or last[-1] not in shapes.SENDER_LAST or not shapes.SENDER.search(words):
             return False
         self.strangers.add(found.lower())
         return True

@@ -86,6 +86,13 @@ SENDER = re.compile(
     r"[\s\"'<(\[:=]{0,8}$"
 )
 """Words before the address of whoever wrote the message, or reads the report."""
+SENDER_LAST = {
+    "from", "von", "absender", "sender", "sender's", "address", "mail", "e-mail", "email", "originator",
+    "return-path", "expéditeur", "remitente", "remetente", "mittente", "afzender", "mailbox", "account",
+    "dear", "hello", "hi", "hallo", "tag", "bonjour", "hola", "отправитель", "差出人", "送信者", "发件人", "寄件者",
+    "보낸사람", "사람",
+}  # fmt: skip
+"""The last of those words, to look for it first: that is cheaper."""
 _COMMANDS = {
     "rcpt": "RCPT",
     "mail": "MAIL",
