@@ -20,6 +20,8 @@ _PLAIN = re.compile(
 )
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_ENCAPSULATED = re.compile(r"\+([0-9A-Fa-f]{2})")
+"""How Exchange writes a character of another system's address inside one of its own."""
 _ROUTE = re.compile(r"^(?:@[^,:@\s]{1,255},?){1,10}:")
 _TRAILING = ".,;:'`\")>]}"
 
@@ -42,8 +44,10 @@ def tidy(word: str) -> str | None:
         word = decoded(word)
     word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
     word = _ROUTE.sub("", word)
-    if word.lower().startswith(("mailto:", "smtp:")):
-        word = word.partition(":")[2]
+    if word.lower().startswith(("mailto:", "smtp:", "smtp=")):
+        word = word[5:] if word[4] in ":=" else word[7:]
+    if word[:10].lower() == "imceasmtp-" and "@" in word:
+        word = _ENCAPSULATED.sub(lambda match: chr(int(match[1], 16)), word[10 : word.rindex("@")])
     word = word.rstrip(_TRAILING if "@[" not in word else _TRAILING.replace("]", ""))
     local, at, domain = word.rpartition("@")
     if not at or not local or not domain or len(word) > 512 or ".." in domain:

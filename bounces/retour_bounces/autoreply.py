@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address, textual, wire
+from retour_bounces import address, human_text, speaker, wire
 from retour_bounces.encoded_word import decoded
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -32,14 +32,14 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     fields = message.fields
     challenge = any(name in fields for name in _CHALLENGES)
-    if not challenge and textual.is_mail_system(message):
+    if not challenge and speaker.is_mail_system(message):
         return None
     subject = plain(decoded(fields.get("subject")[:2_000]))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:
         return None
-    text = plain(_QUOTED.sub("", textual.text_of(message)[:20_000]))
+    text = plain(_QUOTED.sub("", human_text.text_of(message)[:20_000]))
     if challenge or ((asks or marked) and phrases().challenges.any(text)):
         return _report("challenge", None, message)
     if not marked:

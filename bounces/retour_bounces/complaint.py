@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from retour_bounces import address, original, textual, wire
+from retour_bounces import address, human_text, original, wire
 from retour_bounces.report import Report
 from retour_bounces.rules import Rules
 
@@ -25,7 +25,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     named_so = message.report_type == "feedback-report"
     if part is None and not named_so and not _forwarded(message, header):
         return None
-    fields = _fields(part.text() if part else textual.text_of(message))
+    fields = _fields(part.text() if part else human_text.text_of(message))
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
     back = original.of(message)
     if back.message_id is None and fields.get("original-message-id"):

@@ -40,3 +40,9 @@ def from_header(fields: wire.Header, envelope_id: str | None = None) -> Original
         subject=" ".join(decoded(fields.get("subject", "")[:4_000]).split())[:500] or None,
         envelope_id=envelope_id,
     )
+
+
+def to_whom(back: Original) -> str | None:
+    """The returned message's only recipient; None where what came back is a report itself, which went to its reader."""
+    sender = (back.sender or "").lower()
+    return None if sender.startswith(("mailer-daemon@", "postmaster@")) else back.recipient

@@ -29,6 +29,10 @@ class Phrases:
     """What the text of a report says to its reader, about his own mail."""
     summaries: PhraseIndex[None]
     """What the Subject of statistics and digests says, which tell of many messages."""
+    incoming: PhraseIndex[None]
+    """What a notice to the recipient of a message says."""
+    goods: PhraseIndex[None]
+    """What the Subject names that is no mail."""
     fates: PhraseIndex[Action]
     """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
@@ -37,7 +41,10 @@ class Phrases:
     """A line, without the marks in front, behind which the returned message stands."""
 
 
-_LISTS = ("senders", "subjects", "autoreplies", "left", "returning", "challenges", "addressed", "summaries")
+_LISTS = (
+    "senders", "subjects", "autoreplies", "left", "returning", "challenges", "addressed", "summaries", "incoming",
+    "goods",
+)  # fmt: skip
 
 
 @cache

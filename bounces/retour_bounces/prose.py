@@ -7,38 +7,21 @@ import re
 from dataclasses import dataclass, field
 
 from retour_bounces import address, shapes
+from retour_bounces.finding import MAX_LINES, Finding, chosen
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action
 
-MAX_LINES = 40
-"""Lines kept of what is said about one address."""
 MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""
+MAX_HEADER = 20_000
+"""Characters of the returned message in which its sender is looked for."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 _MARKS = " \t-=*_#>|~+.:"
 _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
-
-
-@dataclass(slots=True)
-class Finding:
-    """An address that a text names, and what it says about it."""
-
-    recipient: str
-    rank: int
-    """How surely it is a recipient: 1 stands alone or before its error, 2 behind a label, 3 in a dialogue,
-    4 in a sentence about failure, 5 anywhere."""
-    action: Action | None = None
-    original: str | None = None
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """The lines about it, as one."""
-        return " ".join(self.lines)
 
 
 @dataclass(slots=True)
@@ -104,10 +87,19 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         if fate == "delayed":
             prose.fates[fate] = phrase
         prose.succeeds = prose.succeeds or fate == "delivered"
-    walk = _Walk(prose, strangers)
+    walk = _Walk(prose, strangers.union(_senders(returned)))
     walk.walk()
-    prose.findings = _chosen(prose.findings or walk.local, strangers)
+    prose.findings = chosen(prose.findings or walk.local, walk.strangers)
     return prose
+
+
+def _senders(returned: str) -> list[str]:
+    """Who wrote the returned message, in lower case."""
+    start = 0 if returned.startswith("From:") else returned.find("\nFrom:", 0, MAX_HEADER)
+    if start < 0 or "\n\n" in returned[:start].lstrip("\n"):
+        return []
+    line, _, _ = returned[start : start + 1_000].lstrip("\n").partition("\n")
+    return address.FIND.findall(line.lower())
 
 
 class _Walk:
@@ -126,6 +118,8 @@ class _Walk:
         self.fates: list[Action] = []
         self.local: list[Finding] = []
         """Names without a domain that stand before their error."""
+        self.before = ""
+        """The last line that was not empty."""
 
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
@@ -142,6 +136,7 @@ class _Walk:
             bare = line.strip()
             if bare:
                 self._line(line[:2_000], bare)
+                self.before = bare
             self.blank = not bare
             if len(self.prose.findings) >= MAX_FINDINGS:
                 self.prose.cut = True
@@ -164,6 +159,8 @@ class _Walk:
             rcpt = shapes.RCPT.search(said)
             if rcpt and (found := address.tidy(rcpt["a"])):
                 self._found(Finding(found, 3, self.section))
+            elif self.command == "MAIL":
+                self.strangers |= {found.lower() for found in address.every(said)}
         elif said[:1] in ("4", "5"):
             self._refused(said)
         else:
@@ -188,6 +185,8 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
+            if self._is_sender(self.before, found):
+                return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
@@ -198,7 +197,12 @@ class _Walk:
             return True
         match = shapes.HEAD.match(line)
         if match and (found := address.tidy(match["a"])):
-            self._headed(match, found)
+            names, rest = _list(found, line[match.end("a") :]) if "@" in match["t"] else ([], "")
+            if len(names) > 1 and not rest:
+                for number, name in enumerate(names):
+                    self._found(Finding(name, 1 if self.section else 2, self.section), joins=number > 0)
+            else:
+                self._headed(match, found)
             return True
         return self._labelled(line, bare)
 
@@ -223,17 +227,26 @@ class _Walk:
         for match in address.FIND.finditer(line):
             found = address.tidy(match[0])
             before = line[: match.start()].lower()
-            if found is None or shapes.ELSEWHERE.search(before[-40:]):
+            if found is None or shapes.ELSEWHERE.search(before[-40:]) or self._is_sender(before, found):
                 continue
             names, rest = _list(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
-                self._several(names, 2, _some(rest))
+                self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
                 return True
             if not any(word in lower for word in shapes.NOISE) and found.lower() not in self.strangers:
                 self._words(bare)
                 self._several(names, 4 if "failed" in self.fates or self.section else 5, [bare])
                 return True
         return False
+
+    def _is_sender(self, before: str, found: str) -> bool:
+        """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
+        words = before[-60:].lower()
+        last = words.rstrip(" \t\"'<([:=").rsplit(None, 1)
+        if not last or last[-1] not in shapes.SENDER_LAST or not shapes.SENDER.search(words):
+            return False
+        self.strangers.add(found.lower())
+        return True
 
     def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
         for name in names:
@@ -254,9 +267,13 @@ class _Walk:
 
     def _words(self, bare: str) -> None:
         lines = self.current[-1].lines if self.current else None
+        if self.blank and lines == [] and any(word in bare.lower() for word in shapes.NOISE):
+            lines = None
         if lines is not None and (not self.blank or not lines or lines[-1].endswith(":")):
             if len(lines) < MAX_LINES:
                 lines.append(bare)
+            if self.section and not bare.endswith(":"):
+                return
         elif self.blank:
             self.current = []
         for fate in _ORDER:
@@ -277,21 +294,3 @@ def _list(found: str, rest: str) -> tuple[list[str], str]:
 
 def _some(text: str) -> list[str]:
     return [text] if text else []
-
-
-def _chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
-    """The findings of the surest kind, one an address; what else is said of the same address joins it."""
-    known: dict[str, Finding] = {}
-    for finding in findings:
-        key = finding.recipient.lower()
-        first = known.setdefault(key, finding)
-        if first is not finding:
-            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
-            first.rank = min(first.rank, finding.rank)
-            first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers]
-    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
-    best = min((one.rank for one in usable), default=0)
-    kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
-    return kept if len(kept) <= most else []

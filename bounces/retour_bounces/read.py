@@ -10,10 +10,12 @@ from retour_bounces import (
     autoreply,
     complaint,
     delivery_status,
+    human_text,
     notification,
     original,
     prose,
     receipt,
+    speaker,
     textual,
     verdict,
     wire,
@@ -62,7 +64,7 @@ class _Context:
     @cached_property
     def text(self) -> str:
         """The whole text."""
-        return textual.text_of(self._message)
+        return human_text.text_of(self._message)
 
     @cached_property
     def command(self) -> str:
@@ -87,19 +89,14 @@ class _Context:
 
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
-    if message.report_type != "delivery-status" and textual.is_passed_on(message):
+    if message.report_type != "delivery-status" and speaker.is_passed_on(message):
         return None
     context = _Context(message, rules)
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
-    if part is None and any(map(_is_relabelled, message.parts)) and textual.by_mail_system(message):
-        part = next(filter(_is_relabelled, message.parts))
-    status = delivery_status.read(part.text()) if part else None
-    if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
-        status = delivery_status.read(delivery_status.loose_fields(context.text))
+    part, status = _status(message, context)
     if status is None or not status.groups:
         return None
     back = original.of(message, "" if part else context.text, status.envelope_id)
-    only = back.recipient if len(status.groups) == 1 else None
+    only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
     cut = part is not None and not part.whole
     reports = tuple(
         _recipient(group, group.recipient or only, context)
@@ -110,6 +107,30 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         return None
     reports = _once(reports)
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
+
+
+def _status(message: wire.Message, context: _Context) -> tuple[wire.Part | None, delivery_status.Status | None]:
+    """The fields of a report and the part that holds them, None where they stand in the text."""
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    if part is None and any(map(_is_relabelled, message.parts)) and speaker.by_mail_system(message):
+        part = next(filter(_is_relabelled, message.parts))
+    status = delivery_status.read(part.text()) if part else None
+    if (status is None or not status.groups) and (part is not None or speaker.by_mail_system(message)):
+        status = delivery_status.read(delivery_status.loose_fields(context.text))
+    return part, status
+
+
+def _nameless(message: wire.Message, rules: Rules) -> Report | None:
+    """Reads a report of failure that names nobody to whom one could write; the envelope tells whose it is."""
+    if message.truncated or speaker.is_passed_on(message):
+        return None
+    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    status = delivery_status.read(part.text()) if part else None
+    failed = [group for group in status.groups if group.action == "failed"] if status else []
+    if status is None or not failed:
+        return textual.nameless(message, rules)
+    reports = (_recipient(failed[0], None, _Context(message, rules)),)
+    return Report("bounce", reports, original.of(message, "", status.envelope_id))
 
 
 def _is_relabelled(part: wire.Part) -> bool:
@@ -158,4 +179,5 @@ _READERS: tuple[_Reader, ...] = (
     autoreply.read,
     notification.read,
     textual.read,
+    _nameless,
 )

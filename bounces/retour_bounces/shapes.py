@@ -29,6 +29,8 @@ LOCAL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """How sendmail names a user of its own host: 550 5.1.1 user... User unknown."""
+REPLY = re.compile(r"\W{0,8}[45]\d\d[ -]")
+"""The beginning of a line that is a server's reply."""
 NEXT = re.compile(r"\s{0,4}[,;]\s{0,4}[\"'<]{0,2}(?P<a>" + address.TEXT + ")")
 """A further address of a list on one line."""
 RCPT = re.compile(r"rcpt to:\s?<?(?P<a>" + address.TEXT + ")", re.IGNORECASE)
@@ -65,6 +67,8 @@ NOISE = (
     "was sent by",
     "sent from",
     "mailto:",
+    "e.g.",
+    "for example,",
 )
 
 ELSEWHERE = re.compile(
@@ -72,9 +76,23 @@ ELSEWHERE = re.compile(
     r"|replaced by|reach me at|write to|reply to|"
     r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address"
     r"(?: is)?|"
-    r"mailto:|contact|questions to|mail to:)[\s\"'<(\[:]{0,4}$"
+    r"mailto:|contact|(?:questions|problems|errors|complaints) to|mail to:)[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""
+SENDER = re.compile(
+    r"(?:\b(?:mail from|message from|sent from|from:|von:|absender|sender(?:'s)?(?: e-?mail)?(?: address)?|originator"
+    r"|return-path|expéditeur|remitente|remetente|mittente|afzender|your (?:mailbox|account))"
+    r"|^\s{0,16}(?:from|dear|hello|hi|hallo|guten tag|bonjour|hola)|отправитель|差出人|送信者|发件人|寄件者|보낸 ?사람)"
+    r"[\s\"'<(\[:=]{0,8}$"
+)
+"""Words before the address of whoever wrote the message, or reads the report."""
+SENDER_LAST = {
+    "from", "von", "absender", "sender", "sender's", "address", "mail", "e-mail", "email", "originator",
+    "return-path", "expéditeur", "remitente", "remetente", "mittente", "afzender", "mailbox", "account",
+    "dear", "hello", "hi", "hallo", "tag", "bonjour", "hola", "отправитель", "差出人", "送信者", "发件人", "寄件者",
+    "보낸사람", "사람",
+}  # fmt: skip
+"""The last of those words, to look for it first: that is cheaper."""
 _COMMANDS = {
     "rcpt": "RCPT",
     "mail": "MAIL",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from retour_bounces import address, textual, wire
+from retour_bounces import address, speaker, wire
 from retour_bounces.report import Report
 from retour_bounces.rules import Rules
 
@@ -58,5 +58,5 @@ def _fallen(data: bytes, report: Report, vague: frozenset[str]) -> Iterable[tupl
             yield one.status, one.diagnostic or "(no words)"
     if report.kind == "not-a-report":
         message = wire.scan(data)
-        if textual.is_mail_system(message):
+        if speaker.is_mail_system(message):
             yield None, f"(no recipient found) {message.fields.get('subject')[:120]}"

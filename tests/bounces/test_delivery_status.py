@@ -165,3 +165,13 @@ def test_an_address_literal_keeps_its_brackets() -> None:
         "user@example.com",
         "user@[IPv6:2001:db8::1]",
     ]
+
+
+@pytest.mark.parametrize("name", ["rfc822;CN=Yvonne Big/O=ACME", "x400; /G=Yvonne/S=Big/O=ACME/", ""])
+def test_a_failure_of_nobody_whom_one_could_write_to_is_a_bounce_without_a_recipient(name: str) -> None:
+    """Whose it is the envelope tells; what the fields say of the failure is kept."""
+    fields = f"Final-Recipient: {name}\nAction: failed\nStatus: 5.2.2\nDiagnostic-Code: smtp; 552 5.2.2 over quota"
+    found = read(report(fields, returned="Message-ID: <1@example.com>\nTo: a@example.net, b@example.net\n"))
+    (one,) = found.reports
+    assert found.kind == "bounce"
+    assert (one.recipient, one.action, one.reason, one.type) == (None, "failed", "mailboxfull", "soft")

@@ -164,7 +164,7 @@ def test_a_message_cut_at_any_byte_never_gives_a_wrong_address(name: str) -> Non
     assert [one.recipient for one in read(whole).reports] == ["rcpt@example.com"]
     for end in range(len(whole)):
         for data in (whole[:end], whole[:end].replace(b"\n", b"\r\n")):
-            named = {one.recipient for one in read(data).reports}
+            named = {one.recipient for one in read(data).reports if one.recipient}
             assert named <= {"rcpt@example.com"}, (end, data[-40:], named)
 
 

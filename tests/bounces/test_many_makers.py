@@ -19,6 +19,9 @@ FIELDS = "Reporting-MTA: dns; mx.example.net\n\nFinal-Recipient: rfc822; user@ex
 ORIGINAL = "From: us@example.org\nTo: user@example.com\nMessage-ID: <1@example.org>\nSubject: News\n"
 
 
+TO = pytest.mark.parametrize("to", ["us@example.org", "b+4fx2k1@bounce.example.org"], ids=["own", "verp"])
+
+
 def message(case: dict[str, Any], sender: str, subject: str, kind: str, body: str) -> bytes:
     """A message as bytes."""
     head = f"From: {case.get('from', sender)}\nTo: us@example.org\nSubject: {case.get('subject', subject)}\n"
@@ -43,20 +46,29 @@ def returned(case: dict[str, Any]) -> bytes:
     return message(case, DAEMON, "Undelivered Mail Returned to Sender", kind, body)
 
 
+def sent_to(to: str, data: bytes) -> bytes:
+    """The message with another address of ours in its To field."""
+    return data.replace(b"\nTo: us@example.org\n", f"\nTo: {to}\n".encode(), 1)
+
+
+@TO
 @pytest.mark.parametrize("case", RETURNED, ids=lambda case: case["name"])
-def test_a_failure_is_read_whoever_writes_it(case: dict[str, Any]) -> None:
-    """Recipients are exact; reason, blame, type and status are those that a postmaster would say."""
-    report = read(returned(case))
+def test_a_failure_is_read_whoever_writes_it(case: dict[str, Any], to: str) -> None:
+    """Recipients are exact ("" where nobody is named), never the sender, whichever address of ours the report comes to;
+    reason, blame, type and status are those that a postmaster would say."""
+    report = read(sent_to(to, returned(case)))
     failed = [one for one in report.reports if one.action == "failed"]
     assert report.kind == "bounce"
-    assert [one.recipient for one in failed] == case.get("recipients", ["user@example.com"])
+    assert [one.recipient or "" for one in failed] == case.get("recipients", ["user@example.com"])
     assert [failed[0].reason, failed[0].blame, failed[0].type, failed[0].status] == case["want"]
 
 
+@TO
 @pytest.mark.parametrize("case", HARMLESS, ids=lambda case: case["name"])
-def test_what_only_talks_of_failure_fails_nobody(case: dict[str, Any]) -> None:
+def test_what_only_talks_of_failure_fails_nobody(case: dict[str, Any], to: str) -> None:
     """No failed recipient, the right kind, and who is away is not gone."""
-    report = read(message(case, "", "", case.get("type", "text/plain; charset=utf-8"), case["text"]))
+    data = message(case, "", "", case.get("type", "text/plain; charset=utf-8"), case["text"])
+    report = read(sent_to(to, data))
     assert [one.recipient for one in report.reports if one.action == "failed"] == []
     assert report.kind in case.get("kinds", ["not-a-report"])
     assert case.get("reason") in (None, report.reason)

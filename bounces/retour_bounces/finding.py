@@ -1,0 +1,46 @@
+"""Finding: an address that a text names, and which of all that it names are its recipients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from retour_bounces.report import Action
+
+MAX_LINES = 40
+"""Lines kept of what is said about one address."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """An address that a text names, and what it says about it."""
+
+    recipient: str
+    rank: int
+    """How surely it is a recipient: 1 stands alone or before its error, 2 behind a label, 3 in a dialogue,
+    4 in a sentence about failure, 5 anywhere."""
+    action: Action | None = None
+    original: str | None = None
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The lines about it, as one."""
+        return " ".join(self.lines)
+
+
+def chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
+    """The findings of the surest kind, one an address; what else is said of the same address joins it."""
+    known: dict[str, Finding] = {}
+    for finding in findings:
+        key = finding.recipient.lower()
+        first = known.setdefault(key, finding)
+        if first is not finding:
+            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
+            first.rank = min(first.rank, finding.rank)
+            first.original = first.original or finding.original
+    usable = [one for key, one in known.items() if key not in strangers]
+    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
+    best = min((one.rank for one in usable), default=0)
+    kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
+    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
+    return kept if len(kept) <= most else []

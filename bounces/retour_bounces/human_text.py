@@ -1,0 +1,33 @@
+"""Human text: what people read of a message."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from retour_bounces import wire
+
+_BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
+_TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
+_STYLE = re.compile(r"<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
+
+
+def text_of(message: wire.Message) -> str:
+    """What people read of a report: its plain text, or its HTML without marks."""
+    if "text" not in message.known:
+        message.known["text"] = _text_of(message)
+    return str(message.known["text"])
+
+
+def _text_of(message: wire.Message) -> str:
+    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
+    if any(text.strip() for text in plain_texts):
+        return "\n".join(plain_texts)
+    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
+    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
+
+
+def unmarked(text: str) -> str:
+    """HTML as plain lines."""
+    text = _STYLE.sub(" ", text[:200_000])
+    return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))

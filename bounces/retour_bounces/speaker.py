@@ -1,0 +1,130 @@
+"""Speaker: whether a mail system speaks in a message of its own, or a person, a list, a shop."""
+
+from __future__ import annotations
+
+import re
+
+from retour_bounces import prose, wire
+from retour_bounces.encoded_word import decoded
+from retour_bounces.human_text import text_of
+from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.phrases import phrases
+from retour_bounces.plain import plain
+
+_REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
+"""A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""
+_LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post")
+_ANSWER = re.compile(
+    r"\s*(?:fwd?|aw|rv|wg|tr|sv|vs|vb|vl|antw|doorst|rif|enc|res|pd|odp|ynt|ilt|fs|továbbítás|отв|ha|пересл\w*|转发|轉寄|答复|回复|回覆|転送|返信|회신|전달)"
+    r"\s?[:：]",
+    re.IGNORECASE,
+)
+"""Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
+among them: mail systems keep it."""
+_USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
+
+
+def speaks(message: wire.Message) -> bool:
+    """Does a mail system speak of its own, neither a person in its name nor a newsletter of such a name?"""
+    fields = message.fields
+    answers = "in-reply-to" in fields and fields.get("subject").lstrip()[:3].lower() == "re:"
+    listed = any(name in fields for name in _LIST_FIELDS) and not borne_out(message)
+    return is_mail_system(message) and not answers and not listed and not tells_recipient(message)
+
+
+def tells_recipient(message: wire.Message) -> bool:
+    """Does a notice tell the recipient of a message that he does not get it?"""
+    return phrases().incoming.any(_start(message))
+
+
+def is_mail_system(message: wire.Message) -> bool:
+    """Does the sender look like a mail system?"""
+    if "sender" not in message.known:
+        message.known["sender"] = _is_sent_by_mail_system(message.fields)
+    return bool(message.known["sender"])
+
+
+def _is_sent_by_mail_system(fields: wire.Header) -> bool:
+    sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
+    if any(name in sender for name in _USUAL):
+        return True
+    if "mailer-daemon" in fields.get("return-path").lower():
+        return True
+    return _has(phrases().senders, sender)
+
+
+def by_mail_system(message: wire.Message) -> bool:
+    """Do sender or subject look as if a mail system wrote the message?"""
+    if "system" not in message.known:
+        message.known["system"] = _by_mail_system(message)
+    return bool(message.known["system"])
+
+
+def _by_mail_system(message: wire.Message) -> bool:
+    fields = message.fields
+    if is_mail_system(message):
+        return not _tells_of_many(message)
+    listed = any(name in fields for name in _LIST_FIELDS)
+    if fields.get("return-path") == "<>" and not listed:
+        return not _is_answer(fields) if says_failure(message) else borne_out(message) or _quotes_refusal(message)
+    if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not brings_back(message):
+        return False
+    return says_failure(message) and not _is_answer(fields) and borne_out(message)
+
+
+def borne_out(message: wire.Message) -> bool:
+    """Does more than the Subject speak for a report: a returned message, or a text that tells the reader of
+    his own mail? Newsletters, tickets and people talk about failures too."""
+    if brings_back(message):
+        return True
+    return phrases().addressed.any(_start(message))
+
+
+def _start(message: wire.Message) -> str:
+    """The beginning of what a report says itself."""
+    human, _ = prose.divide(text_of(message)[:50_000])
+    return plain(" ".join(human[:600].split()))
+
+
+def brings_back(message: wire.Message) -> bool:
+    """Does it hold (the header of) a returned message, or fields?"""
+    if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
+        return True
+    return bool(prose.divide(text_of(message)[:50_000])[1].strip())
+
+
+def _quotes_refusal(message: wire.Message) -> bool:
+    """Does the text hold a reply by which a server refuses?"""
+    return _REFUSAL.search(text_of(message)[:50_000]) is not None
+
+
+def _tells_of_many(message: wire.Message) -> bool:
+    """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
+    Subject may repeat that of such a message."""
+    if says_failure(message) or not _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000])):
+        return False
+    return not message.report_type and not borne_out(message)
+
+
+def says_failure(message: wire.Message) -> bool:
+    if "titled" not in message.known:
+        message.known["titled"] = _titled(message)
+    return bool(message.known["titled"])
+
+
+def _titled(message: wire.Message) -> bool:
+    return _has(phrases().subjects, decoded(message.fields.get("subject")[:2_000]))
+
+
+def _is_answer(fields: wire.Header) -> bool:
+    """Does a person (or a person's program) answer or pass something on here?"""
+    return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
+
+
+def is_passed_on(message: wire.Message) -> bool:
+    """Does a person answer, or pass on what a mail system wrote?"""
+    return _is_answer(message.fields) and not is_mail_system(message)
+
+
+def _has(index: PhraseIndex[None], text: str) -> bool:
+    return index.any(plain(" ".join(text.split())))
