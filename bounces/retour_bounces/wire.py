@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,8 @@ _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,
 _DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
-_FIELD = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FIELD = re.compile(rb"\n([!-9;-~]{1,80})" + _VALUE.pattern)
 _RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
 
 
@@ -46,12 +48,8 @@ class Header:
     def get(self, name: str, default: str = "") -> str:
         """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
         is missing."""
-        if self._asked < FEW and self._fields is None:
-            self._asked += 1
-            value = self._found(name.encode())
-            return default if value is None else loose(value.strip())
-        values = self._all().get(name.encode())
-        return loose(values[0].strip()) if values else default
+        value = self._first(name.encode())
+        return default if value is None else loose(value.strip())
 
     def every(self, name: str) -> list[str]:
         """The values of all fields `name`, at most 1,000."""
@@ -62,10 +60,21 @@ class Header:
         return loose(self._block[1:])
 
     def __contains__(self, name: str) -> bool:
-        return name.encode() in self._all()
+        return self._first(name.encode()) is not None
+
+    def holds_any(self, names: Set[bytes]) -> bool:
+        """Is there a field of one of these names (lower case)?"""
+        return not names.isdisjoint(self._all())
 
     def __bool__(self) -> bool:
         return len(self._block) > 1
+
+    def _first(self, name: bytes) -> bytes | None:
+        if self._fields is None and self._asked < FEW:
+            self._asked += 1
+            return self._found(name)
+        values = self._all().get(name)
+        return values[0] if values else None
 
     def _all(self) -> dict[bytes, list[bytes]]:
         if self._fields is None:
@@ -77,12 +86,13 @@ class Header:
     def _found(self, name: bytes) -> bytes | None:
         """The value of the first field `name`, looked for without the others; spaces before the colon are
         forgiven."""
-        self._lower = self._lower or self._block.lower()
-        at = self._lower.find(b"\n" + name)
+        lower = self._lower = self._lower or self._block.lower()
+        start = b"\n" + name
+        at = lower.find(start)
         while at >= 0:
-            if (match := _FIELD.match(self._block, at)) and len(match[1]) == len(name):
-                return match[2]
-            at = self._lower.find(b"\n" + name, at + 1)
+            if match := _VALUE.match(self._block, at + len(start)):
+                return match[1]
+            at = lower.find(start, at + 1)
         return None
 
 
