@@ -14,6 +14,8 @@ _QUOTED = re.compile(r"^(?:[ \t]*>)+[ \t]?|^[ \t]+(?=[A-Z][A-Za-z-]{3,40}[ \t]*:
 _START = re.compile(
     r"^[> \t]*(?:reporting-mta|action|(?:final|original)-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
+_SIGNS = ("reporting-mta", "action", "-recipient")
+"""One of them stands in every text that holds fields."""
 _PER_RECIPIENT = {
     "final-recipient",
     "original-recipient",
@@ -71,7 +73,8 @@ class Status:
 
 def loose_fields(text: str) -> str:
     """The delivery-status fields out of running text, quote marks and indents taken off."""
-    start = _START.search(text)
+    lower = text.lower()
+    start = _START.search(text) if any(map(lower.__contains__, _SIGNS)) else None
     return _QUOTED.sub("", text[start.start() :]) if start else ""
 
 

@@ -18,6 +18,7 @@ only `SMALL`."""
 MAX_STEPS = 100_000_000
 """Steps that a search may take at worst."""
 
+_CAPITAL = re.compile(r"(?<!\\)(?:\\\\)*[A-Z]")
 _REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}
 
 
@@ -28,7 +29,7 @@ class PatternError(ValueError):
 class Pattern:
     """A compiled expression that is safe on any text; compares `plain` text, so letters are lower case."""
 
-    __slots__ = ("_compiled", "hint", "text")
+    __slots__ = ("_as_it_is", "_compiled", "hint", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -39,13 +40,17 @@ class Pattern:
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"{text!r} is no regular expression: {error}") from error
         _check(tree, text)
+        self._as_it_is = re.compile(text) if text.isascii() and not _CAPITAL.search(text) else self._compiled
+        """Without regard to case a search cannot skip to the letters that the expression begins with."""
         self.hint = _literal(tree)
         """What stands in each text that matches."""
         self.text = text
 
     def search(self, text: str) -> tuple[int, int] | None:
         """Begin and end of the first match in `text`, or None."""
-        match = self._compiled.search(text) if self.hint in text else None
+        if self.hint not in text:
+            return None
+        match = (self._as_it_is if text.isascii() else self._compiled).search(text)
         return match.span() if match else None
 
     def __repr__(self) -> str:

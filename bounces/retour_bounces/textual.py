@@ -207,7 +207,7 @@ def _has(index: PhraseIndex[None], text: str) -> bool:
 def _strangers(message: wire.Message) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
     values = [message.fields.get(name)[:4_000] for name in _PARTIES]
-    return set(address.FIND.findall(" ".join(values).lower()))
+    return set(address.written(" ".join(values).lower()))
 
 
 def _matched(failed: list[str], said: prose.Prose) -> list[prose.Finding]:

@@ -72,7 +72,7 @@ class Judge:
         return len(self._known) > MAX_WORDINGS
 
     def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
-        key = (address.FIND.sub("@", text) if "@" in text else text, status, command, more)
+        key = (address.replaced(text, "@") if "@" in text else text, status, command, more)
         said = self._known.get(key)
         if said is None:
             said = self._known[key] = self._judge(text, status, command, more)
