@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from retour_bounces import address, shapes
 from retour_bounces.phrases import phrases
@@ -130,7 +131,7 @@ class _Walk:
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
         human = self.prose.human
-        fates = sorted(phrases().fates.find(plain(human)), key=lambda one: one[0])
+        fates = sorted(phrases().fates.find(plain(human)), key=itemgetter(0))
         end = next_fate = 0
         for line in human.split("\n"):
             end += len(line) + 1

@@ -89,15 +89,15 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
     if message.report_type != "delivery-status" and textual.is_passed_on(message):
         return None
-    context = _Context(message, rules)
     part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
     if part is None and any(map(_is_relabelled, message.parts)) and textual.by_mail_system(message):
         part = next(filter(_is_relabelled, message.parts))
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
-        status = delivery_status.read(delivery_status.loose_fields(context.text))
+        status = delivery_status.read(delivery_status.loose_fields(textual.text_of(message)))
     if status is None or not status.groups:
         return None
+    context = _Context(message, rules)
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = back.recipient if len(status.groups) == 1 else None
     cut = part is not None and not part.whole

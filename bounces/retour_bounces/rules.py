@@ -110,13 +110,14 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
-    _wordless: list[tuple[int, tuple[str, ...]]] = field(init=False, repr=False, compare=False)
+    _hinted: list[tuple[int, str]] = field(init=False, repr=False, compare=False)
+    """Rules that may fire without any of their phrases, each with its hints."""
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
-        wordless = [(number, rule.hints) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
-        object.__setattr__(self, "_wordless", wordless)
+        object.__setattr__(self, "_hinted", [(number, hint) for number, rule in wordless for hint in rule.hints])
 
     @cached_property
     def vague(self) -> frozenset[str]:
@@ -156,11 +157,11 @@ class Rules:
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
-        for number, hints in self._wordless:
+        for number, hint in self._hinted:
+            if hint not in reply.text or number in spans:
+                continue
             if by_words is not None and number >= by_words:
                 break
-            if number in spans or not any(map(reply.text.__contains__, hints)):
-                continue
             where = self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where

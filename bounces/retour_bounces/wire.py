@@ -158,7 +158,7 @@ def scan(data: bytes) -> Message:
     if not whole:
         fields = Header(head[: head.rfind(b"\n") + 1])
     parts, closed = _leaves(Part(kind, fields, body, parameters))
-    whole = whole and closed and not any(part.is_cut for part in parts)
+    whole = whole and closed and not (len(data) > MAX_TEXT and any(part.is_cut for part in parts))
     return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not whole)
 
 
