@@ -8,7 +8,7 @@ from retour_bounces import address, prose, wire
 from retour_bounces.encoded_word import decoded
 from retour_bounces.report import Original
 
-_INDENT = re.compile(r"^[> \t]{1,8}(?=[A-Za-z-]{2,40}:)", re.MULTILINE)
+_INDENT = re.compile(r"\n[> \t]{1,8}(?=[A-Za-z-]{2,40}:)")
 
 
 def of(message: wire.Message, text: str = "", envelope_id: str | None = None) -> Original:
@@ -24,7 +24,7 @@ def of(message: wire.Message, text: str = "", envelope_id: str | None = None) ->
 def from_text(text: str, envelope_id: str | None = None) -> Original:
     """Reads the returned message at the end of a text; quote marks and indents in front of its fields are
     forgiven."""
-    block = _INDENT.sub("", text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
+    block = _INDENT.sub("\n", "\n" + text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
     return from_header(wire.head_of(block.encode("utf-8", "replace")), envelope_id)
 
 

@@ -101,7 +101,11 @@ class Judge:
         heard = self._heard.get(text)
         if heard is None:
             self._characters += len(text)
-            wording = wording_of(text if self._characters < MAX_HEARD else text[:BRIEF])
+            if self._characters >= MAX_HEARD:
+                text = text[:BRIEF]
+                heard = self._heard.get(text)
+        if heard is None:
+            wording = wording_of(text)
             heard = _Heard(text, wording, self._rules.spans(wording.plain))
             if not self.tired:
                 self._heard[text] = heard
@@ -125,6 +129,7 @@ class _Heard(NamedTuple):
     """A clean passage, taken apart."""
 
     text: str
+    """What was looked at of it."""
     wording: Wording
     spans: Spans
 
