@@ -104,10 +104,11 @@ class Part:
     """Content type in lower case, without parameters."""
     fields: Header = field(default_factory=Header)
     body: bytes = b""
-    parameters: dict[str, str] = field(default_factory=dict)
-    """Parameters of the content type by lower-case name."""
     whole: bool = True
     """False where the message ends inside the part, so that its last line may be cut."""
+    content_type: str = ""
+    """The field as it stands."""
+    _parameters: dict[str, str] | None = None
 
     @property
     def returned(self) -> bool:
@@ -123,6 +124,13 @@ class Part:
     def is_cut(self) -> bool:
         """Is it a text of which the end is not read?"""
         return len(self.body) > self.limit and not self.returned and self.kind.startswith(("text/", "message/"))
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameters of the content type by lower-case name; none where there is no type."""
+        if self._parameters is None:
+            self._parameters = _parameters_of(self.content_type[:4_000])
+        return self._parameters
 
     def text(self) -> str:
         """The part's text, line ends as `\\n`; a last line that may be cut is left off."""
@@ -152,14 +160,14 @@ def scan(data: bytes) -> Message:
         data = data.replace(b"\r\n", b"\n")
     data = data.lstrip(b"\n \t") if data[:1] in (b"\n", b" ", b"\t") else data
     head, body = divide(data)
-    fields = Header(head)
-    kind, parameters = content_type(fields)
+    top = _typed(Header(head), body)
     whole = bool(body) or head.endswith(b"\n")
     if not whole:
-        fields = Header(head[: head.rfind(b"\n") + 1])
-    parts, closed = _leaves(Part(kind, fields, body, parameters))
+        top.fields = Header(head[: head.rfind(b"\n") + 1])
+    report_type = top.parameters.get("report-type", "").lower()
+    parts, closed = _leaves(top)
     whole = whole and closed and not (len(data) > MAX_TEXT and any(part.is_cut for part in parts))
-    return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not whole)
+    return Message(top.fields, top.kind, parts, report_type, not whole)
 
 
 def divide(data: bytes) -> tuple[bytes, bytes]:
@@ -190,18 +198,19 @@ def _without_last_field(block: bytes) -> bytes:
     return b"\n".join(lines[:-1])
 
 
-def content_type(fields: Header) -> tuple[str, dict[str, str]]:
-    """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
-    value = fields.get("content-type", "")[:4_000]
+def _typed(fields: Header, body: bytes, whole: bool = True) -> Part:
+    """A part of the content type that its fields name; text/plain where there is none."""
+    value = fields.get("content-type")
     match = _TYPE.match(value)
-    if match is None:
-        return "text/plain", {}
-    if ";" not in value:
-        return match[1].lower(), {}
+    return Part(match[1].lower() if match else "text/plain", fields, body, whole, value)
+
+
+def _parameters_of(value: str) -> dict[str, str]:
+    match = _TYPE.match(value) if ";" in value else None
     found: dict[str, str] = {}
-    for name, quoted, bare in _PARAMETER.findall(value, match.end()):
+    for name, quoted, bare in _PARAMETER.findall(value, match.end()) if match else ():
         found.setdefault(name.lower(), quoted or bare)
-    return match[1].lower(), found
+    return found
 
 
 def _leaves(top: Part) -> tuple[list[Part], bool]:
@@ -253,9 +262,7 @@ def _part(raw: bytes, whole: bool) -> Part:
         head, body = b"", raw.lstrip(b"\n")
     else:
         head, body = divide(raw)
-    fields = Header(head)
-    kind, parameters = content_type(fields)
-    return Part(kind, fields, body, parameters, whole)
+    return _typed(Header(head), body, whole)
 
 
 def decode(part: Part) -> str:
@@ -271,7 +278,7 @@ def decode(part: Part) -> str:
         raw = raw[: raw.rfind(b"\n") + 1]
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return characters(raw, part.parameters.get("charset", ""))
+    return characters(raw, "" if raw.isascii() else part.parameters.get("charset", ""))
 
 
 def _base64(raw: bytes) -> bytes:
