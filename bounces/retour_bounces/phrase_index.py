@@ -32,9 +32,10 @@ class PhraseIndex(Generic[V]):
     def find(self, text: str) -> Iterator[tuple[int, str, V]]:
         """Place, phrase and value of all that stands in `text`, in no order."""
         text = f" {text}"
+        within = self._within
         for match in self._matches(text):
             at = match.start(1)
-            for phrase, is_open, values in self._within[match[1]]:
+            for phrase, is_open, values in within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
                     for value in values:
                         yield at - 1, phrase, value

@@ -94,7 +94,8 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
         part = next(filter(_is_relabelled, message.parts))
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or textual.by_mail_system(message)):
-        status = delivery_status.read(delivery_status.loose_fields(textual.text_of(message)))
+        fields = delivery_status.loose_fields(textual.text_of(message))
+        status = delivery_status.read(fields) if fields else None
     if status is None or not status.groups:
         return None
     context = _Context(message, rules)
@@ -119,6 +120,8 @@ def _is_relabelled(part: wire.Part) -> bool:
 
 def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
     """The reports without those about a recipient that has one of the same action already."""
+    if len(reports) == 1:
+        return reports
     found: dict[tuple[str, Action], RecipientReport] = {}
     for one in reports:
         found.setdefault(((one.recipient or "").lower(), one.action), one)

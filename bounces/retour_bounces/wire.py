@@ -51,6 +51,13 @@ class Header:
         value = self._first(name.encode())
         return default if value is None else loose(value.strip())
 
+    def some(self, names: re.Pattern[bytes]) -> dict[str, str]:
+        """The values of the first fields of those names (made by `named`) that are there."""
+        found: dict[str, str] = {}
+        for name, value in names.findall(self._block):
+            found.setdefault(loose(name).lower(), loose(value.strip()))
+        return found
+
     def every(self, name: str) -> list[str]:
         """The values of all fields `name`, at most 1,000."""
         return [loose(value.strip()) for value in self._all().get(name.encode(), [])[:1_000]]
@@ -94,6 +101,11 @@ class Header:
                 return match[1]
             at = lower.find(start, at + 1)
         return None
+
+
+def named(*names: str) -> re.Pattern[bytes]:
+    """Finds the fields of these names in one pass."""
+    return re.compile(b"\n(%b)%b" % ("|".join(names).encode(), _VALUE.pattern), re.IGNORECASE)
 
 
 @dataclass(slots=True)
