@@ -29,16 +29,15 @@ class PhraseIndex(Generic[V]):
         self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
         self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
-    def find(self, text: str) -> Iterator[tuple[int, str, V]]:
-        """Place, phrase and value of all that stands in `text`, in no order."""
+    def find(self, text: str) -> Iterator[tuple[int, str, list[V]]]:
+        """Place, phrase and values of all that stands in `text`, in no order."""
         text = f" {text}"
         within = self._within
         for match in self._matches(text):
             at = match.start(1)
             for phrase, is_open, values in within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
-                    for value in values:
-                        yield at - 1, phrase, value
+                    yield at - 1, phrase, values
 
     def _matches(self, text: str) -> Iterable[re.Match[str]]:
         """Where phrases stand; group 1 of each match is the longest that begins there."""

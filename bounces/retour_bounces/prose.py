@@ -101,10 +101,10 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
     if not human.isascii():
         human = address.set_apart(human)
     prose = Prose(human, returned, [], [], cut=cut)
-    for _, phrase, fate in phrases().fates.find(plain(title)):
-        if fate == "delayed":
-            prose.fates[fate] = phrase
-        prose.succeeds = prose.succeeds or fate == "delivered"
+    for _, phrase, fates in phrases().fates.find(plain(title)):
+        if "delayed" in fates:
+            prose.fates["delayed"] = phrase
+        prose.succeeds = prose.succeeds or "delivered" in fates
     walk = _Walk(prose, strangers)
     walk.walk()
     prose.findings = _chosen(prose.findings or walk.local, strangers)
@@ -137,8 +137,10 @@ class _Walk:
             end += len(line) + 1
             self.fates = []
             while next_fate < len(fates) and fates[next_fate][0] < end:
-                self.prose.fates.setdefault(fates[next_fate][2], fates[next_fate][1])
-                self.fates.append(fates[next_fate][2])
+                _, phrase, told = fates[next_fate]
+                for fate in told:
+                    self.prose.fates.setdefault(fate, phrase)
+                self.fates += told
                 next_fate += 1
             bare = line.strip()
             if bare:

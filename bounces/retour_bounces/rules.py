@@ -148,10 +148,12 @@ class Rules:
     def spans(self, text: str) -> Spans:
         """Where the words of rules stand in `text`, the longest of each rule by the rule's number."""
         spans: Spans = {}
-        for at, phrase, number in self._phrases.find(text):
-            old = spans.get(number)
-            if old is None or len(phrase) > old[1] - old[0]:
-                spans[number] = (at, at + len(phrase))
+        for at, phrase, numbers in self._phrases.find(text):
+            span = at, at + len(phrase)
+            for number in numbers:
+                old = spans.get(number)
+                if old is None or len(phrase) > old[1] - old[0]:
+                    spans[number] = span
         return spans
 
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:

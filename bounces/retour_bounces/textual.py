@@ -243,7 +243,7 @@ def _recipients(
     judge = verdict.Judge(rules)
     replies = " ".join(reply for _, reply in said.replies[:50])
     whole_text = said.human[:3_000] if len(findings) == 1 else ""
-    quoted = wording.quoted(" ".join(whole_text.split()))
+    quoted = wording.quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
     reports: list[RecipientReport] = []
     for finding in findings:
         text = finding.text
