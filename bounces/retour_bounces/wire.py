@@ -31,7 +31,10 @@ _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
 _VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELD = re.compile(rb"\n([!-9;-~]{1,80})" + _VALUE.pattern)
-_RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
+_RETURNED = {
+    "text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers", "message/rfc822",
+    "message/global", "message/partial",
+}  # fmt: skip
 
 
 class Header:
@@ -125,7 +128,7 @@ class Part:
     @property
     def returned(self) -> bool:
         """Is it (the header of) the message that came back?"""
-        return self.kind in _RETURNED or self.kind in ("message/rfc822", "message/global", "message/partial")
+        return self.kind in _RETURNED
 
     @property
     def limit(self) -> int:
