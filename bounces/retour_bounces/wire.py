@@ -1,5 +1,4 @@
-"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before
-it is read."""
+"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded unread."""
 
 from __future__ import annotations
 
@@ -49,8 +48,7 @@ class Header:
         self._asked = 0
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
-        is missing."""
+        """The value of the first field `name` (lower case), folds kept as line breaks; `default` without one."""
         value = self._first(name.encode())
         return default if value is None else loose(value.strip())
 
@@ -94,8 +92,7 @@ class Header:
         return self._fields
 
     def _found(self, name: bytes) -> bytes | None:
-        """The value of the first field `name`, looked for without the others; spaces before the colon are
-        forgiven."""
+        """The value of the first field `name`, without the others; spaces before the colon are forgiven."""
         lower = self._lower = self._lower or self._block.lower()
         start = b"\n" + name
         at = lower.find(start)
