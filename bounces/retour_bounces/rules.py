@@ -75,16 +75,16 @@ class Rule:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Texts of which one stands wherever the rule fires without any of its phrases; "" stands everywhere."""
-        return tuple(pattern.hint for pattern in self.match) or self.all[:1] or ("",)
+        """Texts of which one stands wherever the rule fires without any of its phrases; none where there are none."""
+        hints = tuple(pattern.hint for pattern in self.match) or self.all[:1]
+        return hints if all(hints) else ()
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
-        if self.words or self.match:
-            found = next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
-            return found if found and self.allows(reply) else None
         if not self.allows(reply):
             return None
+        if self.words or self.match:
+            return next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
         at = reply.text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
 
@@ -111,13 +111,14 @@ class Rules:
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
     _hinted: list[tuple[int, str]] = field(init=False, repr=False, compare=False)
-    """Rules that may fire without any of their phrases, each with its hints."""
+    """Rules that may fire without any of their phrases, each with its hints, "" where it has none."""
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
         wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        hinted = [(number, hint) for number, rule in wordless for hint in rule.hints or ("",)]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
-        object.__setattr__(self, "_hinted", [(number, hint) for number, rule in wordless for hint in rule.hints])
+        object.__setattr__(self, "_hinted", hinted)
 
     @cached_property
     def vague(self) -> frozenset[str]:
@@ -159,11 +160,13 @@ class Rules:
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
+        asked = -1
         for number, hint in self._hinted:
-            if hint not in reply.text or number in spans:
+            if number == asked or hint not in reply.text or number in spans:
                 continue
             if by_words is not None and number >= by_words:
                 break
+            asked = number
             where = self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where

@@ -1,0 +1,116 @@
+"""Wordings: replies from the lists that providers publish, and replies that no phrase knows."""
+
+# ruff: noqa: E501  (samples are kept as the lines that servers write)
+from __future__ import annotations
+
+import pytest
+
+from retour_bounces import judge
+
+PUBLISHED = [
+    ("blocked", "sender", "421-4.7.0 IP not in whitelist for RCPT domain, closing connection. gsmtp"),
+    ("failedstarttls", "network", "550 5.7.29 This message was sent over an unencrypted connection. gsmtp"),
+    ("networkerror", "network", "550 5.4.6 Message exceeded 50 hops, this may indicate a mail loop. - gsmtp"),
+    ("policyviolation", "sender", "550 5.7.1 The user or domain that you are sending to (or from) has a policy that prohibited the mail that you sent."),
+    ("authfailure", "sender", "550 5.7.30 Email has been blocked because DKIM authentication didn't pass for this message. Gmail requires all bulk email senders to authenticate email with DKIM."),
+    ("ratelimited", "network", "451 4.7.500 Server busy. Please try again later from [192.0.2.8]. (S77719)"),
+    ("rejected", "sender", "550 5.1.8 Access denied, bad outbound sender AS(4810) [mx.prod.protection.outlook.example]"),
+    ("rejected", "sender", "550 5.7.60 SMTP; Client does not have permissions to send as this sender"),
+    ("blocked", "sender", "550 5.7.511 Access denied, banned sender[192.0.2.3]. To request removal from this list please forward this message to delist@microsoft.example."),
+    ("spamdetected", "content", "550 5.7.501 Access denied, spam abuse detected"),
+    ("networkerror", "network", "450 4.4.318 Connection was closed abruptly (SuspiciousRemoteServerError)"),
+    ("failedstarttls", "network", "451 4.7.323 tlsa-invalid: The domain failed DANE validation"),
+    ("requireptr", "sender", "421 4.7.1 : (DNS:NR) https://postmaster.aol.example/error-codes#421dnsnr"),
+    ("blocked", "sender", "554 Connection refused from 192.0.2.12. See http://x.example/srbounce IB105"),
+    ("blocked", "sender", "550 5.7.0 Local Policy Violation - https://ipcheck.proofpoint.com/?ip=192.0.2.15"),
+    ("authfailure", "sender", "550 SPF Sender Invalid - envelope rejected - https://community.mimecast.example/docs#550"),
+    ("spamdetected", "content", "554 5.7.0 Reject, id=12345-01 - SPAM"),
+    ("policyviolation", "sender", "554 5.7.0 Reject, id=12345-03 - BANNED: multipart/mixed | application/octet-stream,.exe,foo.exe"),
+    ("suppressed", "recipient", "606 Not delivering to a user who marked your messages as spam"),
+    ("suppressed", "recipient", "550 5.7.1 recipient address suppressed due to customer policy"),
+    ("mailboxfull", "recipient", "cannot update mailbox /var/mail/bob for user bob. error writing message: File too large"),
+    ("syntaxerror", "network", "554 SMTP synchronization error"),
+    ("syntaxerror", "network", "503 5.5.1 DATA without RCPT TO"),
+    ("emailtoolarge", "content", "557 The length of DATA content is achieved the maximum threshold"),
+    ("ratelimited", "sender", "554 MI:SFQ 163 smtp2,D9GowAC"),
+    ("notaccept", "recipient", "451 4.4.4 Mail received as unauthenticated, incoming to a recipient domain configured in a hosted tenant which has no mail-enabled subscriptions. ATTR5"),
+    ("userunknown", "recipient", "Benutzer Beispiel (bob@example.com) nicht im Domino-Verzeichnis aufgeführt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "blame", "reply"), PUBLISHED)
+def test_a_published_reply_has_its_reason_and_blame(reason: str, blame: str, reply: str) -> None:
+    """What the lists of Google, Microsoft, Yahoo, NetEase, Amazon, gateways and servers say is understood."""
+    said = judge(reply)
+    assert (said.reason, said.blame) == (reason, blame)
+
+
+NOT_THE_RECIPIENT = [
+    ("rejected", "550-Verification failed for <a@example.org> 550-No Such User Here 550 Sender verify failed"),
+    ("rejected", "550 5.1.7 <a@example.org>: Sender address rejected: undeliverable address: host mx.example.org[192.0.2.50] said: 550 5.1.1 User unknown (in reply to RCPT TO command)"),
+    ("rejected", '550 Outgoing mail from "a@example.org" has been suspended.'),
+    ("securityerror", "535 5.7.8 user unknown or bad password"),
+    ("failedstarttls", "554 5.7.5 The certificate of the server is not valid"),
+    ("authfailure", "550 5.7.1 DKIM key does not exist for selector s1 of example.org"),
+    ("blocked", "554 5.7.1 192.0.2.1 blocked: directory harvest attack (too many non-existent users)"),
+    ("syntaxerror", "501 5.0.0 Invalid domain name"),
+    ("networkerror", "Host or domain name not found. Name service error for name=mx.example type=MX: Malformed or unexpected name server reply"),
+    ("networkerror", "DNS Error: DNS type 'mx' lookup of slow.example responded with code SERVFAIL"),
+    ("networkerror", "host mx.example.com[192.0.2.52] refused to talk to me: 421 not now"),
+    ("blocked", "host mx.example.com[192.0.2.52] refused to talk to me: 554 mx.example.com 554 Access denied"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "reply"), NOT_THE_RECIPIENT)
+def test_what_is_unknown_or_missing_need_not_be_the_recipient(reason: str, reply: str) -> None:
+    """A sender, a name server, a certificate or a client that is not known does not make the recipient unknown."""
+    said = judge(reply)
+    assert said.reason == reason
+    assert said.blame != "recipient"
+
+
+UNSEEN = [
+    ("userunknown", "550 Reciepient does not exist here"),
+    ("userunknown", "550 no such adress"),
+    ("userunknown", "550 Diese Adresse gibt es hier nicht"),
+    ("userunknown", "550 Destinatario non valido"),
+    ("mailboxfull", "552 sorry, that recipient's mail box has no room left"),
+    ("mailboxfull", "552 El buzón ha superado su cuota"),
+    ("suspend", "550 Mailbox on hold: payment outstanding"),
+    ("suspend", "550 Die Mailbox ist stillgelegt"),
+    ("hostunknown", "Domain gone.example has neither MX nor A"),
+    ("rejected", "550 Requested mail action not taken: Fake sender"),
+    ("norelaying", "550 5.7.1 We will only relay for our own customers"),
+    ("blocked", "521 5.7.1 Service denied: 192.0.2.1 appears in CBL"),
+    ("blocked", "554 Ihr Server ist bei uns gesperrt"),
+    ("spamdetected", "554 5.7.1 Your message tripped our junk filter (score 18.4)"),
+    ("virusdetected", "554 mail contained a ransomware dropper and was refused"),
+    ("ratelimited", "450 4.7.0 This is your first contact with us, wait 5 minutes"),
+    ("ratelimited", "552 too many same size mails."),
+    ("emailtoolarge", "552 Le message est trop gros"),
+]
+
+
+@pytest.mark.parametrize(("reason", "reply"), UNSEEN)
+def test_a_wording_that_no_phrase_knows_is_told_by_its_shape(reason: str, reply: str) -> None:
+    """Whom a reply speaks of and what it says is wrong suffices, in typos and other languages too."""
+    assert judge(reply).reason == reason
+
+
+def test_a_sender_that_is_merely_named_gives_no_reason() -> None:
+    """Shapes are for replies, which begin with a code; running text names senders, sizes and relays for no reason."""
+    assert judge("Original Sender: <us@example.org> Sender-MTA: <192.0.2.250> Relay: mx.example.com").reason is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "450 4.1.1 <bob@example.com>: Recipient adress unkown",
+        "451 4.3.0 Recipient lookup failed, backend not available",
+        "450 no such adress",
+        "450 4.2.1 account bob temporarily locked out",
+    ],
+)
+def test_a_temporary_refusal_stays_soft(reply: str) -> None:
+    """Whatever the words: class 4 says that the server has not decided."""
+    assert judge(reply).type == "soft"
