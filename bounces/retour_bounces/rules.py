@@ -76,8 +76,9 @@ class Rule:
     @property
     def hints(self) -> tuple[str, ...]:
         """Texts of which one stands wherever the rule fires without any of its phrases; none where there are none."""
-        hints = tuple(pattern.hint for pattern in self.match) or self.all[:1]
-        return hints if all(hints) else ()
+        if not all(pattern.hints for pattern in self.match):
+            return ()
+        return tuple(dict.fromkeys(hint for pattern in self.match for hint in pattern.hints)) or self.all[:1]
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
