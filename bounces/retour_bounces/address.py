@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from retour_bounces.encoded_word import decoded
 
@@ -15,6 +16,8 @@ TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 linear."""
 
 FIND = re.compile(TEXT)
+_TIDY = re.compile(r"[\w.+=-]{1,64}@(?=[a-z0-9])(?:[a-z0-9-]{1,63}\.){0,5}[a-z0-9]{1,63}", re.ASCII | re.IGNORECASE)
+"""What nearly all addresses look like that need no tidying."""
 _PLAIN = re.compile(
     r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
 )
@@ -40,6 +43,8 @@ def _with_spaces(match: re.Match[str]) -> str:
 def tidy(word: str) -> str | None:
     """`word` without brackets, quotes, a source route and closing punctuation; None where no address is
     left."""
+    if _TIDY.fullmatch(word):
+        return word
     if "=?" in word:
         word = decoded(word)
     word = word.strip().strip("<>'`\u2018\u2019\u201c\u201d").strip()
@@ -57,20 +62,35 @@ def tidy(word: str) -> str | None:
     return word
 
 
+def written(text: str) -> list[str]:
+    """All that looks like an address in `text`, as it is written, in order."""
+    return [found for word in _with_at(text) for found in FIND.findall(word)]
+
+
+def replaced(text: str, by: str | Callable[[re.Match[str]], str]) -> str:
+    """`text` with something else in the place of each address."""
+    if '"@' in text:
+        return FIND.sub(by, text)
+    return " ".join([FIND.sub(by, word) if "@" in word else word for word in text.split(" ")])
+
+
+def _with_at(text: str) -> list[str]:
+    """The words in which an address may be; the whole text where a quoted local part may hold spaces."""
+    if "@" not in text:
+        return []
+    return [text] if '"@' in text else [word for word in text.split(" ") if "@" in word]
+
+
 def first(text: str) -> str | None:
     """The first address in `text`, or None."""
-    for match in FIND.finditer(text):
-        found = tidy(match[0])
-        if found:
-            return found
-    return None
+    return next(filter(None, map(tidy, written(text))), None)
 
 
 def every(text: str) -> list[str]:
     """All addresses in `text`, each once (compared without case), in order."""
     found: dict[str, str] = {}
-    for match in FIND.finditer(text):
-        word = tidy(match[0])
+    for one in written(text):
+        word = tidy(one)
         if word:
             found.setdefault(word.lower(), word)
     return list(found.values())

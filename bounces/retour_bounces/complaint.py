@@ -21,8 +21,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     neither."""
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     returned = next((p for p in message.parts if p.returned), None)
-    header = wire.head_of(returned.body, returned.whole) if returned else wire.Header()
     named_so = message.report_type == "feedback-report"
+    if part is None and not named_so and returned is None:
+        return None
+    header = wire.head_of(returned.body, returned.whole) if returned else wire.Header()
     if part is None and not named_so and not _forwarded(message, header):
         return None
     fields = _fields(part.text() if part else human_text.text_of(message))

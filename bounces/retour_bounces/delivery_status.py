@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from retour_bounces import address
 from retour_bounces.encoded_word import decoded
@@ -14,6 +14,8 @@ _QUOTED = re.compile(r"^(?:[ \t]*>)+[ \t]?|^[ \t]+(?=[A-Z][A-Za-z-]{3,40}[ \t]*:
 _START = re.compile(
     r"^[> \t]*(?:reporting-mta|action|(?:final|original)-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
+_SIGNS = ("reporting-mta", "action", "-recipient")
+"""One of them stands in every text that holds fields."""
 _PER_RECIPIENT = {
     "final-recipient",
     "original-recipient",
@@ -31,6 +33,7 @@ _ACTIONS: dict[str, Action] = {
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
+_KIND = re.compile(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*")
 _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
 
@@ -40,8 +43,7 @@ MAX_GROUPS = 8_000
 """Recipients of one report that are read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """The fields about one recipient."""
 
     recipient: str | None
@@ -59,8 +61,7 @@ class Group:
     """What stands behind the code in the Status field."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """All that one delivery-status part says."""
 
     groups: tuple[Group, ...]
@@ -71,7 +72,8 @@ class Status:
 
 def loose_fields(text: str) -> str:
     """The delivery-status fields out of running text, quote marks and indents taken off."""
-    start = _START.search(text)
+    lower = text.lower()
+    start = _START.search(text) if any(map(lower.__contains__, _SIGNS)) else None
     return _QUOTED.sub("", text[start.start() :]) if start else ""
 
 
@@ -174,6 +176,6 @@ def _recipient(block: dict[str, str], name: str) -> str | None:
 def diagnostic_of(value: str) -> tuple[str, str]:
     """Type in lower case and text of a Diagnostic-Code field, "smtp; 550 5.1.1 ..."."""
     kind, semicolon, rest = value.partition(";")
-    if semicolon and len(kind) < 40 and kind.strip() and re.fullmatch(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*", kind):
+    if semicolon and len(kind) < 40 and kind.strip() and _KIND.fullmatch(kind):
         return kind.strip().lower(), rest.strip()
     return "", value.strip()

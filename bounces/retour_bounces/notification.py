@@ -23,16 +23,11 @@ MAX_RECIPIENTS = 10_000
 
 def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads the JSON in a message's text; None where there is none, or it is about something else."""
-    text = next(
-        (part.text() for part in message.text_parts() if b"otificationType" in part.body or b"eventType" in part.body),
-        "",
-    )
+    parts = message.text_parts()
+    text = next((part.text() for part in parts if b"otificationType" in part.body or b"eventType" in part.body), "")
     if not text:
-        text = next(
-            (t for part in message.text_parts() if _encoded(part) and "otificationType" in (t := part.text())),
-            "",
-        )
-    start = _START.search(text)
+        text = next((t for part in parts if _encoded(part) and "otificationType" in (t := part.text())), "")
+    start = _START.search(text) if text else None
     notice = _object(text[start.start() :]) if start else None
     if notice is None:
         return None

@@ -8,7 +8,8 @@ from retour_bounces import address, prose, wire
 from retour_bounces.encoded_word import decoded
 from retour_bounces.report import Original
 
-_INDENT = re.compile(r"^[> \t]{1,8}(?=[A-Za-z-]{2,40}:)", re.MULTILINE)
+_FIELDS = wire.named("message-id", "retour-ref", "from", "to", "subject")
+_INDENT = re.compile(r"\n[> \t]{1,8}(?=[A-Za-z-]{2,40}:)")
 
 
 def of(message: wire.Message, text: str = "", envelope_id: str | None = None) -> Original:
@@ -24,20 +25,20 @@ def of(message: wire.Message, text: str = "", envelope_id: str | None = None) ->
 def from_text(text: str, envelope_id: str | None = None) -> Original:
     """Reads the returned message at the end of a text; quote marks and indents in front of its fields are
     forgiven."""
-    block = _INDENT.sub("", text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
+    block = _INDENT.sub("\n", "\n" + text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
     return from_header(wire.head_of(block.encode("utf-8", "replace")), envelope_id)
 
 
 def from_header(fields: wire.Header, envelope_id: str | None = None) -> Original:
     """Reads the header of the returned message; what is missing is None."""
-    to = address.every(decoded(fields.get("to", "")[:4_000]))
-    reference = fields.get("retour-ref", "").strip()
+    found = fields.some(_FIELDS)
+    to = address.every(decoded(found.get("to", "")[:4_000]))
     return Original(
-        message_id=fields.get("message-id", "").strip()[:998] or None,
-        retour_ref=reference[:200] or None,
-        sender=address.first(fields.get("from", "")[:4_000]),
+        message_id=found.get("message-id", "").strip()[:998] or None,
+        retour_ref=found.get("retour-ref", "").strip()[:200] or None,
+        sender=address.first(found.get("from", "")[:4_000]),
         recipient=to[0] if len(to) == 1 else None,
-        subject=" ".join(decoded(fields.get("subject", "")[:4_000]).split())[:500] or None,
+        subject=" ".join(decoded(found.get("subject", "")[:4_000]).split())[:500] or None,
         envelope_id=envelope_id,
     )
 

@@ -18,6 +18,7 @@ only `SMALL`."""
 MAX_STEPS = 100_000_000
 """Steps that a search may take at worst."""
 
+_CAPITAL = re.compile(r"(?<!\\)(?:\\\\)*[A-Z]")
 _REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}
 
 
@@ -28,7 +29,7 @@ class PatternError(ValueError):
 class Pattern:
     """A compiled expression that is safe on any text; compares `plain` text, so letters are lower case."""
 
-    __slots__ = ("_compiled", "hint", "text")
+    __slots__ = ("_as_it_is", "_compiled", "hints", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -39,13 +40,17 @@ class Pattern:
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"'{text}' is no regular expression: {error}") from error
         _check(tree, text)
-        self.hint = _literal(tree)
-        """What stands in each text that matches."""
+        self._as_it_is = re.compile(text) if text.isascii() and not _CAPITAL.search(text) else self._compiled
+        """Without regard to case a search cannot skip to the letters that the expression begins with."""
+        self.hints = _hints(tree)
+        """Texts of which one stands in each text that matches; none where that is unknown."""
         self.text = text
 
     def search(self, text: str) -> tuple[int, int] | None:
         """Begin and end of the first match in `text`, or None."""
-        match = self._compiled.search(text) if self.hint in text else None
+        if self.hints and not any(map(text.__contains__, self.hints)):
+            return None
+        match = (self._as_it_is if text.isascii() else self._compiled).search(text)
         return match.span() if match else None
 
     def __repr__(self) -> str:
@@ -124,6 +129,15 @@ def _inside(operator: Any, argument: Any) -> list[Any]:
     if operator is sre.ATOMIC_GROUP:
         return [argument]
     return []
+
+
+def _hints(tree: Any) -> tuple[str, ...]:
+    """The longest text that every match must hold, or those of a choice if even the shortest of them is longer."""
+    best: tuple[str, ...] = (_literal(tree),)
+    for operator, argument in tree:
+        if operator is sre.BRANCH:
+            best = max(best, tuple(map(_literal, argument[1])), key=lambda texts: min(map(len, texts)))
+    return best if all(best) else ()
 
 
 def _literal(tree: Any) -> str:

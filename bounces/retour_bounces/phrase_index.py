@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -29,17 +29,15 @@ class PhraseIndex(Generic[V]):
         self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
         self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
-    def find(self, text: str) -> list[tuple[int, str, V]]:
-        """Place, phrase and value of all that stands in `text`, in no order."""
+    def find(self, text: str) -> Iterator[tuple[int, str, list[V]]]:
+        """Place, phrase and values of all that stands in `text`, in no order."""
         text = f" {text}"
-        found: list[tuple[int, str, V]] = []
+        within = self._within
         for match in self._matches(text):
             at = match.start(1)
-            for phrase, is_open, values in self._within[match[1]]:
+            for phrase, is_open, values in within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
-                    for value in values:
-                        found.append((at - 1, phrase, value))
-        return found
+                    yield at - 1, phrase, values
 
     def _matches(self, text: str) -> Iterable[re.Match[str]]:
         """Where phrases stand; group 1 of each match is the longest that begins there."""
@@ -54,7 +52,7 @@ class PhraseIndex(Generic[V]):
 
     def any(self, text: str) -> bool:
         """Does one of the phrases stand in `text`?"""
-        return bool(self.find(text))
+        return next(self.find(text), None) is not None
 
 
 def _beginnings(phrase: str, values: dict[str, list[V]]) -> list[tuple[str, bool, list[V]]]:

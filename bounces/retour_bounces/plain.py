@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SPACES = "-_\n\t*"
 _LETTERS = {
-    code: base[0]
+    chr(code): base[0]
     for code in range(0xE0, 0x180)
     if (base := unicodedata.normalize("NFD", chr(code)))[0].isascii() and chr(code).islower()
-} | {0xF8: "o", 0x142: "l", 0x131: "i"}
+} | {"ø": "o", "ł": "l", "ı": "i"}
 """Latin letters with accents: servers and people leave them off as often as not."""
-_PLAIN = str.maketrans(dict.fromkeys(_SPACES, " ") | {"\u2019": "'", "\u2018": "'", "\u00a0": " "}) | _LETTERS
+_PLAIN = dict.fromkeys(_SPACES, " ") | {"\u2019": "'", "\u2018": "'", "\u00a0": " "} | _LETTERS
+_ODD = re.compile(f"[{re.escape(''.join(_PLAIN))}]")
 
 
 def plain(text: str) -> str:
@@ -23,4 +25,6 @@ def plain(text: str) -> str:
         return lower
     if len(lower) != len(text):
         lower = "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
-    return lower.translate(_PLAIN)
+    for letter in set(_ODD.findall(lower)):
+        lower = lower.replace(letter, _PLAIN[letter])
+    return lower

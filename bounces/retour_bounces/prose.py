@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from retour_bounces import address, shapes
 from retour_bounces.finding import MAX_LINES, Finding, chosen
@@ -83,10 +84,10 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
     if not human.isascii():
         human = address.set_apart(human)
     prose = Prose(human, returned, [], [], cut=cut)
-    for _, phrase, fate in phrases().fates.find(plain(title)):
-        if fate == "delayed":
-            prose.fates[fate] = phrase
-        prose.succeeds = prose.succeeds or fate == "delivered"
+    for _, phrase, fates in phrases().fates.find(plain(title)):
+        if "delayed" in fates:
+            prose.fates["delayed"] = phrase
+        prose.succeeds = prose.succeeds or "delivered" in fates
     walk = _Walk(prose, strangers.union(_senders(returned)))
     walk.walk()
     prose.findings = chosen(prose.findings or walk.local, walk.strangers)
@@ -99,7 +100,7 @@ def _senders(returned: str) -> list[str]:
     if start < 0 or "\n\n" in returned[:start].lstrip("\n"):
         return []
     line, _, _ = returned[start : start + 1_000].lstrip("\n").partition("\n")
-    return address.FIND.findall(line.lower())
+    return address.written(line.lower())
 
 
 class _Walk:
@@ -124,14 +125,16 @@ class _Walk:
     def walk(self) -> None:
         """Goes through the lines, each with the fates that its words tell."""
         human = self.prose.human
-        fates = sorted(phrases().fates.find(plain(human)), key=lambda one: one[0])
+        fates = sorted(phrases().fates.find(plain(human)), key=itemgetter(0))
         end = next_fate = 0
         for line in human.split("\n"):
             end += len(line) + 1
             self.fates = []
             while next_fate < len(fates) and fates[next_fate][0] < end:
-                self.prose.fates.setdefault(fates[next_fate][2], fates[next_fate][1])
-                self.fates.append(fates[next_fate][2])
+                _, phrase, told = fates[next_fate]
+                for fate in told:
+                    self.prose.fates.setdefault(fate, phrase)
+                self.fates += told
                 next_fate += 1
             bare = line.strip()
             if bare:

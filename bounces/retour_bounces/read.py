@@ -91,10 +91,10 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     """Reads delivery-status fields (RFC 3464, RFC 6533), in a part of their own or in the text."""
     if message.report_type != "delivery-status" and speaker.is_passed_on(message):
         return None
-    context = _Context(message, rules)
-    part, status = _status(message, context)
+    part, status = _status(message)
     if status is None or not status.groups:
         return None
+    context = _Context(message, rules)
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
     cut = part is not None and not part.whole
@@ -109,14 +109,15 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     return Report(textual.kind_of(reports), reports, back, truncated=message.truncated or status.cut)
 
 
-def _status(message: wire.Message, context: _Context) -> tuple[wire.Part | None, delivery_status.Status | None]:
+def _status(message: wire.Message) -> tuple[wire.Part | None, delivery_status.Status | None]:
     """The fields of a report and the part that holds them, None where they stand in the text."""
     part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
     if part is None and any(map(_is_relabelled, message.parts)) and speaker.by_mail_system(message):
         part = next(filter(_is_relabelled, message.parts))
     status = delivery_status.read(part.text()) if part else None
     if (status is None or not status.groups) and (part is not None or speaker.by_mail_system(message)):
-        status = delivery_status.read(delivery_status.loose_fields(context.text))
+        fields = delivery_status.loose_fields(human_text.text_of(message))
+        status = delivery_status.read(fields) if fields else None
     return part, status
 
 
@@ -140,6 +141,8 @@ def _is_relabelled(part: wire.Part) -> bool:
 
 def _once(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
     """The reports without those about a recipient that has one of the same action already."""
+    if len(reports) == 1:
+        return reports
     found: dict[tuple[str, Action], RecipientReport] = {}
     for one in reports:
         found.setdefault(((one.recipient or "").lower(), one.action), one)

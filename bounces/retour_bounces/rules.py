@@ -76,8 +76,9 @@ class Rule:
     @property
     def hints(self) -> tuple[str, ...]:
         """Texts of which one stands wherever the rule fires without any of its phrases; none where there are none."""
-        hints = tuple(pattern.hint for pattern in self.match) or self.all[:1]
-        return hints if all(hints) else ()
+        if not all(pattern.hints for pattern in self.match):
+            return ()
+        return tuple(dict.fromkeys(hint for pattern in self.match for hint in pattern.hints)) or self.all[:1]
 
     def fires_without_words(self, reply: Reply) -> tuple[int, int] | None:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
@@ -119,13 +120,15 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
-    _wordless: list[tuple[int, tuple[str, ...]]] = field(init=False, repr=False, compare=False)
+    _hinted: list[tuple[int, str]] = field(init=False, repr=False, compare=False)
+    """Rules that may fire without any of their phrases, each with its hints, "" where it has none."""
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
-        wordless = [(number, rule.hints) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
+        hinted = [(number, hint) for number, rule in wordless for hint in rule.hints or ("",)]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
-        object.__setattr__(self, "_wordless", wordless)
+        object.__setattr__(self, "_hinted", hinted)
 
     @cached_property
     def vague(self) -> frozenset[str]:
@@ -156,20 +159,24 @@ class Rules:
     def spans(self, text: str) -> Spans:
         """Where the words of rules stand in `text`, the longest of each rule by the rule's number."""
         spans: Spans = {}
-        for at, phrase, number in self._phrases.find(text):
-            old = spans.get(number)
-            if old is None or len(phrase) > old[1] - old[0]:
-                spans[number] = (at, at + len(phrase))
+        for at, phrase, numbers in self._phrases.find(text):
+            span = at, at + len(phrase)
+            for number in numbers:
+                old = spans.get(number)
+                if old is None or len(phrase) > old[1] - old[0]:
+                    spans[number] = span
         return spans
 
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
-        for number, hints in self._wordless:
+        asked = -1
+        for number, hint in self._hinted:
+            if number == asked or hint not in reply.text or number in spans:
+                continue
             if by_words is not None and number >= by_words:
                 break
-            if number in spans or (hints and not any(map(reply.text.__contains__, hints))):
-                continue
+            asked = number
             where = self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where

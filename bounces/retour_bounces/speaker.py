@@ -123,7 +123,7 @@ def _is_answer(fields: wire.Header) -> bool:
 
 def is_passed_on(message: wire.Message) -> bool:
     """Does a person answer, or pass on what a mail system wrote?"""
-    return _is_answer(message.fields) and not is_mail_system(message)
+    return not is_mail_system(message) and _is_answer(message.fields)
 
 
 def _has(index: PhraseIndex[None], text: str) -> bool:

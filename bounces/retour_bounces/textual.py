@@ -141,7 +141,7 @@ def _strangers(message: wire.Message, returned: Original | None) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
     values = [message.fields.get(name)[:4_000] for name in _PARTIES]
     values.append((returned.sender if returned else None) or "")
-    return set(address.FIND.findall(" ".join(values).lower()))
+    return set(address.written(" ".join(values).lower()))
 
 
 def _matched(failed: list[str], said: prose.Prose) -> list[Finding]:
@@ -178,7 +178,7 @@ def _recipients(
     replies = " ".join(reply for _, reply in said.replies[:50])
     shared = len(findings) == 1 or not any(one.lines for one in findings)
     whole_text = said.human[:3_000] if shared else ""
-    quoted = wording.quoted(" ".join(whole_text.split()))
+    quoted = wording.quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
     mixed = {"failed", "delayed"} <= {one.action for one in findings}
     reports: list[RecipientReport] = []
     for finding in findings:

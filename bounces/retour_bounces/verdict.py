@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from retour_bounces import address, code_table, vocabulary
@@ -19,8 +19,7 @@ MAX_WORDINGS = 400
 """Wordings of one report for which the text around is searched too; behind them the diagnostic has to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is concluded about one delivery."""
 
     type: Type
@@ -35,10 +34,7 @@ class Verdict:
 
     def of(self, diagnostic: str) -> Verdict:
         """The same verdict about a reply that differs only in its address."""
-        return Verdict(
-            self.type, self.status, self.status_source, self.reason, self.blame, self.rule, self.evidence,
-            diagnostic, self.contradiction,
-        )  # fmt: skip
+        return Verdict(*self[:7], diagnostic, self.contradiction)
 
 
 class Judge:
@@ -61,18 +57,19 @@ class Judge:
         SMTP command that was answered, `more` other passages, asked in turn while no rule knows the words.
         """
         text = clean(diagnostic)
-        said = self._judged(text, status, command, ())
+        alike = address.replaced(text, "@") if "@" in text else text
+        said = self._judged(alike, text, status, command, ())
         if self.tired or not any(more) or (said.rule is not None and said.rule not in self._rules.vague):
             return said
-        return self._judged(text, status, command, more)
+        return self._judged(alike, text, status, command, more)
 
     @property
     def tired(self) -> bool:
         """Has the report so many wordings that the text around is left out?"""
         return len(self._known) > MAX_WORDINGS
 
-    def _judged(self, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
-        key = (address.FIND.sub("@", text) if "@" in text else text, status, command, more)
+    def _judged(self, alike: str, text: str, status: str | None, command: str, more: tuple[str, ...]) -> Verdict:
+        key = (alike, status, command, more)
         said = self._known.get(key)
         if said is None:
             said = self._known[key] = self._judge(text, status, command, more)
@@ -104,7 +101,11 @@ class Judge:
         heard = self._heard.get(text)
         if heard is None:
             self._characters += len(text)
-            wording = wording_of(text if self._characters < MAX_HEARD else text[:BRIEF])
+            if self._characters >= MAX_HEARD:
+                text = text[:BRIEF]
+                heard = self._heard.get(text)
+        if heard is None:
+            wording = wording_of(text)
             heard = _Heard(text, wording, self._rules.spans(wording.plain))
             if not self.tired:
                 self._heard[text] = heard
@@ -128,6 +129,7 @@ class _Heard(NamedTuple):
     """A clean passage, taken apart."""
 
     text: str
+    """What was looked at of it."""
     wording: Wording
     spans: Spans
 

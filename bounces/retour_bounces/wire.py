@@ -1,10 +1,10 @@
-"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded before
-it is read."""
+"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded unread."""
 
 from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,12 @@ _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,
 _DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
-_FIELD = re.compile(rb"\n([!-9;-~]{1,80})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
-_RETURNED = {"text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers"}
+_VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FIELD = re.compile(rb"\n([!-9;-~]{1,80})" + _VALUE.pattern)
+_RETURNED = {
+    "text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers", "message/rfc822",
+    "message/global", "message/partial",
+}  # fmt: skip
 
 
 class Header:
@@ -44,14 +48,16 @@ class Header:
         self._asked = 0
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of the first field `name` (lower case), folds kept as line breaks; `default` where it
-        is missing."""
-        if self._asked < FEW and self._fields is None:
-            self._asked += 1
-            value = self._found(name.encode())
-            return default if value is None else loose(value.strip())
-        values = self._all().get(name.encode())
-        return loose(values[0].strip()) if values else default
+        """The value of the first field `name` (lower case), folds kept as line breaks; `default` without one."""
+        value = self._first(name.encode())
+        return default if value is None else loose(value.strip())
+
+    def some(self, names: re.Pattern[bytes]) -> dict[str, str]:
+        """The values of the first fields of those names (made by `named`) that are there."""
+        found: dict[str, str] = {}
+        for name, value in names.findall(self._block):
+            found.setdefault(loose(name).lower(), loose(value.strip()))
+        return found
 
     def every(self, name: str) -> list[str]:
         """The values of all fields `name`, at most 1,000."""
@@ -62,10 +68,21 @@ class Header:
         return loose(self._block[1:])
 
     def __contains__(self, name: str) -> bool:
-        return name.encode() in self._all()
+        return self._first(name.encode()) is not None
+
+    def holds_any(self, names: Set[bytes]) -> bool:
+        """Is there a field of one of these names (lower case)?"""
+        return not names.isdisjoint(self._all())
 
     def __bool__(self) -> bool:
         return len(self._block) > 1
+
+    def _first(self, name: bytes) -> bytes | None:
+        if self._fields is None and self._asked < FEW:
+            self._asked += 1
+            return self._found(name)
+        values = self._all().get(name)
+        return values[0] if values else None
 
     def _all(self) -> dict[bytes, list[bytes]]:
         if self._fields is None:
@@ -75,15 +92,20 @@ class Header:
         return self._fields
 
     def _found(self, name: bytes) -> bytes | None:
-        """The value of the first field `name`, looked for without the others; spaces before the colon are
-        forgiven."""
-        self._lower = self._lower or self._block.lower()
-        at = self._lower.find(b"\n" + name)
+        """The value of the first field `name`, without the others; spaces before the colon are forgiven."""
+        lower = self._lower = self._lower or self._block.lower()
+        start = b"\n" + name
+        at = lower.find(start)
         while at >= 0:
-            if (match := _FIELD.match(self._block, at)) and len(match[1]) == len(name):
-                return match[2]
-            at = self._lower.find(b"\n" + name, at + 1)
+            if match := _VALUE.match(self._block, at + len(start)):
+                return match[1]
+            at = lower.find(start, at + 1)
         return None
+
+
+def named(*names: str) -> re.Pattern[bytes]:
+    """Finds the fields of these names in one pass."""
+    return re.compile(b"\n(%b)%b" % ("|".join(names).encode(), _VALUE.pattern), re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -94,15 +116,16 @@ class Part:
     """Content type in lower case, without parameters."""
     fields: Header = field(default_factory=Header)
     body: bytes = b""
-    parameters: dict[str, str] = field(default_factory=dict)
-    """Parameters of the content type by lower-case name."""
     whole: bool = True
     """False where the message ends inside the part, so that its last line may be cut."""
+    content_type: str = ""
+    """The field as it stands."""
+    _parameters: dict[str, str] | None = None
 
     @property
     def returned(self) -> bool:
         """Is it (the header of) the message that came back?"""
-        return self.kind in _RETURNED or self.kind in ("message/rfc822", "message/global", "message/partial")
+        return self.kind in _RETURNED
 
     @property
     def limit(self) -> int:
@@ -113,6 +136,13 @@ class Part:
     def is_cut(self) -> bool:
         """Is it a text of which the end is not read?"""
         return len(self.body) > self.limit and not self.returned and self.kind.startswith(("text/", "message/"))
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameters of the content type by lower-case name; none where there is no type."""
+        if self._parameters is None:
+            self._parameters = _parameters_of(self.content_type[:4_000])
+        return self._parameters
 
     def text(self) -> str:
         """The part's text, line ends as `\\n`; a last line that may be cut is left off."""
@@ -142,14 +172,14 @@ def scan(data: bytes) -> Message:
         data = data.replace(b"\r\n", b"\n")
     data = data.lstrip(b"\n \t") if data[:1] in (b"\n", b" ", b"\t") else data
     head, body = divide(data)
-    fields = Header(head)
-    kind, parameters = content_type(fields)
+    top = _typed(Header(head), body)
     whole = bool(body) or head.endswith(b"\n")
     if not whole:
-        fields = Header(head[: head.rfind(b"\n") + 1])
-    parts, closed = _leaves(Part(kind, fields, body, parameters))
-    whole = whole and closed and not any(part.is_cut for part in parts)
-    return Message(fields, kind, parts, parameters.get("report-type", "").lower(), not whole)
+        top.fields = Header(head[: head.rfind(b"\n") + 1])
+    report_type = top.parameters.get("report-type", "").lower()
+    parts, closed = _leaves(top)
+    whole = whole and closed and not (len(data) > MAX_TEXT and any(part.is_cut for part in parts))
+    return Message(top.fields, top.kind, parts, report_type, not whole)
 
 
 def divide(data: bytes) -> tuple[bytes, bytes]:
@@ -180,18 +210,19 @@ def _without_last_field(block: bytes) -> bytes:
     return b"\n".join(lines[:-1])
 
 
-def content_type(fields: Header) -> tuple[str, dict[str, str]]:
-    """Content type in lower case and its parameters by lower-case name; text/plain where there is none."""
-    value = fields.get("content-type", "")[:4_000]
+def _typed(fields: Header, body: bytes, whole: bool = True) -> Part:
+    """A part of the content type that its fields name; text/plain where there is none."""
+    value = fields.get("content-type")
     match = _TYPE.match(value)
-    if match is None:
-        return "text/plain", {}
-    if ";" not in value:
-        return match[1].lower(), {}
+    return Part(match[1].lower() if match else "text/plain", fields, body, whole, value)
+
+
+def _parameters_of(value: str) -> dict[str, str]:
+    match = _TYPE.match(value) if ";" in value else None
     found: dict[str, str] = {}
-    for name, quoted, bare in _PARAMETER.findall(value, match.end()):
+    for name, quoted, bare in _PARAMETER.findall(value, match.end()) if match else ():
         found.setdefault(name.lower(), quoted or bare)
-    return match[1].lower(), found
+    return found
 
 
 def _leaves(top: Part) -> tuple[list[Part], bool]:
@@ -243,9 +274,7 @@ def _part(raw: bytes, whole: bool) -> Part:
         head, body = b"", raw.lstrip(b"\n")
     else:
         head, body = divide(raw)
-    fields = Header(head)
-    kind, parameters = content_type(fields)
-    return Part(kind, fields, body, parameters, whole)
+    return _typed(Header(head), body, whole)
 
 
 def decode(part: Part) -> str:
@@ -261,7 +290,7 @@ def decode(part: Part) -> str:
         raw = raw[: raw.rfind(b"\n") + 1]
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return characters(raw, part.parameters.get("charset", ""))
+    return characters(raw, "" if raw.isascii() else part.parameters.get("charset", ""))
 
 
 def _base64(raw: bytes) -> bytes:

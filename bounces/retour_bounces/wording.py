@@ -12,10 +12,7 @@ MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""
 
 _CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
-_REPEATED = re.compile(
-    r"(?<=\s)([245]\d\d)-(?:([245]\.\d{1,3}\.\d{1,3})\s+)?"
-    r"|(?<=\S )[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) (?=\s)"
-)
+_REPEATED = re.compile(r"[245]\d\d(?<=\s...)-(?:[245]\.\d{1,3}\.\d{1,3}\s+)?")
 _WRAPPED = re.compile(r"[45]\.\d\.\d - [A-Za-z ()]{4,60}? ?(?:[45]\d\d-)?\(?'(.{6,900}?)'")
 """How IronPort quotes the reply of the other side: 5.1.0 - Unknown address error 550-'5.1.1 ... User
 unknown'."""
@@ -81,7 +78,7 @@ def wording_of(text: str) -> Wording:
     """What a clean passage says."""
     words = plain(text)
     if "@" in words:
-        words = address.FIND.sub(_blot, words)
+        words = address.replaced(words, _blot)
     code = _CODE.search(text)
     statuses = [match[0] for match in code_table.STATUS.finditer(text) if match[1] != "2"]
     return Wording(words, code[1] if code else "", statuses, command_in(words))
@@ -94,7 +91,7 @@ def _blot(match: re.Match[str]) -> str:
 def command_in(text: str) -> str:
     """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
     match = _COMMAND.search(text) if any(map(text.__contains__, _HINTS)) else None
-    return _NAMES[next(group for group in match.groups() if group)] if match else ""
+    return _NAMES[match[match.lastindex or 0]] if match else ""
 
 
 def best_status(field: str | None, told: list[str]) -> str | None:

@@ -55,9 +55,7 @@ def test_a_phrase_gives_all_its_values_and_all_its_places() -> None:
     """Two rules may hold one phrase, and a text may hold it twice."""
     index = PhraseIndex([("no user", 1), ("no user", 2)])
     assert sorted(index.find("no user, no user")) == [
-        (0, "no user", 1),
-        (0, "no user", 2),
-        (9, "no user", 1),
-        (9, "no user", 2),
+        (0, "no user", [1, 2]),
+        (9, "no user", [1, 2]),
     ]
-    assert PhraseIndex([]).find("anything") == []
+    assert not list(PhraseIndex([]).find("anything"))

@@ -213,10 +213,18 @@ def test_every_rules_reason_is_used_as_the_vocabulary_has_it() -> None:
         ("[ab]cd{2}e", "bcdde"),
         ("User Unknown", "user unknown"),
         ("over|under", "under"),
+        ("no (?:user|mailbox)", "no mailbox"),
+        ("(?:shut|[xy]z)b?", "xzb"),
     ],
 )
 def test_what_a_search_looks_for_first_stands_in_every_match(text: str, matched: str) -> None:
-    """The literal that spares a search never hides a match."""
+    """The literals that spare a search never hide a match."""
     pattern = Pattern(text)
-    assert pattern.hint in matched
+    assert not pattern.hints or any(hint in matched for hint in pattern.hints)
     assert pattern.search(f"so {matched} there") == (3, 3 + len(matched))
+
+
+def test_a_search_is_spared_where_no_word_of_a_choice_stands() -> None:
+    """The choice with the longest words is looked for, each of its words once."""
+    assert Pattern("no (?:user|mailbox)").hints == ("user", "mailbox")
+    assert Pattern(r"\d+").hints == ()
