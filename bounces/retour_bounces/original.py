@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address, prose, wire
+from retour_bounces import address, wire
+from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
 from retour_bounces.report import Original
 
@@ -18,7 +19,7 @@ def of(message: wire.Message, text: str = "", envelope_id: str | None = None) ->
     if part is not None:
         return from_header(wire.head_of(part.body, part.whole), envelope_id)
     if text:
-        return from_text(prose.divide(text)[1], envelope_id)
+        return from_text(divide(text)[1], envelope_id)
     return Original(envelope_id=envelope_id)
 
 

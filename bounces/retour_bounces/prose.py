@@ -4,10 +4,12 @@ share."""
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from operator import itemgetter
 
 from retour_bounces import address, shapes
+from retour_bounces.division import divide, senders
 from retour_bounces.finding import MAX_LINES, Finding, chosen
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -17,12 +19,7 @@ MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""
-MAX_HEADER = 20_000
-"""Characters of the returned message in which its sender is looked for."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
-
-_MARKS = " \t-=*_#>|~+.:"
-_HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
 
 
 @dataclass(slots=True)
@@ -43,6 +40,7 @@ class Prose:
     succeeds: bool = False
     """The Subject says that delivery succeeded."""
     _texts: dict[str, str] | None = None
+    _refusals: list[tuple[str, set[str]]] | None = None
 
     def reply(self, diagnostic: str) -> tuple[str, str]:
         """The command and the whole reply of the dialogue that `diagnostic` is taken from; empty where
@@ -52,24 +50,19 @@ class Prose:
                 return command, reply
         return "", ""
 
+    def refusals(self, recipient: str, reported: Collection[str]) -> str:
+        """The refusals in a quoted dialogue, without those that name others of the `reported` alone (lower case)."""
+        if self._refusals is None:
+            said = [reply for _, reply in self.replies[:50]]
+            self._refusals = [(reply, {name.lower() for name in address.written(reply)}) for reply in said]
+        own = recipient.lower()
+        return " ".join(said for said, named in self._refusals if own in named or named.isdisjoint(reported))
+
     def about(self, recipient: str) -> str:
         """What the text says of a recipient, "" where it names nobody so."""
         if self._texts is None:
             self._texts = {one.recipient.lower(): one.text for one in self.findings}
         return self._texts.get(recipient.lower(), "")
-
-
-def divide(text: str) -> tuple[str, str]:
-    """The part of `text` that was written about the returned message, and the returned message itself."""
-    separator = phrases().separator
-    at = 0
-    for number, line in enumerate(text.split("\n")):
-        bare = line.strip(_MARKS)
-        if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
-            is_header = _HEADER.match(bare.lower()) is not None
-            return text[:at], text[at if is_header else at + len(line) + 1 :]
-        at += len(line) + 1
-    return text, ""
 
 
 def read(text: str, strangers: set[str], title: str = "") -> Prose:
@@ -88,19 +81,10 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         if "delayed" in fates:
             prose.fates["delayed"] = phrase
         prose.succeeds = prose.succeeds or "delivered" in fates
-    walk = _Walk(prose, strangers.union(_senders(returned)))
+    walk = _Walk(prose, strangers.union(senders(returned)))
     walk.walk()
     prose.findings = chosen(prose.findings or walk.local, walk.strangers)
     return prose
-
-
-def _senders(returned: str) -> list[str]:
-    """Who wrote the returned message, in lower case."""
-    start = 0 if returned.startswith("From:") else returned.find("\nFrom:", 0, MAX_HEADER)
-    if start < 0 or "\n\n" in returned[:start].lstrip("\n"):
-        return []
-    line, _, _ = returned[start : start + 1_000].lstrip("\n").partition("\n")
-    return address.written(line.lower())
 
 
 class _Walk:
@@ -183,7 +167,8 @@ class _Walk:
 
     def _address(self, line: str, bare: str) -> bool:
         """Takes the line as one about a recipient, if it is that."""
-        if not self.blank and self._repeats(line, bare):
+        if not self.blank and (repeated := self._repeated(line, bare)):
+            self._apart(repeated)
             self._words(bare)
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
@@ -209,11 +194,21 @@ class _Walk:
             return True
         return self._labelled(line, bare)
 
-    def _repeats(self, line: str, bare: str) -> bool:
-        """Is the line words about the address at hand, and more than the address?"""
-        return any(
-            one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6 for one in self.current[-3:]
-        )
+    def _repeated(self, line: str, bare: str) -> list[Finding]:
+        """The findings at hand that the line is about, when it is words and more than an address."""
+        return [
+            one
+            for one in self.current[-3:]
+            if one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6
+        ]
+
+    def _apart(self, those: list[Finding]) -> None:
+        """From here on the words are about `those` of a list alone."""
+        if len(those) < len(self.current):
+            lines = list(those[-1].lines)
+            for one in those:
+                one.lines = lines
+            self.current = those
 
     def _headed(self, match: re.Match[str], found: str) -> None:
         """An address before its error; one behind a reply code ends a transcript's passage about it."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 
 from retour_bounces import (
+    address,
     autoreply,
     complaint,
     delivery_status,
@@ -57,8 +59,9 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
 class _Context:
     """The text for people in a report, read only when its fields do not suffice."""
 
-    def __init__(self, message: wire.Message, rules: Rules) -> None:
+    def __init__(self, message: wire.Message, rules: Rules, status: delivery_status.Status) -> None:
         self._message = message
+        self._recipients = {(group.recipient or "").lower() for group in status.groups}
         self.judge = verdict.Judge(rules)
 
     @cached_property
@@ -73,13 +76,16 @@ class _Context:
 
     @cached_property
     def start(self) -> str:
-        """The beginning of what it says itself."""
-        return self.prose.human[:3_000]
+        """The beginning of what it says itself; of several recipients what it says before it comes to them."""
+        start = self.prose.human[:3_000]
+        if len(self._recipients) < 2:
+            return start
+        lines = start.split("\n")
+        return "\n".join(takewhile(lambda line: self._recipients.isdisjoint(address.written(line.lower())), lines))
 
-    @cached_property
-    def replies(self) -> str:
-        """All refusals that it quotes."""
-        return " ".join(reply for _, reply in self.prose.replies[:50])
+    def refusals(self, recipient: str) -> str:
+        """The refusals that it quotes, without those of other recipients."""
+        return self.prose.refusals(recipient, self._recipients)
 
     @cached_property
     def prose(self) -> prose.Prose:
@@ -94,7 +100,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     part, status = _status(message)
     if status is None or not status.groups:
         return None
-    context = _Context(message, rules)
+    context = _Context(message, rules, status)
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
     cut = part is not None and not part.whole
@@ -130,7 +136,7 @@ def _nameless(message: wire.Message, rules: Rules) -> Report | None:
     failed = [group for group in status.groups if group.action == "failed"] if status else []
     if status is None or not failed:
         return textual.nameless(message, rules)
-    reports = (_recipient(failed[0], None, _Context(message, rules)),)
+    reports = (_recipient(failed[0], None, _Context(message, rules, status)),)
     return Report("bounce", reports, original.of(message, "", status.envelope_id))
 
 
@@ -171,7 +177,7 @@ def _said(group: delivery_status.Group, context: _Context) -> verdict.Verdict:
     human = context.prose
     command, whole = human.reply(wording.clean(diagnostic)) if diagnostic else ("", "")
     about = human.about(group.recipient or "")
-    more = (whole, group.comment, about, context.replies, context.start)
+    more = (whole, group.comment, about, context.refusals(group.recipient or ""), context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)
 
 

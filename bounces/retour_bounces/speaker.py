@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import prose, wire
+from retour_bounces import wire
+from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
 from retour_bounces.human_text import text_of
 from retour_bounces.phrase_index import PhraseIndex
@@ -82,7 +83,7 @@ def borne_out(message: wire.Message) -> bool:
 
 def _start(message: wire.Message) -> str:
     """The beginning of what a report says itself."""
-    human, _ = prose.divide(text_of(message)[:50_000])
+    human, _ = divide(text_of(message)[:50_000])
     return plain(" ".join(human[:600].split()))
 
 
@@ -90,7 +91,7 @@ def brings_back(message: wire.Message) -> bool:
     """Does it hold (the header of) a returned message, or fields?"""
     if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
         return True
-    return bool(prose.divide(text_of(message)[:50_000])[1].strip())
+    return bool(divide(text_of(message)[:50_000])[1].strip())
 
 
 def _quotes_refusal(message: wire.Message) -> bool:

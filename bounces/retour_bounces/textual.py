@@ -175,7 +175,7 @@ def _recipients(
     findings: list[Finding], said: prose.Prose, action: Action, rules: Rules
 ) -> tuple[RecipientReport, ...]:
     judge = verdict.Judge(rules)
-    replies = " ".join(reply for _, reply in said.replies[:50])
+    reported = {one.recipient.lower() for one in findings}
     shared = len(findings) == 1 or not any(one.lines for one in findings)
     whole_text = said.human[:3_000] if shared else ""
     quoted = wording.quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
@@ -186,6 +186,7 @@ def _recipients(
         if "delivered" in (finding.action, action) or _succeeded(text):
             reports.append(verdict.report(finding.recipient, finding.original, "delivered", None))
             continue
+        replies = "" if judge.tired else said.refusals(finding.recipient, reported)
         diagnostic = quoted or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = said.reply(diagnostic)
         judged = judge(diagnostic, None, command, (whole, replies, whole_text))

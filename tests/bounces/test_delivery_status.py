@@ -27,6 +27,21 @@ def group(recipient: str, action: str = "failed", status: str = "5.1.1", *more: 
     return "\n".join((f"Final-Recipient: rfc822; {recipient}", f"Action: {action}", f"Status: {status}", *more))
 
 
+def test_a_refusal_of_another_recipient_is_not_this_ones() -> None:
+    """Fields without words: the dialogue tells of the one whom it names, and of him alone."""
+    data = (
+        b"From: MAILER-DAEMON@mx.example.com\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
+        b"--b\n\nThese failed:\n\n<anna@a.example>\n<bert@b.example>\n\n>>> RCPT TO:<anna@a.example>\n"
+        b"<<< 550 5.1.1 <anna@a.example>: User unknown\n\n--b\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; mx.example.com\n\nFinal-Recipient: rfc822; anna@a.example\nAction: failed\n\n"
+        b"Final-Recipient: rfc822; bert@b.example\nAction: failed\n\n--b--\n"
+    )
+    assert [(one.recipient, one.reason) for one in read(data).reports] == [
+        ("anna@a.example", "userunknown"),
+        ("bert@b.example", None),
+    ]
+
+
 def test_one_failed_recipient_is_read_with_status_reason_and_blame() -> None:
     """A plain 5.1.1 report says who failed, why, and that the recipient's side is to blame."""
     found = read(report(group("user@example.net", "failed", "5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 User unknown")))

@@ -45,6 +45,14 @@ def test_a_host_that_nobody_answers_at_is_the_networks_failure() -> None:
     }
 
 
+def test_what_is_said_of_one_recipient_does_not_explain_another() -> None:
+    """One host defers, nobody listens at the other: each recipient has the reason of his own side."""
+    for server in ("courier", "postfix", "sendmail"):
+        data = (FOLDER / f"{server}-waiting-2.eml").read_bytes()
+        reasons = {one.recipient: one.reason for one in read(data).reports}
+        assert reasons == {"grey@remote.example": "ratelimited", "user@refused.example": "networkerror"}, server
+
+
 def test_at_least_60_messages_that_are_no_failures_report_none() -> None:
     """Warnings, success reports, holiday notices and receipts: nobody is reported as failed."""
     harmless = [label for label in LABELS if label["kind"] != "bounce"]

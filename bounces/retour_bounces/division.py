@@ -1,0 +1,35 @@
+"""Division: where a report's own text ends and the message that it returns begins."""
+
+from __future__ import annotations
+
+import re
+
+from retour_bounces import address
+from retour_bounces.phrases import phrases
+
+MAX_HEADER = 20_000
+"""Characters of the returned message in which its sender is looked for."""
+_MARKS = " \t-=*_#>|~+.:"
+_HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|mime-version|content-type|x-[a-z-]+):")
+
+
+def divide(text: str) -> tuple[str, str]:
+    """The part of `text` that was written about the returned message, and the returned message itself."""
+    separator = phrases().separator
+    at = 0
+    for number, line in enumerate(text.split("\n")):
+        bare = line.strip(_MARKS)
+        if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
+            is_header = _HEADER.match(bare.lower()) is not None
+            return text[:at], text[at if is_header else at + len(line) + 1 :]
+        at += len(line) + 1
+    return text, ""
+
+
+def senders(returned: str) -> list[str]:
+    """Who wrote the returned message, in lower case."""
+    start = 0 if returned.startswith("From:") else returned.find("\nFrom:", 0, MAX_HEADER)
+    if start < 0 or "\n\n" in returned[:start].lstrip("\n"):
+        return []
+    line, _, _ = returned[start : start + 1_000].lstrip("\n").partition("\n")
+    return address.written(line.lower())
