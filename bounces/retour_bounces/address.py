@@ -16,7 +16,9 @@ TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
 linear."""
 
 FIND = re.compile(TEXT)
-_TIDY = re.compile(r"[\w.+=-]{1,64}@(?=[a-z0-9])(?:[a-z0-9-]{1,63}\.){0,5}[a-z0-9]{1,63}", re.ASCII | re.IGNORECASE)
+_TIDY = re.compile(
+    r"(?!smtp=|imceasmtp-)[\w.+=-]{1,64}@(?=[a-z0-9])(?:[a-z0-9-]{1,63}\.){0,5}[a-z0-9]{1,63}", re.ASCII | re.IGNORECASE
+)
 """What nearly all addresses look like that need no tidying."""
 _PLAIN = re.compile(
     r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
