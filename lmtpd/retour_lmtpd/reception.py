@@ -93,7 +93,7 @@ class Reception:
 
     async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
-        report = await self._read(content)
+        report = await self._read(sender, content)
         arrivals = [
             Arrival(
                 at=self._clock(),
@@ -109,11 +109,13 @@ class Reception:
         ]
         return list(await asyncio.gather(*(self._record(arrival) for arrival in arrivals)))
 
-    async def _read(self, content: Content) -> Report | None:
+    async def _read(self, sender: str, content: Content) -> Report | None:
+        # the mark of final delivery (RFC 5321 section 4.4): an empty sender speaks for a report
+        data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + content.raw
         try:
-            if len(content.raw) > LARGE:
-                return await asyncio.to_thread(read, content.raw, rules=self._settings.rules)
-            return read(content.raw, rules=self._settings.rules)
+            if len(data) > LARGE:
+                return await asyncio.to_thread(read, data, rules=self._settings.rules)
+            return read(data, rules=self._settings.rules)
         except Exception:
             log.exception("report cannot be read", size=content.size)
             return None

@@ -286,6 +286,19 @@ def test_the_same_report_delivered_twice_is_recorded_once(daemon):
     assert len(daemon.events()) == before + 1
 
 
+@pytest.mark.parametrize(("sender", "counted"), [("", True), ("shop@example.org", False)])
+def test_an_empty_sender_speaks_for_a_report_in_words(daemon, sender, counted):
+    """Whether a message that no known mail system signs is a report, its envelope tells; a person's mail is none."""
+    to, before = daemon.address("worded@example.net"), len(daemon.events())
+    words = (
+        b"From: <relay@mx.example.com>\r\nTo: <shop@example.org>\r\nSubject: A problem with a mail %d\r\n\r\n"
+        b"<worded@example.net>: 550 5.1.1 User unknown" % counted
+    )
+    with daemon.connect() as connection:
+        assert deliver(connection, [to], words, sender)[1] == ["250 2.0.0 recorded"]
+    assert [event["kind"] for event in daemon.events()[before:]] == (["bounce"] if counted else ["not-a-report"])
+
+
 def test_pipelined_commands_are_answered_in_order(daemon):
     """All in one segment, the next message right behind the dot of the first."""
     to = daemon.address("piped@example.net")
