@@ -23,9 +23,10 @@ def one_input(data: bytes) -> None:
     assert report.kind in KINDS
     failed = [one for one in report.reports if one.action == "failed"]
     assert (report.kind == "bounce") == bool(failed)
+    assert len(report.reports) == 1 or all(one.recipient for one in report.reports)
     for one in report.reports:
-        assert one.recipient and one.recipient.isprintable(), one.recipient
-        one.recipient.encode("utf-8")
+        assert one.recipient is None or (one.recipient and one.recipient.isprintable()), one.recipient
+        (one.recipient or "").encode("utf-8")
         assert len(one.diagnostic) <= 1_000
         assert one.action != "failed" or (one.type and one.blame and one.status)
 
