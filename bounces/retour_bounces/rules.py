@@ -20,7 +20,7 @@ from retour_bounces.wording import best_status, clean, wording_of
 Spans = dict[int, tuple[int, int]]
 
 COMMANDS = {"CONN", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}
-_LISTS = ("words", "match", "all", "unless", "status", "code", "command", "examples")
+_LISTS = ("words", "match", "all", "also", "unless", "status", "code", "command", "examples")
 _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 
@@ -61,6 +61,8 @@ class Rule:
     """Regular expressions; one that is found does instead of one of the `words`."""
     all: tuple[str, ...] = ()
     """Phrases that must all stand in the text."""
+    also: tuple[str, ...] = ()
+    """Phrases of which one must stand in the text besides, anywhere in it."""
     unless: tuple[str, ...] = ()
     """Phrases of which none may stand in the text."""
     status: tuple[str, ...] = ()
@@ -92,7 +94,7 @@ class Rule:
     def unmet(self, reply: Reply) -> str:
         """Which key keeps the rule from firing on `reply`, when it does not."""
         free = Rule(self.name, self.reason)
-        for key in ("status", "code", "command", "all", "unless"):
+        for key in ("status", "code", "command", "all", "also", "unless"):
             alone: dict[str, Any] = {key: getattr(self, key)}
             if not replace(free, **alone).allows(reply):
                 return key
@@ -111,6 +113,8 @@ class Rule:
             said = _ADDRESS.sub("", text) if "http" in text else text
             if any(map(said.__contains__, self.unless)):
                 return False
+        if self.also and not any(map(text.__contains__, self.also)):
+            return False
         return not self.all or all(map(text.__contains__, self.all))
 
 
@@ -230,13 +234,13 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         compiled = tuple(patterns.Pattern(text) for text in lists["match"])
     except patterns.PatternError as error:
         raise RuleError(f"{origin}: 'match': {error}") from error
-    for key in ("words", "all", "unless"):
+    for key in ("words", "all", "also", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
         if long := next((text for text in lists[key] if len(text) > MAX_PHRASE), None):
             raise RuleError(f"{origin}: {key!r}: {long[:30]!r}... is longer than {MAX_PHRASE} characters")
     return Rule(
         row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
-        lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
+        lists["also"], lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
         row.get("vague", False),
     )  # fmt: skip
 

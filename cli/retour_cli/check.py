@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -246,18 +245,25 @@ def warnings(config: Config) -> list[str]:
 
 def unreadable(path: Path, config: Config) -> list[str]:
     """What the user whose the key ring is cannot read, though root, who checks, can: the daemons run as that user."""
-    user = config.tokens.keyring.stat()
-    found = [file for file in (path, config.lmtpd.rules) if file and not _may_read(user, file.stat())]
+    owner = config.tokens.keyring.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return []
+    found = [file for file in (path, config.lmtpd.rules) if file and not _may_read(owner, file)]
     return [f"{file}: cannot be read by the user who owns {config.tokens.keyring}" for file in found]
 
 
-def _may_read(user: os.stat_result, file: os.stat_result) -> bool:
-    """May the owner of `user` read `file`, as its mode says? Other groups of his are not looked at."""
-    if user.st_uid == file.st_uid:
-        return user.st_uid == 0 or bool(file.st_mode & stat.S_IRUSR)
-    if user.st_gid == file.st_gid and file.st_mode & stat.S_IRGRP:
-        return True
-    return user.st_uid == 0 or bool(file.st_mode & stat.S_IROTH)
+def _may_read(user: os.stat_result, file: Path) -> bool:
+    """Tried as that user, with his own group and no other."""
+    try:
+        os.setegid(user.st_gid)
+        os.seteuid(user.st_uid)
+        with file.open("rb"):
+            return True
+    except OSError:
+        return False
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _as_dict(config: Config, stream: Stream) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,10 +155,10 @@ def _messages(name: str) -> Iterator[tuple[str, bytes]]:
     elif not name:
         raise ValueError("a file without a name")
     elif name.lower().endswith(".mbox") and Path(name).is_file():
-        box = mailbox.mbox(name, create=False)
-        yield from ((f"{name}:{number}", box.get_bytes(key)) for number, key in enumerate(box.iterkeys(), 1))
-        if not len(box):
-            yield name, Path(name).read_bytes()
+        with closing(mailbox.mbox(name, create=False)) as box:
+            yield from ((f"{name}:{number}", box.get_bytes(key)) for number, key in enumerate(box.iterkeys(), 1))
+            if not len(box):
+                yield name, Path(name).read_bytes()
     else:
         yield name, Path(name).read_bytes()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import judge
+from retour_bounces import judge, read
 
 PUBLISHED = [
     ("blocked", "sender", "421-4.7.0 IP not in whitelist for RCPT domain, closing connection. gsmtp"),
@@ -72,22 +72,21 @@ def test_what_is_unknown_or_missing_need_not_be_the_recipient(reason: str, reply
 UNSEEN = [
     ("userunknown", "550 Reciepient does not exist here"),
     ("userunknown", "550 no such adress"),
-    ("userunknown", "550 Diese Adresse gibt es hier nicht"),
-    ("userunknown", "550 Destinatario non valido"),
-    ("mailboxfull", "552 sorry, that recipient's mail box has no room left"),
-    ("mailboxfull", "552 El buzón ha superado su cuota"),
-    ("suspend", "550 Mailbox on hold: payment outstanding"),
-    ("suspend", "550 Die Mailbox ist stillgelegt"),
+    ("userunknown", "550 Brukeren er ukjent her"),
+    ("userunknown", "550 Questo indirizzo non esiste più"),
+    ("mailboxfull", "552 there is no room left in this mailbox"),
+    ("mailboxfull", "552 A cuota do buzón está superada"),
+    ("suspend", "550 this account is frozen until further notice"),
+    ("suspend", "550 Das Konto wurde gesperrt"),
     ("hostunknown", "Domain gone.example has neither MX nor A"),
-    ("rejected", "550 Requested mail action not taken: Fake sender"),
-    ("norelaying", "550 5.7.1 We will only relay for our own customers"),
-    ("blocked", "521 5.7.1 Service denied: 192.0.2.1 appears in CBL"),
-    ("blocked", "554 Ihr Server ist bei uns gesperrt"),
-    ("spamdetected", "554 5.7.1 Your message tripped our junk filter (score 18.4)"),
+    ("rejected", "550 the sender is not somebody we talk to"),
+    ("norelaying", "554 no relay for you"),
+    ("blocked", "554 the client 192.0.2.7 is banned here"),
+    ("blocked", "554 Ce serveur est bloqué chez nous"),
+    ("spamdetected", "554 smells like junk"),
     ("virusdetected", "554 mail contained a ransomware dropper and was refused"),
-    ("ratelimited", "450 4.7.0 This is your first contact with us, wait 5 minutes"),
-    ("ratelimited", "552 too many same size mails."),
-    ("emailtoolarge", "552 Le message est trop gros"),
+    ("ratelimited", "450 slow down, at most 20 messages per minute"),
+    ("emailtoolarge", "552 that is larger than what we take"),
 ]
 
 
@@ -95,6 +94,59 @@ UNSEEN = [
 def test_a_wording_that_no_phrase_knows_is_told_by_its_shape(reason: str, reply: str) -> None:
     """Whom a reply speaks of and what it says is wrong suffices, in typos and other languages too."""
     assert judge(reply).reason == reason
+
+
+NOT_THE_MAILBOX = """
+550 5.7.1 Adresse IP inconnue
+550 Ihre IP-Adresse ist uns unbekannt
+550 Unbekannter Client
+550 Unbekanntes Problem
+550 Motivo sconosciuto
+550 Неизвестная причина
+550 Certificato non valido
+550 Allegato non valido
+501 Ungültige Syntax
+550 Ukjent avsender
+550 Onbekende afzender
+550 Nieznany nadawca
+550 送信者アドレスはありません
+550 没有此权限
+550 Bad user name for AUTH
+550 Bad user agent X-Mailer rejected
+550 no mail address in Reply-To header
+550 Your customer account was not found; contact billing
+550 could not verify recipient at this time
+550 address is not ok: SPF
+550 Message contains too many URLs
+550 5.7.0 daily quota for IP 192.0.2.1 used up
+452 4.5.3 quota of connections
+550 5.7.1 Quotation required
+550 5.7.1 user authentication disabled
+550 user list closed to non-members
+550 alias lookup failed
+550 unable to resolve 192.0.2.1 to a name
+"""
+
+
+@pytest.mark.parametrize("reply", NOT_THE_MAILBOX.strip().split("\n"))
+def test_a_shape_without_the_recipient_in_it_blames_nobodys_mailbox(reply: str) -> None:
+    """Something else that is unknown, shut, full or bad: no address is stopped for it."""
+    said = judge(reply)
+    assert said.blame != "recipient" and said.reason not in ("userunknown", "mailboxfull", "suspend", "hostunknown")
+
+
+@pytest.mark.parametrize(
+    "words", ["450 no such adress", "454 Signature non valide", "451 4.3.0 Recipient verification timed out"]
+)
+def test_a_temporary_refusal_in_a_report_of_failure_is_not_made_hard(words: str) -> None:
+    """Given up after days is no word about the mailbox, where the server's words are none."""
+    data = (
+        b"From: MAILER-DAEMON@mx.example.com\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
+        b"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.com\n\n"
+        b"Final-Recipient: rfc822; bert@remote.example\nAction: failed\nDiagnostic-Code: smtp; %s\n\n--b--\n"
+    )
+    (one,) = read(data % words.encode()).reports
+    assert (one.action, one.type, one.blame == "recipient") == ("failed", "soft", False)
 
 
 def test_a_sender_that_is_merely_named_gives_no_reason() -> None:
