@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
+_CODE = re.compile(r"\b[45]\d\d[ -]|\b[45]\.\d{1,3}\.\d{1,3}\b")
 
 
 @dataclass(slots=True)
@@ -28,8 +31,17 @@ class Finding:
         return " ".join(self.lines)
 
 
-def chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
-    """The findings of the surest kind, one an address; what else is said of the same address joins it."""
+def _failed_too(one: Finding) -> bool:
+    """Does an address stand alone or before a reply that is not about it as a sender?"""
+    return one.rank == 1 and _CODE.search(one.text) is not None and "sender" not in one.text.lower()
+
+
+def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str] = ()) -> list[Finding]:
+    """The findings of the surest kind, one an address; what else is said of the same address joins it.
+
+    `strangers` are hardly recipients; `writers`, who wrote the returned message, only where they have a reply of their
+    own: a list brings its members their own posts.
+    """
     known: dict[str, Finding] = {}
     for finding in findings:
         key = finding.recipient.lower()
@@ -38,7 +50,7 @@ def chosen(findings: list[Finding], strangers: set[str]) -> list[Finding]:
             first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
             first.rank = min(first.rank, finding.rank)
             first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers]
+    usable = [one for key, one in known.items() if key not in strangers or (key in writers and _failed_too(one))]
     usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
