@@ -196,11 +196,9 @@ class _Walk:
 
     def _repeated(self, line: str, bare: str) -> list[Finding]:
         """The findings at hand that the line is about, when it is words and more than an address."""
-        return [
-            one
-            for one in self.current[-3:]
-            if one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6
-        ]
+        near = [one for one in self.current[-3:] if one.rank <= 2 and len(bare) > len(one.recipient) + 6]
+        named = address.every(line) if any(one.recipient in line for one in near) else []
+        return [one for one in near if one.recipient in named]
 
     def _apart(self, those: list[Finding]) -> None:
         """From here on the words are about `those` of a list alone."""
