@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import read
+from retour_bounces import prose, read
 
 HEAD = "From: Mail Delivery System <MAILER-DAEMON@mx.example.net>\nTo: us@example.org\nSubject: Undelivered mail\n"
 SAID = "\nYour message could not be delivered:\n\n"
@@ -31,3 +31,33 @@ def test_a_status_is_that_of_the_whole_address_behind_which_it_stands() -> None:
     found = failed("ob@example.com: 552 mailbox full\nbob@example.com: 550 5.1.1 user unknown\n")
     assert found["bob@example.com"] == ("userunknown", "5.1.1")
     assert found["ob@example.com"] == ("mailboxfull", "5.2.2")
+
+
+def test_a_refusal_in_a_dialogue_is_that_of_the_recipient_it_answered() -> None:
+    """Of another one, whose fields say nothing, it explains nothing."""
+    group = "Final-Recipient: rfc822; {}@example.com\nAction: failed\nStatus: {}\n\n"
+    fields = "Reporting-MTA: dns; mx.example.net\n\n" + group.format("bob", "5.1.1") + group.format("carol", "5.0.0")
+    said = "See below.\n\n>>> RCPT To:<Bob@example.com>\n<<< 550 5.1.1 User unknown\n"
+    kind = 'MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
+    part = "--b\nContent-Type: {}\n\n{}\n"
+    body = part.format("text/plain", said) + part.format("message/delivery-status", fields) + "--b--\n"
+    bob, carol = read((HEAD + kind + body).encode()).reports
+    assert (bob.reason, carol.reason, carol.status) == ("userunknown", None, "5.0.0")
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "whose"),
+    [
+        (">>> RCPT To:<a@example.com>\n<<< 550-no\n<<< 550 no\n", ["a@example.com"]),
+        (">>> RCPT To:<a@example.com>\n<<< 250 ok\n>>> DATA\n<<< 554 no\n", [""]),
+        (
+            ">>> RCPT To:<a@example.com>\n<<< 550 no\n>>> RCPT To:<b@example.com>\n<<< 551 no\n",
+            ["a@example.com", "b@example.com"],
+        ),
+        (">>> RCPT To:<a@example.com>\n>>> RCPT To:<b@example.com>\n<<< 250 ok\n<<< 550 no\n", [""]),
+    ],
+    ids=["one", "after the recipients", "in turn", "pipelined"],
+)
+def test_a_reply_belongs_to_the_recipient_that_was_asked_for(dialogue: str, whose: list[str]) -> None:
+    """Where several are asked for at once, nobody can tell which one a quoted reply is about."""
+    assert [one.recipient for one in prose.read(dialogue, set()).replies] == whose
