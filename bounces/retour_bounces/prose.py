@@ -126,7 +126,7 @@ class _Walk:
                 self._line(line[:2_000], bare)
                 self.before = bare
             self.blank = not bare
-            if len(self.prose.findings) >= MAX_FINDINGS:
+            if max(len(self.prose.findings), len(self.local)) >= MAX_FINDINGS:
                 self.prose.cut = True
                 break
 

@@ -61,3 +61,11 @@ def test_a_refusal_in_a_dialogue_is_that_of_the_recipient_it_answered() -> None:
 def test_a_reply_belongs_to_the_recipient_that_was_asked_for(dialogue: str, whose: list[str]) -> None:
     """Where several are asked for at once, nobody can tell which one a quoted reply is about."""
     assert [one.recipient for one in prose.read(dialogue, set()).replies] == whose
+
+
+def test_names_without_a_domain_are_bounded_as_addresses_are() -> None:
+    """What stands behind so many is not read, and the report says so."""
+    text = "".join(f"550 5.1.1 u{number}... User unknown\n" for number in range(prose.MAX_FINDINGS + 100))
+    said = prose.read(text, set())
+    assert (len(said.findings), said.cut) == (prose.MAX_FINDINGS, True)
+    assert not prose.read(text[:1_000], set()).cut
