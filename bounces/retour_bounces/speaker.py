@@ -65,12 +65,14 @@ def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(message):
         return not _tells_of_many(message)
+    if _is_answer(fields):
+        return False
     listed = any(name in fields for name in _LIST_FIELDS)
-    if fields.get("return-path") == "<>" and not listed:
-        return not _is_answer(fields) if says_failure(message) else borne_out(message) or _quotes_refusal(message)
+    if fields.get("return-path") == "<>" and not listed and (brings_back(message) or _quotes_refusal(message)):
+        return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
     if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not brings_back(message):
         return False
-    return says_failure(message) and not _is_answer(fields) and borne_out(message)
+    return says_failure(message) and borne_out(message)
 
 
 def borne_out(message: wire.Message) -> bool:
@@ -119,6 +121,8 @@ def _titled(message: wire.Message) -> bool:
 
 def _is_answer(fields: wire.Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
+    if fields.get("auto-submitted").lower().startswith("auto-replied"):
+        return True
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 
