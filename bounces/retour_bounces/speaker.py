@@ -96,6 +96,37 @@ def brings_back(message: wire.Message) -> bool:
     return bool(divide(text_of(message)[:50_000])[1].strip())
 
 
+def returns(message: wire.Message) -> bool:
+    """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a digest, a
+    shop, an answer by program?"""
+    fields = message.fields
+    subject = decoded(fields.get("subject")[:2_000])
+    if not speaks(message) or not says_failure(message) or _is_answer(fields) or _is_re(subject):
+        return False
+    if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
+        return False
+    attached = any(part.returned for part in message.parts)
+    return (attached or _holds_returned(text_of(message)[:50_000])) and _is_machine(fields, attached)
+
+
+def _is_re(subject: str) -> bool:
+    return subject.lstrip()[:3].lower() == "re:"
+
+
+def _holds_returned(text: str) -> bool:
+    """Does a returned message stand in the text? A last line without an end may be half of anything."""
+    return bool(divide(text[: text.rfind("\n") + 1])[1].strip())
+
+
+def _is_machine(fields: wire.Header, attached: bool) -> bool:
+    """Does the message come from an address at which no person or list writes?"""
+    path = fields.get("return-path").strip().lower()
+    if "mailer-daemon" in f"{fields.get('from')[:2_000].lower()} {path}":
+        return True
+    listed = any(name in fields for name in _LIST_FIELDS)
+    return not listed and (path == "<>" or (attached and not path))
+
+
 def _quotes_refusal(message: wire.Message) -> bool:
     """Does the text hold a reply by which a server refuses?"""
     return _REFUSAL.search(text_of(message)[:50_000]) is not None
