@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from retour_bounces import read
@@ -108,4 +110,12 @@ def test_a_person_who_writes_as_postmaster_fails_nobody() -> None:
 def test_no_cut_of_a_report_of_delay_is_a_failure(text: str) -> None:
     """What says that it waits may stand behind the cut."""
     data = message(text)
+    assert [cut for cut in range(len(data) + 1) if read(data[:cut]).kind == "bounce"] == []
+
+
+def test_half_a_line_is_no_returned_message() -> None:
+    """A long line that begins as a header field looks like one until its end is read."""
+    line = f"Received: {'by a host ' * 20}that will be tried again"
+    text = base64.encodebytes(f"Your message could not be delivered:\n\n 550 5.1.1 no\n\n{line}\n".encode()).decode()
+    data = message(text, header="Content-Transfer-Encoding: base64\n")
     assert [cut for cut in range(len(data) + 1) if read(data[:cut]).kind == "bounce"] == []
