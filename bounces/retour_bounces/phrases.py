@@ -22,6 +22,8 @@ class Phrases:
     subjects: PhraseIndex[None]
     autoreplies: PhraseIndex[None]
     left: PhraseIndex[None]
+    waiting: PhraseIndex[None]
+    """Words of any hope that a message may still be delivered."""
     returning: PhraseIndex[None]
     """What those write who are away but not gone."""
     challenges: PhraseIndex[None]
@@ -42,8 +44,8 @@ class Phrases:
 
 
 _LISTS = (
-    "senders", "subjects", "autoreplies", "left", "returning", "challenges", "addressed", "summaries", "incoming",
-    "goods",
+    "senders", "subjects", "autoreplies", "left", "waiting", "returning", "challenges", "addressed", "summaries",
+    "incoming", "goods",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from retour_bounces import address, shapes
+from retour_bounces.dialogue import Asked, Refusal
 from retour_bounces.division import divide, senders
 from retour_bounces.finding import MAX_LINES, Finding, chosen
 from retour_bounces.phrases import phrases
@@ -31,8 +32,8 @@ class Prose:
     returned: str
     """The returned message, "" where the text holds none."""
     findings: list[Finding]
-    replies: list[tuple[str, str]]
-    """SMTP command and reply of each refusal in a quoted dialogue."""
+    replies: list[Refusal]
+    """The refusals of a quoted dialogue."""
     fates: dict[Action, str] = field(default_factory=dict)
     """The first phrase that says that delivery failed, waits, or succeeded."""
     cut: bool = False
@@ -45,16 +46,15 @@ class Prose:
     def reply(self, diagnostic: str) -> tuple[str, str]:
         """The command and the whole reply of the dialogue that `diagnostic` is taken from; empty where
         there is none."""
-        for command, reply in self.replies[:100]:
+        for command, reply, _ in self.replies[:100]:
             if reply[:60] in diagnostic or diagnostic[:60] in reply:
                 return command, reply
         return "", ""
 
     def refusals(self, recipient: str, reported: Collection[str]) -> str:
-        """The refusals in a quoted dialogue, without those that name others of the `reported` alone (lower case)."""
+        """The refusals in a quoted dialogue, without those of others of the `reported` alone (lower case)."""
         if self._refusals is None:
-            said = [reply for _, reply in self.replies[:50]]
-            self._refusals = [(reply, {name.lower() for name in address.written(reply)}) for reply in said]
+            self._refusals = [(one.reply, one.named) for one in self.replies[:50]]
         own = recipient.lower()
         return " ".join(said for said, named in self._refusals if own in named or named.isdisjoint(reported))
 
@@ -98,6 +98,7 @@ class _Walk:
         """Findings that the next words are about: one, or a list of addresses that share their `lines`."""
         self.blank = True
         self.command = ""
+        self.asked = Asked()
         self.pending: list[str] = []
         """Refusals of a dialogue that no address has claimed yet."""
         self.fates: list[Action] = []
@@ -125,7 +126,7 @@ class _Walk:
                 self._line(line[:2_000], bare)
                 self.before = bare
             self.blank = not bare
-            if len(self.prose.findings) >= MAX_FINDINGS:
+            if max(len(self.prose.findings), len(self.local)) >= MAX_FINDINGS:
                 self.prose.cut = True
                 break
 
@@ -144,21 +145,29 @@ class _Walk:
             self.pending = []
             self.command = shapes.command_of(said)
             rcpt = shapes.RCPT.search(said)
-            if rcpt and (found := address.tidy(rcpt["a"])):
+            found = address.tidy(rcpt["a"]) if rcpt else None
+            self.asked.ask(found)
+            if found:
                 self._found(Finding(found, 3, self.section))
             elif self.command == "MAIL":
                 self.strangers |= {found.lower() for found in address.every(said)}
         elif said[:1] in ("4", "5"):
-            self._refused(said)
+            self._refused(said, self.asked.answer())
         else:
+            self.asked.answer()
             self.current = []
 
-    def _refused(self, said: str) -> None:
+    def _refused(self, said: str, recipient: str) -> None:
         replies = self.prose.replies
         goes_on = said[3:4] == "-"
-        if replies and replies[-1][0] == self.command and replies[-1][1][-1:] == "\n" and len(replies[-1][1]) < 1_000:
-            said = replies.pop()[1] + said
-        replies.append((self.command, said + "\n" if goes_on else said))
+        if (
+            replies
+            and replies[-1].command == self.command
+            and replies[-1].reply[-1:] == "\n"
+            and len(replies[-1].reply) < 1_000
+        ):
+            said = replies.pop().reply + said
+        replies.append(Refusal(self.command, said + "\n" if goes_on else said, recipient))
         self.pending = [*self.pending[-8:], said]
         if self.command == "RCPT" and self.current:
             self.current[-1].lines = [said]
@@ -185,7 +194,7 @@ class _Walk:
             return True
         match = shapes.HEAD.match(line)
         if match and (found := address.tidy(match["a"])):
-            names, rest = _list(found, line[match.end("a") :]) if "@" in match["t"] else ([], "")
+            names, rest = shapes.listed(found, line[match.end("a") :]) if "@" in match["t"] else ([], "")
             if len(names) > 1 and not rest:
                 for number, name in enumerate(names):
                     self._found(Finding(name, 1 if self.section else 2, self.section), joins=number > 0)
@@ -196,11 +205,9 @@ class _Walk:
 
     def _repeated(self, line: str, bare: str) -> list[Finding]:
         """The findings at hand that the line is about, when it is words and more than an address."""
-        return [
-            one
-            for one in self.current[-3:]
-            if one.rank <= 2 and one.recipient in line and len(bare) > len(one.recipient) + 6
-        ]
+        near = [one for one in self.current[-3:] if one.rank <= 2 and len(bare) > len(one.recipient) + 6]
+        named = address.every(line) if any(one.recipient in line for one in near) else []
+        return [one for one in near if one.recipient in named]
 
     def _apart(self, those: list[Finding]) -> None:
         """From here on the words are about `those` of a list alone."""
@@ -227,7 +234,7 @@ class _Walk:
             before = line[: match.start()].lower()
             if found is None or shapes.ELSEWHERE.search(before[-40:]) or self._is_sender(before, found):
                 continue
-            names, rest = _list(found, line[match.end() :])
+            names, rest = shapes.listed(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
                 self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
                 return True
@@ -278,16 +285,6 @@ class _Walk:
             if fate in self.fates:
                 self.section = fate
                 break
-
-
-def _list(found: str, rest: str) -> tuple[list[str], str]:
-    """An address and those that follow it with nothing but commas between, and what comes then."""
-    names = [found]
-    rest = rest.strip("<>\"') .:")
-    while (match := shapes.NEXT.match(rest)) and (other := address.tidy(match["a"])):
-        names.append(other)
-        rest = rest[match.end() :].strip("<>\"') .:")
-    return names, rest
 
 
 def _some(text: str) -> list[str]:

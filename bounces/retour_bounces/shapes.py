@@ -107,3 +107,13 @@ _COMMANDS = {
 def command_of(line: str) -> str:
     """The SMTP command that a client's line begins with, as rules name it; "" for any other."""
     return "DATA" if line[:1] == "." else _COMMANDS.get(line[:4].lower(), "")
+
+
+def listed(found: str, rest: str) -> tuple[list[str], str]:
+    """An address and those that follow it with nothing but commas between, and what comes then."""
+    names = [found]
+    rest = rest.strip("<>\"') .:")
+    while (match := NEXT.match(rest)) and (other := address.tidy(match["a"])):
+        names.append(other)
+        rest = rest[match.end() :].strip("<>\"') .:")
+    return names, rest

@@ -65,12 +65,14 @@ def _by_mail_system(message: wire.Message) -> bool:
     fields = message.fields
     if is_mail_system(message):
         return not _tells_of_many(message)
+    if _is_answer(fields):
+        return False
     listed = any(name in fields for name in _LIST_FIELDS)
-    if fields.get("return-path") == "<>" and not listed:
-        return not _is_answer(fields) if says_failure(message) else borne_out(message) or _quotes_refusal(message)
+    if fields.get("return-path") == "<>" and not listed and (brings_back(message) or _quotes_refusal(message)):
+        return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
     if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not brings_back(message):
         return False
-    return says_failure(message) and not _is_answer(fields) and borne_out(message)
+    return says_failure(message) and borne_out(message)
 
 
 def borne_out(message: wire.Message) -> bool:
@@ -92,6 +94,37 @@ def brings_back(message: wire.Message) -> bool:
     if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
         return True
     return bool(divide(text_of(message)[:50_000])[1].strip())
+
+
+def returns(message: wire.Message) -> bool:
+    """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a digest, a
+    shop, an answer by program?"""
+    fields = message.fields
+    subject = decoded(fields.get("subject")[:2_000])
+    if not speaks(message) or not says_failure(message) or _is_answer(fields) or _is_re(subject):
+        return False
+    if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
+        return False
+    attached = any(part.returned for part in message.parts)
+    return (attached or _holds_returned(text_of(message)[:50_000])) and _is_machine(fields, attached)
+
+
+def _is_re(subject: str) -> bool:
+    return subject.lstrip()[:3].lower() == "re:"
+
+
+def _holds_returned(text: str) -> bool:
+    """Does a returned message stand in the text? A last line without an end may be half of anything."""
+    return bool(divide(text[: text.rfind("\n") + 1])[1].strip())
+
+
+def _is_machine(fields: wire.Header, attached: bool) -> bool:
+    """Does the message come from an address at which no person or list writes?"""
+    path = fields.get("return-path").strip().lower()
+    if "mailer-daemon" in f"{fields.get('from')[:2_000].lower()} {path}":
+        return True
+    listed = any(name in fields for name in _LIST_FIELDS)
+    return not listed and (path == "<>" or (attached and not path))
 
 
 def _quotes_refusal(message: wire.Message) -> bool:
@@ -119,6 +152,8 @@ def _titled(message: wire.Message) -> bool:
 
 def _is_answer(fields: wire.Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
+    if fields.get("auto-submitted").lower().startswith("auto-replied"):
+        return True
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 

@@ -14,18 +14,19 @@ from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 from retour_bounces.rules import Rules
 from retour_bounces.speaker import (
-    borne_out,
-    brings_back,
     by_mail_system,
     is_mail_system,
+    returns,
     says_failure,
     speaks,
-    tells_recipient,
 )
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
 _PERMANENT = re.compile(r"\b5\d\d[ -]|\b5\.\d{1,3}\.\d{1,3}\b")
+_REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
+"""A reply by which a server refuses for good, not any number."""
+_TEMPORARY = re.compile(r"\b4\d\d(?:[ -]|$)|\b4\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -96,30 +97,35 @@ def _fate(finding: Finding, action: Action) -> Action:
 
 
 def nameless(message: wire.Message, rules: Rules) -> Report | None:
-    """Reads a report of failure in which no address stands, only a local name or none."""
-    if message.truncated or not is_mail_system(message) or not says_failure(message) or not borne_out(message):
+    """Reads a report of failure in which no address stands, only a local name or none; None in any doubt."""
+    if message.truncated or not returns(message):
         return None
     returned = original.of(message)
-    said = prose.read(text_of(message), _strangers(message, returned), decoded(message.fields.get("subject")[:2_000]))
-    if (
-        said.findings
-        or tells_recipient(message)
-        or said.succeeds
-        or set(said.fates) != {"failed"}
-        or _QUOTE.search(said.human)
-    ):
+    title = decoded(message.fields.get("subject")[:2_000])
+    said = prose.read(text_of(message), _strangers(message, returned), title)
+    if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
-    null = message.fields.get("return-path") == "<>"
-    if not null and not brings_back(message) and not _PERMANENT.search(said.human) and not _heads_list(said.human):
+    if _may_wait(f"{title}\n{said.human}") or not (_REFUSED.search(said.human) or _explains(said.human, rules)):
         return None
     back = original.from_text(said.returned) if said.returned else returned
     reports = _recipients([Finding("", 0)], said, "failed", rules)
     return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=said.cut)
 
 
-def _heads_list(text: str) -> bool:
-    """Does a line tell of a failure and end as a heading of what follows?"""
-    return any(phrases().fates.any(plain(line)) for line in text[:3_000].split("\n") if line.rstrip().endswith(":"))
+def _may_wait(text: str) -> bool:
+    """Does a word or a code leave open that the message is still on its way?"""
+    return _TEMPORARY.search(text) is not None or phrases().waiting.any(plain(" ".join(text.split())))
+
+
+def _explains(text: str, rules: Rules) -> bool:
+    """Does a line tell of a failure and end as a heading, with words under it that say why?"""
+    lines = text[:3_000].split("\n")
+    for number, line in enumerate(lines):
+        if line.rstrip().endswith(":") and phrases().fates.any(plain(line)):
+            rule = verdict.Judge(rules)("\n".join(lines[number + 1 :])[:600]).rule
+            if rule is not None and rule not in rules.vague:
+                return True
+    return False
 
 
 def _is_cut_short(message: wire.Message) -> bool:
