@@ -65,10 +65,11 @@ class Prose:
         return self._texts.get(recipient.lower(), "")
 
 
-def read(text: str, strangers: set[str], title: str = "") -> Prose:
+def read(text: str, strangers: set[str], title: str = "", writer: str = "") -> Prose:
     """Reads the text of a report.
 
-    `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject.
+    `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject, `writer` who wrote the
+    returned message.
     """
     cut = text.count("\n") > MAX_TEXT_LINES
     if cut:
@@ -81,9 +82,10 @@ def read(text: str, strangers: set[str], title: str = "") -> Prose:
         if "delayed" in fates:
             prose.fates["delayed"] = phrase
         prose.succeeds = prose.succeeds or "delivered" in fates
-    walk = _Walk(prose, strangers.union(senders(returned)))
+    writers = {*senders(returned), writer.lower()}
+    walk = _Walk(prose, strangers | writers)
     walk.walk()
-    prose.findings = chosen(prose.findings or walk.local, walk.strangers)
+    prose.findings = chosen(prose.findings or walk.local, walk.strangers, writers)
     return prose
 
 

@@ -67,7 +67,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     subject = decoded(message.fields.get("subject")[:2_000])
     returned = original.of(message) if any(part.returned for part in message.parts) else None
-    said = prose.read(text_of(message), _strangers(message, returned), subject)
+    said = prose.read(text_of(message), _strangers(message), subject, _writer(returned))
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
@@ -102,7 +102,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = original.of(message)
     title = decoded(message.fields.get("subject")[:2_000])
-    said = prose.read(text_of(message), _strangers(message, returned), title)
+    said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
     if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
     if _may_wait(f"{title}\n{said.human}") or not (_REFUSED.search(said.human) or _explains(said.human, rules)):
@@ -143,11 +143,15 @@ def _trusted(message: wire.Message, findings: list[Finding], back: Original, tit
     return [one for one in findings if one.rank <= least or one.recipient.lower() == to]
 
 
-def _strangers(message: wire.Message, returned: Original | None) -> set[str]:
+def _strangers(message: wire.Message) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
     values = [message.fields.get(name)[:4_000] for name in _PARTIES]
-    values.append((returned.sender if returned else None) or "")
     return set(address.written(" ".join(values).lower()))
+
+
+def _writer(returned: Original | None) -> str:
+    """Who wrote the returned message; hardly what it is about either, but a list brings its members their own posts."""
+    return (returned.sender if returned else None) or ""
 
 
 def _matched(failed: list[str], said: prose.Prose) -> list[Finding]:

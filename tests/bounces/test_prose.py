@@ -69,3 +69,16 @@ def test_names_without_a_domain_are_bounded_as_addresses_are() -> None:
     said = prose.read(text, set())
     assert (len(said.findings), said.cut) == (prose.MAX_FINDINGS, True)
     assert not prose.read(text[:1_000], set()).cut
+
+
+def test_who_wrote_to_a_list_may_be_one_of_those_who_failed() -> None:
+    """A list brings its members their own posts: with a reply of her own the writer is a recipient, else she is not."""
+    report = (
+        b"From: MAILER-DAEMON@mx.example.com\nTo: list-bounces@example.org\nSubject: failure notice\n\n"
+        b"I wasn't able to deliver your message to the following addresses.\n\n<ann@example.com>:\n%s\n"
+        b"<bert@example.com>:\nuser is over quota (#5.2.2)\n\n--- Below this line is a copy of the message.\n\n"
+        b"From: Ann <ann@example.com>\nTo: list@example.org\nSubject: hi\n\nx\n"
+    )
+    own, none = b"Sorry, no mailbox here by that name. (#5.1.1)\n", b""
+    assert [one.recipient for one in read(report % own).reports] == ["ann@example.com", "bert@example.com"]
+    assert [one.recipient for one in read(report % none).reports] == ["bert@example.com"]
