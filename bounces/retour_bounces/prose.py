@@ -184,7 +184,7 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
-            if self._is_sender(self.before, found):
+            if self._is_sender(self.before, found) or shapes.ELSEWHERE.search(self.before[-40:].lower()):
                 return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")

@@ -77,7 +77,8 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
-        findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)]
+        vouched = system or message.fields.get("return-path") == "<>"  # people attach mail too, and write about it
+        findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)] if vouched else []
     if not findings:
         return None
     waits = "delayed" in said.fates and not failed and not any(word in said.human.lower() for word in _FINAL)
