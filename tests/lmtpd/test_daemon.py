@@ -110,7 +110,8 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon():
-    with workspace() as folder, Daemon(folder) as daemon:
+    """One for many tests; their reports come in a burst, which is not what they are about."""
+    with workspace() as folder, Daemon(folder, [("least = 20", "least = 0")]) as daemon:
         yield daemon
 
 
@@ -289,10 +290,10 @@ def test_the_same_report_delivered_twice_is_recorded_once(daemon):
 @pytest.mark.parametrize(("sender", "counted"), [("", True), ("shop@example.org", False)])
 def test_an_empty_sender_speaks_for_a_report_in_words(daemon, sender, counted):
     """Whether a message that no known mail system signs is a report, its envelope tells; a person's mail is none."""
-    to, before = daemon.address("worded@example.net"), len(daemon.events())
+    to, before = daemon.address("worded@remote.example"), len(daemon.events())
     words = (
         b"From: <relay@mx.example.com>\r\nTo: <shop@example.org>\r\nSubject: A problem with a mail %d\r\n\r\n"
-        b"<worded@example.net>: 550 5.1.1 User unknown" % counted
+        b"<worded@remote.example>: 550 5.1.1 User unknown" % counted
     )
     with daemon.connect() as connection:
         assert deliver(connection, [to], words, sender)[1] == ["250 2.0.0 recorded"]
@@ -330,7 +331,8 @@ def test_hostile_reports_get_a_reply_per_recipient(daemon, name, message):
     with daemon.connect() as connection:
         replies = deliver(connection, [one, two], message.replace(b"\r\n.\r\n", b"\r\n..\r\n"))[1]
     assert replies == ["250 2.0.0 recorded"] * 2
-    assert len(daemon.events()) == before + 2
+    kinds = [event["kind"] for event in daemon.events()[before:]]
+    assert len(kinds) == 2, kinds
     assert time.monotonic() - began < 20
     assert resident(daemon.child.pid) < 300_000
     assert "exception" not in daemon.child.log()
