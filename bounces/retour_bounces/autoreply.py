@@ -34,7 +34,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     challenge = fields.holds_any(_CHALLENGES)
     if not challenge and speaker.is_mail_system(message):
         return None
-    subject = plain(decoded(fields.get("subject")[:2_000]))
+    subject = plain(human_text.subject_of(message))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
     asks = phrases().challenges.any(subject)
     if not marked and not challenge and not asks:

@@ -6,6 +6,7 @@ import html
 import re
 
 from retour_bounces import wire
+from retour_bounces.encoded_word import decoded
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")
@@ -17,6 +18,13 @@ def text_of(message: wire.Message) -> str:
     if "text" not in message.known:
         message.known["text"] = _text_of(message)
     return str(message.known["text"])
+
+
+def subject_of(message: wire.Message) -> str:
+    """The Subject, decoded."""
+    if "subject" not in message.known:
+        message.known["subject"] = decoded(message.fields.get("subject")[:2_000])
+    return str(message.known["subject"])
 
 
 def _text_of(message: wire.Message) -> str:

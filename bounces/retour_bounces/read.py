@@ -117,7 +117,7 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
 
 def _status(message: wire.Message) -> tuple[wire.Part | None, delivery_status.Status | None]:
     """The fields of a report and the part that holds them, None where they stand in the text."""
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    part = _fields_part(message)
     if part is None and any(map(_is_relabelled, message.parts)) and speaker.by_mail_system(message):
         part = next(filter(_is_relabelled, message.parts))
     status = delivery_status.read(part.text()) if part else None
@@ -127,11 +127,15 @@ def _status(message: wire.Message) -> tuple[wire.Part | None, delivery_status.St
     return part, status
 
 
+def _fields_part(message: wire.Message) -> wire.Part | None:
+    return next((part for part in message.parts if part.kind in _STATUS_KINDS), None)
+
+
 def _nameless(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a report of failure that names nobody to whom one could write; the envelope tells whose it is."""
     if message.truncated or speaker.is_passed_on(message):
         return None
-    part = next((p for p in message.parts if p.kind in _STATUS_KINDS), None)
+    part = _fields_part(message)
     status = delivery_status.read(part.text()) if part else None
     failed = [group for group in status.groups if group.action == "failed"] if status else []
     if status is None or not failed:

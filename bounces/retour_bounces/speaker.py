@@ -7,14 +7,14 @@ import re
 from retour_bounces import wire
 from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
-from retour_bounces.human_text import text_of
+from retour_bounces.human_text import subject_of, text_of
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 
 _REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
 """A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""
-_LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post")
+_LIST_FIELDS = frozenset((b"list-id", b"list-unsubscribe", b"list-post"))
 _ANSWER = re.compile(
     r"\s*(?:fwd?|aw|rv|wg|tr|sv|vs|vb|vl|antw|doorst|rif|enc|res|pd|odp|ynt|ilt|fs|továbbítás|отв|ha|пересл\w*|转发|轉寄|答复|回复|回覆|転送|返信|회신|전달)"
     r"\s?[:：]",
@@ -28,8 +28,8 @@ _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail d
 def speaks(message: wire.Message) -> bool:
     """Does a mail system speak of its own, neither a person in its name nor a newsletter of such a name?"""
     fields = message.fields
-    answers = "in-reply-to" in fields and fields.get("subject").lstrip()[:3].lower() == "re:"
-    listed = any(name in fields for name in _LIST_FIELDS) and not borne_out(message)
+    answers = "in-reply-to" in fields and _is_re(fields.get("subject"))
+    listed = fields.holds_any(_LIST_FIELDS) and not borne_out(message)
     return is_mail_system(message) and not answers and not listed and not tells_recipient(message)
 
 
@@ -67,10 +67,10 @@ def _by_mail_system(message: wire.Message) -> bool:
         return not _tells_of_many(message)
     if _is_answer(fields):
         return False
-    listed = any(name in fields for name in _LIST_FIELDS)
+    listed = fields.holds_any(_LIST_FIELDS)
     if fields.get("return-path") == "<>" and not listed and (brings_back(message) or _quotes_refusal(message)):
         return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
-    if _has(phrases().goods, decoded(fields.get("subject")[:2_000])) and not brings_back(message):
+    if _has(phrases().goods, subject_of(message)) and not brings_back(message):
         return False
     return says_failure(message) and borne_out(message)
 
@@ -85,7 +85,7 @@ def borne_out(message: wire.Message) -> bool:
 
 def _start(message: wire.Message) -> str:
     """The beginning of what a report says itself."""
-    human, _ = divide(text_of(message)[:50_000])
+    human, _ = _divided(message)
     return plain(" ".join(human[:600].split()))
 
 
@@ -93,14 +93,22 @@ def brings_back(message: wire.Message) -> bool:
     """Does it hold (the header of) a returned message, or fields?"""
     if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
         return True
-    return bool(divide(text_of(message)[:50_000])[1].strip())
+    return bool(_divided(message)[1].strip())
+
+
+def _divided(message: wire.Message) -> tuple[str, str]:
+    """The text of the report itself and that of the returned message."""
+    if "divided" not in message.known:
+        message.known["divided"] = divide(text_of(message)[:50_000])
+    human, returned = message.known["divided"]
+    return human, returned
 
 
 def returns(message: wire.Message) -> bool:
     """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a digest, a
     shop, an answer by program?"""
     fields = message.fields
-    subject = decoded(fields.get("subject")[:2_000])
+    subject = subject_of(message)
     if not speaks(message) or not says_failure(message) or _is_answer(fields) or _is_re(subject):
         return False
     if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
@@ -123,7 +131,7 @@ def _is_machine(fields: wire.Header, attached: bool) -> bool:
     path = fields.get("return-path").strip().lower()
     if "mailer-daemon" in f"{fields.get('from')[:2_000].lower()} {path}":
         return True
-    listed = any(name in fields for name in _LIST_FIELDS)
+    listed = fields.holds_any(_LIST_FIELDS)
     return not listed and (path == "<>" or (attached and not path))
 
 
@@ -135,7 +143,7 @@ def _quotes_refusal(message: wire.Message) -> bool:
 def _tells_of_many(message: wire.Message) -> bool:
     """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
     Subject may repeat that of such a message."""
-    if says_failure(message) or not _has(phrases().summaries, decoded(message.fields.get("subject")[:2_000])):
+    if says_failure(message) or not _has(phrases().summaries, subject_of(message)):
         return False
     return not message.report_type and not borne_out(message)
 
@@ -147,7 +155,7 @@ def says_failure(message: wire.Message) -> bool:
 
 
 def _titled(message: wire.Message) -> bool:
-    return _has(phrases().subjects, decoded(message.fields.get("subject")[:2_000]))
+    return _has(phrases().subjects, subject_of(message))
 
 
 def _is_answer(fields: wire.Header) -> bool:

@@ -6,9 +6,8 @@ import re
 from dataclasses import replace
 
 from retour_bounces import address, code_table, original, prose, verdict, wire, wording
-from retour_bounces.encoded_word import decoded
 from retour_bounces.finding import Finding
-from retour_bounces.human_text import text_of
+from retour_bounces.human_text import subject_of, text_of
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
@@ -65,7 +64,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
-    subject = decoded(message.fields.get("subject")[:2_000])
+    subject = subject_of(message)
     returned = original.of(message) if any(part.returned for part in message.parts) else None
     said = prose.read(text_of(message), _strangers(message), subject, _writer(returned))
     titled = says_failure(message)
@@ -102,7 +101,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
     if message.truncated or not returns(message):
         return None
     returned = original.of(message)
-    title = decoded(message.fields.get("subject")[:2_000])
+    title = subject_of(message)
     said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
     if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
