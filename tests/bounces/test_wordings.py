@@ -125,6 +125,69 @@ NOT_THE_MAILBOX = """
 550 user list closed to non-members
 550 alias lookup failed
 550 unable to resolve 192.0.2.1 to a name
+550 5.7.1 The mailbox in MAIL FROM does not exist at its home server
+550 MAIL FROM: user unknown
+550 Invalid sender: no such user at example.org
+550 mail from nonexistent domain
+550 bounce address does not exist
+550 The reply-to address is not deliverable
+550 Your domain does not exist
+550 5.7.1 unknown domain in mail from
+554 5.7.1 The sending account is disabled
+550 5.1.8 Sender's mailbox is disabled for sending
+550 Your account is not active, please contact your provider
+550 user does not have permission to send
+550 unknown user or password incorrect
+530 5.7.0 No account: log in first
+550 Verification failed for <a@example.org>: Unrouteable address
+550 Het domein van de afzender bestaat niet
+550 Doména odesílatele neexistuje
+550 Gönderenin alan adı bulunamadı
+550 送信者のアドレスが存在しません
+550 发件人域名不存在
+550 발신자를 찾을 수 없습니다
+550 client address is not known to us
+550 sending host is not registered
+550 Unknown host [192.0.2.5] not allowed to send
+550 5.7.1 Could not resolve the EHLO name
+550 IP address not found in SPF
+550 IP-Adresse existiert nicht im DNS
+550 PTR-record bestaat niet
+550 enregistrement PTR introuvable
+550 逆引きが見つかりません
+550 SPF-Eintrag nicht vorhanden
+550 registro SPF no encontrado
+554 5.6.0 Message refused: attachment name not found in list of allowed types
+550 5.6.0 invalid address in To header
+554 Date header invalid or does not exist
+550 Message rejected: To header missing, no recipient named
+550 5.7.1 Message contains a link to an unknown domain
+550 license is not valid: sending refused
+550 user database not found
+550 5.3.0 no user database configured
+554 5.3.5 transport not found
+554 5.4.4 Unable to find route for user's domain
+550 LDAP lookup failed for recipient
+550 fichier introuvable
+451 サーバーが見つかりません
+451 4.3.0 User lookup failed: directory server unavailable, unknown user state
+451-LDAP lookup for a@example.com: user not found in cache, directory not reachable
+450 4.1.1 <a@example.com>: Recipient address rejected: unverified address: connect to mx.example.com[192.0.2.9]:25: Connection refused
+450 Benutzerdatenbank nicht erreichbar, Benutzer unbekannt
+451 Impossible de vérifier le destinataire pour le moment, annuaire introuvable
+450 4.2.0 mailbox unavailable, retry
+450 callout verification failure: could not connect
+554 5.5.1 Error: no valid recipients
+502 5.5.2 VRFY of users is disabled
+554 5.4.4 Host unreachable
+550 5.4.1 Recipient's domain does not support TLS
+550 The recipient domain is not responding
+550 This server does not accept mail from dynamic addresses
+550 This server does not accept mail with executable attachments
+550 mx.example.com does not accept mail from 192.0.2.5
+554 5.7.1 user has exceeded recipients per day
+452 4.3.1 not enough space on queue
+550 quota server unreachable
 """
 
 
@@ -133,6 +196,33 @@ def test_a_shape_without_the_recipient_in_it_blames_nobodys_mailbox(reply: str) 
     """Something else that is unknown, shut, full or bad: no address is stopped for it."""
     said = judge(reply)
     assert said.blame != "recipient" and said.reason not in ("userunknown", "mailboxfull", "suspend", "hostunknown")
+
+
+NOBODY_THERE = """
+550 bob is unknown
+550 5.0.0 bob does not exist
+550 not found.
+550 <bob@example.com> is not known here
+550 Mailbox bob not found on this host
+550 We do not have an account with that name
+550 there is nobody here called bob
+550 5.0.0 <bob@example.com> not in our directory
+550 delivery to non-existing account refused
+550 No such list here
+550 Die Adresse bob@example.com ist hier nicht bekannt
+550 Callout verification failure: 550 user unknown
+550 5.1.1 User unknown From: Us <us@example.org>
+550 host mx.example.com [192.0.2.1] said: 550 user not found
+550 User unknown, see the header of the returned message
+550 5.1.1 Recipient not found in LDAP directory
+"""
+
+
+@pytest.mark.parametrize("reply", NOBODY_THERE.strip().split("\n"))
+def test_a_recipient_that_is_denied_is_gone(reply: str) -> None:
+    """Whatever else a reply names, it is the recipient who is not there."""
+    said = judge(reply)
+    assert said.reason in ("userunknown", "filtered") and (said.type, said.blame) == ("hard", "recipient")
 
 
 @pytest.mark.parametrize(
