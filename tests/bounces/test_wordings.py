@@ -225,6 +225,21 @@ def test_a_recipient_that_is_denied_is_gone(reply: str) -> None:
     assert said.reason in ("userunknown", "filtered") and (said.type, said.blame) == ("hard", "recipient")
 
 
+HOSTS = [
+    "host mx.antispam.example[192.0.2.1] said: {} (in reply to RCPT TO command)",
+    "SMTP error from remote mail server after RCPT TO:<bob@example.com>: host relay.blacklist.example [2001:db8::1]: {}",
+    "while talking to policy.greylist.example.: >>> RCPT To:<bob@example.com> <<< {}",
+]
+
+
+@pytest.mark.parametrize("around", HOSTS)
+def test_the_name_of_the_host_that_answers_is_no_word_of_its_answer(around: str) -> None:
+    """A host called antispam or relay refuses nobody by its name."""
+    said = judge(around.format("550 5.1.1 <bob@example.com>: User unknown"))
+    assert (said.reason, said.blame, said.evidence) == ("userunknown", "recipient", "User unknown")
+    assert judge("554 Client host mx.dialup.example[192.0.2.1] blocked using bl.example").reason == "blocked"
+
+
 @pytest.mark.parametrize(
     "words", ["450 no such adress", "454 Signature non valide", "451 4.3.0 Recipient verification timed out"]
 )
