@@ -188,6 +188,19 @@ NOT_THE_MAILBOX = """
 554 5.7.1 user has exceeded recipients per day
 452 4.3.1 not enough space on queue
 550 quota server unreachable
+450 4.1.1 User unknown in directory (replica out of date), retry
+451 Ошибка базы данных, пользователь не найден
+554 5.3.5 relay host not found
+550 sender mailbox full, callout failed
+421 4.4.2 user table locked
+550 Your return address is not a valid mailbox
+550 No such user at the sender's domain; rejecting forged mail
+550 header line invalid: address unknown in Resent-To
+550 No MX or A record found for your HELO domain
+554 5.7.1 Sending from this mailbox is disabled
+550 5.7.1 client [192.0.2.77] is unknown here
+554 5.3.0 /var/mail does not exist
+550 발신 도메인이 존재하지 않습니다
 """
 
 
@@ -215,6 +228,29 @@ NOBODY_THERE = """
 550 host mx.example.com [192.0.2.1] said: 550 user not found
 550 User unknown, see the header of the returned message
 550 5.1.1 Recipient not found in LDAP directory
+550 This address has been deleted
+550 Die Mailbox wurde gelöscht
+550 We have nobody of that name
+550 The recipient's mailbox could not be located on this system
+550 Ce destinataire n'est pas connu de nos services
+550 Den Empfänger bob gibt es bei uns nicht
+550 Diese Adresse existiert bei uns nicht mehr
+550 Kein Postfach mit diesem Namen
+550 La dirección de correo no fue encontrada
+550 No hay ningún buzón con ese nombre
+550 Indirizzo email errato o inesistente
+550 Casella non trovata
+550 O usuário não foi localizado
+550 Caixa postal inexistente
+550 Onbekend e-mailadres
+550 Adresát nenalezen
+550 Такого адреса нет
+550 Böyle bir posta kutusu bulunmuyor
+550 このアドレスは使われておりません
+550 收件地址无效
+550 没有找到该用户
+550 無此帳號
+550 해당 계정이 없습니다
 """
 
 
