@@ -201,6 +201,23 @@ NOT_THE_MAILBOX = """
 550 5.7.1 client [192.0.2.77] is unknown here
 554 5.3.0 /var/mail does not exist
 550 발신 도메인이 존재하지 않습니다
+550 5.7.27 sender domain has null MX
+550 5.7.1 Your domain does not accept mail, so we do not accept yours
+550 send-only hosts are not welcome
+550 NXDOMAIN for sender example.org
+550 Sender domain is disabled
+554 authentication is disabled on this port
+550 plain text login is disabled
+454 TLS is currently disabled
+502 EXPN is disabled
+550 SMTPUTF8 is disabled on this server
+550 Your access has been terminated
+550 your domain has expired
+550 You are unsubscribed from this list and cannot post
+550 mailbox full of spam from your host; you are blocked
+452 4.5.3 sender over quota
+550 account full: sending not permitted, contact your provider
+450 4.7.1 exceeded the quota for messages from your domain
 """
 
 
@@ -259,6 +276,22 @@ def test_a_recipient_that_is_denied_is_gone(reply: str) -> None:
     """Whatever else a reply names, it is the recipient who is not there."""
     said = judge(reply)
     assert said.reason in ("userunknown", "filtered") and (said.type, said.blame) == ("hard", "recipient")
+
+
+SHUT = """
+550 <bob@example.com> is currently disabled
+550 5.2.1 Account of user bob has been deactivated by the administrator
+550 Este usuario ha sido suspendido
+550 Ваш ящик отключен
+550 该邮箱已停用
+"""
+
+
+@pytest.mark.parametrize("reply", SHUT.strip().split("\n"))
+def test_a_mailbox_that_is_shut_is_suspended(reply: str) -> None:
+    """Words that say only that something is shut count where a mailbox is spoken of."""
+    said = judge(reply)
+    assert (said.reason, said.blame) == ("suspend", "recipient")
 
 
 HOSTS = [
