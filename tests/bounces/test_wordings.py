@@ -202,6 +202,8 @@ NOT_THE_MAILBOX = """
 554 5.3.0 /var/mail does not exist
 550 발신 도메인이 존재하지 않습니다
 550 5.7.27 sender domain has null MX
+550 5.7.1 <us@example.org>: Sender address rejected: User unknown in virtual mailbox table
+550 SMTP sending disabled for account us@example.org
 550 5.7.1 Your domain does not accept mail, so we do not accept yours
 550 send-only hosts are not welcome
 550 NXDOMAIN for sender example.org
@@ -246,6 +248,7 @@ NOBODY_THERE = """
 550 User unknown, see the header of the returned message
 550 5.1.1 Recipient not found in LDAP directory
 550 This address has been deleted
+550 cannot find bob on this system
 550 Die Mailbox wurde gelöscht
 550 We have nobody of that name
 550 The recipient's mailbox could not be located on this system
