@@ -297,6 +297,21 @@ def test_a_mailbox_that_is_shut_is_suspended(reply: str) -> None:
     assert (said.reason, said.blame) == ("suspend", "recipient")
 
 
+RUNNING = [
+    ("hostunknown", "Your message to bob@marbles.example could not be delivered: the domain marbles.example does not exist. Please reply to the postmaster if you want to send it again. The message headers follow."),
+    ("userunknown", "Your message to bob@example.com was rejected because the mailbox does not exist. The headers and the attachment are returned below. Subject: DNS and client host"),
+    ("mailboxfull", "The mailbox is full, so we cannot send your message on to bob@example.com."),
+    ("userunknown", "The address bob@example.com could not be found. Check the database of your mail client, log in and send it again."),
+    ("suspend", "Your message to bob@example.com cannot be delivered: it is currently disabled. Returned to sender; check the certificate before sending again."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "words"), RUNNING)
+def test_running_text_may_name_much_else(reason: str, words: str) -> None:
+    """A text for people speaks of headers, clients and replies, and still denies the recipient."""
+    assert judge(words).reason == reason
+
+
 HOSTS = [
     "host mx.antispam.example[192.0.2.1] said: {} (in reply to RCPT TO command)",
     "SMTP error from remote mail server after RCPT TO:<bob@example.com>: host relay.blacklist.example [2001:db8::1]: {}",
