@@ -42,7 +42,7 @@ _NAMES = {
 
 
 _HOST = re.compile(
-    r"(?<![\w.-])[\w-]{1,63}\.[\w.-]{0,190}[A-Za-z](?= ?\[[\dA-Fa-f.:]{7,39}\])|(?<=talking to )[\w.-]{4,253}(?=:)"
+    r"(?:host|to) [\w-]{1,63}\.[\w.-]{0,190}\w(?= ?\[[\dA-Fa-f.:]{7,39}\])|talking to [\w.-]{4,253}(?=:)"
 )
 """The host that answered, as Postfix, Exim and sendmail name it: that it is called mx.antispam.example is no word
 of its reply."""
@@ -96,7 +96,8 @@ def _blot(match: re.Match[str]) -> str:
 
 
 def _dots(match: re.Match[str]) -> str:
-    return "." * len(match[0])
+    before, space, name = match[0].rpartition(" ")
+    return before + space + "." * len(name)
 
 
 def command_in(text: str) -> str:
