@@ -46,6 +46,9 @@ REPLIES = [
     ("notcompliantrfc", "550 5.7.1 Message is not RFC 5322 compliant: 'From' header is missing"),
     ("emailtoolarge", "552 5.3.4 Your message exceeded Google's message size limits."),
     ("userunknown", "554 delivery error: dd This user doesn't have a yahoo.com account (x@yahoo.com) [0]"),
+    ("userunknown", "554 delivery error: This user doesn't have an example.com account"),
+    ("userunknown", "550 The address has expired"),
+    ("contenterror", "554 Unable to parse message"),
     ("userunknown", "552 1 Requested mail action aborted, mailbox not found"),
     (
         "blocked",
