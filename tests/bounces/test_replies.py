@@ -49,6 +49,9 @@ REPLIES = [
     ("userunknown", "554 delivery error: This user doesn't have an example.com account"),
     ("userunknown", "550 The address has expired"),
     ("contenterror", "554 Unable to parse message"),
+    ("contenterror", "550 Sorry, we do not accept messages in the big5 character set."),
+    ("badreputation", "550 very bad karma score: -5"),
+    ("syntaxerror", "554 You talk too soon"),
     ("userunknown", "552 1 Requested mail action aborted, mailbox not found"),
     (
         "blocked",
