@@ -28,11 +28,16 @@ def subject_of(message: wire.Message) -> str:
 
 
 def _text_of(message: wire.Message) -> str:
-    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
-    if any(text.strip() for text in plain_texts):
-        return "\n".join(plain_texts)
-    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
-    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
+    texts: list[str] = []
+    for part in message.text_parts():
+        if part.kind == "text/html":
+            if not any("@" in text for text in texts):  # else the same again; a gateway's own lines name nobody
+                texts.append(unmarked(part.text()))
+        elif part.kind != wire.PREAMBLE:
+            texts.append(part.text())
+    if any(map(str.strip, texts)):
+        return "\n".join(texts)
+    return "\n".join(part.text() for part in message.text_parts())
 
 
 def unmarked(text: str) -> str:

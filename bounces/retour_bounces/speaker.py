@@ -22,6 +22,8 @@ _ANSWER = re.compile(
 )
 """Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
 among them: mail systems keep it."""
+_WORD = re.compile(r"[^\W_]")
+_GREETING = re.compile(r"^[^\n?.]{1,60}(?:[,!，]|様|各位)$")
 _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 
 
@@ -72,7 +74,15 @@ def _by_mail_system(message: wire.Message) -> bool:
         return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
     if _has(phrases().goods, subject_of(message)) and not brings_back(message):
         return False
-    return says_failure(message) and borne_out(message)
+    return says_failure(message) and borne_out(message) and (fields.get("return-path") == "<>" or _opens(message))
+
+
+def _opens(message: wire.Message) -> bool:
+    """Do the first words tell what became of a message? Who passes a report on puts words of his own before it."""
+    paragraphs = [one for one in map(str.strip, _divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
+    if paragraphs and _GREETING.search(paragraphs[0]):
+        del paragraphs[0]
+    return bool(paragraphs) and phrases().fates.any(plain(" ".join(paragraphs[0].split())))
 
 
 def borne_out(message: wire.Message) -> bool:

@@ -227,6 +227,19 @@ def test_a_report_in_html_alone_is_read() -> None:
     assert [(one.recipient, one.reason) for one in report.reports] == [("user@example.com", "mailboxfull")]
 
 
+def test_a_report_in_html_is_read_beside_the_lines_of_a_gateway() -> None:
+    """Plain text behind the HTML, or one that names nobody, does not stand for it."""
+    html = "Content-Type: text/html\n\n<p>Your message could not be delivered to<br>user@example.com: mailbox is full</p>\n"
+    before = "Content-Type: text/plain\n\nThis mail comes from outside.\n"
+    behind = "Content-Type: text/plain\n\nScanned. Questions: av@example.net\n"
+    for parts in ((html, behind), (before, html)):
+        body = "".join(f"--b\n{part}" for part in parts) + "--b--\n"
+        report = message(
+            body, "Undeliverable mail", "MAILER-DAEMON@x.example", "Content-Type: multipart/mixed; boundary=b"
+        )
+        assert [one.recipient for one in report.reports] == ["user@example.com"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
