@@ -54,5 +54,6 @@ def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str
     usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
-    return kept if len(kept) <= most else []
+    if best == 4 and len({one.text for one in kept}) > 2:
+        return []  # so many sentences that name addresses are a story, not a list
+    return kept

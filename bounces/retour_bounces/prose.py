@@ -186,12 +186,14 @@ class _Walk:
         if match and (found := address.tidy(match["a"])):
             if self._is_sender(self.before, found) or shapes.ELSEWHERE.search(self.before[-40:].lower()):
                 return True
+            if shapes.is_noise(shapes.sentence(self._above(), "", 0)):
+                return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
             return True
         origin = shapes.ORIGIN.search(line)
-        if origin and self.current and not self.blank and bare[0] in "(gfe":
+        if origin and (self.current or self.section) and not self.blank and bare[0] in "(gfe":
             self._origin(origin)
             return True
         match = shapes.HEAD.match(line)
@@ -230,7 +232,6 @@ class _Walk:
 
     def _labelled(self, line: str, bare: str) -> bool:
         """An address behind a word such as "recipient", else one in a sentence."""
-        lower = bare.lower()
         for match in address.FIND.finditer(line):
             found = address.tidy(match[0])
             before = line[: match.start()].lower()
@@ -240,29 +241,36 @@ class _Walk:
             if phrases().label.search(before[-60:]):
                 self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
                 return True
-            if not any(word in lower for word in shapes.NOISE) and found.lower() not in self.strangers:
+            sentence = shapes.sentence(self._above(), line, match.start())
+            if found.lower() not in self.strangers and not shapes.is_noise(sentence):
                 self._words(bare)
-                self._several(names, 4 if "failed" in self.fates or self.section else 5, [bare])
+                headed = self.section and self.before.endswith(":")
+                self._several(names, 4 if self.fates or headed or shapes.REPLY.match(line) else 5, [bare])
                 return True
         return False
 
+    def _above(self) -> str:
+        """The line above that this one may continue, "" where none can go on here."""
+        return "" if self.blank or self.before.endswith(":") else self.before[-200:]
+
     def _is_sender(self, before: str, found: str) -> bool:
         """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
-        words = before[-60:].lower()
-        last = words.rstrip(" \t\"'<([:=").rsplit(None, 1)
-        if not last or last[-1] not in shapes.SENDER_LAST or not shapes.SENDER.search(words):
-            return False
-        self.strangers.add(found.lower())
-        return True
+        if shapes.names_sender(before[-60:].lower()):
+            self.strangers.add(found.lower())
+            return True
+        return False
 
     def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
         for name in names:
             self._found(Finding(name, rank, self.section, lines=list(lines)))
 
     def _origin(self, match: re.Match[str]) -> None:
+        """An address before forwarding; the recipient itself where the one behind it is kept secret."""
         found = address.tidy(match["a"] or match["b"])
         for finding in self.current[-1:]:
             finding.original = finding.original or found
+        if found and not self.current:
+            self._found(Finding(found, 2, self.section))
 
     def _found(self, finding: Finding, joins: bool = False) -> None:
         self.prose.findings.append(finding)
@@ -274,7 +282,7 @@ class _Walk:
 
     def _words(self, bare: str) -> None:
         lines = self.current[-1].lines if self.current else None
-        if self.blank and lines == [] and any(word in bare.lower() for word in shapes.NOISE):
+        if self.blank and lines == [] and shapes.is_noise(bare):
             lines = None
         if lines is not None and (not self.blank or not lines or lines[-1].endswith(":")):
             if len(lines) < MAX_LINES:

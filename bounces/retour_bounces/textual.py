@@ -74,7 +74,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     system = is_mail_system(message)
     if not failed and not system and _QUOTE.search(said.human):
         return None
-    findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled)
+    findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled, rules)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         vouched = system or message.fields.get("return-path") == "<>"  # people attach mail too, and write about it
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)] if vouched else []
@@ -103,7 +103,9 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
     returned = original.of(message)
     title = subject_of(message)
     said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
-    if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
+    if any(one.rank < 5 or _says_why(one.text, rules) for one in said.findings):
+        return None
+    if said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
     if _may_wait(f"{title}\n{said.human}") or not (_REFUSED.search(said.human) or _explains(said.human, rules)):
         return None
@@ -134,13 +136,28 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(message: wire.Message, findings: list[Finding], back: Original, titled: bool) -> list[Finding]:
+def _trusted(
+    message: wire.Message, findings: list[Finding], back: Original, titled: bool, rules: Rules
+) -> list[Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
     to = (back.recipient or "").lower()
     least = 4 if titled and back.message_id else 3
-    if all(one.rank <= least for one in findings) or speaks(message):
+    rank = findings[0].rank if findings else 0
+    if rank <= least:
         return findings
-    return [one for one in findings if one.rank <= least or one.recipient.lower() == to]
+    if speaks(message):
+        sure = [one for one in findings if rank == 4 or _says_why(one.text, rules)]
+        if sure and (rank == 4 or len({one.text for one in sure}) == 1):
+            return sure
+    return [one for one in findings if one.recipient.lower() == to]
+
+
+def _says_why(text: str, rules: Rules) -> bool:
+    """Does a passage tell the reader of his mail, or of a reason? An address may stand in any other sentence."""
+    if _REFUSED.search(text) or phrases().addressed.any(plain(text)):
+        return True
+    rule = verdict.Judge(rules)(text).rule
+    return rule is not None and rule not in rules.vague
 
 
 def _strangers(message: wire.Message) -> set[str]:

@@ -1,5 +1,5 @@
-"""Passed on: reports that people and their programs hand on are theirs, not reports; what a gateway adds to a report
-changes nothing."""
+"""Passed on: reports that people and their programs hand on are theirs, not reports; what stands around a
+report changes nothing."""
 
 from __future__ import annotations
 
@@ -50,3 +50,54 @@ def test_a_greeting_before_a_report_is_no_person() -> None:
     text = "Dear user,\n\nYour message could not be delivered:\n\nuser@example.com: no such user\n"
     report = read(f"{ANN}Subject: Undeliverable mail\n{UTF8}\n{text}".encode())
     assert [one.recipient for one in report.reports] == ["user@example.com"]
+
+
+FEET = [
+    "-- \nPostmaster Team\npostmaster2@foot.example",
+    "--\nIT-Service\nit@foot.example | www.foot.example",
+    "This e-mail is confidential. If you are not the intended recipient, notify\nlegal@foot.example.",
+    "If you believe this is an error, please call us or write an e-mail to hotline@foot.example.",
+    "Bei Fragen hilft Ihnen unser Team unter it@foot.example gern weiter.",
+    "Si cree que se trata de un error, escriba a soporte@foot.example.",
+    "You can reach our team at team@foot.example or +1 555 0100.",
+    "This message was scanned by ScanCorp (scan@foot.example).",
+    "ご不明な点は help@foot.example までご連絡ください。",
+    "如有疑问请发邮件至 kefu@foot.example",
+]
+REPORTS = {
+    "a sentence": ("Your message to user@example.com could not be delivered: the mailbox is full.", True),
+    "a sentence that says why": ("User mailbox exceeds allowed size: user@example.com", True),
+    "a heading": (
+        "This message was undeliverable.\nThe following addresses were unknown:\n\nSMTP <user@example.com>",
+        True,
+    ),
+    "an address and an error": ("Your message could not be delivered to:\n\n<user@example.com>: no such user", True),
+    "nobody named": ("Your message could not be delivered: the mailbox is full.", False),
+    "a note to all": ("On Saturday mail could not be delivered for an hour. All is well again.", False),
+}
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_whom_to_ask_has_not_failed(report: str) -> None:
+    """Addresses in signatures, disclaimers and offers of help are nobody's failure, above a report or below it."""
+    text, names = REPORTS[report]
+    for foot in FEET:
+        texts = (f"{text}\n\n{foot}\n", *([] if foot.startswith("--") else [f"{foot}\n\n{text}\n"]))
+        for whole in texts:
+            found = read(f"From: Mail System <{DAEMON}>\nSubject: Undelivered mail\n{UTF8}\n{whole}".encode())
+            assert [one.recipient for one in found.reports] == (["user@example.com"] if names else []), whole
+
+
+def test_an_undisclosed_address_lets_the_one_before_it_speak() -> None:
+    """Exim hides where a user forwards to; it names whose mail it was."""
+    text = "The following address(es) failed:\n\n  an undisclosed address\n    (generated from user@example.com)\n"
+    report = read(f"From: {DAEMON}\nSubject: Mail delivery failed\n{UTF8}\n{text}".encode())
+    assert [one.recipient for one in report.reports] == ["user@example.com"]
+
+
+def test_a_story_of_many_addresses_is_no_list() -> None:
+    """Three sentences with an address each are a story; one sentence may name three recipients."""
+    story = "Mail to ann@a.example failed.\n\nMail to bob@b.example failed.\n\nMail to eve@c.example failed.\n"
+    sentence = "Mail to ann@a.example, bob@b.example, eve@c.example could not be delivered.\n"
+    head = f"From: {DAEMON}\nSubject: Undelivered mail\n{UTF8}\n"
+    assert [len(read(f"{head}{text}".encode()).reports) for text in (story, sentence)] == [0, 3]
