@@ -27,8 +27,8 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     text = next((part.text() for part in parts if b"otificationType" in part.body or b"eventType" in part.body), "")
     if not text:
         text = next((t for part in parts if _encoded(part) and "otificationType" in (t := part.text())), "")
-    start = _START.search(text) if text else None
-    notice = _object(text[start.start() :]) if start else None
+    text = text.lstrip()
+    notice = _object(text) if _START.match(text) else None  # behind other words a person quotes it
     if notice is None:
         return None
     kind = str(notice.get("notificationType") or notice.get("eventType") or "").lower()

@@ -18,6 +18,7 @@ from retour_bounces.speaker import (
     returns,
     says_failure,
     speaks,
+    tells_recipient,
 )
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
@@ -72,9 +73,9 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     back = returned or original.from_text(said.returned)
     system = is_mail_system(message)
-    if not failed and not system and _QUOTE.search(said.human):
+    if not failed and (tells_recipient(message) if system else _QUOTE.search(said.human)):
         return None
-    findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled, rules)
+    findings = _matched(failed, said) if failed else _trusted(message, said, back, rules)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         vouched = system or message.fields.get("return-path") == "<>"  # people attach mail too, and write about it
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)] if vouched else []
@@ -103,7 +104,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
     returned = original.of(message)
     title = subject_of(message)
     said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
-    if any(one.rank < 5 or _says_why(one.text, rules) for one in said.findings):
+    if any(one.rank < 5 or _says_why(one.text, said, rules) for one in said.findings):
         return None
     if said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
@@ -123,10 +124,9 @@ def _explains(text: str, rules: Rules) -> bool:
     """Does a line tell of a failure and end as a heading, with words under it that say why?"""
     lines = text[:3_000].split("\n")
     for number, line in enumerate(lines):
-        if line.rstrip().endswith(":") and phrases().fates.any(plain(line)):
-            rule = verdict.Judge(rules)("\n".join(lines[number + 1 :])[:600]).rule
-            if rule is not None and rule not in rules.vague:
-                return True
+        headed = line.rstrip().endswith(":") and phrases().fates.any(plain(line))
+        if headed and _gives_reason("\n".join(lines[number + 1 :])[:600], rules):
+            return True
     return False
 
 
@@ -136,28 +136,29 @@ def _is_cut_short(message: wire.Message) -> bool:
     return message.truncated and message.report_type == "delivery-status" and not returned
 
 
-def _trusted(
-    message: wire.Message, findings: list[Finding], back: Original, titled: bool, rules: Rules
-) -> list[Finding]:
+def _trusted(message: wire.Message, said: prose.Prose, back: Original, rules: Rules) -> list[Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
-    to = (back.recipient or "").lower()
-    least = 4 if titled and back.message_id else 3
-    rank = findings[0].rank if findings else 0
-    if rank <= least:
-        return findings
+    rank = said.findings[0].rank if said.findings else 0
+    if rank <= 3 or (rank == 4 and back.message_id and says_failure(message)):
+        return said.findings
     if speaks(message):
-        sure = [one for one in findings if rank == 4 or _says_why(one.text, rules)]
+        sure = said.findings if rank == 4 else [one for one in said.findings if _says_why(one.text, said, rules)]
         if sure and (rank == 4 or len({one.text for one in sure}) == 1):
             return sure
-    return [one for one in findings if one.recipient.lower() == to]
+    to = (back.recipient or "").lower()
+    return [one for one in said.findings if one.recipient.lower() == to]
 
 
-def _says_why(text: str, rules: Rules) -> bool:
-    """Does a passage tell the reader of his mail, or of a reason? An address may stand in any other sentence."""
-    if _REFUSED.search(text) or phrases().addressed.any(plain(text)):
-        return True
+def _says_why(passage: str, said: prose.Prose, rules: Rules) -> bool:
+    """Does a passage give a reason, or tell the reader of his mail in a report of its fate? An address may stand in any
+    other sentence."""
+    return _gives_reason(passage, rules) or (bool(said.fates) and phrases().addressed.any(plain(passage)))
+
+
+def _gives_reason(text: str, rules: Rules) -> bool:
+    """Does a passage hold a refusal for good, or words that say why a delivery failed?"""
     rule = verdict.Judge(rules)(text).rule
-    return rule is not None and rule not in rules.vague
+    return _REFUSED.search(text) is not None or (rule is not None and rule not in rules.vague)
 
 
 def _strangers(message: wire.Message) -> set[str]:
