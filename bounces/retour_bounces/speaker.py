@@ -74,10 +74,12 @@ def _by_mail_system(message: wire.Message) -> bool:
         return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
     if _has(phrases().goods, subject_of(message)) and not brings_back(message):
         return False
-    return says_failure(message) and borne_out(message) and (fields.get("return-path") == "<>" or _opens(message))
+    if not says_failure(message) or not borne_out(message):
+        return False
+    return fields.get("return-path") == "<>" or _begins_as_report(message)
 
 
-def _opens(message: wire.Message) -> bool:
+def _begins_as_report(message: wire.Message) -> bool:
     """Do the first words tell what became of a message? Who passes a report on puts words of his own before it."""
     paragraphs = [one for one in map(str.strip, _divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
     if paragraphs and _GREETING.search(paragraphs[0]):
@@ -153,9 +155,7 @@ def _quotes_refusal(message: wire.Message) -> bool:
 def _tells_of_many(message: wire.Message) -> bool:
     """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
     Subject may repeat that of such a message."""
-    if says_failure(message) or not _has(phrases().summaries, subject_of(message)):
-        return False
-    return not message.report_type and not borne_out(message)
+    return not message.report_type and _has(phrases().summaries, subject_of(message)) and not borne_out(message)
 
 
 def says_failure(message: wire.Message) -> bool:
