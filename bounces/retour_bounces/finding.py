@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from retour_bounces.code_table import PERMANENT, TEMPORARY
 from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
-_CODE = re.compile(r"\b[45]\d\d[ -]|\b[45]\.\d{1,3}\.\d{1,3}\b")
 
 
 @dataclass(slots=True)
@@ -33,7 +32,8 @@ class Finding:
 
 def _failed_too(one: Finding) -> bool:
     """Does an address stand alone or before a reply that is not about it as a sender?"""
-    return one.rank == 1 and _CODE.search(one.text) is not None and "sender" not in one.text.lower()
+    refused = PERMANENT.search(one.text) or TEMPORARY.search(one.text)
+    return one.rank == 1 and refused is not None and "sender" not in one.text.lower()
 
 
 def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str] = ()) -> list[Finding]:

@@ -184,9 +184,12 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
-            if self._is_sender(self.before, found) or shapes.ELSEWHERE.search(self.before[-40:].lower()):
-                return True
-            if shapes.is_noise(shapes.sentence(self._above(), "", 0)):
+            elsewhere = shapes.ELSEWHERE.search(self.before[-40:].lower())
+            if (
+                self._is_sender(self.before, found)
+                or elsewhere
+                or shapes.is_noise(shapes.sentence(self._above(), "", 0))
+            ):
                 return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")

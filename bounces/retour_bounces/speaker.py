@@ -103,7 +103,7 @@ def _start(message: wire.Message) -> str:
 
 def brings_back(message: wire.Message) -> bool:
     """Does it hold (the header of) a returned message, or fields?"""
-    if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
+    if message.report_type == "delivery-status" or message.returned:
         return True
     return bool(_divided(message)[1].strip())
 
@@ -125,7 +125,7 @@ def returns(message: wire.Message) -> bool:
         return False
     if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
         return False
-    attached = any(part.returned for part in message.parts)
+    attached = message.returned is not None
     return (attached or _holds_returned(text_of(message)[:50_000])) and _is_machine(fields, attached)
 
 

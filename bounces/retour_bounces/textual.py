@@ -23,10 +23,8 @@ from retour_bounces.speaker import (
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
-_PERMANENT = re.compile(r"\b5\d\d[ -]|\b5\.\d{1,3}\.\d{1,3}\b")
 _REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 """A reply by which a server refuses for good, not any number."""
-_TEMPORARY = re.compile(r"\b4\d\d(?:[ -]|$)|\b4\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -66,7 +64,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not failed and not by_mail_system(message):
         return None
     subject = subject_of(message)
-    returned = original.of(message) if any(part.returned for part in message.parts) else None
+    returned = original.of(message) if message.returned else None
     said = prose.read(text_of(message), _strangers(message), subject, _writer(returned))
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
@@ -92,7 +90,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
 def _fate(finding: Finding, action: Action) -> Action:
     """What became of a recipient in a report that has passages about failure and about delay; `action` where passage
     and reply do not agree."""
-    permanent = _PERMANENT.search(finding.text) is not None
+    permanent = code_table.PERMANENT.search(finding.text) is not None
     agree = finding.action == "failed" if permanent else finding.action == "delayed"
     return finding.action if agree and finding.action else action
 
@@ -117,7 +115,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
 
 def _may_wait(text: str) -> bool:
     """Does a word or a code leave open that the message is still on its way?"""
-    return _TEMPORARY.search(text) is not None or phrases().waiting.any(plain(" ".join(text.split())))
+    return code_table.TEMPORARY.search(text) is not None or phrases().waiting.any(plain(" ".join(text.split())))
 
 
 def _explains(text: str, rules: Rules) -> bool:
@@ -132,8 +130,7 @@ def _explains(text: str, rules: Rules) -> bool:
 
 def _is_cut_short(message: wire.Message) -> bool:
     """Are the fields that would tell failure from success cut off? They come before the returned message."""
-    returned = any(part.returned for part in message.parts)
-    return message.truncated and message.report_type == "delivery-status" and not returned
+    return message.truncated and message.report_type == "delivery-status" and not message.returned
 
 
 def _trusted(message: wire.Message, said: prose.Prose, back: Original, rules: Rules) -> list[Finding]:
