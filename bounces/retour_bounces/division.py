@@ -20,7 +20,7 @@ def divide(text: str) -> tuple[str, str]:
     at = signature = 0
     for number, line in enumerate(text.split("\n")):
         bare = line.strip(_MARKS)
-        if line.rstrip() == "--":
+        if not bare and line[:2] == "--" and line.rstrip() == "--":
             signature = at
         if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
             is_header = _HEADER.match(bare.lower()) is not None

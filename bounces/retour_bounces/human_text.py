@@ -6,6 +6,7 @@ import html
 import re
 
 from retour_bounces import wire
+from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
@@ -18,6 +19,14 @@ def text_of(message: wire.Message) -> str:
     if "text" not in message.known:
         message.known["text"] = _text_of(message)
     return str(message.known["text"])
+
+
+def divided(message: wire.Message) -> tuple[str, str]:
+    """The text of the report itself and that of the returned message."""
+    if "divided" not in message.known:
+        message.known["divided"] = divide(text_of(message))
+    human, returned = message.known["divided"]
+    return human, returned
 
 
 def subject_of(message: wire.Message) -> str:

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from retour_bounces import address, shapes
 from retour_bounces.dialogue import Asked, Refusal
-from retour_bounces.division import divide, senders
+from retour_bounces.division import senders
 from retour_bounces.finding import MAX_LINES, Finding, chosen
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -65,16 +65,16 @@ class Prose:
         return self._texts.get(recipient.lower(), "")
 
 
-def read(text: str, strangers: set[str], title: str = "", writer: str = "") -> Prose:
-    """Reads the text of a report.
+def read(divided: tuple[str, str], strangers: set[str], title: str = "", writer: str = "") -> Prose:
+    """Reads the text of a report, divided into its own and that of the returned message.
 
     `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject, `writer` who wrote the
     returned message.
     """
-    cut = text.count("\n") > MAX_TEXT_LINES
+    human, returned = divided
+    cut = human.count("\n") > MAX_TEXT_LINES
     if cut:
-        text = "\n".join(text.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
-    human, returned = divide(text)
+        human = "\n".join(human.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
     if not human.isascii():
         human = address.set_apart(human)
     prose = Prose(human, returned, [], [], cut=cut)
@@ -185,11 +185,7 @@ class _Walk:
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
             elsewhere = shapes.ELSEWHERE.search(self.before[-40:].lower())
-            if (
-                self._is_sender(self.before, found)
-                or elsewhere
-                or shapes.is_noise(shapes.sentence(self._above(), "", 0))
-            ):
+            if self._is_sender(self.before, found) or elsewhere or shapes.is_noise(self._above()):
                 return True
             groups = match.groupdict()
             lines = _some(groups.get("c") or groups.get("d") or "")

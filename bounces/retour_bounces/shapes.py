@@ -142,7 +142,7 @@ def command_of(line: str) -> str:
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
     lower = text.lower()
-    return any(word in lower for word in _NOISE)
+    return bool(lower) and any(word in lower for word in _NOISE)
 
 
 def sentence(above: str, line: str, at: int) -> str:

@@ -7,7 +7,7 @@ import re
 from retour_bounces import wire
 from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
-from retour_bounces.human_text import subject_of, text_of
+from retour_bounces.human_text import divided, subject_of, text_of
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -37,7 +37,7 @@ def speaks(message: wire.Message) -> bool:
 
 def tells_recipient(message: wire.Message) -> bool:
     """Does a notice tell the recipient of a message that he does not get it?"""
-    return phrases().incoming.any(_start(message))
+    return phrases().incoming.any(_start(message)[:300])
 
 
 def is_mail_system(message: wire.Message) -> bool:
@@ -81,7 +81,7 @@ def _by_mail_system(message: wire.Message) -> bool:
 
 def _begins_as_report(message: wire.Message) -> bool:
     """Do the first words tell what became of a message? Who passes a report on puts words of his own before it."""
-    paragraphs = [one for one in map(str.strip, _divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
+    paragraphs = [one for one in map(str.strip, divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
     if paragraphs and _GREETING.search(paragraphs[0]):
         del paragraphs[0]
     return bool(paragraphs) and phrases().fates.any(plain(" ".join(paragraphs[0].split())))
@@ -97,7 +97,7 @@ def borne_out(message: wire.Message) -> bool:
 
 def _start(message: wire.Message) -> str:
     """The beginning of what a report says itself."""
-    human, _ = _divided(message)
+    human, _ = divided(message)
     return plain(" ".join(human[:600].split()))
 
 
@@ -105,15 +105,7 @@ def brings_back(message: wire.Message) -> bool:
     """Does it hold (the header of) a returned message, or fields?"""
     if message.report_type == "delivery-status" or message.returned:
         return True
-    return bool(_divided(message)[1].strip())
-
-
-def _divided(message: wire.Message) -> tuple[str, str]:
-    """The text of the report itself and that of the returned message."""
-    if "divided" not in message.known:
-        message.known["divided"] = divide(text_of(message)[:50_000])
-    human, returned = message.known["divided"]
-    return human, returned
+    return bool(divided(message)[1].strip())
 
 
 def returns(message: wire.Message) -> bool:
@@ -155,7 +147,7 @@ def _quotes_refusal(message: wire.Message) -> bool:
 def _tells_of_many(message: wire.Message) -> bool:
     """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
     Subject may repeat that of such a message."""
-    return not message.report_type and _has(phrases().summaries, subject_of(message)) and not borne_out(message)
+    return not brings_back(message) and _has(phrases().summaries, subject_of(message)) and not borne_out(message)
 
 
 def says_failure(message: wire.Message) -> bool:

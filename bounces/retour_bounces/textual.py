@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.finding import Finding
-from retour_bounces.human_text import subject_of, text_of
+from retour_bounces.human_text import divided, subject_of
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
@@ -65,7 +65,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     subject = subject_of(message)
     returned = original.of(message) if message.returned else None
-    said = prose.read(text_of(message), _strangers(message), subject, _writer(returned))
+    said = prose.read(divided(message), _strangers(message), subject, _writer(returned))
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
@@ -101,7 +101,7 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = original.of(message)
     title = subject_of(message)
-    said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
+    said = prose.read(divided(message), _strangers(message), title, _writer(returned))
     if any(one.rank < 5 or _says_why(one.text, said, rules) for one in said.findings):
         return None
     if said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
