@@ -240,8 +240,9 @@ class _Walk:
             if phrases().label.search(before[-60:]):
                 self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
                 return True
-            sentence = shapes.sentence(self._above(), line, match.start())
-            if found.lower() not in self.strangers and not shapes.is_noise(sentence):
+            if found.lower() in self.strangers:
+                continue
+            if not shapes.is_noise(shapes.sentence(self._above(), line, match.start())):
                 self._words(bare)
                 headed = self.section and self.before.endswith(":")
                 self._several(names, 4 if self.fates or headed or shapes.REPLY.match(line) else 5, [bare])
@@ -266,9 +267,9 @@ class _Walk:
     def _origin(self, match: re.Match[str]) -> None:
         """An address before forwarding; the recipient itself where the one behind it is kept secret."""
         found = address.tidy(match["a"] or match["b"])
-        for finding in self.current[-1:]:
-            finding.original = finding.original or found
-        if found and not self.current:
+        if self.current:
+            self.current[-1].original = self.current[-1].original or found
+        elif found:
             self._found(Finding(found, 2, self.section))
 
     def _found(self, finding: Finding, joins: bool = False) -> None:

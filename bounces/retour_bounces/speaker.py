@@ -36,8 +36,8 @@ def speaks(message: wire.Message) -> bool:
 
 
 def tells_recipient(message: wire.Message) -> bool:
-    """Does a notice tell the recipient of a message that he does not get it?"""
-    return phrases().incoming.any(_start(message)[:300])
+    """Does a notice tell the recipient of a message that he does not get it? It does not give the message back."""
+    return not divided(message)[1] and phrases().incoming.any(_start(message)[:300])
 
 
 def is_mail_system(message: wire.Message) -> bool:
