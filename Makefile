@@ -43,8 +43,9 @@ FUZZ_SECONDS ?= 1800
 fuzz: setup ## search for input that the reading of mail chokes on, for half an hour
 	@$(PYTHON) $(INSTALL) -r tools/fuzz.lock
 	mkdir -p build/fuzz
+	PYTHONPATH=tests/bounces $(PYTHON) -m pytest -q -p fuzz_seeds tests/bounces --ignore tests/bounces/test_hostile.py
 	$(PYTHON) tests/bounces/fuzz_read.py -max_total_time=$(FUZZ_SECONDS) -max_len=30000 \
-		-artifact_prefix=build/ build/fuzz tests/bounces/fixtures
+		-artifact_prefix=build/ build/fuzz build/seeds
 
 fixtures: setup ## make the reports of real mail servers in tests/ anew
 	@$(AS_ROOT) $(PYTHON) tools/fixtures.py

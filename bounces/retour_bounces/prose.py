@@ -20,6 +20,8 @@ MAX_FINDINGS = 8_000
 """Times that a report's text may name an address; what comes behind them is not read."""
 MAX_TEXT_LINES = 100_000
 """Lines of a report's text that are read."""
+MAX_LINE = 2_000
+"""Characters of one line that are read."""
 _ORDER: tuple[Action, ...] = ("delayed", "failed", "delivered")
 
 
@@ -123,9 +125,10 @@ class _Walk:
                     self.prose.fates.setdefault(fate, phrase)
                 self.fates += told
                 next_fate += 1
+            line = line[:MAX_LINE]
             bare = line.strip()
             if bare:
-                self._line(line[:2_000], bare)
+                self._line(line, bare)
                 self.before = bare
             self.blank = not bare
             if max(len(self.prose.findings), len(self.local)) >= MAX_FINDINGS:

@@ -41,11 +41,18 @@ _NAMES = {
 }  # fmt: skip
 
 
+_HOST = re.compile(
+    r"(?:host|to) [\w-]{1,63}\.[\w.-]{0,190}\w(?= ?\[[\dA-Fa-f.:]{7,39}\])|talking to [\w.-]{4,253}(?=:)"
+)
+"""The host that answered, as Postfix, Exim and sendmail name it: that it is called mx.antispam.example is no word
+of its reply."""
+
+
 class Wording(NamedTuple):
     """One passage, as rules and tables need it."""
 
     plain: str
-    """The words, as `plain` makes them, addresses blotted out."""
+    """The words, as `plain` makes them, addresses and names of hosts blotted out."""
     code: str
     """The first SMTP reply code, "" where there is none."""
     statuses: list[str]
@@ -76,7 +83,7 @@ def quoted(text: str) -> str:
 
 def wording_of(text: str) -> Wording:
     """What a clean passage says."""
-    words = plain(text)
+    words = plain(_HOST.sub(_dots, text) if "[" in text or "talking to" in text else text)
     if "@" in words:
         words = address.replaced(words, _blot)
     code = _CODE.search(text)
@@ -86,6 +93,11 @@ def wording_of(text: str) -> Wording:
 
 def _blot(match: re.Match[str]) -> str:
     return "@" * len(match[0])
+
+
+def _dots(match: re.Match[str]) -> str:
+    before, space, name = match[0].rpartition(" ")
+    return before + space + "." * len(name)
 
 
 def command_in(text: str) -> str:

@@ -125,6 +125,101 @@ NOT_THE_MAILBOX = """
 550 user list closed to non-members
 550 alias lookup failed
 550 unable to resolve 192.0.2.1 to a name
+550 5.7.1 The mailbox in MAIL FROM does not exist at its home server
+550 MAIL FROM: user unknown
+550 Invalid sender: no such user at example.org
+550 mail from nonexistent domain
+550 bounce address does not exist
+550 The reply-to address is not deliverable
+550 Your domain does not exist
+550 5.7.1 unknown domain in mail from
+554 5.7.1 The sending account is disabled
+550 5.1.8 Sender's mailbox is disabled for sending
+550 Your account is not active, please contact your provider
+550 user does not have permission to send
+550 unknown user or password incorrect
+530 5.7.0 No account: log in first
+550 Verification failed for <a@example.org>: Unrouteable address
+550 Het domein van de afzender bestaat niet
+550 Doména odesílatele neexistuje
+550 Gönderenin alan adı bulunamadı
+550 送信者のアドレスが存在しません
+550 发件人域名不存在
+550 발신자를 찾을 수 없습니다
+550 client address is not known to us
+550 sending host is not registered
+550 Unknown host [192.0.2.5] not allowed to send
+550 5.7.1 Could not resolve the EHLO name
+550 IP address not found in SPF
+550 IP-Adresse existiert nicht im DNS
+550 PTR-record bestaat niet
+550 enregistrement PTR introuvable
+550 逆引きが見つかりません
+550 SPF-Eintrag nicht vorhanden
+550 registro SPF no encontrado
+554 5.6.0 Message refused: attachment name not found in list of allowed types
+550 5.6.0 invalid address in To header
+554 Date header invalid or does not exist
+550 Message rejected: To header missing, no recipient named
+550 5.7.1 Message contains a link to an unknown domain
+550 license is not valid: sending refused
+550 user database not found
+550 5.3.0 no user database configured
+554 5.3.5 transport not found
+554 5.4.4 Unable to find route for user's domain
+550 LDAP lookup failed for recipient
+550 fichier introuvable
+451 サーバーが見つかりません
+451 4.3.0 User lookup failed: directory server unavailable, unknown user state
+451-LDAP lookup for a@example.com: user not found in cache, directory not reachable
+450 4.1.1 <a@example.com>: Recipient address rejected: unverified address: connect to mx.example.com[192.0.2.9]:25: Connection refused
+450 Benutzerdatenbank nicht erreichbar, Benutzer unbekannt
+451 Impossible de vérifier le destinataire pour le moment, annuaire introuvable
+450 4.2.0 mailbox unavailable, retry
+450 callout verification failure: could not connect
+554 5.5.1 Error: no valid recipients
+502 5.5.2 VRFY of users is disabled
+554 5.4.4 Host unreachable
+550 5.4.1 Recipient's domain does not support TLS
+550 The recipient domain is not responding
+550 This server does not accept mail from dynamic addresses
+550 This server does not accept mail with executable attachments
+550 mx.example.com does not accept mail from 192.0.2.5
+554 5.7.1 user has exceeded recipients per day
+452 4.3.1 not enough space on queue
+550 quota server unreachable
+450 4.1.1 User unknown in directory (replica out of date), retry
+451 Ошибка базы данных, пользователь не найден
+554 5.3.5 relay host not found
+550 sender mailbox full, callout failed
+421 4.4.2 user table locked
+550 Your return address is not a valid mailbox
+550 No such user at the sender's domain; rejecting forged mail
+550 header line invalid: address unknown in Resent-To
+550 No MX or A record found for your HELO domain
+554 5.7.1 Sending from this mailbox is disabled
+550 5.7.1 client [192.0.2.77] is unknown here
+554 5.3.0 /var/mail does not exist
+550 발신 도메인이 존재하지 않습니다
+550 5.7.27 sender domain has null MX
+550 5.7.1 <us@example.org>: Sender address rejected: User unknown in virtual mailbox table
+550 SMTP sending disabled for account us@example.org
+550 5.7.1 Your domain does not accept mail, so we do not accept yours
+550 send-only hosts are not welcome
+550 NXDOMAIN for sender example.org
+550 Sender domain is disabled
+554 authentication is disabled on this port
+550 plain text login is disabled
+454 TLS is currently disabled
+502 EXPN is disabled
+550 SMTPUTF8 is disabled on this server
+550 Your access has been terminated
+550 your domain has expired
+550 You are unsubscribed from this list and cannot post
+550 mailbox full of spam from your host; you are blocked
+452 4.5.3 sender over quota
+550 account full: sending not permitted, contact your provider
+450 4.7.1 exceeded the quota for messages from your domain
 """
 
 
@@ -133,6 +228,103 @@ def test_a_shape_without_the_recipient_in_it_blames_nobodys_mailbox(reply: str) 
     """Something else that is unknown, shut, full or bad: no address is stopped for it."""
     said = judge(reply)
     assert said.blame != "recipient" and said.reason not in ("userunknown", "mailboxfull", "suspend", "hostunknown")
+
+
+NOBODY_THERE = """
+550 bob is unknown
+550 5.0.0 bob does not exist
+550 not found.
+550 <bob@example.com> is not known here
+550 Mailbox bob not found on this host
+550 We do not have an account with that name
+550 there is nobody here called bob
+550 5.0.0 <bob@example.com> not in our directory
+550 delivery to non-existing account refused
+550 No such list here
+550 Die Adresse bob@example.com ist hier nicht bekannt
+550 Callout verification failure: 550 user unknown
+550 5.1.1 User unknown From: Us <us@example.org>
+550 host mx.example.com [192.0.2.1] said: 550 user not found
+550 User unknown, see the header of the returned message
+550 5.1.1 Recipient not found in LDAP directory
+550 This address has been deleted
+550 cannot find bob on this system
+550 Die Mailbox wurde gelöscht
+550 We have nobody of that name
+550 The recipient's mailbox could not be located on this system
+550 Ce destinataire n'est pas connu de nos services
+550 Den Empfänger bob gibt es bei uns nicht
+550 Diese Adresse existiert bei uns nicht mehr
+550 Kein Postfach mit diesem Namen
+550 La dirección de correo no fue encontrada
+550 No hay ningún buzón con ese nombre
+550 Indirizzo email errato o inesistente
+550 Casella non trovata
+550 O usuário não foi localizado
+550 Caixa postal inexistente
+550 Onbekend e-mailadres
+550 Adresát nenalezen
+550 Такого адреса нет
+550 Böyle bir posta kutusu bulunmuyor
+550 このアドレスは使われておりません
+550 收件地址无效
+550 没有找到该用户
+550 無此帳號
+550 해당 계정이 없습니다
+"""
+
+
+@pytest.mark.parametrize("reply", NOBODY_THERE.strip().split("\n"))
+def test_a_recipient_that_is_denied_is_gone(reply: str) -> None:
+    """Whatever else a reply names, it is the recipient who is not there."""
+    said = judge(reply)
+    assert said.reason in ("userunknown", "filtered") and (said.type, said.blame) == ("hard", "recipient")
+
+
+SHUT = """
+550 <bob@example.com> is currently disabled
+550 5.2.1 Account of user bob has been deactivated by the administrator
+550 Este usuario ha sido suspendido
+550 Ваш ящик отключен
+550 该邮箱已停用
+"""
+
+
+@pytest.mark.parametrize("reply", SHUT.strip().split("\n"))
+def test_a_mailbox_that_is_shut_is_suspended(reply: str) -> None:
+    """Words that say only that something is shut count where a mailbox is spoken of."""
+    said = judge(reply)
+    assert (said.reason, said.blame) == ("suspend", "recipient")
+
+
+RUNNING = [
+    ("hostunknown", "Your message to bob@marbles.example could not be delivered: the domain marbles.example does not exist. Please reply to the postmaster if you want to send it again. The message headers follow."),
+    ("userunknown", "Your message to bob@example.com was rejected because the mailbox does not exist. The headers and the attachment are returned below. Subject: DNS and client host"),
+    ("mailboxfull", "The mailbox is full, so we cannot send your message on to bob@example.com."),
+    ("userunknown", "The address bob@example.com could not be found. Check the database of your mail client, log in and send it again."),
+    ("suspend", "Your message to bob@example.com cannot be delivered: it is currently disabled. Returned to sender; check the certificate before sending again."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "words"), RUNNING)
+def test_running_text_may_name_much_else(reason: str, words: str) -> None:
+    """A text for people speaks of headers, clients and replies, and still denies the recipient."""
+    assert judge(words).reason == reason
+
+
+HOSTS = [
+    "host mx.antispam.example[192.0.2.1] said: {} (in reply to RCPT TO command)",
+    "SMTP error from remote mail server after RCPT TO:<bob@example.com>: host relay.blacklist.example [2001:db8::1]: {}",
+    "while talking to policy.greylist.example.: >>> RCPT To:<bob@example.com> <<< {}",
+]
+
+
+@pytest.mark.parametrize("around", HOSTS)
+def test_the_name_of_the_host_that_answers_is_no_word_of_its_answer(around: str) -> None:
+    """A host called antispam or relay refuses nobody by its name."""
+    said = judge(around.format("550 5.1.1 <bob@example.com>: User unknown"))
+    assert (said.reason, said.blame, said.evidence) == ("userunknown", "recipient", "User unknown")
+    assert judge("554 Client host mx.dialup.example[192.0.2.1] blocked using bl.example").reason == "blocked"
 
 
 @pytest.mark.parametrize(
