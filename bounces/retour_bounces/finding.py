@@ -30,6 +30,11 @@ class Finding:
         return " ".join(self.lines)
 
 
+def said_in(text: str) -> list[str]:
+    """The lines of a finding about which one `text` is said, maybe empty."""
+    return [text] if text else []
+
+
 def _failed_too(one: Finding) -> bool:
     """Does an address stand alone or before a reply that is not about it as a sender?"""
     refused = PERMANENT.search(one.text) or TEMPORARY.search(one.text)

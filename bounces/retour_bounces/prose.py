@@ -11,7 +11,7 @@ from operator import itemgetter
 from retour_bounces import address, shapes
 from retour_bounces.dialogue import Asked, Refusal
 from retour_bounces.division import senders
-from retour_bounces.finding import MAX_LINES, Finding, chosen
+from retour_bounces.finding import MAX_LINES, Finding, chosen, said_in
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action
@@ -191,7 +191,7 @@ class _Walk:
             if self._is_sender(self.before, found) or elsewhere or shapes.is_noise(self._above()):
                 return True
             groups = match.groupdict()
-            lines = _some(groups.get("c") or groups.get("d") or "")
+            lines = said_in(groups.get("c") or groups.get("d") or "")
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
             return True
         origin = shapes.ORIGIN.search(line)
@@ -226,7 +226,7 @@ class _Walk:
     def _headed(self, match: re.Match[str], found: str) -> None:
         """An address before its error; one behind a reply code ends a transcript's passage about it."""
         said = (match["p"] or "") + match["t"]
-        lines = [*self.pending, said] if match["p"] else _some(said)
+        lines = [*self.pending, said] if match["p"] else said_in(said)
         self._found(Finding(found, 1, self.section, lines=lines))
         self.pending = []
         if match["p"]:
@@ -241,7 +241,7 @@ class _Walk:
                 continue
             names, rest = shapes.listed(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
-                self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
+                self._several(names, 2, [bare] if shapes.REPLY.match(before) else said_in(rest))
                 return True
             if found.lower() in self.strangers:
                 continue
@@ -298,7 +298,3 @@ class _Walk:
             if fate in self.fates:
                 self.section = fate
                 break
-
-
-def _some(text: str) -> list[str]:
-    return [text] if text else []

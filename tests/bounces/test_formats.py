@@ -145,6 +145,7 @@ def test_amazons_json_is_read() -> None:
         text,
         text.replace("Permanent", "Perma!\n nent"),
         text + "\n\n--\nIf you wish to stop receiving notifications",
+        "[EXTERNAL] This mail comes from outside.\n\n" + text,
     ):
         report = message(body + "\n", "AWS Notification Message", "no-reply@sns.amazonaws.com")
         assert [(one.recipient, one.status, one.reason) for one in report.reports] == [
