@@ -16,6 +16,11 @@ NO_CODE = "9.1.1"
 
 STATUS = re.compile(r"([245])(?<![\d.].)\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 """An enhanced status code (RFC 3463 section 2) in running text."""
+_REFUSAL = r"\b{0}\d\d(?:[ -]|$)|\b{0}\.\d{{1,3}}\.\d{{1,3}}\b"
+PERMANENT = re.compile(_REFUSAL.format("5"), re.MULTILINE)
+"""A code by which a server refuses for good."""
+TEMPORARY = re.compile(_REFUSAL.format("4"), re.MULTILINE)
+"""A code by which a server refuses for now."""
 
 
 @dataclass(frozen=True, slots=True)

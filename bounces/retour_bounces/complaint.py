@@ -20,7 +20,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     """Reads a message with a feedback report, or Outlook.com's forwarded complaint; None where there is
     neither."""
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
-    returned = next((p for p in message.parts if p.returned), None)
+    returned = message.returned
     named_so = message.report_type == "feedback-report"
     if part is None and not named_so and returned is None:
         return None

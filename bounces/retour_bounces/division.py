@@ -14,16 +14,19 @@ _HEADER = re.compile(r"(?:received|return-path|message-id|from|to|date|subject|m
 
 
 def divide(text: str) -> tuple[str, str]:
-    """The part of `text` that was written about the returned message, and the returned message itself."""
+    """The part of `text` that was written about the returned message, without its signature (RFC 3676 section 4.3), and
+    the returned message itself."""
     separator = phrases().separator
-    at = 0
+    at = signature = 0
     for number, line in enumerate(text.split("\n")):
         bare = line.strip(_MARKS)
+        if not bare and line[:2] == "--" and line.rstrip() == "--":
+            signature = at
         if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
             is_header = _HEADER.match(bare.lower()) is not None
-            return text[:at], text[at if is_header else at + len(line) + 1 :]
+            return text[: signature or at], text[at if is_header else at + len(line) + 1 :]
         at += len(line) + 1
-    return text, ""
+    return text[: signature or None], ""
 
 
 def senders(returned: str) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from retour_bounces.code_table import PERMANENT, TEMPORARY
 from retour_bounces.report import Action
 
 MAX_LINES = 40
 """Lines kept of what is said about one address."""
-_CODE = re.compile(r"\b[45]\d\d[ -]|\b[45]\.\d{1,3}\.\d{1,3}\b")
 
 
 @dataclass(slots=True)
@@ -31,9 +30,15 @@ class Finding:
         return " ".join(self.lines)
 
 
+def said_in(text: str) -> list[str]:
+    """The lines of a finding about which one `text` is said, maybe empty."""
+    return [text] if text else []
+
+
 def _failed_too(one: Finding) -> bool:
     """Does an address stand alone or before a reply that is not about it as a sender?"""
-    return one.rank == 1 and _CODE.search(one.text) is not None and "sender" not in one.text.lower()
+    refused = PERMANENT.search(one.text) or TEMPORARY.search(one.text)
+    return one.rank == 1 and refused is not None and "sender" not in one.text.lower()
 
 
 def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str] = ()) -> list[Finding]:
@@ -54,5 +59,6 @@ def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str
     usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    most = {4: 3, 5: 1}.get(best, len(kept))  # so many addresses in mere sentences are a story, not a list
-    return kept if len(kept) <= most else []
+    if best == 4 and len({one.text for one in kept}) > 2:
+        return []  # so many sentences that name addresses are a story, not a list
+    return kept

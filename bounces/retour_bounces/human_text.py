@@ -6,6 +6,7 @@ import html
 import re
 
 from retour_bounces import wire
+from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
@@ -20,6 +21,14 @@ def text_of(message: wire.Message) -> str:
     return str(message.known["text"])
 
 
+def divided(message: wire.Message) -> tuple[str, str]:
+    """The text of the report itself and that of the returned message."""
+    if "divided" not in message.known:
+        message.known["divided"] = divide(text_of(message))
+    human, returned = message.known["divided"]
+    return human, returned
+
+
 def subject_of(message: wire.Message) -> str:
     """The Subject, decoded."""
     if "subject" not in message.known:
@@ -28,11 +37,16 @@ def subject_of(message: wire.Message) -> str:
 
 
 def _text_of(message: wire.Message) -> str:
-    plain_texts = [part.text() for part in message.text_parts() if part.kind not in ("text/html", wire.PREAMBLE)]
-    if any(text.strip() for text in plain_texts):
-        return "\n".join(plain_texts)
-    marked = [unmarked(part.text()) for part in message.text_parts() if part.kind == "text/html"]
-    return "\n".join(marked) or "\n".join(part.text() for part in message.text_parts())
+    texts: list[str] = []
+    for part in message.text_parts():
+        if part.kind == "text/html":
+            if not any("@" in text for text in texts):  # else the same again; a gateway's own lines name nobody
+                texts.append(unmarked(part.text()))
+        elif part.kind != wire.PREAMBLE:
+            texts.append(part.text())
+    if any(map(str.strip, texts)):
+        return "\n".join(texts)
+    return "\n".join(part.text() for part in message.text_parts())
 
 
 def unmarked(text: str) -> str:

@@ -27,8 +27,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     text = next((part.text() for part in parts if b"otificationType" in part.body or b"eventType" in part.body), "")
     if not text:
         text = next((t for part in parts if _encoded(part) and "otificationType" in (t := part.text())), "")
-    start = _START.search(text) if text else None
-    notice = _object(text[start.start() :]) if start else None
+    start = _START.search(text)
+    if start is None or (text[: start.start()].strip() and not _is_amazon(message)):
+        return None  # behind other words a person quotes it
+    notice = _object(text[start.start() :])
     if notice is None:
         return None
     kind = str(notice.get("notificationType") or notice.get("eventType") or "").lower()
@@ -38,6 +40,10 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if kind == "complaint":
         return _complaint(notice, body)
     return _delivery(notice, kind, body, rules) if kind in _RECIPIENTS else None
+
+
+def _is_amazon(message: wire.Message) -> bool:
+    return "@sns.amazonaws.com" in message.fields.get("from").lower()
 
 
 def _encoded(part: wire.Part) -> bool:

@@ -15,7 +15,7 @@ _INDENT = re.compile(r"\n[> \t]{1,8}(?=[A-Za-z-]{2,40}:)")
 
 def of(message: wire.Message, text: str = "", envelope_id: str | None = None) -> Original:
     """The original of a report: from the part that holds it, else from the end of its `text`."""
-    part = next((p for p in message.parts if p.returned), None)
+    part = message.returned
     if part is not None:
         return from_header(wire.head_of(part.body, part.whole), envelope_id)
     if text:

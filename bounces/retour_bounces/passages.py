@@ -26,7 +26,7 @@ def find(data: bytes, report: Report) -> list[Passage]:
     wanted += [one.recipient for one in report.reports if one.recipient]
     wanted += [report.recipient] if report.recipient else []
     message = wire.scan(data)
-    texts = [message.fields.text(), *(part.text() for part in message.parts if not part.returned)]
+    texts = [message.fields.text(), *(part.text() for part in message.parts if not part.is_returned)]
     found: list[Passage] = []
     for text in texts:
         for line in text.split("\n"):

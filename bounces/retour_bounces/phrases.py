@@ -58,7 +58,9 @@ def phrases() -> Phrases:
     return Phrases(
         **{name: _index(rows[name]) for name in _LISTS},
         fates=PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
-        label=re.compile(rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=]?\s{{0,20}}(?:rfc822;)?\s{{0,3}}[\"'<(\[]{{0,2}}$"),
+        label=re.compile(
+            rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=：]?\s{{0,20}}\[?(?:rfc822;|smtp:)?\s{{0,3}}[\"'<(\[]{{0,2}}$"
+        ),
         separator=re.compile("|".join(lines)),
     )
 

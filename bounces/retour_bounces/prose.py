@@ -10,8 +10,8 @@ from operator import itemgetter
 
 from retour_bounces import address, shapes
 from retour_bounces.dialogue import Asked, Refusal
-from retour_bounces.division import divide, senders
-from retour_bounces.finding import MAX_LINES, Finding, chosen
+from retour_bounces.division import senders
+from retour_bounces.finding import MAX_LINES, Finding, chosen, said_in
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action
@@ -67,16 +67,16 @@ class Prose:
         return self._texts.get(recipient.lower(), "")
 
 
-def read(text: str, strangers: set[str], title: str = "", writer: str = "") -> Prose:
-    """Reads the text of a report.
+def read(divided: tuple[str, str], strangers: set[str], title: str = "", writer: str = "") -> Prose:
+    """Reads the text of a report, divided into its own and that of the returned message.
 
     `strangers` are addresses, in lower case, that can be no recipients; `title` is the Subject, `writer` who wrote the
     returned message.
     """
-    cut = text.count("\n") > MAX_TEXT_LINES
+    human, returned = divided
+    cut = human.count("\n") > MAX_TEXT_LINES
     if cut:
-        text = "\n".join(text.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
-    human, returned = divide(text)
+        human = "\n".join(human.split("\n", MAX_TEXT_LINES)[:MAX_TEXT_LINES]) + "\n"
     if not human.isascii():
         human = address.set_apart(human)
     prose = Prose(human, returned, [], [], cut=cut)
@@ -187,14 +187,15 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
-            if self._is_sender(self.before, found) or shapes.ELSEWHERE.search(self.before[-40:].lower()):
+            elsewhere = shapes.ELSEWHERE.search(self.before[-40:].lower())
+            if self._is_sender(self.before, found) or elsewhere or shapes.is_noise(self._above()):
                 return True
             groups = match.groupdict()
-            lines = _some(groups.get("c") or groups.get("d") or "")
+            lines = said_in(groups.get("c") or groups.get("d") or "")
             self._found(Finding(found, 1 if self.section else 2, self.section, lines=lines), joins=not self.blank)
             return True
         origin = shapes.ORIGIN.search(line)
-        if origin and self.current and not self.blank and bare[0] in "(gfe":
+        if origin and (self.current or self.section) and not self.blank and bare[0] in "(gfe":
             self._origin(origin)
             return True
         match = shapes.HEAD.match(line)
@@ -225,7 +226,7 @@ class _Walk:
     def _headed(self, match: re.Match[str], found: str) -> None:
         """An address before its error; one behind a reply code ends a transcript's passage about it."""
         said = (match["p"] or "") + match["t"]
-        lines = [*self.pending, said] if match["p"] else _some(said)
+        lines = [*self.pending, said] if match["p"] else said_in(said)
         self._found(Finding(found, 1, self.section, lines=lines))
         self.pending = []
         if match["p"]:
@@ -233,7 +234,6 @@ class _Walk:
 
     def _labelled(self, line: str, bare: str) -> bool:
         """An address behind a word such as "recipient", else one in a sentence."""
-        lower = bare.lower()
         for match in address.FIND.finditer(line):
             found = address.tidy(match[0])
             before = line[: match.start()].lower()
@@ -241,31 +241,39 @@ class _Walk:
                 continue
             names, rest = shapes.listed(found, line[match.end() :])
             if phrases().label.search(before[-60:]):
-                self._several(names, 2, [bare] if shapes.REPLY.match(before) else _some(rest))
+                self._several(names, 2, [bare] if shapes.REPLY.match(before) else said_in(rest))
                 return True
-            if not any(word in lower for word in shapes.NOISE) and found.lower() not in self.strangers:
+            if found.lower() in self.strangers:
+                continue
+            if not shapes.is_noise(shapes.sentence(self._above(), line, match.start())):
                 self._words(bare)
-                self._several(names, 4 if "failed" in self.fates or self.section else 5, [bare])
+                headed = self.section and self.before.endswith(":")
+                self._several(names, 4 if self.fates or headed or shapes.REPLY.match(line) else 5, [bare])
                 return True
         return False
 
+    def _above(self) -> str:
+        """The line above that this one may continue, "" where none can go on here."""
+        return "" if self.blank or self.before.endswith(":") else self.before[-200:]
+
     def _is_sender(self, before: str, found: str) -> bool:
         """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
-        words = before[-60:].lower()
-        last = words.rstrip(" \t\"'<([:=").rsplit(None, 1)
-        if not last or last[-1] not in shapes.SENDER_LAST or not shapes.SENDER.search(words):
-            return False
-        self.strangers.add(found.lower())
-        return True
+        if shapes.names_sender(before[-60:].lower()):
+            self.strangers.add(found.lower())
+            return True
+        return False
 
     def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
         for name in names:
             self._found(Finding(name, rank, self.section, lines=list(lines)))
 
     def _origin(self, match: re.Match[str]) -> None:
+        """An address before forwarding; the recipient itself where the one behind it is kept secret."""
         found = address.tidy(match["a"] or match["b"])
-        for finding in self.current[-1:]:
-            finding.original = finding.original or found
+        if self.current:
+            self.current[-1].original = self.current[-1].original or found
+        elif found:
+            self._found(Finding(found, 2, self.section))
 
     def _found(self, finding: Finding, joins: bool = False) -> None:
         self.prose.findings.append(finding)
@@ -277,7 +285,7 @@ class _Walk:
 
     def _words(self, bare: str) -> None:
         lines = self.current[-1].lines if self.current else None
-        if self.blank and lines == [] and any(word in bare.lower() for word in shapes.NOISE):
+        if self.blank and lines == [] and shapes.is_noise(bare):
             lines = None
         if lines is not None and (not self.blank or not lines or lines[-1].endswith(":")):
             if len(lines) < MAX_LINES:
@@ -290,7 +298,3 @@ class _Walk:
             if fate in self.fates:
                 self.section = fate
                 break
-
-
-def _some(text: str) -> list[str]:
-    return [text] if text else []

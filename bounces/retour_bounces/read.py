@@ -23,6 +23,7 @@ from retour_bounces import (
     wire,
     wording,
 )
+from retour_bounces.division import divide
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, RecipientReport, Report
 from retour_bounces.rules import Rules
@@ -90,7 +91,7 @@ class _Context:
     @cached_property
     def prose(self) -> prose.Prose:
         """What it says."""
-        return prose.read(self.text[:_MAX_TEXT], set())
+        return prose.read(divide(self.text[:_MAX_TEXT]), set())
 
 
 def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:

@@ -39,7 +39,7 @@ ORIGIN = re.compile(
     r"<?(?P<a>" + address.TEXT + r")>?\)|(?:generated|forwarded|expanded) (?:by|from) <?(?P<b>" + address.TEXT + ")",
     re.IGNORECASE,
 )
-NOISE = (
+_NOISE = (
     "contact",
     "postmaster",
     "http:",
@@ -69,7 +69,37 @@ NOISE = (
     "mailto:",
     "e.g.",
     "for example,",
+    "notify",
+    "inform us",
+    "confidential",
+    "disclaimer",
+    "vertraulich",
+    "administrator:",
+    "send a request",
+    "forward this",
+    "report to",
+    "wenden sie sich",
+    "kontakt",
+    "rückfragen",
+    "such as",
+    "assistenza",
+    "contatt",
+    "contate",
+    "entre em contato",
+    "adressez",
+    "обратитесь",
+    "обращайтесь",
+    "свяжитесь",
+    "問い合わせ",
+    "问い合わせ",
+    "联系",
+    "聯絡",
+    "咨询",
+    "문의",
 )
+"""Words of a sentence that tells whom to ask or to tell, who wrote, or what only serves as an example."""
+_END = re.compile(r"[.!?](?=\s)|[。！？]")
+"""The end of a sentence."""
 
 ELSEWHERE = re.compile(
     r"(?:moved? to|try|use|is now|new (?:e-?mail )?address(?: is)?|forward(?:ed|ing)?(?: to)?|changed to"
@@ -79,14 +109,14 @@ ELSEWHERE = re.compile(
     r"mailto:|contact|(?:questions|problems|errors|complaints) to|mail to:)[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""
-SENDER = re.compile(
+_SENDER = re.compile(
     r"(?:\b(?:mail from|message from|sent from|from:|von:|absender|sender(?:'s)?(?: e-?mail)?(?: address)?|originator"
     r"|return-path|expéditeur|remitente|remetente|mittente|afzender|your (?:mailbox|account))"
     r"|^\s{0,16}(?:from|dear|hello|hi|hallo|guten tag|bonjour|hola)|отправитель|差出人|送信者|发件人|寄件者|보낸 ?사람)"
     r"[\s\"'<(\[:=]{0,8}$"
 )
 """Words before the address of whoever wrote the message, or reads the report."""
-SENDER_LAST = {
+_SENDER_LAST = {
     "from", "von", "absender", "sender", "sender's", "address", "mail", "e-mail", "email", "originator",
     "return-path", "expéditeur", "remitente", "remetente", "mittente", "afzender", "mailbox", "account",
     "dear", "hello", "hi", "hallo", "tag", "bonjour", "hola", "отправитель", "差出人", "送信者", "发件人", "寄件者",
@@ -107,6 +137,23 @@ _COMMANDS = {
 def command_of(line: str) -> str:
     """The SMTP command that a client's line begins with, as rules name it; "" for any other."""
     return "DATA" if line[:1] == "." else _COMMANDS.get(line[:4].lower(), "")
+
+
+def is_noise(text: str) -> bool:
+    """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
+    lower = text.lower()
+    return bool(lower) and any(word in lower for word in _NOISE)
+
+
+def sentence(above: str, line: str, at: int) -> str:
+    """The sentence of `line` that stands at `at`; it may begin in the line `above`."""
+    return _END.split(f"{above} {line[:at]}")[-1] + _END.split(line[at:], 1)[0]
+
+
+def names_sender(before: str) -> bool:
+    """Do the words `before` an address (lower case) say that it is the sender's, or the reader's?"""
+    last = before.rstrip(" \t\"'<([:=").rsplit(None, 1)
+    return bool(last) and last[-1] in _SENDER_LAST and _SENDER.search(before) is not None
 
 
 def listed(found: str, rest: str) -> tuple[list[str], str]:

@@ -7,7 +7,7 @@ import re
 from retour_bounces import wire
 from retour_bounces.division import divide
 from retour_bounces.encoded_word import decoded
-from retour_bounces.human_text import subject_of, text_of
+from retour_bounces.human_text import divided, subject_of, text_of
 from retour_bounces.phrase_index import PhraseIndex
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
@@ -22,6 +22,8 @@ _ANSWER = re.compile(
 )
 """Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
 among them: mail systems keep it."""
+_WORD = re.compile(r"[^\W_]")
+_GREETING = re.compile(r"^[^\n?.]{1,60}(?:[,!，]|様|各位)$")
 _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 
 
@@ -34,8 +36,8 @@ def speaks(message: wire.Message) -> bool:
 
 
 def tells_recipient(message: wire.Message) -> bool:
-    """Does a notice tell the recipient of a message that he does not get it?"""
-    return phrases().incoming.any(_start(message))
+    """Does a notice tell the recipient of a message that he does not get it? It does not give the message back."""
+    return not divided(message)[1] and phrases().incoming.any(_start(message)[:300])
 
 
 def is_mail_system(message: wire.Message) -> bool:
@@ -72,7 +74,17 @@ def _by_mail_system(message: wire.Message) -> bool:
         return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
     if _has(phrases().goods, subject_of(message)) and not brings_back(message):
         return False
-    return says_failure(message) and borne_out(message)
+    if not says_failure(message) or not borne_out(message):
+        return False
+    return fields.get("return-path") == "<>" or _begins_as_report(message)
+
+
+def _begins_as_report(message: wire.Message) -> bool:
+    """Do the first words tell what became of a message? Who passes a report on puts words of his own before it."""
+    paragraphs = [one for one in map(str.strip, divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
+    if paragraphs and _GREETING.search(paragraphs[0]):
+        del paragraphs[0]
+    return bool(paragraphs) and phrases().fates.any(plain(" ".join(paragraphs[0].split())))
 
 
 def borne_out(message: wire.Message) -> bool:
@@ -85,23 +97,15 @@ def borne_out(message: wire.Message) -> bool:
 
 def _start(message: wire.Message) -> str:
     """The beginning of what a report says itself."""
-    human, _ = _divided(message)
+    human, _ = divided(message)
     return plain(" ".join(human[:600].split()))
 
 
 def brings_back(message: wire.Message) -> bool:
     """Does it hold (the header of) a returned message, or fields?"""
-    if message.report_type == "delivery-status" or any(part.returned for part in message.parts):
+    if message.report_type == "delivery-status" or message.returned:
         return True
-    return bool(_divided(message)[1].strip())
-
-
-def _divided(message: wire.Message) -> tuple[str, str]:
-    """The text of the report itself and that of the returned message."""
-    if "divided" not in message.known:
-        message.known["divided"] = divide(text_of(message)[:50_000])
-    human, returned = message.known["divided"]
-    return human, returned
+    return bool(divided(message)[1].strip())
 
 
 def returns(message: wire.Message) -> bool:
@@ -113,7 +117,7 @@ def returns(message: wire.Message) -> bool:
         return False
     if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
         return False
-    attached = any(part.returned for part in message.parts)
+    attached = message.returned is not None
     return (attached or _holds_returned(text_of(message)[:50_000])) and _is_machine(fields, attached)
 
 
@@ -143,9 +147,7 @@ def _quotes_refusal(message: wire.Message) -> bool:
 def _tells_of_many(message: wire.Message) -> bool:
     """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
     Subject may repeat that of such a message."""
-    if says_failure(message) or not _has(phrases().summaries, subject_of(message)):
-        return False
-    return not message.report_type and not borne_out(message)
+    return not brings_back(message) and _has(phrases().summaries, subject_of(message)) and not borne_out(message)
 
 
 def says_failure(message: wire.Message) -> bool:

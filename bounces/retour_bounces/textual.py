@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from retour_bounces import address, code_table, original, prose, verdict, wire, wording
 from retour_bounces.finding import Finding
-from retour_bounces.human_text import subject_of, text_of
+from retour_bounces.human_text import divided, subject_of
 from retour_bounces.phrases import phrases
 from retour_bounces.plain import plain
 from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
@@ -18,14 +18,13 @@ from retour_bounces.speaker import (
     returns,
     says_failure,
     speaks,
+    tells_recipient,
 )
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
-_PERMANENT = re.compile(r"\b5\d\d[ -]|\b5\.\d{1,3}\.\d{1,3}\b")
 _REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 """A reply by which a server refuses for good, not any number."""
-_TEMPORARY = re.compile(r"\b4\d\d(?:[ -]|$)|\b4\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -65,16 +64,16 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not failed and not by_mail_system(message):
         return None
     subject = subject_of(message)
-    returned = original.of(message) if any(part.returned for part in message.parts) else None
-    said = prose.read(text_of(message), _strangers(message), subject, _writer(returned))
+    returned = original.of(message) if message.returned else None
+    said = prose.read(divided(message), _strangers(message), subject, _writer(returned))
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
     back = returned or original.from_text(said.returned)
     system = is_mail_system(message)
-    if not failed and not system and _QUOTE.search(said.human):
+    if not failed and (tells_recipient(message) if system else _QUOTE.search(said.human)):
         return None
-    findings = _matched(failed, said) if failed else _trusted(message, said.findings, back, titled)
+    findings = _matched(failed, said) if failed else _trusted(message, said, back, rules)
     if not findings and (to := original.to_whom(back)) and titled and said.fates:
         vouched = system or message.fields.get("return-path") == "<>"  # people attach mail too, and write about it
         findings = said.findings if len(said.findings) == 1 else [Finding(to, 6)] if vouched else []
@@ -91,7 +90,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
 def _fate(finding: Finding, action: Action) -> Action:
     """What became of a recipient in a report that has passages about failure and about delay; `action` where passage
     and reply do not agree."""
-    permanent = _PERMANENT.search(finding.text) is not None
+    permanent = code_table.PERMANENT.search(finding.text) is not None
     agree = finding.action == "failed" if permanent else finding.action == "delayed"
     return finding.action if agree and finding.action else action
 
@@ -102,8 +101,10 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
         return None
     returned = original.of(message)
     title = subject_of(message)
-    said = prose.read(text_of(message), _strangers(message), title, _writer(returned))
-    if said.findings or said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
+    said = prose.read(divided(message), _strangers(message), title, _writer(returned))
+    if any(one.rank < 5 or _says_why(one.text, said, rules) for one in said.findings):
+        return None
+    if said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
     if _may_wait(f"{title}\n{said.human}") or not (_REFUSED.search(said.human) or _explains(said.human, rules)):
         return None
@@ -114,33 +115,47 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
 
 def _may_wait(text: str) -> bool:
     """Does a word or a code leave open that the message is still on its way?"""
-    return _TEMPORARY.search(text) is not None or phrases().waiting.any(plain(" ".join(text.split())))
+    return code_table.TEMPORARY.search(text) is not None or phrases().waiting.any(plain(" ".join(text.split())))
 
 
 def _explains(text: str, rules: Rules) -> bool:
     """Does a line tell of a failure and end as a heading, with words under it that say why?"""
     lines = text[:3_000].split("\n")
     for number, line in enumerate(lines):
-        if line.rstrip().endswith(":") and phrases().fates.any(plain(line)):
-            rule = verdict.Judge(rules)("\n".join(lines[number + 1 :])[:600]).rule
-            if rule is not None and rule not in rules.vague:
-                return True
+        headed = line.rstrip().endswith(":") and phrases().fates.any(plain(line))
+        if headed and _gives_reason("\n".join(lines[number + 1 :])[:600], rules):
+            return True
     return False
 
 
 def _is_cut_short(message: wire.Message) -> bool:
     """Are the fields that would tell failure from success cut off? They come before the returned message."""
-    returned = any(part.returned for part in message.parts)
-    return message.truncated and message.report_type == "delivery-status" and not returned
+    return message.truncated and message.report_type == "delivery-status" and not message.returned
 
 
-def _trusted(message: wire.Message, findings: list[Finding], back: Original, titled: bool) -> list[Finding]:
+def _trusted(message: wire.Message, said: prose.Prose, back: Original, rules: Rules) -> list[Finding]:
     """Findings in mere sentences count only where sender or returned message bear them out."""
+    rank = said.findings[0].rank if said.findings else 0
+    if rank <= 3 or (rank == 4 and back.message_id and says_failure(message)):
+        return said.findings
+    if speaks(message):
+        sure = said.findings if rank == 4 else [one for one in said.findings if _says_why(one.text, said, rules)]
+        if sure and (rank == 4 or len({one.text for one in sure}) == 1):
+            return sure
     to = (back.recipient or "").lower()
-    least = 4 if titled and back.message_id else 3
-    if all(one.rank <= least for one in findings) or speaks(message):
-        return findings
-    return [one for one in findings if one.rank <= least or one.recipient.lower() == to]
+    return [one for one in said.findings if one.recipient.lower() == to]
+
+
+def _says_why(passage: str, said: prose.Prose, rules: Rules) -> bool:
+    """Does a passage give a reason, or tell the reader of his mail in a report of its fate? An address may stand in any
+    other sentence."""
+    return _gives_reason(passage, rules) or (bool(said.fates) and phrases().addressed.any(plain(passage)))
+
+
+def _gives_reason(text: str, rules: Rules) -> bool:
+    """Does a passage hold a refusal for good, or words that say why a delivery failed?"""
+    rule = verdict.Judge(rules)(text).rule
+    return _REFUSED.search(text) is not None or (rule is not None and rule not in rules.vague)
 
 
 def _strangers(message: wire.Message) -> set[str]:

@@ -123,7 +123,7 @@ class Part:
     _parameters: dict[str, str] | None = None
 
     @property
-    def returned(self) -> bool:
+    def is_returned(self) -> bool:
         """Is it (the header of) the message that came back?"""
         return self.kind in _RETURNED
 
@@ -135,7 +135,7 @@ class Part:
     @property
     def is_cut(self) -> bool:
         """Is it a text of which the end is not read?"""
-        return len(self.body) > self.limit and not self.returned and self.kind.startswith(("text/", "message/"))
+        return len(self.body) > self.limit and not self.is_returned and self.kind.startswith(("text/", "message/"))
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -145,8 +145,19 @@ class Part:
         return self._parameters
 
     def text(self) -> str:
-        """The part's text, line ends as `\\n`; a last line that may be cut is left off."""
-        return decode(self)
+        """The part's text: encodings undone, line ends as `\\n`; a last line that may be cut is left off."""
+        raw, whole = self.body[: self.limit], self.whole and len(self.body) <= self.limit
+        encoding = self.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
+        if encoding.startswith("base64"):
+            raw = _base64(raw)
+        elif encoding.startswith("quoted"):
+            whole = whole and not raw.rstrip(b"\n").endswith(b"=")
+            raw = binascii.a2b_qp(raw)
+        if not whole and not raw.endswith(b"\n"):
+            raw = raw[: raw.rfind(b"\n") + 1]
+        if b"\r" in raw:
+            raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return characters(raw, "" if raw.isascii() else self.parameters.get("charset", ""))
 
 
 @dataclass(slots=True)
@@ -161,9 +172,14 @@ class Message:
     known: dict[str, Any] = field(default_factory=dict, repr=False)
     """What readers found out about the message, so that it is found out once."""
 
+    @property
+    def returned(self) -> Part | None:
+        """The part that holds (the header of) the message that came back."""
+        return next((part for part in self.parts if part.kind in _RETURNED), None)
+
     def text_parts(self) -> list[Part]:
         """Leaves that people read, in order."""
-        return [part for part in self.parts if part.kind.startswith("text/") and not part.returned]
+        return [part for part in self.parts if part.kind.startswith("text/") and not part.is_returned]
 
 
 def scan(data: bytes) -> Message:
@@ -275,22 +291,6 @@ def _part(raw: bytes, whole: bool) -> Part:
     else:
         head, body = divide(raw)
     return _typed(Header(head), body, whole)
-
-
-def decode(part: Part) -> str:
-    """A part's text: transfer encoding undone, character set resolved, what may be cut left off."""
-    raw, whole = part.body[: part.limit], part.whole and len(part.body) <= part.limit
-    encoding = part.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
-    if encoding.startswith("base64"):
-        raw = _base64(raw)
-    elif encoding.startswith("quoted"):
-        whole = whole and not raw.rstrip(b"\n").endswith(b"=")
-        raw = binascii.a2b_qp(raw)
-    if not whole and not raw.endswith(b"\n"):
-        raw = raw[: raw.rfind(b"\n") + 1]
-    if b"\r" in raw:
-        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return characters(raw, "" if raw.isascii() else part.parameters.get("charset", ""))
 
 
 def _base64(raw: bytes) -> bytes:

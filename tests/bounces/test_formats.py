@@ -145,6 +145,7 @@ def test_amazons_json_is_read() -> None:
         text,
         text.replace("Permanent", "Perma!\n nent"),
         text + "\n\n--\nIf you wish to stop receiving notifications",
+        "[EXTERNAL] This mail comes from outside.\n\n" + text,
     ):
         report = message(body + "\n", "AWS Notification Message", "no-reply@sns.amazonaws.com")
         assert [(one.recipient, one.status, one.reason) for one in report.reports] == [
@@ -225,6 +226,19 @@ def test_a_report_in_html_alone_is_read() -> None:
     html = "<html><body><p>Your message could not be delivered to<br><b>&lt;user@example.com&gt;</b>: mailbox is full</p>\n</body></html>\n"
     report = message(html, "Undeliverable mail", "MAILER-DAEMON@x.example", "Content-Type: text/html")
     assert [(one.recipient, one.reason) for one in report.reports] == [("user@example.com", "mailboxfull")]
+
+
+def test_a_report_in_html_is_read_beside_the_lines_of_a_gateway() -> None:
+    """Plain text behind the HTML, or one that names nobody, does not stand for it."""
+    html = "Content-Type: text/html\n\n<p>Your message could not be delivered to<br>user@example.com: mailbox is full</p>\n"
+    before = "Content-Type: text/plain\n\nThis mail comes from outside.\n"
+    behind = "Content-Type: text/plain\n\nScanned. Questions: av@example.net\n"
+    for parts in ((html, behind), (before, html)):
+        body = "".join(f"--b\n{part}" for part in parts) + "--b--\n"
+        report = message(
+            body, "Undeliverable mail", "MAILER-DAEMON@x.example", "Content-Type: multipart/mixed; boundary=b"
+        )
+        assert [one.recipient for one in report.reports] == ["user@example.com"]
 
 
 @pytest.mark.parametrize(
