@@ -106,7 +106,8 @@ ELSEWHERE = re.compile(
     r"|replaced by|reach me at|write to|reply to|"
     r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address"
     r"(?: is)?|"
-    r"mailto:|contact|(?:questions|problems|errors|complaints) to|mail to:)[\s\"'<(\[:]{0,4}$"
+    r"mailto:|contact|(?:questions|problems|errors|complaints) to|(?<![\w-])(?<!your )(?:e-?)?mail to:)"
+    r"[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""
 _SENDER = re.compile(

@@ -33,6 +33,7 @@ FORMATS = {
     "Postfix of old": "I'm sorry to have to inform you that the message returned\nbelow could not be delivered to one or more destinations.\n\n<user@example.com>: unknown user: \"user\"\n\n",
     "DragonFly": "There was an error delivering your mail to <user@example.com>.\n\nmx.example.com [192.0.2.1] did not like our RCPT TO:\n550 5.1.1 User unknown\n\nMessage headers follow.\n\n" + RETURNED,
     "Yahoo": "Sorry, we were unable to deliver your message to the following address.\n\n<user@example.com>:\nRemote host said:\n550 5.1.1 User unknown\n[RCPT_TO]\n\n--- Below this line is a copy of the message.\n\n" + RETURNED,
+    "mox": "Delivery has failed permanently for your email to:\n\n\tuser@example.com\n\nNo further deliveries will be attempted.\n\nError during the last delivery attempt:\n\n\t550 5.1.1 no such user\n",
     "Google of old": "Delivery to the following recipient failed permanently:\n\n     user@example.com\n\nTechnical details of permanent failure:\nThe error that the other server returned was: 550 550 5.1.1 User unknown (state 14).\n\n----- Original message -----\n\n" + RETURNED,
     "MailMarshal": "Could not be delivered because of\n\n550 5.1.1 User unknown\n\nThe following recipients were affected:\n    user@example.com\n\n",
     "LSMTP": "--> Error description:\nError-for:  user@example.com\nError-Code: 3\nError-Text: No such user\n\n",
