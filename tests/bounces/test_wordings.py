@@ -271,6 +271,25 @@ NOBODY_THERE = """
 550 没有找到该用户
 550 無此帳號
 550 해당 계정이 없습니다
+550 User does not exist; see the link to our help page
+550 Recipient not found, date is Mon, 2 Mar 2026
+550 mailbox not found; your account at example.org is fine
+550 Address not found (client address is 192.0.2.7)
+550 does not exist here: bob@example.com (HELO=mx.example.org)
+550 5.3.0 could not be found
+550 no longer in use.
+550 La cuenta no existe en la base de datos
+550 계정이 서버에 존재하지 않습니다
+550 Użytkownik nie istnieje (nadawca: us@example.org)
+550 Ontvanger onbekend, afzender geïnformeerd
+550 Utilizatorul nu există
+550 Ο χρήστης δεν βρέθηκε
+550 あて先が存在しません
+550 A postafiók nem található
+450 4.1.1 User unknown. Please check the address and try again
+450 4.1.1 no such user in LDAP directory
+450 4.1.1 user not found in our database
+450 4.1.1 no mailbox for bob@example.com here
 """
 
 
@@ -278,7 +297,8 @@ NOBODY_THERE = """
 def test_a_recipient_that_is_denied_is_gone(reply: str) -> None:
     """Whatever else a reply names, it is the recipient who is not there."""
     said = judge(reply)
-    assert said.reason in ("userunknown", "filtered") and (said.type, said.blame) == ("hard", "recipient")
+    assert said.reason in ("userunknown", "filtered") and said.blame == "recipient"
+    assert said.type == ("soft" if reply.startswith("4") else "hard")
 
 
 SHUT = """
@@ -287,6 +307,7 @@ SHUT = """
 550 Este usuario ha sido suspendido
 550 Ваш ящик отключен
 550 该邮箱已停用
+host mx.example.com[192.0.2.1] said: 550 <bob@example.com>: account has been closed (in reply to RCPT TO command)
 """
 
 
@@ -295,6 +316,25 @@ def test_a_mailbox_that_is_shut_is_suspended(reply: str) -> None:
     """Words that say only that something is shut count where a mailbox is spoken of."""
     said = judge(reply)
     assert (said.reason, said.blame) == ("suspend", "recipient")
+
+
+NO_DOMAIN = [
+    "550 5.1.2 Hostname not found",
+    "554 5.4.4 Hostname could not be resolved",
+    "550 Invalid domain in recipient address",
+    "550 Domain example.com is not known",
+]
+
+
+@pytest.mark.parametrize("reply", NO_DOMAIN)
+def test_a_domain_of_the_recipient_is_not_the_clients(reply: str) -> None:
+    """A name that cannot be found is the recipient's where code or words say so."""
+    assert judge(reply).reason == "hostunknown"
+
+
+def test_a_mailbox_that_takes_no_mail_takes_none_from_any_sender() -> None:
+    """Naming the sender does not make the reply one about him."""
+    assert judge("550 This address does not accept mail (sender: us@example.org)").reason == "notaccept"
 
 
 RUNNING = [
