@@ -6,6 +6,7 @@ import re
 
 from retour_bounces import address
 from retour_bounces.phrases import phrases
+from retour_bounces.plain import plain
 
 MAX_HEADER = 20_000
 """Characters of the returned message in which its sender is looked for."""
@@ -24,9 +25,15 @@ def divide(text: str) -> tuple[str, str]:
             signature = at
         if bare and len(bare) < 200 and (number or not bare.startswith("rec")) and separator.match(bare.lower()):
             is_header = _HEADER.match(bare.lower()) is not None
-            return text[: signature or at], text[at if is_header else at + len(line) + 1 :]
+            return _unsigned(text[:at], signature), text[at if is_header else at + len(line) + 1 :]
         at += len(line) + 1
-    return text[: signature or None], ""
+    return _unsigned(text, signature), ""
+
+
+def _unsigned(text: str, signature: int) -> str:
+    """`text` up to its signature; all of it where the two dashes are a rule, and only behind them is told who failed."""
+    told_behind = "@" not in text[:signature] and phrases().fates.any(plain(text[signature : signature + 2_000]))
+    return text if not signature or told_behind else text[:signature]
 
 
 def senders(returned: str) -> list[str]:

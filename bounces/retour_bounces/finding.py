@@ -59,6 +59,11 @@ def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str
     usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
-    if best == 4 and len({one.text for one in kept}) > 2:
-        return []  # so many sentences that name addresses are a story, not a list
+    if best == 4 and len({_beginning(one.text) for one in kept}) > 2:
+        return []  # so many sentences, each in words of its own, are a story, not a list
     return kept
+
+
+def _beginning(text: str) -> str:
+    """The words before the first address."""
+    return text.partition("@")[0].rpartition(" ")[0]

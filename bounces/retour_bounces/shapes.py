@@ -98,6 +98,8 @@ _NOISE = (
     "문의",
 )
 """Words of a sentence that tells whom to ask or to tell, who wrote, or what only serves as an example."""
+_FIELD = re.compile(r"\W{0,8}\w[\w -]{0,30}[:：]\s")
+"""The beginning of a line such as "To: ...", which goes on with no sentence."""
 _END = re.compile(r"[.!?](?=\s)|[。！？]")
 """The end of a sentence."""
 
@@ -106,7 +108,7 @@ ELSEWHERE = re.compile(
     r"|replaced by|reach me at|write to|reply to|"
     r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address"
     r"(?: is)?|"
-    r"mailto:|contact|(?:questions|problems|errors|complaints) to|(?<![\w-])(?<!your )(?:e-?)?mail to:)"
+    r"mailto:|contact|(?:questions|problems|errors|complaints) to|(?<![\w-])(?<!your )(?<!deliver )(?<!delivering )(?:e-?)?mail to:)"
     r"[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""
@@ -142,12 +144,13 @@ def command_of(line: str) -> str:
 
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
-    lower = text.lower()
+    lower = text.lower().replace("notify you ", "")  # as in "this is to notify you that your mail"
     return bool(lower) and any(word in lower for word in _NOISE)
 
 
 def sentence(above: str, line: str, at: int) -> str:
     """The sentence of `line` that stands at `at`; it may begin in the line `above`."""
+    above = "" if _FIELD.match(line) else above
     return _END.split(f"{above} {line[:at]}")[-1] + _END.split(line[at:], 1)[0]
 
 

@@ -23,7 +23,10 @@ _ANSWER = re.compile(
 """Marks in front of a Subject by which people's programs show an answer or a forwarded mail. "Re:" is not
 among them: mail systems keep it."""
 _WORD = re.compile(r"[^\W_]")
-_GREETING = re.compile(r"^[^\n?.]{1,60}(?:[,!，]|様|各位)$")
+_GREETING = re.compile(
+    r"^(?:(?:[^\n?.]|\.(?=\w)){1,60}(?:[,!，！]|様|各位)|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
+    re.IGNORECASE,
+)
 _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 
 

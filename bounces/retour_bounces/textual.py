@@ -25,6 +25,7 @@ _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
 _REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 """A reply by which a server refuses for good, not any number."""
+_TO = re.compile(r"\W{0,4}to\s{0,8}:", re.IGNORECASE)
 _FINAL = (
     "failed permanently",
     "permanent fatal errors",
@@ -147,8 +148,10 @@ def _trusted(message: wire.Message, said: prose.Prose, back: Original, rules: Ru
 
 
 def _says_why(passage: str, said: prose.Prose, rules: Rules) -> bool:
-    """Does a passage give a reason, or tell the reader of his mail in a report of its fate? An address may stand in any
-    other sentence."""
+    """Does a passage give a reason, or tell the reader of his mail in a report of its fate, or is it the To field in a
+    report that quotes a refusal? An address may stand in any other sentence."""
+    if _TO.match(passage) and "failed" in said.fates and _REFUSED.search(said.human):
+        return True
     return _gives_reason(passage, rules) or (bool(said.fates) and phrases().addressed.any(plain(passage)))
 
 

@@ -47,9 +47,10 @@ def test_a_report_that_a_person_passes_on_fails_nobody(way: str) -> None:
 
 def test_a_greeting_before_a_report_is_no_person() -> None:
     """A server without a telling name may greet its reader before it says what failed."""
-    text = "Dear user,\n\nYour message could not be delivered:\n\nuser@example.com: no such user\n"
-    report = read(f"{ANN}Subject: Undeliverable mail\n{UTF8}\n{text}".encode())
-    assert [one.recipient for one in report.reports] == ["user@example.com"]
+    for greeting in ("Dear user,", "Hello us@example.org,", "Estimado usuario:", "尊敬的用户，您好！"):
+        text = f"{greeting}\n\nYour message could not be delivered:\n\nuser@example.com: no such user\n"
+        report = read(f"{ANN}Subject: Undeliverable mail\n{UTF8}\n{text}".encode())
+        assert [one.recipient for one in report.reports] == ["user@example.com"], greeting
 
 
 FEET = [
@@ -96,8 +97,10 @@ def test_an_undisclosed_address_lets_the_one_before_it_speak() -> None:
 
 
 def test_a_story_of_many_addresses_is_no_list() -> None:
-    """Three sentences with an address each are a story; one sentence may name three recipients."""
-    story = "Mail to ann@a.example failed.\n\nMail to bob@b.example failed.\n\nMail to eve@c.example failed.\n"
+    """Three sentences with an address each are a story; one sentence may name three recipients, and so may three that
+    begin alike."""
+    story = "Mail to ann@a.example failed.\n\nThen bob@b.example failed too.\n\nAt last eve@c.example failed.\n"
+    alike = "".join(f"Mail to {name}@a.example could not be delivered.\n\n" for name in ("ann", "bob", "eve"))
     sentence = "Mail to ann@a.example, bob@b.example, eve@c.example could not be delivered.\n"
     head = f"From: {DAEMON}\nSubject: Undelivered mail\n{UTF8}\n"
-    assert [len(read(f"{head}{text}".encode()).reports) for text in (story, sentence)] == [0, 3]
+    assert [len(read(f"{head}{text}".encode()).reports) for text in (story, sentence, alike)] == [0, 3, 3]
