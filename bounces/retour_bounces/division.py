@@ -31,7 +31,7 @@ def divide(text: str) -> tuple[str, str]:
 
 
 def _unsigned(text: str, signature: int) -> str:
-    """`text` up to its signature; all of it where the two dashes are a rule, and only behind them is told who failed."""
+    """`text` up to its signature; all of it where the two dashes are a rule, and who failed stands only behind them."""
     told_behind = "@" not in text[:signature] and phrases().fates.any(plain(text[signature : signature + 2_000]))
     return text if not signature or told_behind else text[:signature]
 

@@ -108,7 +108,8 @@ ELSEWHERE = re.compile(
     r"|replaced by|reach me at|write to|reply to|"
     r"(?:sender|sender's|originator|from|return|reply|contact|administrator|your)(?: e-?mail)? address"
     r"(?: is)?|"
-    r"mailto:|contact|(?:questions|problems|errors|complaints) to|(?<![\w-])(?<!your )(?<!deliver )(?<!delivering )(?:e-?)?mail to:)"
+    r"mailto:|contact|(?:questions|problems|errors|complaints) to"
+    r"|(?<![\w-])(?<!your )(?<!deliver )(?<!delivering )(?:e-?)?mail to:)"
     r"[\s\"'<(\[:]{0,4}$"
 )
 """Words before an address that is somebody else's: the new one, or that of a person to ask."""

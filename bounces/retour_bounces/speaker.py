@@ -24,7 +24,8 @@ _ANSWER = re.compile(
 among them: mail systems keep it."""
 _WORD = re.compile(r"[^\W_]")
 _GREETING = re.compile(
-    r"^(?:(?:[^\n?.]|\.(?=\w)){1,60}(?:[,!，！]|様|各位)|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
+    r"^(?:(?:[^\n?.]|\.(?=\w)){1,60}(?:[,!，！]|様|各位)"
+    r"|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
     re.IGNORECASE,
 )
 _USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
