@@ -36,7 +36,7 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     subject = plain(human_text.subject_of(message))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
-    asks = phrases().challenges.any(subject)
+    asks = phrases().challenges.any(subject) or _is_silent(message)
     if not marked and not challenge and not asks:
         return None
     text = plain(_QUOTED.sub("", human_text.text_of(message)[:20_000]))
@@ -45,6 +45,11 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     if not marked:
         return None
     return _report("autoreply", "left" if _left(subject, text) else "vacation", message)
+
+
+def _is_silent(message: wire.Message) -> bool:
+    """Does the sender want no answer (RFC 3834 section 3.3), and report nothing either?"""
+    return message.fields.get("return-path") == "<>" and not speaker.by_mail_system(message)
 
 
 def _left(subject: str, text: str) -> bool:
