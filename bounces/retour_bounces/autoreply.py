@@ -36,13 +36,14 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
         return None
     subject = plain(human_text.subject_of(message))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
-    asks = phrases().challenges.any(subject) or _is_silent(message)
-    if not marked and not challenge and not asks:
+    asks = phrases().challenges.any(subject)
+    silent = _is_silent(message)
+    if not (marked or challenge or asks or silent):
         return None
     text = plain(_QUOTED.sub("", human_text.text_of(message)[:20_000]))
-    if challenge or ((asks or marked) and phrases().challenges.any(text)):
+    if challenge or phrases().challenges.any(text):
         return _report("challenge", None, message)
-    if not marked:
+    if not marked and not (silent and phrases().autoreplies.any(text[:500])):
         return None
     return _report("autoreply", "left" if _left(subject, text) else "vacation", message)
 

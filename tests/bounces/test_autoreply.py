@@ -110,6 +110,13 @@ def test_a_challenge_without_any_mark_is_told_by_its_null_sender(text: str) -> N
     assert answer(text, "Return-Path: <ann@example.com>")[0] == "not-a-report"
 
 
+def test_a_holiday_notice_without_any_mark_is_told_by_its_null_sender() -> None:
+    """As it is by those that follow no standard but this."""
+    text = "I am out of the office until Monday."
+    assert answer(text, "Return-Path: <>") == ("autoreply", "vacation", 0)
+    assert answer(text, "Return-Path: <ann@example.com>")[0] == "not-a-report"
+
+
 def test_a_null_sender_alone_makes_no_answer_by_program() -> None:
     """Neither does one that asks for a subscription."""
     for text in ("See you on Monday.", "Please confirm that you want to subscribe."):
