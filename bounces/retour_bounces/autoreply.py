@@ -37,14 +37,20 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     subject = plain(human_text.subject_of(message))
     marked = _marked(fields) or phrases().autoreplies.any(subject)
     asks = phrases().challenges.any(subject)
-    if not marked and not challenge and not asks:
+    silent = _is_silent(message)
+    if not (marked or challenge or asks or silent):
         return None
     text = plain(_QUOTED.sub("", human_text.text_of(message)[:20_000]))
-    if challenge or ((asks or marked) and phrases().challenges.any(text)):
+    if challenge or phrases().challenges.any(text):
         return _report("challenge", None, message)
-    if not marked:
+    if not marked and not (silent and phrases().autoreplies.any(text[:500])):
         return None
     return _report("autoreply", "left" if _left(subject, text) else "vacation", message)
+
+
+def _is_silent(message: wire.Message) -> bool:
+    """Does the sender want no answer (RFC 3834 section 3.3), and report nothing either?"""
+    return message.fields.get("return-path") == "<>" and not speaker.by_mail_system(message)
 
 
 def _left(subject: str, text: str) -> bool:

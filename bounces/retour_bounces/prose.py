@@ -1,5 +1,4 @@
-"""Prose: recipients and errors out of text written for people, by the few shapes that all mail servers
-share."""
+"""Prose: recipients and errors out of text written for people, by the few shapes that all mail servers share."""
 
 from __future__ import annotations
 
@@ -187,8 +186,7 @@ class _Walk:
             return True
         match = shapes.ALONE.match(line) or shapes.NAMED.match(line)
         if match and (found := address.tidy(match["a"])):
-            elsewhere = shapes.ELSEWHERE.search(self.before[-40:].lower())
-            if self._is_sender(self.before, found) or elsewhere or shapes.is_noise(self._above()):
+            if self._is_others(self.before, found) or shapes.is_noise(self._above()):
                 return True
             groups = match.groupdict()
             lines = said_in(groups.get("c") or groups.get("d") or "")
@@ -234,21 +232,25 @@ class _Walk:
 
     def _labelled(self, line: str, bare: str) -> bool:
         """An address behind a word such as "recipient", else one in a sentence."""
+        end, is_noise = 0, False
         for match in address.FIND.finditer(line):
-            found = address.tidy(match[0])
-            before = line[: match.start()].lower()
-            if found is None or shapes.ELSEWHERE.search(before[-40:]) or self._is_sender(before, found):
+            at, found = match.start(), address.tidy(match[0])
+            before = line[max(0, at - 60) : at].lower()
+            is_next = any("@" in word for word in before.split()[-1:])  # behind an address no word can tell whose it is
+            if found is None or (not is_next and self._is_others(before, found)):
                 continue
-            names, rest = shapes.listed(found, line[match.end() :])
-            if phrases().label.search(before[-60:]):
-                self._several(names, 2, [bare] if shapes.REPLY.match(before) else said_in(rest))
+            if not is_next and phrases().label.search(before):
+                names, rest = shapes.listed(found, line[match.end() :])
+                self._several(names, 2, [bare] if shapes.REPLY.match(line) else said_in(rest))
                 return True
-            if found.lower() in self.strangers:
-                continue
-            if not shapes.is_noise(shapes.sentence(self._above(), line, match.start())):
+            if at >= end:
+                sentence, end = shapes.sentence(self._above(), line, end, at)
+                is_noise = shapes.is_noise(sentence)
+            if not is_noise and found.lower() not in self.strangers:
                 self._words(bare)
                 headed = self.section and self.before.endswith(":")
-                self._several(names, 4 if self.fates or headed or shapes.REPLY.match(line) else 5, [bare])
+                rank = 4 if self.fates or headed or shapes.REPLY.match(line) else 5
+                self._several(shapes.listed(found, line[match.end() :])[0], rank, [bare])
                 return True
         return False
 
@@ -256,12 +258,12 @@ class _Walk:
         """The line above that this one may continue, "" where none can go on here."""
         return "" if self.blank or self.before.endswith(":") else self.before[-200:]
 
-    def _is_sender(self, before: str, found: str) -> bool:
-        """Do the words before an address say that it is the sender's? Then it is nowhere a recipient."""
+    def _is_others(self, before: str, found: str) -> bool:
+        """Do the words before an address say that it is somebody else's? The sender's is nowhere a recipient."""
         if shapes.names_sender(before[-60:].lower()):
             self.strangers.add(found.lower())
             return True
-        return False
+        return shapes.ELSEWHERE.search(before[-40:].lower()) is not None
 
     def _several(self, names: list[str], rank: int, lines: list[str]) -> None:
         for name in names:
@@ -294,7 +296,4 @@ class _Walk:
                 return
         elif self.blank:
             self.current = []
-        for fate in _ORDER:
-            if fate in self.fates:
-                self.section = fate
-                break
+        self.section = next((fate for fate in _ORDER if fate in self.fates), self.section)

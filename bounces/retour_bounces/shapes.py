@@ -149,10 +149,16 @@ def is_noise(text: str) -> bool:
     return bool(lower) and any(word in lower for word in _NOISE)
 
 
-def sentence(above: str, line: str, at: int) -> str:
-    """The sentence of `line` that stands at `at`; it may begin in the line `above`."""
-    above = "" if _FIELD.match(line) else above
-    return _END.split(f"{above} {line[:at]}")[-1] + _END.split(line[at:], 1)[0]
+def sentence(above: str, line: str, since: int, at: int) -> tuple[str, int]:
+    """The sentence of `line` that stands at `at`, and where it ends; it may begin in the line `above`.
+
+    `since` is the end of a sentence before it, so that however many are asked for a line is looked at once.
+    """
+    begin = max((match.end() for match in _END.finditer(line, since, at)), default=since)
+    stop = _END.search(line, at)
+    end = stop.end() if stop else len(line)
+    alone = begin or _FIELD.match(line)
+    return line[begin:end] if alone else f"{_END.split(above)[-1]} {line[:end]}", end
 
 
 def names_sender(before: str) -> bool:

@@ -93,3 +93,31 @@ def test_words_about_failures_in_a_holiday_notice_count_for_nothing() -> None:
 def test_a_challenge_is_told_apart(text: str) -> None:
     """Who asks for proof of a human gets kind challenge."""
     assert answer(text, "Auto-Submitted: auto-replied") == ("challenge", None, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Just this once, click the link below so that I get your mail: http://challenge.example/1",
+        "Your message is being held until you register.",
+        "Damit Ihre Nachricht ankommt, bitte ich, die Nachricht einmalig zu bestätigen.",
+        "Письмо задержано: подтвердите, что вы не робот.",
+    ],
+)
+def test_a_challenge_without_any_mark_is_told_by_its_null_sender(text: str) -> None:
+    """Who wants no answer by program and asks for proof has answered by program; with a sender anybody may ask."""
+    assert answer(text, "Return-Path: <>") == ("challenge", None, 0)
+    assert answer(text, "Return-Path: <ann@example.com>")[0] == "not-a-report"
+
+
+def test_a_holiday_notice_without_any_mark_is_told_by_its_null_sender() -> None:
+    """As it is by those that follow no standard but this."""
+    text = "I am out of the office until Monday."
+    assert answer(text, "Return-Path: <>") == ("autoreply", "vacation", 0)
+    assert answer(text, "Return-Path: <ann@example.com>")[0] == "not-a-report"
+
+
+def test_a_null_sender_alone_makes_no_answer_by_program() -> None:
+    """Neither does one that asks for a subscription."""
+    for text in ("See you on Monday.", "Please confirm that you want to subscribe."):
+        assert answer(text, "Return-Path: <>") == ("not-a-report", None, 0)

@@ -47,6 +47,9 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     ),
     "at signs": lambda n: HEAD + b"\ncould not be delivered to\n" + b"a@" * n + b"\n",
     "senders in one line": lambda n: HEAD + b"\n" + b"from a@b.example, " * n + b"\n",
+    "addresses in sentences of other things": lambda n: (
+        HEAD + b"\n" + (b"confidential" + b" u@b.example" * 150 + b" x. u@b.example" * 10 + b"\n") * (n // 160 + 1)
+    ),
     "quotes": lambda n: HEAD + b"\ncould not be delivered to\n" + b'"' * n + b"@example.com\n",
     "brackets": lambda n: HEAD + b"\ncould not be delivered to\n" + b"<" * n + b"\n",
     "parentheses": lambda n: HEAD + b"To: " + b"(" * n + b"\n\n" + b"(" * n + b"\n",
