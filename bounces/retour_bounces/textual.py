@@ -148,9 +148,10 @@ def _trusted(message: wire.Message, said: prose.Prose, back: Original, rules: Ru
 
 
 def _says_why(passage: str, said: prose.Prose, rules: Rules) -> bool:
-    """Does a passage give a reason, or tell the reader of his mail in a report of its fate, or is it the To field in a
-    report that quotes a refusal? An address may stand in any other sentence."""
-    if _TO.match(passage) and "failed" in said.fates and _REFUSED.search(said.human):
+    """Does a passage give a reason, or tell the reader of his mail in a report of its fate, or is it the only To
+    field in a report that quotes a refusal? An address may stand in any other sentence."""
+    alone = len(said.findings) == 1 and "failed" in said.fates
+    if alone and _TO.match(passage) and _REFUSED.search(said.human):
         return True
     return _gives_reason(passage, rules) or (bool(said.fates) and phrases().addressed.any(plain(passage)))
 

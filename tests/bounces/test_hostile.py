@@ -45,6 +45,7 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "addresses and errors": lambda n: (
         HEAD + b"\nfailed:\n" + b"".join(b"<u%d@example.com>: no such user\n" % i for i in range(n))
     ),
+    "To fields": lambda n: HEAD + b"\nwas rejected\n" + b"".join(b"To: u%d@example.com\n" % i for i in range(n)),
     "at signs": lambda n: HEAD + b"\ncould not be delivered to\n" + b"a@" * n + b"\n",
     "senders in one line": lambda n: HEAD + b"\n" + b"from a@b.example, " * n + b"\n",
     "addresses in sentences of other things": lambda n: (
