@@ -32,8 +32,10 @@ def divide(text: str) -> tuple[str, str]:
 
 def _unsigned(text: str, signature: int) -> str:
     """`text` up to its signature; all of it where the two dashes are a rule, and who failed stands only behind them."""
-    told_behind = "@" not in text[:signature] and phrases().fates.any(plain(text[signature : signature + 2_000]))
-    return text if not signature or told_behind else text[:signature]
+    if not signature or "@" in text[:signature]:
+        return text[: signature or None]
+    told_behind = phrases().fates.any(plain(text[signature : signature + 2_000]))
+    return text if told_behind else text[:signature]
 
 
 def senders(returned: str) -> list[str]:
