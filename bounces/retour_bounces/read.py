@@ -104,12 +104,9 @@ def _delivery_status(message: wire.Message, rules: Rules) -> Report | None:
     context = _Context(message, rules, status)
     back = original.of(message, "" if part else context.text, status.envelope_id)
     only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
-    cut = part is not None and not part.whole
-    reports = tuple(
-        _recipient(group, group.recipient or only, context)
-        for group in status.groups
-        if (group.recipient or only) and not (cut and group.action is None)
-    )
+    cut = message.truncated if part is None else not part.whole
+    groups = status.groups[:-1] if cut and status.groups[-1].action is None else status.groups
+    reports = tuple(_recipient(group, group.recipient or only, context) for group in groups if group.recipient or only)
     if not reports:
         return None
     reports = _once(reports)

@@ -57,6 +57,15 @@ def test_one_failed_recipient_is_read_with_status_reason_and_blame() -> None:
     assert one.diagnostic == "550 5.1.1 User unknown"
 
 
+@pytest.mark.parametrize("delimiter", ["--b1", " --b1"])
+def test_a_recipient_whose_action_is_cut_off_has_not_failed(delimiter: str) -> None:
+    """Nor where a broken delimiter leaves the fields in the text; those before keep their own."""
+    whole = report(group("gone@example.net"), group("late@example.net", "delayed", "4.4.1"))
+    broken = whole.replace(b"--b1\nContent-Type: message", f"{delimiter}\nContent-Type: message".encode())
+    cut = broken[: broken.index(b"Action: delayed")]
+    assert [(one.recipient, one.action) for one in read(cut).reports] == [("gone@example.net", "failed")]
+
+
 @pytest.mark.parametrize("action", ["delayed", "delivered", "relayed", "expanded"])
 def test_an_action_that_is_no_failure_gives_the_kind_its_name(action: str) -> None:
     """Only `failed` makes a bounce."""
