@@ -34,13 +34,13 @@ replay: setup ## an outage of a large provider among weeks of mail, under two po
 
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 
-bench: setup ## what it costs, as ratios within one run: each script in bench/
+bench: setup ## what it costs, as ratios within one run: each script in bench/; five minutes
 	@$(PYTHON) $(INSTALL) -r tools/bench.lock
 	@for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(AS_ROOT) $(PYTHON) "$$script" || exit 1; done
 
 FUZZ_SECONDS ?= 1800
 
-fuzz: setup ## search for input that the reading of mail chokes on, for half an hour
+fuzz: setup ## search for input that the reading of mail chokes on, for half an hour (FUZZ_SECONDS=1800)
 	@$(PYTHON) $(INSTALL) -r tools/fuzz.lock
 	mkdir -p build/fuzz
 	PYTHONPATH=tests/bounces $(PYTHON) -m pytest -q -p fuzz_seeds tests/bounces --ignore tests/bounces/test_hostile.py

@@ -39,6 +39,8 @@ class Pattern:
             self._compiled = re.compile(text, re.IGNORECASE)
         except (re.error, RecursionError, OverflowError) as error:
             raise PatternError(f"'{text}' is no regular expression: {error}") from error
+        if self._compiled.search(""):
+            raise PatternError(f"'{text}' asks for nothing, so it is found in any text")
         _check(tree, text)
         self._as_it_is = re.compile(text) if text.isascii() and not _CAPITAL.search(text) else self._compiled
         """Without regard to case a search cannot skip to the letters that the expression begins with."""

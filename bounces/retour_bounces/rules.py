@@ -236,6 +236,8 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "also", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
+        if not all(text.strip() for text in lists[key]):
+            raise RuleError(f"{origin}: {key!r}: spaces, dashes, underscores and stars alone stand in any reply")
         if long := next((text for text in lists[key] if len(text) > MAX_PHRASE), None):
             raise RuleError(f"{origin}: {key!r}: {long[:30]!r}... is longer than {MAX_PHRASE} characters")
     return Rule(
@@ -253,10 +255,9 @@ def _try_examples(rule: Rule, origin: str) -> None:
         reply = Reply(words, best_status(None, statuses) or "", code, command)
         if alone.first(reply, alone.spans(words)) is None:
             compared = f"compared as {words!r}, status {reply.status or '-'}, code {code or 'none'}"
-            raise RuleError(
-                f"{origin}: rule {rule.name}: does not fire on its example {example!r}, {compared}: "
-                f"{rule.unmet(reply)!r} does not hold"
-            )
+            key = rule.unmet(reply)
+            why = "a phrase of 'unless' stands in it" if key == "unless" else f"{key!r} does not hold"
+            raise RuleError(f"{origin}: rule {rule.name}: does not fire on its example {example!r}, {compared}: {why}")
 
 
 def _one_of(row: dict[str, Any], key: str, allowed: set[str], origin: str) -> None:

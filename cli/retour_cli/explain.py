@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from retour_cli.setup import Setup
 
 CONFIGURATION = 78
+_SEVERAL = re.compile(rb"From .*?\n\r?\nFrom \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ", re.DOTALL)
 _MAIL = re.compile(rb"\s*(?:From |[!-9;-~]{1,80}[ \t]*:)")
 
 
@@ -160,7 +161,10 @@ def _messages(name: str) -> Iterator[tuple[str, bytes]]:
             if not len(box):
                 yield name, Path(name).read_bytes()
     else:
-        yield name, Path(name).read_bytes()
+        data = Path(name).read_bytes()
+        if _SEVERAL.match(data):
+            click.echo(clean(f"retour explain: {name}: only its first message is read; call an mbox *.mbox"), err=True)
+        yield name, data
 
 
 def _read(name: str, data: bytes, rules: Rules) -> Read:

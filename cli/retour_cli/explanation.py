@@ -15,6 +15,9 @@ MORE = "…"
 """Where a line is cut."""
 
 
+_BRINGS_BACK = {"bounce", "delayed", "delivered", "relayed", "expanded", "complaint"}
+
+
 def lines(file: str, data: bytes, report: Report) -> Iterator[str]:
     """What a message is, and why: its kind, each recipient's verdict, and the passages that it rests on."""
     cut = ", not read to its end (truncated)" if report.truncated and data.strip() else ""
@@ -30,8 +33,10 @@ def lines(file: str, data: bytes, report: Report) -> Iterator[str]:
     if found:
         yield ""
         yield "  Lines that this rests on"
-        for passage in found:
+        for passage in found[: passages.MAX_LINES]:
             yield from _marked(passage)
+        if len(found) > passages.MAX_LINES:
+            yield f"    {MORE} and more"
 
 
 def _original(report: Report) -> Iterator[str]:
@@ -45,7 +50,7 @@ def _original(report: Report) -> Iterator[str]:
     }
     if any(facts.values()):
         yield ""
-        yield "  The message that came back"
+        yield "  The message that came back" if report.kind in _BRINGS_BACK else "  The message that it answers"
         for label, value in facts.items():
             if value:
                 yield from wrap(f"    {label:<12} ", clean(value))

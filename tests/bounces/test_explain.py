@@ -116,6 +116,23 @@ def test_each_message_of_an_mbox_is_read(tmp_path: Path) -> None:
     assert f"{box}: empty" in explain(str(box)).stderr
 
 
+def test_an_mbox_of_another_name_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    """Its first message is read, and that there are more is said; one message alone is nothing to tell."""
+    box = tmp_path / "postmaster"
+    one = b"From MAILER-DAEMON Sat Oct  4 08:00:09 2025\n%s\n" % Path(BOUNCE).read_bytes()
+    box.write_bytes(one * 2)
+    assert "only its first message is read; call an mbox *.mbox" in explain(str(box)).stderr
+    assert f"{box}: bounce" in explain(str(box)).stdout
+    box.write_bytes(one)
+    assert explain(str(box)).stderr == ""
+
+
+def test_lines_that_are_not_shown_are_told_of() -> None:
+    """A report about many recipients has more lines than are worth showing."""
+    assert "… and more" in explain(str(FIXTURES / "courier-many-1.eml")).stdout
+    assert "and more" not in explain(BOUNCE).stdout
+
+
 def test_words_that_say_too_little_are_said_to_count_for_nobody() -> None:
     """A rule that fires on mere "could not be delivered" decides nothing, and a person reads so."""
     data = (

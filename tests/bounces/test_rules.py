@@ -81,6 +81,17 @@ def test_an_operators_rule_comes_before_the_bundled_ones(tmp_path: Path) -> None
             'match = ["(a"]',
             r"rule our-partner: 'match': .*no regular expression",
         ),
+        ('words = ["briefkasten quillt ueber"]', 'words = ["-_"]', r"rule our-partner: 'words': .* stand in any reply"),
+        (
+            'words = ["briefkasten quillt ueber"]',
+            'match = ["full|"]',
+            r"rule our-partner: 'match': 'full|' asks for nothing",
+        ),
+        (
+            'blame = "recipient"',
+            'unless = ["der"]',
+            r"does not fire on its example .*: a phrase of 'unless' stands in it",
+        ),
         ("briefkasten quillt ueber", "x" * 201, r"rule our-partner: 'words': 'xxx.*longer than 200"),
         ("[[rule]]", "[[rule]", r"rules.toml: "),
         ('name = "our-partner"', "", r"rule 1: 'name' is missing"),
