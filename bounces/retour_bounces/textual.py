@@ -64,9 +64,8 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     failed = address.every(",".join(message.fields.every("x-failed-recipients"))[:400_000])
     if not failed and not by_mail_system(message):
         return None
-    subject = subject_of(message)
     returned = original.of(message) if message.returned else None
-    said = prose.read(divided(message), _strangers(message), subject, _writer(returned))
+    said = _said(message, returned)
     titled = says_failure(message)
     if not failed and not said.fates and not said.replies and not titled:
         return None
@@ -101,13 +100,13 @@ def nameless(message: wire.Message, rules: Rules) -> Report | None:
     if message.truncated or not returns(message):
         return None
     returned = original.of(message)
-    title = subject_of(message)
-    said = prose.read(divided(message), _strangers(message), title, _writer(returned))
+    said = _said(message, returned)
     if any(one.rank < 5 or _says_why(one.text, said, rules) for one in said.findings):
         return None
     if said.succeeds or set(said.fates) != {"failed"} or _QUOTE.search(said.human):
         return None
-    if _may_wait(f"{title}\n{said.human}") or not (_REFUSED.search(said.human) or _explains(said.human, rules)):
+    explained = _REFUSED.search(said.human) or _explains(said.human, rules)
+    if not explained or _may_wait(f"{subject_of(message)}\n{said.human}"):
         return None
     back = original.from_text(said.returned) if said.returned else returned
     reports = _recipients([Finding("", 0)], said, "failed", rules)
@@ -158,19 +157,26 @@ def _says_why(passage: str, said: prose.Prose, rules: Rules) -> bool:
 
 def _gives_reason(text: str, rules: Rules) -> bool:
     """Does a passage hold a refusal for good, or words that say why a delivery failed?"""
+    if _REFUSED.search(text):
+        return True
     rule = verdict.Judge(rules)(text).rule
-    return _REFUSED.search(text) is not None or (rule is not None and rule not in rules.vague)
+    return rule is not None and rule not in rules.vague
+
+
+def _said(message: wire.Message, returned: Original | None) -> prose.Prose:
+    """What the text says, read once. Who wrote the `returned` message is hardly what it is about, but a list brings its
+    members their own posts."""
+    if "prose" not in message.known:
+        writer = (returned.sender if returned else None) or ""
+        message.known["prose"] = prose.read(divided(message), _strangers(message), subject_of(message), writer)
+    said: prose.Prose = message.known["prose"]
+    return said
 
 
 def _strangers(message: wire.Message) -> set[str]:
     """Addresses that send or get the report, and so are hardly what it is about."""
     values = [message.fields.get(name)[:4_000] for name in _PARTIES]
     return set(address.written(" ".join(values).lower()))
-
-
-def _writer(returned: Original | None) -> str:
-    """Who wrote the returned message; hardly what it is about either, but a list brings its members their own posts."""
-    return (returned.sender if returned else None) or ""
 
 
 def _matched(failed: list[str], said: prose.Prose) -> list[Finding]:

@@ -175,7 +175,7 @@ class Message:
     @property
     def returned(self) -> Part | None:
         """The part that holds (the header of) the message that came back."""
-        return next((part for part in self.parts if part.kind in _RETURNED), None)
+        return next((part for part in self.parts if part.is_returned), None)
 
     def text_parts(self) -> list[Part]:
         """Leaves that people read, in order."""
