@@ -31,12 +31,13 @@ from lab.receiver import KEY
 from lab.world import World
 from retour_cli import logs
 from retour_courier.courier import Courier
-from retour_policy import outbox, schema
 from retour_policy.clock import system_clock
-from retour_policy.hook import Data, Event
-from retour_policy.outbox import NewItem
-from retour_policy.route import Signer
-from retour_policy.targets import Secrets
+from retour_policy.config.secrets import Secrets
+from retour_policy.core.hook_events import Data, Event
+from retour_policy.messages.router import Signer
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.store import schema
 
 ITEMS = 10_000
 ADDRESSES = 5_000

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
-from retour_policy import schema
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.record import Arrival
-from retour_policy.route import Route
-from retour_policy.sends import NewSend
-from retour_policy.store import sqlite_file
-from retour_policy.suppressions import look_up
+from retour_policy.messages.returned import Arrival
+from retour_policy.messages.router import Route
+from retour_policy.store import schema
+from retour_policy.store.database import sqlite_file
+from retour_policy.store.sends import NewSend
+from retour_policy.store.suppressions import look_up
 
 REPORTS = 1_000
 ROUNDS = 9

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
 from retour_policy.clock import system_clock
-from retour_policy.keyring import KeyRingFile
-from retour_policy.load import load
-from retour_policy.route import Signer
-from retour_policy.sends import NewSend, record
-from retour_policy.store import open_store
+from retour_policy.config.load import load
+from retour_policy.messages.router import Signer
+from retour_policy.store.database import open_store
+from retour_policy.store.sends import NewSend, record
+from retour_policy.tokens.keyring import KeyRingFile
 
 ROUNDS = 3
 LEAST = 0.6

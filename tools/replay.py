@@ -30,10 +30,10 @@ from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, HOUR, MINUTE
-from retour_policy.record import Arrival
-from retour_policy.route import Route
-from retour_policy.sends import NewSend
-from retour_policy.suppressions import look_up
+from retour_policy.messages.returned import Arrival
+from retour_policy.messages.router import Route
+from retour_policy.store.sends import NewSend
+from retour_policy.store.suppressions import look_up
 
 STEP = 5 * MINUTE
 PROVIDER = "gmail.example"

@@ -12,16 +12,17 @@ from sqlalchemy import Connection, func, select
 from retour_cli.events import as_dict, words
 from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_cli.setup import Setup, options
-from retour_policy import addresses, facts, lists, schema, suppressions
 from retour_policy.clock import iso_text, time_text
-from retour_policy.decide import EVERYWHERE, Count
-from retour_policy.facts import Fact, Wanted
-from retour_policy.fold import Folded, Ground, latest_failure
-from retour_policy.ledger import Address, good_sends, refolded
-from retour_policy.outlook import none_before, outlook
-from retour_policy.scope import scope_text
-from retour_policy.suppression import Suppression
-from retour_policy.token import id_time
+from retour_policy.core.decide import EVERYWHERE, Count
+from retour_policy.core.fold import Folded, Ground, latest_failure
+from retour_policy.core.forecast import none_before, outlook
+from retour_policy.core.scope import scope_text
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger.ledger import Address, good_sends, refolded
+from retour_policy.maintenance import suppression_files as lists
+from retour_policy.store import addresses, facts, schema, suppressions
+from retour_policy.store.facts import Fact, Wanted
+from retour_policy.tokens.token import id_time
 
 MOST = 50  # facts shown on a terminal
 

@@ -12,12 +12,12 @@ from retour_bounces import Rules
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.config import Config, StormSection, Stream
-from retour_policy.decide import RuleSet
-from retour_policy.outside import HookSection
-from retour_policy.pattern import SRS_LIMIT
-from retour_policy.scope import scope_text
-from retour_policy.targets import load_secrets
+from retour_policy.config.courier import HookSection
+from retour_policy.config.model import Config, StormSection, Stream
+from retour_policy.config.secrets import load_secrets
+from retour_policy.core.decide import RuleSet
+from retour_policy.core.scope import scope_text
+from retour_policy.tokens.verp import SRS_LIMIT
 
 
 @click.command()

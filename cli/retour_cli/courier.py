@@ -13,10 +13,10 @@ from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
 from retour_courier.courier import Courier
-from retour_policy.config import Config
-from retour_policy.route import Signer
-from retour_policy.targets import load_secrets
-from retour_policy.writer import Writer
+from retour_policy.config.model import Config
+from retour_policy.config.secrets import load_secrets
+from retour_policy.messages.router import Signer
+from retour_policy.store.writer import Writer
 
 log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ import click
 
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
-from retour_policy.schema import REVISION
-from retour_policy.store import open_store
+from retour_policy.store.database import open_store
+from retour_policy.store.schema import REVISION
 
 
 @click.group()
@@ -40,7 +40,7 @@ def upgrade(setup: Setup, as_json: bool) -> None:
 
     Stop the services first: it holds the database until it is done.
     """
-    from retour_policy import migrate
+    from retour_policy.store import migrate
 
     store = open_store(setup.config.store.url, file=str(setup.path), check=False)
     before = store.revision() if store.exists() else None

@@ -7,7 +7,7 @@ import click
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
 from retour_policy.errors import InputError
-from retour_policy.spool import Spool
+from retour_policy.outbox.spool import Spool
 
 
 @click.command()
@@ -23,7 +23,7 @@ def erase(setup: Setup, address: str, as_json: bool) -> None:
     mentions, and what waits for postmaster and names the address goes.
     Exit status 1 where it is nowhere. Backups and logs are yours to clear.
     """
-    from retour_policy.erasure import erase_everywhere
+    from retour_policy.erasure.erase import erase_everywhere
 
     spool = Spool(setup.config.spool.dir)
     try:

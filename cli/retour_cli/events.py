@@ -11,9 +11,9 @@ import click
 
 from retour_cli.output import json_option, print_json, print_table
 from retour_cli.setup import Setup, options
-from retour_policy import addresses, facts
 from retour_policy.clock import DAY, HOUR, MINUTE, iso_text, time_text
-from retour_policy.facts import Fact, Wanted
+from retour_policy.store import addresses, facts
+from retour_policy.store.facts import Fact, Wanted
 
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}

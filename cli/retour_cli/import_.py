@@ -14,14 +14,14 @@ from sqlalchemy import Connection
 from retour_bounces import read
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
-from retour_policy import oldmail
-from retour_policy.identity import Identity
-from retour_policy.oldmail import OldMessage
-from retour_policy.portions import in_portions
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Router
-from retour_policy.store import is_of_the_item
-from retour_policy.storms import Storms
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages import mailbox as oldmail
+from retour_policy.messages.fingerprint import Identity
+from retour_policy.messages.mailbox import OldMessage
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Router
+from retour_policy.store.batches import in_portions
+from retour_policy.store.database import is_of_the_item
 
 CHUNK = 20  # messages read at a time
 _WORDS = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}

@@ -17,13 +17,14 @@ from pathlib import Path
 import click
 
 from retour_cli.output import json_option, print_json, say
-from retour_policy import keyring, migrate
 from retour_policy.address import domain_ascii, is_domain
 from retour_policy.clock import system_clock
-from retour_policy.config import Config
+from retour_policy.config.load import parse
+from retour_policy.config.model import Config
 from retour_policy.errors import InputError
-from retour_policy.load import parse
-from retour_policy.store import open_store
+from retour_policy.store import migrate
+from retour_policy.store.database import open_store
+from retour_policy.tokens import keyring
 
 SYSTEM = Path("/etc/retour")
 USER = "retour"

@@ -6,8 +6,8 @@ import click
 
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
-from retour_policy import keyring
 from retour_policy.errors import InputError
+from retour_policy.tokens import keyring
 
 
 @click.group()

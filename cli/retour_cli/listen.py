@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retour_policy.config import SocketsSection
+from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError, Problem
 
 LONGEST_PATH = 107  # octets, the kernel's limit for a unix socket

@@ -12,9 +12,9 @@ from retour_cli import listen, logs
 from retour_cli.milter import reload_aside
 from retour_cli.notify import notify
 from retour_cli.setup import Setup, options
-from retour_policy.config import Config
-from retour_policy.load import load_rules
-from retour_policy.writer import Writer
+from retour_policy.config.load import load_rules
+from retour_policy.config.model import Config
+from retour_policy.store.writer import Writer
 
 log = structlog.get_logger()
 

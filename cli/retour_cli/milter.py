@@ -15,10 +15,10 @@ from retour_cli.notify import notify
 from retour_cli.restart import kept_until_restart
 from retour_cli.setup import Setup, options
 from retour_milter.desk import Desk
-from retour_policy import load
-from retour_policy.config import Config
+from retour_policy.config import load
+from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError
-from retour_policy.writer import Writer
+from retour_policy.store.writer import Writer
 
 RELOAD = {signal.SIGUSR1, signal.SIGHUP}
 STOP = {signal.SIGTERM, signal.SIGINT}

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from retour_cli.events import parse_since
 from retour_cli.output import json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
-from retour_policy import outbox as table
 from retour_policy.clock import iso_text, time_text
-from retour_policy.outbox import Chosen, Item
+from retour_policy.outbox import queue as table
+from retour_policy.outbox.queue import Chosen, Item
 
 MOST = 100  # items of a list that somebody reads
 

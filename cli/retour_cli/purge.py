@@ -24,7 +24,7 @@ def purge(setup: Setup, keep: str, as_json: bool) -> None:
     For each address one fact first holds what the older ones had come to,
     so nothing that is decided changes. Can be stopped and run again.
     """
-    from retour_policy import purge as purging
+    from retour_policy.maintenance import purge as purging
 
     days = int(keep[:-1]) if _DAYS.fullmatch(keep) else 0
     if days * DAY < purging.SHORTEST:

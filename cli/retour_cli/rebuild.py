@@ -6,8 +6,8 @@ import click
 
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.setup import Setup, options
-from retour_policy.fold import Account
-from retour_policy.scope import scope_text
+from retour_policy.core.fold import Account
+from retour_policy.core.scope import scope_text
 
 
 @click.command()
@@ -19,7 +19,7 @@ def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
 
     On a healthy store nothing does. Exit status 1 where something did.
     """
-    from retour_policy import rebuild as rebuilding
+    from retour_policy.maintenance import rebuild as rebuilding
 
     found = 0
     for one in rebuilding.differences(setup.store):

@@ -6,12 +6,13 @@ from sqlalchemy import Connection, func, select
 
 from retour_bounces import Report
 from retour_cli.setup import Setup
-from retour_policy import facts, oldmail, schema
-from retour_policy.facts import Wanted
-from retour_policy.ledger import Address, refolded
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Router
-from retour_policy.storms import Storms
+from retour_policy.ledger.ledger import Address, refolded
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages import mailbox as oldmail
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Router
+from retour_policy.store import facts, schema
+from retour_policy.store.facts import Wanted
 
 
 class _TakenBack(Exception):

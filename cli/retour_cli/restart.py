@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 
 
 def kept_until_restart(running: Config, new: Config) -> list[str]:

@@ -12,17 +12,17 @@ from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
-from retour_policy import load
 from retour_policy.address import address_key, is_address
-from retour_policy.announce import Announcer
 from retour_policy.clock import Clock, system_clock
-from retour_policy.config import Config, Stream
+from retour_policy.config import load
+from retour_policy.config.model import Config, Stream
 from retour_policy.errors import InputError
-from retour_policy.keyring import KeyRingFile
-from retour_policy.ledger import Ledger
-from retour_policy.policies import Policy, put_in_force
-from retour_policy.store import Store, open_store
-from retour_policy.writer import Writer
+from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.policy_versions import Policy, put_in_force
+from retour_policy.outbox.announcer import Announcer
+from retour_policy.store.database import Store, open_store
+from retour_policy.store.writer import Writer
+from retour_policy.tokens.keyring import KeyRingFile
 
 PATIENCE = 20_000  # milliseconds that a command waits for the store
 T = TypeVar("T")

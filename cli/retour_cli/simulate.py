@@ -10,8 +10,8 @@ import click
 
 from retour_cli.output import json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
-from retour_policy import load
-from retour_policy.simulation import Change, changes
+from retour_policy.config import load
+from retour_policy.maintenance.simulate import Change, changes
 
 
 @click.command()

@@ -8,9 +8,9 @@ import click
 
 from retour_cli.output import json_option, print_json, print_table
 from retour_cli.setup import Setup, options
-from retour_policy import backlog
-from retour_policy.backlog import Figures
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.outbox import backlog
+from retour_policy.outbox.backlog import Figures
 
 
 @click.command()

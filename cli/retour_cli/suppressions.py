@@ -14,18 +14,19 @@ from sqlalchemy import Connection
 from retour_cli.events import parse_since
 from retour_cli.output import counted, json_option, print_json, print_table, say
 from retour_cli.setup import Setup, options
-from retour_policy import addresses, lists
-from retour_policy import suppressions as table
-from retour_policy.clean import clean
 from retour_policy.clock import DAY, day_text
-from retour_policy.decide import BULK
+from retour_policy.core.decide import BULK
+from retour_policy.core.scope import parse_scope, scope_text
+from retour_policy.core.suppression import CAUSES, Suppression
 from retour_policy.errors import InputError
-from retour_policy.facts import NewFact
-from retour_policy.intake import Intake
-from retour_policy.ledger import Address, lock
-from retour_policy.lists import COLUMNS, Fault, Format, Row
-from retour_policy.scope import parse_scope, scope_text
-from retour_policy.suppression import CAUSES, Suppression
+from retour_policy.ledger.ledger import Address, lock
+from retour_policy.maintenance import suppression_files as lists
+from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
+from retour_policy.maintenance.suppression_import import Intake
+from retour_policy.sanitize import clean
+from retour_policy.store import addresses
+from retour_policy.store import suppressions as table
+from retour_policy.store.facts import NewFact
 
 _DAYS = re.compile(r"(\d{1,5})d")
 _WHERE = {BULK: "bulk mail"}

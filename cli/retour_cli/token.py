@@ -8,13 +8,13 @@ import click
 
 from retour_cli.output import json_option, print_json, say
 from retour_cli.setup import Setup, options
-from retour_policy import sends
-from retour_policy import token as tokens
 from retour_policy.clock import iso_text
 from retour_policy.errors import InputError
-from retour_policy.route import Router, Signer
-from retour_policy.sends import NewSend
-from retour_policy.token import Purpose, TokenError
+from retour_policy.messages.router import Router, Signer
+from retour_policy.store import sends
+from retour_policy.store.sends import NewSend
+from retour_policy.tokens import token as tokens
+from retour_policy.tokens.token import Purpose, TokenError
 
 _REPORT = (
     "From: MAILER-DAEMON@mx.example.net\\nTo: <{to}>\\nSubject: Undelivered mail\\nMIME-Version: 1.0\\n"

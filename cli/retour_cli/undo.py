@@ -27,8 +27,8 @@ def undo(
     The pauses and suppressions that they caused are taken back. The facts
     stay, with a note; `retour address show` tells.
     """
-    from retour_policy.undoing import Window, failures
-    from retour_policy.undoing import undo as take_back
+    from retour_policy.maintenance.undo import Window, failures
+    from retour_policy.maintenance.undo import undo as take_back
 
     now = setup.clock()
     window = Window(parse_since(since, now), parse_since(until_, now), frozenset(map(domain_ascii, domains)))

@@ -11,9 +11,9 @@ import structlog
 
 from retour_courier.failure import NotDone
 from retour_courier.hands import Hands, Parcel, Work
-from retour_policy import outbox
 from retour_policy.clock import HOUR, MINUTE
 from retour_policy.errors import StoreUnavailable
+from retour_policy.outbox import queue as outbox
 
 LOOK_EVERY = 1.0  # seconds between looks at an empty outbox: one indexed read
 AHEAD = 0.25  # seconds of work that are leased ahead, as fast as it went last

@@ -12,9 +12,9 @@ from typing import cast
 
 from retour_courier.failure import NotDone
 from retour_courier.hands import Parcel, Work
-from retour_policy.clean import clean
+from retour_policy.config.courier import HookSection
 from retour_policy.errors import EX_TEMPFAIL
-from retour_policy.outside import HookSection
+from retour_policy.sanitize import clean
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 SAID = 2_000  # octets of the end of what it prints that are kept for the error

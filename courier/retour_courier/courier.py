@@ -20,14 +20,14 @@ from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier
 from retour_policy.clock import Clock
-from retour_policy.config import Config
-from retour_policy.outbox import FORWARD
-from retour_policy.outside import HookSection
-from retour_policy.route import Signer
-from retour_policy.spool import PARTS
-from retour_policy.store import Store
-from retour_policy.targets import Secrets
-from retour_policy.writer import Writer
+from retour_policy.config.courier import HookSection
+from retour_policy.config.model import Config
+from retour_policy.config.secrets import Secrets
+from retour_policy.messages.router import Signer
+from retour_policy.outbox.queue import FORWARD
+from retour_policy.outbox.spool import PARTS
+from retour_policy.store.database import Store
+from retour_policy.store.writer import Writer
 
 SWEEP_EVERY = 60.0  # seconds
 THREADS = 64  # at most; made when they are needed

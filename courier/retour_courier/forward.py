@@ -9,8 +9,8 @@ from email.utils import format_datetime
 
 from retour_courier.hands import Parcel, Work
 from retour_courier.relay import Relay
-from retour_policy.outbox import Item
-from retour_policy.route import LOOP_GUARD
+from retour_policy.messages.router import LOOP_GUARD
+from retour_policy.outbox.queue import Item
 
 _WORDS = """\
 Retour could not lay this returned message to any mail that went out,

@@ -16,13 +16,15 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_courier.failure import NotDone
-from retour_policy import backlog, outbox, pace
 from retour_policy.clock import Clock
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
-from retour_policy.outbox import FORWARD, Failure, Item
-from retour_policy.store import Store
-from retour_policy.writer import Writer
+from retour_policy.outbox import backlog
+from retour_policy.outbox import forward_limit as pace
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import FORWARD, Failure, Item
+from retour_policy.store.database import Store
+from retour_policy.store.writer import Writer
 
 T = TypeVar("T")
 Parcel = Sequence[Item]

@@ -9,8 +9,8 @@ from contextlib import suppress
 import aiosmtplib
 
 from retour_courier.failure import NotDone
-from retour_policy.clean import clean
-from retour_policy.outside import RelaySection
+from retour_policy.config.courier import RelaySection
+from retour_policy.sanitize import clean
 
 ABOUT_US = {530, 534, 535, 538}
 """No login or no encryption (RFC 4954, RFC 3207): the configuration is to be mended, and the message goes then."""

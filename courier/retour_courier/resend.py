@@ -16,21 +16,21 @@ from sqlalchemy import Connection, select
 from retour_courier.failure import NotDone
 from retour_courier.hands import Parcel, Work
 from retour_courier.relay import Relay
-from retour_policy import addresses, facts, schema, sends, suppressions
-from retour_policy.announce import Announcer, report_data
-from retour_policy.clean import clean
 from retour_policy.clock import Clock
-from retour_policy.config import Config, Stream
-from retour_policy.facts import NewFact
-from retour_policy.forgotten import kept_of_forgotten
-from retour_policy.hook import Event
-from retour_policy.ledger import Address, lock
-from retour_policy.outbox import Item
-from retour_policy.route import REFERENCE, Signer
-from retour_policy.sends import Send
-from retour_policy.spool import Spool
-from retour_policy.store import Store
-from retour_policy.suppression import Suppression
+from retour_policy.config.model import Config, Stream
+from retour_policy.core.erased import kept_of_forgotten
+from retour_policy.core.hook_events import Event
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger.ledger import Address, lock
+from retour_policy.messages.router import REFERENCE, Signer
+from retour_policy.outbox.announcer import Announcer, report_data
+from retour_policy.outbox.queue import Item
+from retour_policy.outbox.spool import Spool
+from retour_policy.sanitize import clean
+from retour_policy.store import addresses, facts, schema, sends, suppressions
+from retour_policy.store.database import Store
+from retour_policy.store.facts import NewFact
+from retour_policy.store.sends import Send
 
 _REFERENCE = re.compile(rb"^" + REFERENCE.encode() + rb":[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 

@@ -9,10 +9,12 @@ import structlog
 from sqlalchemy import select
 
 from retour_courier.hands import Hands
-from retour_policy import backlog, outbox, schema
 from retour_policy.clock import HOUR
-from retour_policy.spool import Spool
-from retour_policy.store import Store
+from retour_policy.outbox import backlog
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.spool import Spool
+from retour_policy.store import schema
+from retour_policy.store.database import Store
 
 PATIENCE = HOUR  # a copy may be written before its send; a hook be configured on one host before another
 CHUNK = 500

@@ -15,10 +15,10 @@ from standardwebhooks import Webhook
 
 from retour_courier.failure import NotDone
 from retour_courier.hands import Parcel, Work
-from retour_policy.clean import clean
 from retour_policy.clock import HOUR, Clock
-from retour_policy.outbox import Item
-from retour_policy.outside import HookSection
+from retour_policy.config.courier import HookSection
+from retour_policy.outbox.queue import Item
+from retour_policy.sanitize import clean
 
 ANSWER = 65_536  # octets of an answer that are read
 SHOWN = 200  # characters of it that are kept

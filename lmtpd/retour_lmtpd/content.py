@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from retour_policy.identity import Identity
+from retour_policy.messages.fingerprint import Identity
 
 HEAD = 1_000_000  # octets kept from the beginning
 TAIL = 64_000  # octets kept from the end, where reports return the original header

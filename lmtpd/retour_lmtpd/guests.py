@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from retour_policy.config import LmtpdSection
+from retour_policy.config.model import LmtpdSection
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from aiosmtpd.lmtp import LMTP
 from retour_lmtpd.content import Content, Intake
 from retour_lmtpd.guests import Guests
 from retour_lmtpd.reception import Reception
-from retour_policy import token
-from retour_policy.clean import clean
-from retour_policy.route import Route, UnknownAddress
+from retour_policy.messages.router import Route, UnknownAddress
+from retour_policy.sanitize import clean
+from retour_policy.tokens import token
 
 EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
 MOST_RECIPIENTS = 1_000

@@ -13,15 +13,15 @@ from sqlalchemy import Connection
 from retour_bounces import Report, Rules, read
 from retour_lmtpd.content import Content
 from retour_policy.clock import HOUR, Clock
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
-from retour_policy.keyring import KeyRingFile
-from retour_policy.ledger import Ledger
-from retour_policy.record import Arrival, Outcome, Recorder
-from retour_policy.resends import Resends
-from retour_policy.route import Route, Router, Signer
-from retour_policy.storms import Storms
-from retour_policy.writer import Writer
+from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages.returned import Arrival, Outcome, Recorder
+from retour_policy.messages.router import Route, Router, Signer
+from retour_policy.outbox.resends import Resends
+from retour_policy.store.writer import Writer
+from retour_policy.tokens.keyring import KeyRingFile
 
 LARGE = 64_000  # octets from which on a report is read in a thread, so that other sessions go on
 TRIES = 2  # to record a report that fails for its own sake, before only its head is kept

@@ -13,9 +13,9 @@ import structlog
 
 from retour_lmtpd.guests import Guests
 from retour_lmtpd.reception import Reception
-from retour_policy import token
-from retour_policy.clean import clean
-from retour_policy.route import UnknownAddress
+from retour_policy.messages.router import UnknownAddress
+from retour_policy.sanitize import clean
+from retour_policy.tokens import token
 
 MAP = "bounce"
 LONGEST = 10_000  # octets of a request; Postfix's own limit for an answer is 100,000

@@ -10,21 +10,21 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection
 
-from retour_policy import suppressions
 from retour_policy.address import address_key
 from retour_policy.clock import Clock
-from retour_policy.config import Config, Stream
+from retour_policy.config.model import Config, Stream
+from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
-from retour_policy.keyring import KeyRingFile
-from retour_policy.ledger import Ledger
-from retour_policy.outgoing import Gone, Outgoing
-from retour_policy.route import Router, Signer
-from retour_policy.sends import NewSend
-from retour_policy.spool import Spool, new_name
-from retour_policy.store import Store
-from retour_policy.storms import Storms
-from retour_policy.suppression import Suppression
-from retour_policy.writer import Writer
+from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages.outgoing import Gone, Outgoing
+from retour_policy.messages.router import Router, Signer
+from retour_policy.outbox.spool import Spool, new_name
+from retour_policy.store import suppressions
+from retour_policy.store.database import Store
+from retour_policy.store.sends import NewSend
+from retour_policy.store.writer import Writer
+from retour_policy.tokens.keyring import KeyRingFile
 
 ANSWER_TIME = 2_000  # milliseconds that libmilter gets to send an answer: a thousand times what it takes
 

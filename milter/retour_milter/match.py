@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from retour_policy.config import Match, Stream
-from retour_policy.values import Networks
+from retour_policy.config.model import Match, Stream
+from retour_policy.config.values import Networks
 
 Header = tuple[str, str]
 

@@ -13,12 +13,12 @@ from retour_milter.desk import Desk, Settings
 from retour_milter.match import Found, Origin, contains, find_stream
 from retour_milter.stamp import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_policy.address import domain_of, is_address
-from retour_policy.clean import clean
-from retour_policy.config import Stream
+from retour_policy.config.model import Stream
+from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
-from retour_policy.route import REFERENCE
-from retour_policy.sends import NewSend
-from retour_policy.suppression import Suppression
+from retour_policy.messages.router import REFERENCE
+from retour_policy.sanitize import clean
+from retour_policy.store.sends import NewSend
 
 MOST_HEADER = 1_000_000  # characters of a header that are kept; a longer one is looked at no further
 

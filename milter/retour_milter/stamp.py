@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from email.header import Header as EncodedWords
 from typing import Any
 
-from retour_policy.config import Stream
-from retour_policy.route import REFERENCE
+from retour_policy.config.model import Stream
+from retour_policy.messages.router import REFERENCE
 
 TAG = "Retour-Tag"
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")

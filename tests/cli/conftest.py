@@ -17,11 +17,12 @@ from retour_bounces import RecipientReport, Report
 from retour_cli import output
 from retour_cli.main import main
 from retour_cli.setup import Setup
-from retour_policy import sends, token
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Route
-from retour_policy.sends import NewSend
-from retour_policy.storms import Storms
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.store import sends
+from retour_policy.store.sends import NewSend
+from retour_policy.tokens import token
 
 STREAMS = """
 [[stream]]

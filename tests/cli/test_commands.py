@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from retour_cli.main import main
 from retour_policy.clock import system_clock
-from retour_policy.route import Router
-from retour_policy.schema import REVISION
+from retour_policy.messages.router import Router
+from retour_policy.store.schema import REVISION
 
 A, B = "anna@example.net", "bert@example.net"
 

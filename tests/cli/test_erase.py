@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from retour_bounces import RecipientReport, Report
-from retour_policy import outbox, sends, token
-from retour_policy.outbox import NewItem
-from retour_policy.record import Arrival, Recorder
-from retour_policy.resends import Resends
-from retour_policy.route import Route
-from retour_policy.sends import NewSend
-from retour_policy.spool import Spool, new_name
-from retour_policy.storms import Storms
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox.resends import Resends
+from retour_policy.outbox.spool import Spool, new_name
+from retour_policy.store import sends
+from retour_policy.store.sends import NewSend
+from retour_policy.tokens import token
 
 BOB = "bob@other.example"
 HOOK = '\n[[hook]]\nname = "all"\non = ["all"]\ncommand = ["/bin/true"]\n'

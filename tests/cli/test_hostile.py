@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from retour_cli.output import fit, printable
-from retour_policy import facts, ledger, sends
 from retour_policy.clock import DAY, system_clock
-from retour_policy.facts import NewFact
-from retour_policy.fold import Account
-from retour_policy.ledger import Address
-from retour_policy.route import Signer
-from retour_policy.sends import NewSend
-from retour_policy.suppression import Suppression
+from retour_policy.core.fold import Account
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger import ledger
+from retour_policy.ledger.ledger import Address
+from retour_policy.messages.router import Signer
+from retour_policy.store import facts, sends
+from retour_policy.store.facts import NewFact
+from retour_policy.store.sends import NewSend
 
 A = "anna@example.net"
 HOSTILE = "\x1b[31m\x1b]0;owned\x07\x9b2J\u202e\r\nFAKE\tline\x00" + "x" * 400

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from retour_policy import portions, sends
 from retour_policy.clock import DAY, system_clock, time_text
-from retour_policy.record import Recorder
-from retour_policy.route import Signer
-from retour_policy.sends import NewSend
-from retour_policy.store import Store
+from retour_policy.messages.returned import Recorder
+from retour_policy.messages.router import Signer
+from retour_policy.store import batches as portions
+from retour_policy.store import sends
+from retour_policy.store.database import Store
+from retour_policy.store.sends import NewSend
 
 TO = "anna@example.net"
 REPORT = """\

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from retour_cli import init as init_module
 from retour_cli.main import main
-from retour_policy import keyring, load
-from retour_policy.store import open_store
+from retour_policy.config import load
+from retour_policy.store.database import open_store
+from retour_policy.tokens import keyring
 
 
 def init(folder: Path, *words: str, domain: str = "bounces.example.com") -> Result:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from retour_policy import intake, portions
 from retour_policy.clock import DAY, day_text, system_clock
-from retour_policy.lists import Fault, Row, read
+from retour_policy.maintenance import suppression_import as intake
+from retour_policy.maintenance.suppression_files import Fault, Row, read
+from retour_policy.store import batches as portions
 
 A, B = "anna@example.net", "bert@example.net"
 HEAD = "address,cause,scope,since,until,note\n"

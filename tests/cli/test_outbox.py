@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retour_policy import outbox
 from retour_policy.clock import HOUR, MINUTE, system_clock
-from retour_policy.outbox import Failure, NewItem
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Failure, NewItem
 
 HOOKS = """
 [[hook]]

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from retour_cli.milter import reload
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 
 
 def test_a_good_configuration_is_adopted(office: Any) -> None:

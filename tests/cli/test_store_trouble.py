@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from retour_cli import setup as cli_setup
-from retour_policy import store as store_module
+from retour_policy.store import database as store_module
 
 A = "anna@example.net"
 WRITING = [["suppressions", "add", A], ["suppressions", "remove", A], ["token", "make", "--stream", "news", "--to", A]]

@@ -17,8 +17,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from retour_cli.main import main
-from retour_policy import keyring, migrate
-from retour_policy.store import open_store
+from retour_policy.store import migrate
+from retour_policy.store.database import open_store
+from retour_policy.tokens import keyring
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/expected"))
 

@@ -11,8 +11,8 @@ import pytest
 from lab.carrying import carrying
 from lab.wait import wait_until
 from lab.world import World
-from retour_policy import outbox
-from retour_policy.outbox import NewItem
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from retour_policy.clock import iso_text
-from retour_policy.hook import EVENTS, VERSION, Data, Event
+from retour_policy.core.hook_events import EVENTS, VERSION, Data, Event
 
 PAGE = (Path(__file__).parents[2] / "docs/events.md").read_text(encoding="utf-8")
 

@@ -8,11 +8,11 @@ import pytest
 
 from lab.world import World
 from retour_bounces import RecipientReport, Report
-from retour_policy import outbox
-from retour_policy.hook import Data, Event
-from retour_policy.outbox import Chosen
-from retour_policy.record import Arrival
-from retour_policy.route import Route
+from retour_policy.core.hook_events import Data, Event
+from retour_policy.messages.returned import Arrival
+from retour_policy.messages.router import Route
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Chosen
 
 STREAMS = [{"name": "news"}, {"name": "shop", "transactional": True}]
 

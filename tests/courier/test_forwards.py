@@ -11,10 +11,10 @@ from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World
 from retour_bounces import Report
-from retour_policy import outbox
-from retour_policy.outbox import FORWARD, NewItem
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Route
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import FORWARD, NewItem
 
 ORIGINAL = b"From: ann@example.org\r\nSubject: No %d\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
 

@@ -16,9 +16,9 @@ from lab.mortal import Mortals
 from lab.receiver import Receiver
 from lab.wait import wait_until
 from lab.world import World
-from retour_policy import outbox
 from retour_policy.clock import system_clock
-from retour_policy.outbox import Chosen, NewItem
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Chosen, NewItem
 
 ADDRESSES = 60
 

@@ -12,9 +12,11 @@ from retour_courier import hands as in_hand
 from retour_courier.failure import NotDone
 from retour_courier.hands import Hands
 from retour_courier.sweep import sweep
-from retour_policy import backlog, outbox, schema
 from retour_policy.clock import DAY, HOUR
-from retour_policy.outbox import FORWARD, NewItem
+from retour_policy.outbox import backlog
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import FORWARD, NewItem
+from retour_policy.store import schema
 
 SIZE, NUMBER = 1_000_000, 10
 

@@ -15,13 +15,13 @@ from lab.destination import Destination
 from lab.mortal import Mortals
 from lab.wait import wait_until
 from lab.world import World
-from retour_policy import outbox
 from retour_policy.clock import DAY, system_clock
-from retour_policy.facts import Wanted, read
-from retour_policy.outbox import NewItem
-from retour_policy.resends import Resends
-from retour_policy.spool import Spool, new_name
-from retour_policy.token import draw_id
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox.resends import Resends
+from retour_policy.outbox.spool import Spool, new_name
+from retour_policy.store.facts import Wanted, read
+from retour_policy.tokens.token import draw_id
 
 
 @pytest.fixture

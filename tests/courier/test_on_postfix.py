@@ -12,9 +12,10 @@ from lab.postfix import PrivatePostfix
 from lab.process import workspace
 from lab.site import Site
 from lab.wait import wait_until
-from retour_policy import facts, outbox
-from retour_policy.outbox import Chosen
-from retour_policy.store import open_store
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Chosen
+from retour_policy.store import facts
+from retour_policy.store.database import open_store
 
 STREAMS = """
 [[stream]]

@@ -14,7 +14,7 @@ from lab.destination import Destination, Refuse, RefuseData
 from lab.ports import free_port
 from retour_courier.failure import NotDone
 from retour_courier.relay import Relay
-from retour_policy.outside import RelaySection
+from retour_policy.config.courier import RelaySection
 
 MESSAGE = b"Subject: x\r\n\r\n.\r\n..dots\r\nGr\xc3\xbc\xc3\x9fe\r\n"
 

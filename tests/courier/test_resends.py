@@ -15,15 +15,15 @@ from lab.world import World
 from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.sweep import remove_copies
-from retour_policy import schema
 from retour_policy.clock import DAY, HOUR, system_clock
-from retour_policy.erasure import erase
-from retour_policy.facts import Wanted, read
-from retour_policy.ledger import Address
-from retour_policy.rebuild import differences
-from retour_policy.resends import Resends
-from retour_policy.spool import PARTS, Spool, new_name
-from retour_policy.token import draw_id
+from retour_policy.erasure.erase import erase
+from retour_policy.ledger.ledger import Address
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.outbox.resends import Resends
+from retour_policy.outbox.spool import PARTS, Spool, new_name
+from retour_policy.store import schema
+from retour_policy.store.facts import Wanted, read
+from retour_policy.tokens.token import draw_id
 
 COPY = b"From: news@example.com\r\nRetour-Ref: old\r\n value\r\nSubject: News\r\nRetour-Ref: another\r\n\r\nHello\r\n"
 BOB = "bob@example.net"

@@ -9,10 +9,10 @@ import pytest
 from lab.process import Child
 from lab.site import RETOUR, retour
 from lab.wait import wait_until
-from retour_policy import outbox
 from retour_policy.clock import system_clock
-from retour_policy.outbox import NewItem
-from retour_policy.store import open_store
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.store.database import open_store
 
 HOOK = """
 [[hook]]

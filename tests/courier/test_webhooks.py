@@ -15,10 +15,10 @@ from lab.receiver import HUGE
 from lab.wait import wait_until
 from lab.world import World
 from retour_courier.webhook import is_public
-from retour_policy import outbox
 from retour_policy.clock import HOUR
-from retour_policy.hook import Data, Event
-from retour_policy.outbox import NewItem
+from retour_policy.core.hook_events import Data, Event
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
 
 
 def hook(url, **more):

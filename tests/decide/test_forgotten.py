@@ -2,9 +2,9 @@
 
 from sqlalchemy import select
 
-from retour_policy import schema
-from retour_policy.rebuild import differences
-from retour_policy.sends import NewSend
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.store import schema
+from retour_policy.store.sends import NewSend
 
 BOB = "bob@example.net"
 

@@ -4,13 +4,13 @@ import pytest
 from sqlalchemy import event
 
 from lab.world import SECRET
-from retour_policy import outgoing
 from retour_policy.address import address_key
-from retour_policy.addresses import find
-from retour_policy.facts import judged_of_send
-from retour_policy.rebuild import differences
-from retour_policy.sends import NewSend
-from retour_policy.suppressions import of_addresses
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.messages import outgoing
+from retour_policy.store.addresses import find
+from retour_policy.store.facts import judged_of_send
+from retour_policy.store.sends import NewSend
+from retour_policy.store.suppressions import of_addresses
 
 BOTH = ("ann@example.net", "bob@example.net")
 ANN, BOB = BOTH

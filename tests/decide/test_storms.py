@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
 from lab.world import World
-from retour_policy import schema
-from retour_policy.config import StormSection
-from retour_policy.rebuild import differences
-from retour_policy.storm import Figures, Sides, breaks_out, is_calm
+from retour_policy.config.model import StormSection
+from retour_policy.core.storm import Figures, Sides, breaks_out, is_calm
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.store import schema
 
 STREAMS = [{"name": "news"}, {"name": "promo"}]
 

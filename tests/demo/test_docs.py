@@ -12,7 +12,7 @@ import click
 import pytest
 
 from retour_cli.main import main
-from retour_policy.record import Outcome
+from retour_policy.messages.returned import Outcome
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bounces", "policy", "milter", "lmtpd", "courier", "cli")

@@ -9,8 +9,8 @@ from lab.site import DOMAIN, retour
 from retour_cli.setup import Setup
 from retour_lmtpd import reception
 from retour_lmtpd.content import Content
-from retour_policy.record import Recorder
-from retour_policy.writer import Writer
+from retour_policy.messages.returned import Recorder
+from retour_policy.store.writer import Writer
 
 STREAM = """
 [[stream]]

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from retour_milter.match import Origin, contains, find_stream
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 
 STREAMS = Config.model_validate(
     {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retour_milter.stamp import HeaderEdit, edited, stamp, tag_of
-from retour_policy.config import Stream
+from retour_policy.config.model import Stream
 
 HEADERS = [("From", "a@example.com"), ("X-Mailer", "one"), ("Subject", "hello"), ("x-mailer", "two")]
 VALUES = {"stream": "news", "tag": "c-17", "token": "t" * 30, "recipient": "bob@example.net", "date": "now"}

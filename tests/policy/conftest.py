@@ -13,26 +13,27 @@ import pytest
 from sqlalchemy import select
 
 from retour_bounces import Original, RecipientReport, Report
-from retour_policy import keyring, migrate, schema, sends, suppressions
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.config import PolicySection, StormSection
-from retour_policy.decide import Count
-from retour_policy.facts import Fact, Wanted
-from retour_policy.facts import read as read_facts
-from retour_policy.fold import Ground
-from retour_policy.keyring import Key, KeyRing
-from retour_policy.ledger import Ledger
-from retour_policy.policies import Policy
-from retour_policy.record import Arrival, Outcome, Recorder
-from retour_policy.route import Route
-from retour_policy.rules import PRESETS
-from retour_policy.sends import NewSend
-from retour_policy.state_json import from_dict
-from retour_policy.store import Store, open_store
-from retour_policy.storm import Sides
-from retour_policy.storms import Storms
-from retour_policy.suppression import Suppression
+from retour_policy.config.model import PolicySection, StormSection
+from retour_policy.core.decide import Count
+from retour_policy.core.fold import Ground
+from retour_policy.core.presets import PRESETS
+from retour_policy.core.state_json import from_dict
+from retour_policy.core.storm import Sides
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.policy_versions import Policy
+from retour_policy.ledger.storms import Storms
+from retour_policy.messages.returned import Arrival, Outcome, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.store import migrate, schema, sends, suppressions
+from retour_policy.store.database import Store, open_store
+from retour_policy.store.facts import Fact, Wanted
+from retour_policy.store.facts import read as read_facts
+from retour_policy.store.sends import NewSend
+from retour_policy.tokens import keyring
+from retour_policy.tokens.keyring import Key, KeyRing
 
 NOW = 1_800_000_000_000  # 2027-01-15, in milliseconds
 SECRET = bytes(range(32))
@@ -148,7 +149,7 @@ class Book:
 
     def number(self, address: str) -> int | None:
         with self.store.reading() as connection:
-            from retour_policy import addresses
+            from retour_policy.store import addresses
 
             return addresses.find(connection, [address_key(SECRET, address)]).get(address_key(SECRET, address))
 

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from retour_policy import addresses, keyring, token
 from retour_policy.address import address_key, domain_ascii, domain_of, is_address, is_domain, normalise
-from retour_policy.clean import clean, clean_values
-from retour_policy.config import Config
-from retour_policy.keyring import KeyRing
-from retour_policy.pattern import Pattern
-from retour_policy.route import Route, Router, Signer, UnknownAddress
-from retour_policy.store import Store
+from retour_policy.config.model import Config
+from retour_policy.messages.router import Route, Router, Signer, UnknownAddress
+from retour_policy.sanitize import clean, clean_values
+from retour_policy.store import addresses
+from retour_policy.store.database import Store
+from retour_policy.tokens import keyring, token
+from retour_policy.tokens.keyring import KeyRing
+from retour_policy.tokens.verp import Pattern
 
 SECRET = bytes(32)
 NOW = 1_800_000_000_000

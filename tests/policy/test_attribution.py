@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from retour_bounces import Original, Report
-from retour_policy.route import Route
+from retour_policy.messages.router import Route
 
 A, B, C = "anna@example.net", "bert@example.net", "carl@example.net"
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from retour_policy import load
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.config import Config, Match, Stream, in_bounce_domain
+from retour_policy.config import load
+from retour_policy.config.courier import HookSection, RelaySection
+from retour_policy.config.model import Config, Match, Stream, in_bounce_domain
+from retour_policy.core.hook_events import EVENTS, GROUPS
+from retour_policy.core.presets import PLAIN
 from retour_policy.errors import ConfigError
-from retour_policy.hook import EVENTS, GROUPS
-from retour_policy.outside import HookSection, RelaySection
-from retour_policy.rules import PLAIN
 
 EXAMPLE = files("retour_policy").joinpath("example.toml").read_text("utf-8")
 SYSTEM = {

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from retour_policy import schema
-from retour_policy.store import Store
-from retour_policy.writer import Writer
+from retour_policy.store import schema
+from retour_policy.store.database import Store
+from retour_policy.store.writer import Writer
 
 
 def keys(path: Path) -> set[bytes]:
@@ -30,9 +30,9 @@ def keys(path: Path) -> set[bytes]:
 WRITE = """
 import sys, time
 from sqlalchemy import insert
-from retour_policy import schema
-from retour_policy.store import open_store
-from retour_policy.writer import Writer
+from retour_policy.store import schema
+from retour_policy.store.database import open_store
+from retour_policy.store.writer import Writer
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 desk = Writer(open_store("sqlite:///" + path))
 worst = 0.0
@@ -136,10 +136,10 @@ def test_fsync_comes_before_the_acknowledgement(database: Path, tmp_path: Path) 
 FULL = """
 import resource, signal, sys
 from sqlalchemy import insert
-from retour_policy import schema
+from retour_policy.store import schema
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store import open_store
-from retour_policy.writer import Writer
+from retour_policy.store.database import open_store
+from retour_policy.store.writer import Writer
 path = sys.argv[1]
 desk = Writer(open_store("sqlite:///" + path))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retour_policy import ledger, record
-from retour_policy.config import Stream
-from retour_policy.erasure import erase
-from retour_policy.fold import Account
-from retour_policy.ledger import Address
-from retour_policy.resends import Resends
-from retour_policy.route import Route
+from retour_policy.config.model import Stream
+from retour_policy.core.fold import Account
+from retour_policy.erasure.erase import erase
+from retour_policy.ledger import ledger
+from retour_policy.ledger.ledger import Address
+from retour_policy.messages import returned as record
+from retour_policy.messages.router import Route
+from retour_policy.outbox.resends import Resends
 
 A = "anna@example.net"
 

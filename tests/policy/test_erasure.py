@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import event
 
-from retour_policy.erasure import erase
-from retour_policy.facts import NewFact
-from retour_policy.ledger import Address
-from retour_policy.rebuild import differences
+from retour_policy.erasure.erase import erase
+from retour_policy.ledger.ledger import Address
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.store.facts import NewFact
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
 INDEXES = ("fact_id", "ordering")

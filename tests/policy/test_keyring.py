@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from retour_policy import keyring, token
-from retour_policy.config import Config
+from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError
-from retour_policy.keyring import SLOTS, Key, KeyRing, KeyRingFile
-from retour_policy.route import Router, Signer
-from retour_policy.token import Forged, Purpose, UnknownKey
+from retour_policy.messages.router import Router, Signer
+from retour_policy.tokens import keyring, token
+from retour_policy.tokens.keyring import SLOTS, Key, KeyRing, KeyRingFile
+from retour_policy.tokens.token import Forged, Purpose, UnknownKey
 
 NOW = 1_800_000_000_000
 STREAM = {"name": "news", "envelope_from": "b-%@bounces.example.com"}
@@ -222,9 +222,9 @@ def test_rotations_at_once_follow_each_other(ring_file: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from retour_policy.config import Config
-from retour_policy.keyring import KeyRingFile
-from retour_policy.route import Router, Signer
+from retour_policy.config.model import Config
+from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.messages.router import Router, Signer
 config = Config.model_validate({"stream": [{"name": "news", "envelope_from": "b-%@bounces.example.com"}]})
 ring = KeyRingFile(Path(sys.argv[1]))
 signer, router = Signer(ring, lambda: 1_800_000_000_000), Router(config, ring, lambda: 1_800_000_000_000)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy.mention import FORGOTTEN, Mention
+from retour_policy.erasure.matcher import FORGOTTEN, Mention
 
 ANN = Mention("Ann.Lee@Example.NET")
 WRITTEN = (

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy import backlog, outbox
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.outbox import Chosen, Failure, Item, NewItem
-from retour_policy.outside import CourierSection
-from retour_policy.store import Store
+from retour_policy.config.courier import CourierSection
+from retour_policy.outbox import backlog
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Chosen, Failure, Item, NewItem
+from retour_policy.store.database import Store
 
 NOW = 1_800_000_000_000
 LIMITS = CourierSection()

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from retour_policy import portions
 from retour_policy.errors import StoreUnavailable
-from retour_policy.portions import in_portions
-from retour_policy.store import Store
+from retour_policy.store import batches as portions
+from retour_policy.store.batches import in_portions
+from retour_policy.store.database import Store
 
 
 def test_a_transaction_ends_when_its_time_is_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from retour_bounces import Original, RecipientReport, Report
-from retour_policy import ledger, record
 from retour_policy.clock import DAY
-from retour_policy.config import PolicySection
-from retour_policy.fold import Account
-from retour_policy.ledger import Address
-from retour_policy.route import Route
-from retour_policy.suppression import Suppression
+from retour_policy.config.model import PolicySection
+from retour_policy.core.fold import Account
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger import ledger
+from retour_policy.ledger.ledger import Address
+from retour_policy.messages import returned as record
+from retour_policy.messages.router import Route
 
 A, B, C = "anna@example.net", "bert@example.net", "carl@example.net"
 Part = Callable[..., RecipientReport]
@@ -138,17 +139,17 @@ def test_made_up_xverp_parts_do_not_multiply_a_message(book: Any) -> None:
 RECORD = """
 import sys, threading
 from retour_bounces import RecipientReport, Report
-from retour_policy.config import StormSection
-from retour_policy.fold import Ground
-from retour_policy.ledger import Ledger
-from retour_policy.policies import Policy
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Route
-from retour_policy.rules import PLAIN
-from retour_policy.store import open_store
-from retour_policy.storm import Sides
-from retour_policy.storms import Storms
-from retour_policy.writer import Writer
+from retour_policy.config.model import StormSection
+from retour_policy.core.fold import Ground
+from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.policy_versions import Policy
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.core.presets import PLAIN
+from retour_policy.store.database import open_store
+from retour_policy.core.storm import Sides
+from retour_policy.ledger.storms import Storms
+from retour_policy.store.writer import Writer
 part = RecipientReport("anna@example.net", None, "failed", "hard", "5.1.1", "wire", None, None, None, "", "")
 desk = Writer(open_store("sqlite:///" + sys.argv[1]))
 storms = Storms(StormSection(), Sides({}))
@@ -327,7 +328,7 @@ def tell(make_part: Any, make_bounce: Any, what: str) -> Report:
 
 def test_facts_of_any_number_are_read_in_order_and_in_chunks(book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each chunk has a transaction of its own, so that a pager left open does not hold the log file back."""
-    from retour_policy import facts
+    from retour_policy.store import facts
 
     monkeypatch.setattr(facts, "CHUNK", 7)
     for n in range(30):

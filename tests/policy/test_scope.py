@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy.decide import BULK, EVERYWHERE
-from retour_policy.scope import parse_scope, scope_text
+from retour_policy.core.decide import BULK, EVERYWHERE
+from retour_policy.core.scope import parse_scope, scope_text
 
 STREAMS = ("bulk", "everywhere", "news", "stream")
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retour_policy import ledger, schema, sends, suppressions, upsert
 from retour_policy.clock import DAY
-from retour_policy.fold import Account
-from retour_policy.ledger import Address
-from retour_policy.sends import NewSend
-from retour_policy.store import Store
-from retour_policy.suppression import Suppression
+from retour_policy.core.fold import Account
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger import ledger
+from retour_policy.ledger.ledger import Address
+from retour_policy.store import schema, sends, suppressions, upsert
+from retour_policy.store.database import Store
+from retour_policy.store.sends import NewSend
 
 SECRET = bytes(range(32))
 NOW = 1_800_000_000_000

@@ -18,10 +18,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from retour_policy import migrate, schema, store
 from retour_policy.clock import system_clock
 from retour_policy.errors import ConfigError, StoreRefused, StoreUnavailable
-from retour_policy.store import Store, open_store
+from retour_policy.store import database as store
+from retour_policy.store import migrate, schema
+from retour_policy.store.database import Store, open_store
 
 
 def url(path: Path) -> str:
@@ -325,7 +326,7 @@ def test_nothing_stays_open(database: Path) -> None:
 
 def test_the_url_in_messages_has_no_password() -> None:
     """A database server's password is in no error and no list."""
-    code = "from sqlalchemy.engine import make_url\nfrom retour_policy.store import Store\n"
+    code = "from sqlalchemy.engine import make_url\nfrom retour_policy.store.database import Store\n"
     code += "s = Store.__new__(Store); s.url = 'postgresql+psycopg://retour:secret@db/retour'; print(s.name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "postgresql+psycopg://retour:***@db/retour"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy import token
 from retour_policy.clock import DAY
-from retour_policy.keyring import Key, KeyRing, derive
-from retour_policy.token import Expired, Forged, NotAToken, Purpose, TokenError, UnknownKey
+from retour_policy.tokens import token
+from retour_policy.tokens.keyring import Key, KeyRing, derive
+from retour_policy.tokens.token import Expired, Forged, NotAToken, Purpose, TokenError, UnknownKey
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 NOW = 1_800_000_000_000

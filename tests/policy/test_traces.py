@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 
-from retour_policy import outbox, portions, schema
-from retour_policy.facts import NewFact
-from retour_policy.ledger import Address, Ledger
-from retour_policy.mention import FORGOTTEN, Mention
-from retour_policy.outbox import NewItem
-from retour_policy.rebuild import differences
-from retour_policy.store import Store
-from retour_policy.traces import forget_mentions
+from retour_policy.erasure.matcher import FORGOTTEN, Mention
+from retour_policy.erasure.redact import forget_mentions
+from retour_policy.ledger.ledger import Address, Ledger
+from retour_policy.maintenance.rebuild import differences
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.store import batches as portions
+from retour_policy.store import schema
+from retour_policy.store.database import Store
+from retour_policy.store.facts import NewFact
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
 PERSON = Mention(ANN)

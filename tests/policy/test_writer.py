@@ -16,10 +16,11 @@ import pytest
 from sqlalchemy import Connection, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from retour_policy import schema, store, writer
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store import Store, open_store
-from retour_policy.writer import Writer
+from retour_policy.store import database as store
+from retour_policy.store import schema, writer
+from retour_policy.store.database import Store, open_store
+from retour_policy.store.writer import Writer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from retour_cli.listen import Place, open_socket
-from retour_policy.config import SocketsSection
+from retour_policy.config.model import SocketsSection
 
 NOBODY = 65534
 UNITS = Path(__file__).parents[2] / "systemd"

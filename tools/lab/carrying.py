@@ -14,11 +14,12 @@ from lab.receiver import KEY
 from lab.wait import wait_until
 from lab.world import World
 from retour_courier.courier import Courier
-from retour_policy import keyring, outbox
-from retour_policy.keyring import KeyRingFile
-from retour_policy.outbox import Chosen, Item
-from retour_policy.route import Router, Signer
-from retour_policy.targets import Secrets
+from retour_policy.config.secrets import Secrets
+from retour_policy.messages.router import Router, Signer
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import Chosen, Item
+from retour_policy.tokens import keyring
+from retour_policy.tokens.keyring import KeyRingFile
 
 
 def ring(folder: Path, world: World) -> KeyRingFile:

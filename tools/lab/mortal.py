@@ -23,12 +23,12 @@ from lab.receiver import KEY
 from retour_courier.command import die_with_parent
 from retour_courier.courier import Courier
 from retour_policy.clock import system_clock
-from retour_policy.config import Config
-from retour_policy.keyring import KeyRingFile
-from retour_policy.route import Signer
-from retour_policy.store import open_store
-from retour_policy.targets import Secrets
-from retour_policy.writer import Writer
+from retour_policy.config.model import Config
+from retour_policy.config.secrets import Secrets
+from retour_policy.messages.router import Signer
+from retour_policy.store.database import open_store
+from retour_policy.store.writer import Writer
+from retour_policy.tokens.keyring import KeyRingFile
 
 
 class Mortals:

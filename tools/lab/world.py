@@ -13,27 +13,27 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from retour_bounces import RecipientReport, Report
-from retour_policy import migrate
 from retour_policy.address import address_key
-from retour_policy.addresses import ensure, find
 from retour_policy.clock import DAY, HOUR, MINUTE
-from retour_policy.config import Config
-from retour_policy.erasure import erase
-from retour_policy.facts import NewFact
-from retour_policy.ledger import Address, Ledger
-from retour_policy.outgoing import Outgoing
-from retour_policy.rebuild import stored
-from retour_policy.record import Arrival, Recorder
-from retour_policy.route import Route
-from retour_policy.sends import NewSend
-from retour_policy.store import open_store
-from retour_policy.storms import Storm, Storms, settle
-from retour_policy.storms import listed as listed_storms
-from retour_policy.suppression import Suppression
-from retour_policy.suppressions import listed, look_up, of_addresses
-from retour_policy.token import draw_id
-from retour_policy.undoing import Window, failures, undo
-from retour_policy.writer import Writer
+from retour_policy.config.model import Config
+from retour_policy.core.suppression import Suppression
+from retour_policy.erasure.erase import erase
+from retour_policy.ledger.ledger import Address, Ledger
+from retour_policy.ledger.storms import Storm, Storms, settle
+from retour_policy.ledger.storms import listed as listed_storms
+from retour_policy.maintenance.rebuild import stored
+from retour_policy.maintenance.undo import Window, failures, undo
+from retour_policy.messages.outgoing import Outgoing
+from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.router import Route
+from retour_policy.store import migrate
+from retour_policy.store.addresses import ensure, find
+from retour_policy.store.database import open_store
+from retour_policy.store.facts import NewFact
+from retour_policy.store.sends import NewSend
+from retour_policy.store.suppressions import listed, look_up, of_addresses
+from retour_policy.store.writer import Writer
+from retour_policy.tokens.token import draw_id
 
 SECRET = bytes(32)
 T = TypeVar("T")

@@ -1,0 +1,228 @@
+"""Config: what the postmaster's file says, as frozen values; `load` reads it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
+
+from retour_policy.address import domain_ascii, normalise
+from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
+from retour_policy.config.base import Section
+from retour_policy.config.courier import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
+from retour_policy.config.values import (
+    Address,
+    Count,
+    Duration,
+    Name,
+    Networks,
+    NotEmpty,
+    OptionalFile,
+    Size,
+    Socket,
+    Span,
+    Texts,
+    Threshold,
+    check_absolute,
+    check_envelope_from,
+    check_headers,
+    check_mode,
+    check_stream_name,
+    check_texts,
+)
+from retour_policy.core.decide import RuleSet
+from retour_policy.core.presets import PRESETS, Preset
+from retour_policy.tokens.verp import Pattern
+
+
+class StoreSection(Section):
+    """Where facts and decisions are kept."""
+
+    url: StrictStr = "sqlite:////var/lib/retour/retour.db"
+
+
+class TokensSection(Section):
+    """How tokens are signed, and how long they live."""
+
+    keyring: Annotated[Path, AfterValidator(check_absolute)] = Path("/etc/retour/keys.toml")
+    bounce_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
+
+
+class SocketsSection(Section):
+    """Who may use the unix sockets."""
+
+    group: StrictStr = "postfix"
+    mode: Annotated[str, BeforeValidator(check_mode)] = "0660"
+
+
+class MilterSection(Section):
+    """What the milter listens to, whom it serves, and what it does while the store is away."""
+
+    socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
+    trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
+    on_store_failure: Literal["tempfail", "pass"] = "tempfail"
+    store_timeout: Span = 10 * SECOND
+    drain: Duration = 30 * SECOND
+
+
+class LmtpdSection(Section):
+    """What the LMTP daemon listens to, and whom it tells what nothing matches."""
+
+    listen: tuple[Socket, ...] = Field(default=("unix:/var/spool/postfix/retour/lmtp.sock",), min_length=1)
+    lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
+    allow: Networks = ()
+    postmaster: Address = "postmaster"
+    mailbox_domains: Texts = ()
+    rules: OptionalFile = None
+    max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
+    idle_timeout: Span = 5 * MINUTE
+    data_timeout: Span = 10 * MINUTE
+    store_timeout: Span = 60 * SECOND
+
+
+class Match(Section):
+    """Which mail a stream is for: every key given must match, any value of a key suffices."""
+
+    sender: Texts = NotEmpty
+    login: Texts = NotEmpty
+    client: Networks = NotEmpty
+    header: dict[StrictStr, Annotated[Texts, BeforeValidator(check_texts), Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+
+
+class RulesSection(Section):
+    """Numbers of a policy; what is not given is the preset's. 0 (or "0s") as a threshold only records."""
+
+    hard: Threshold | None = None
+    pause: Duration | None = None
+    hard_for: Duration | None = None
+    soft: Threshold | None = None
+    soft_span: Duration | None = None
+    soft_for: Duration | None = None
+    network: Threshold | None = None
+    network_span: Duration | None = None
+    network_for: Duration | None = None
+    longest: Duration | None = None
+    autoreply: Count | None = None
+    autoreply_for: Duration | None = None
+    complaint: Count | None = None
+    unsubscribe: Count | None = None
+    heal_sends: Threshold | None = None
+    heal_after: Duration | None = None
+    forget_after: Duration | None = None
+    heed_blame: StrictBool | None = None
+    distinct_days: StrictBool | None = None
+    count_unsigned: StrictBool | None = None
+    scope: Literal["everywhere", "stream"] | None = None
+
+    def over(self, rules: RuleSet) -> RuleSet:
+        """`rules` with the numbers given here in place of theirs."""
+        given = {name: getattr(self, name) for name in RuleSet.__slots__ if getattr(self, name) is not None}
+        return replace(rules, **given)
+
+
+class PolicySection(RulesSection):
+    """When an address is paused or suppressed."""
+
+    preset: Preset = "careful"
+
+
+class Stream(Section):
+    """A named kind of outgoing mail."""
+
+    name: Annotated[str, BeforeValidator(check_stream_name)]
+    match: Match = Match()
+    envelope_from: Annotated[str | None, BeforeValidator(check_envelope_from)] = None
+    track: StrictBool = True
+    transactional: StrictBool = False
+    suppressed: Literal["refuse", "drop", "pass"] = "refuse"
+    multi_recipient: Literal["shared", "refuse"] = "shared"
+    headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(check_headers)] = Field(default_factory=dict)
+    policy: RulesSection = RulesSection()
+    relay: StrictStr = "default"
+    retry: Retry | None = None
+    max_size: Size = 256 * 1024
+
+    @cached_property
+    def pattern(self) -> Pattern | None:
+        """The VERP pattern, or None for a static or unchanged sender."""
+        return Pattern.parse(self.envelope_from) if self.envelope_from and "%" in self.envelope_from else None
+
+    @cached_property
+    def static_sender(self) -> str | None:
+        """The static envelope sender, if the stream has one."""
+        return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
+
+
+class StormSection(Section):
+    """When a burst of hard bounces is a storm at one receiving side. `least = 0` switches it off."""
+
+    window: Duration = 6 * HOUR
+    least: Count = 20
+    share: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.2
+    all_of: Count = 5
+    close_after: Duration = HOUR
+    settle_after: Duration = 72 * HOUR
+    lapse_after: Duration = 30 * DAY
+
+
+class Config(Section):
+    """The whole file."""
+
+    store: StoreSection = StoreSection()
+    tokens: TokensSection = TokensSection()
+    sockets: SocketsSection = SocketsSection()
+    milter: MilterSection = MilterSection()
+    lmtpd: LmtpdSection = LmtpdSection()
+    stream: tuple[Stream, ...] = ()
+    policy: PolicySection = PolicySection()
+    storm: StormSection = StormSection()
+    sides: dict[StrictStr, Texts] = Field(default_factory=dict)
+    relay: dict[Name, RelaySection] = Field(default_factory=lambda: {"default": RelaySection()})
+    hook: tuple[HookSection, ...] = ()
+    forward: ForwardSection = ForwardSection()
+    spool: SpoolSection = SpoolSection()
+    courier: CourierSection = CourierSection()
+
+    def rules(self, stream: Stream | None) -> RuleSet:
+        """The rules of a stream, or (None) those of all that say nothing of their own."""
+        general = self.policy.over(PRESETS[self.policy.preset])
+        return stream.policy.over(general) if stream else general
+
+    def stream_named(self, name: str) -> Stream | None:
+        """The stream of that name."""
+        return next((stream for stream in self.stream if stream.name == name), None)
+
+    @cached_property
+    def bounce_domains(self) -> frozenset[str]:
+        """Domains all of whose mail comes back to Retour: those of VERP patterns, but for `mailbox_domains`."""
+        return self.pattern_domains.difference(map(domain_ascii, self.lmtpd.mailbox_domains))
+
+    @cached_property
+    def pattern_domains(self) -> frozenset[str]:
+        """Domains of VERP patterns."""
+        return frozenset(stream.pattern.domain for stream in self.stream if stream.pattern)
+
+    @cached_property
+    def static_senders(self) -> frozenset[str]:
+        """Static envelope senders, normalised."""
+        return frozenset(normalise(stream.static_sender) for stream in self.stream if stream.static_sender)
+
+
+def in_bounce_domain(config: Config, address: str) -> bool:
+    """Whether mail to `address` would come to Retour itself."""
+    domain = domain_ascii(address.rpartition("@")[2])
+    return domain in config.bounce_domains or normalise(address) in config.static_senders

@@ -1,0 +1,1 @@
+"""Pure: decide, fold, presets, storm arithmetic, scopes, suppressions, hook events."""

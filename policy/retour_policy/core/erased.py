@@ -1,0 +1,30 @@
+"""Forgotten: what may be kept of a fact about a person who was erased. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retour_policy.core.suppression import CAUSES
+
+KEPT = frozenset(
+    {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
+)
+"""What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
+
+_NOTES = ("note", "suppressions", "status", "reason")
+
+
+def notes_of(detail: Mapping[str, Any]) -> list[Any]:
+    """What of a fact's detail the note of a suppression is made of."""
+    return [detail.get(name) for name in _NOTES]
+
+
+def kept_of_forgotten(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of the detail of a fact about a person who was forgotten."""
+    kept = {name: value for name, value in detail.items() if name in KEPT}
+    if kept.get("cause") not in CAUSES:  # of withheld mail, it tells the cause in words, with the postmaster's note
+        kept.pop("cause", None)
+    if "suppressions" in kept:  # as a purge carried them over, with the postmaster's notes
+        kept["suppressions"] = [one | {"note": ""} for one in kept["suppressions"]]
+    return kept

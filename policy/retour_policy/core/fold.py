@@ -1,0 +1,286 @@
+"""Fold: the state of an address and its suppressions, from its facts in order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from retour_policy.core.decide import EVERYWHERE, MOST_KEPT, Class, Happening, RuleSet, State, Suppress, decide
+from retour_policy.core.state_json import from_dict, to_dict
+from retour_policy.core.suppression import Suppression
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known about one address: what was counted, and where it is suppressed, by scope."""
+
+    state: State = field(default_factory=State)
+    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One fact about an address, as the fold sees it."""
+
+    id: int
+    at: int
+    kind: str
+    stream: str = ""
+    send: int = 0
+    sent_at: int = 0
+    type: str | None = None
+    blame: str | None = None
+    proof: str = ""
+    first: bool = True
+    """The first of its kind for this send and address that counts."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a fact is judged by: the rules of its stream, and which streams are transactional."""
+
+    rules: RuleSet
+    transactional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The account after a fact, and in words what the fact led to."""
+
+    account: Account
+    why: str
+
+
+def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Folded:
+    """The account after one more fact. `good_sends`: good ones since the latest counted failure."""
+    special = _SPECIAL.get(entry.kind)
+    if special:
+        return special(account, entry, ground)
+    if entry.detail.get("storm"):
+        return _held(account, entry, [entry.id])
+    what = happening(entry, ground, good_sends)
+    if what is None:
+        return Folded(_seen(account, entry.at), "")
+    decision = decide(account.state, what, ground.rules)
+    suppressions = dict(account.suppressions)
+    for new in decision.suppress:
+        suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
+    return Folded(Account(decision.state, suppressions), decision.why)
+
+
+def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None:
+    """What a fact means for counting; None where it counts for nobody."""
+    class_ = class_of(entry.kind, entry.type, entry.blame, ground.rules)
+    if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, ground.rules):
+        return None
+    return Happening(
+        at=entry.at,
+        class_=class_,
+        stream=entry.stream,
+        transactional=ground.transactional,
+        send=entry.send,
+        sent_at=entry.sent_at,
+        shared=entry.proof == "shared",
+        first=entry.first,
+        good_sends=good_sends,
+        fact=entry.id,
+    )
+
+
+def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
+    """The class in which a fact counts against an address; None where it counts for nobody."""
+    if kind in ("autoreply", "complaint", "unsubscribe"):
+        return kind  # type: ignore[return-value]
+    if kind != "bounce":
+        return None
+    by_type: Class = "hard" if type_ == "hard" else "soft"
+    if not rules.heed_blame or blame == "recipient":
+        return by_type
+    return "network" if blame == "network" else None
+
+
+def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
+    """When the latest failure was counted in the scope that those of `stream` count in; 0 where there is none."""
+    count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
+    return count.latest() if count else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sendings:
+    """The sends to one address: when each was made, and when it first failed."""
+
+    made: Sequence[tuple[int, int]]
+    """Send id and time, in order."""
+    failed: Mapping[int, int]
+
+    def good(self, after: int, at: int, rules: RuleSet) -> int:
+        """How many sends made after `after` were good at `at`; at most `heal_sends` are looked for."""
+        good = 0
+        for send, made in self.made:
+            if good == rules.heal_sends or made > at - rules.heal_after:
+                break
+            good += made > after and not self.failed.get(send, at + 1) <= at
+        return good
+
+
+def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Sendings) -> tuple[Account, list[Folded]]:
+    """The account that all facts of an address, in order, lead to, and what each of them did.
+
+    `grounds` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
+    counted where that was decided.
+    """
+    history = list(_with_first(entries, grounds))
+    skipped = passed_over(history)
+    undone = {number for entry in history if entry.kind == "undone" for number in entry.detail["facts"]}
+    by_id = {entry.id: entry for entry in history if entry.id not in undone}
+    account, steps = Account(), []
+    for entry in history:
+        ground = grounds[entry.id]
+        if entry.id in skipped:
+            done = Folded(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
+        else:
+            done = _with_revived(account, entry, ground, sendings, by_id)
+        account = done.account
+        steps.append(done)
+    return account, steps
+
+
+def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> bool:
+    """Whether such a fact counts against an address, and so uses up the one count that its send has."""
+    return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
+
+
+def _with_first(entries: Iterable[Entry], grounds: Mapping[int, Ground]) -> Iterator[Entry]:
+    """The facts, each marked whether it is the first of its kind for its send that counts."""
+    counted: set[tuple[int, str]] = set()
+    for entry in entries:
+        mark = (entry.send, entry.kind)
+        yield replace(entry, first=False) if mark in counted else entry
+        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, grounds[entry.id].rules):
+            counted.add(mark)
+
+
+def passed_over(history: Iterable[Entry]) -> set[int]:
+    """The facts that a storm holds or that an operator undid."""
+    return {number for entry in history if entry.kind in ("held", "undone") for number in entry.detail["facts"]}
+
+
+def _with_revived(
+    account: Account, entry: Entry, ground: Ground, sendings: Sendings, by_id: Mapping[int, Entry]
+) -> Folded:
+    if entry.kind == "held":
+        return _held(account, entry, entry.detail["facts"])
+    if entry.kind == "undone":
+        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
+    if entry.kind != "revived":
+        good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
+        return step(account, entry, ground, good)
+    why = ""
+    account = _without_held(account, entry.detail["facts"])
+    for number in entry.detail["facts"]:
+        if number in by_id:
+            freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
+            done = step(account, freed, ground, 0)
+            account, why = done.account, done.why
+    return Folded(_seen(account, entry.at), f"held before, counts now: {why}")
+
+
+def _taken_back(entry: Entry) -> str:
+    count = len(entry.detail["facts"])
+    return f"{count} failure{'' if count == 1 else 's'} taken back"
+
+
+def _seen(account: Account, at: int) -> Account:
+    return replace(account, state=replace(account.state, last=max(account.state.last, at)))
+
+
+def _held(account: Account, entry: Entry, facts: Sequence[int]) -> Folded:
+    """Failures of a storm: remembered, not counted. What two storms hold one after the other is held by the second."""
+    seen = _seen(_without_held(account, facts), entry.at)
+    held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
+    return Folded(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
+
+
+def _without_held(account: Account, facts: Sequence[int]) -> Account:
+    kept = tuple(one for one in account.state.held if one[0] not in facts)
+    return replace(account, state=replace(account.state, held=kept))
+
+
+def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
+    """What is in force keeps its dates and cause, unless it gives way."""
+    if old is not None and old.in_force(new.since) and not _gives_way(old, new):
+        return old
+    because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
+    return Suppression(new.scope, new.cause, new.since, new.until, because, tries=new.tries, fact=entry.id)
+
+
+def _gives_way(old: Suppression, new: Suppress) -> bool:
+    """A trial always, a pause to all but a shorter pause, what ends to what is for good or outlasts the postmaster."""
+    if old.cause == "trial":
+        return True
+    longer = old.until is not None and (new.until is None or new.until > old.until)
+    if old.cause == "pause":
+        return longer or new.cause != "pause"
+    return longer and (new.until is None or old.cause == "operator")
+
+
+def _operator_suppresses(account: Account, entry: Entry, _: Ground) -> Folded:
+    detail = entry.detail
+    new = Suppression(
+        detail["scope"],
+        detail.get("cause", "operator"),
+        detail.get("since", entry.at),
+        detail.get("until"),
+        detail.get("note", ""),
+        fact=entry.id,
+    )
+    return Folded(
+        _seen(replace(account, suppressions={**account.suppressions, new.scope: new}), entry.at), "suppressed"
+    )
+
+
+def _operator_lifts(account: Account, entry: Entry, _: Ground) -> Folded:
+    """What is lifted begins anew: its counts go too."""
+    scopes = set(entry.detail["scopes"])
+    kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
+    counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
+    return Folded(_seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted, counts begin anew")
+
+
+def _lifted(scope: str, scopes: set[str]) -> bool:
+    return scope in scopes or (scope == EVERYWHERE and any(one.startswith("*") for one in scopes))
+
+
+def _trial(account: Account, entry: Entry, ground: Ground) -> Folded:
+    """A suppression has run out and one send tries; others wait until it has had its time."""
+    tried = {
+        scope: replace(one, cause="trial", until=entry.at + ground.rules.heal_after, tries=False)
+        for scope, one in account.suppressions.items()
+        if scope in entry.detail["scopes"]
+    }
+    return Folded(_seen(replace(account, suppressions={**account.suppressions, **tried}), entry.at), "one send tries")
+
+
+def _carried(account: Account, entry: Entry, _: Ground) -> Folded:
+    """What older facts had come to when they were purged."""
+    suppressions = {one["scope"]: Suppression(**one) for one in entry.detail["suppressions"]}
+    state = replace(from_dict(entry.detail["state"]), last=entry.at)
+    return Folded(Account(state, suppressions), "carried over from facts that were purged")
+
+
+def carry(account: Account) -> dict[str, Any]:
+    """The detail of a `carried` fact."""
+    return {
+        "state": to_dict(account.state),
+        "suppressions": [one.to_dict() for one in account.suppressions.values()],
+    }
+
+
+_SPECIAL = {
+    "suppress": _operator_suppresses,
+    "lift": _operator_lifts,
+    "trial": _trial,
+    "carried": _carried,
+}

@@ -1,0 +1,55 @@
+"""Outlook: what would happen to an address at its next bounce. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retour_policy.clock import day_text
+from retour_policy.core.decide import FAILURES, Class, Decision, Happening, decide
+from retour_policy.core.fold import Account, Ground
+from retour_policy.core.suppression import Suppression
+
+_NAMES = {"hard": "a hard one", "soft": "a soft one", "network": "one of the network"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the next bounce of each class, of a send made now, would lead to."""
+
+    decisions: tuple[tuple[Class, Decision], ...]
+
+    def words(self) -> str:
+        """In one line: "a hard one pauses until 2026-01-31; a soft one is counted"."""
+        return "; ".join(f"{_NAMES[name]} {_does(decision)}" for name, decision in self.decisions)
+
+
+def outlook(account: Account, ground: Ground, stream: str, now: int, good_sends: int = 0) -> Outlook:
+    """What would follow if a send made now failed at once, after so many good sends since the latest failure."""
+    classes = [
+        name for name in FAILURES if getattr(ground.rules, name) and (name != "network" or ground.rules.heed_blame)
+    ]
+    return Outlook(tuple((name, _next(account, ground, stream, now, name, good_sends)) for name in classes))
+
+
+def _next(account: Account, ground: Ground, stream: str, now: int, name: Class, good_sends: int) -> Decision:
+    at = max(now, account.state.last)
+    what = Happening(at, name, stream, ground.transactional, -1, at, good_sends=good_sends)
+    return decide(account.state, what, ground.rules)
+
+
+def none_before(found: Sequence[Suppression]) -> str:
+    """The same where nothing is sent, for what suppresses: "nothing is sent before 2026-01-31, then one tries"."""
+    if any(one.until is None for one in found):
+        return "nothing is sent any more"
+    last = max(found, key=lambda one: one.until or 0)
+    tries = ", then one message tries" if last.tries else ""
+    return f"nothing is sent before {day_text(last.until or 0)}{tries}"
+
+
+def _does(decision: Decision) -> str:
+    if not decision.suppress:
+        return f"is counted ({decision.why})" if " of " in decision.why else f"changes nothing ({decision.why})"
+    one = decision.suppress[-1]
+    until = f"until {day_text(one.until)}" if one.until else "for good"
+    return f"pauses {until}" if one.cause == "pause" else f"suppresses {until}"

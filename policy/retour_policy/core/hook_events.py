@@ -1,0 +1,139 @@
+"""Hook: the events that applications are told of, how they are written, and which hook wants which. Pure."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from retour_policy.clock import iso_text
+from retour_policy.core.suppression import Suppression
+
+VERSION = 1
+"""Of the JSON: raised when a field changes its meaning or goes; new fields may come without that."""
+EVENTS = {
+    "bounce.hard": "a message was returned for good",
+    "bounce.soft": "a message was returned, and the next one may arrive",
+    "complaint": "the recipient called a message spam",
+    "autoreply": "a program answered in the recipient's place",
+    "paused": "an address gets no mail for some days",
+    "suppressed": "an address gets no mail any more",
+    "lifted": "an address gets mail again before its time was over",
+    "unsubscribed": "the recipient does not want the stream any more",
+    "storm.opened": "one receiving side bounces so much that its bounces are held",
+    "storm.closed": "it has calmed down",
+    "resent": "a message that had bounced softly was sent again",
+    "unmatched": "something was returned that nothing matches; postmaster gets it",
+}
+GROUPS = {
+    "all": tuple(EVENTS),
+    "bounce": ("bounce.hard", "bounce.soft"),
+    "storm": ("storm.opened", "storm.closed"),
+}
+
+
+class Unencodable(ValueError):
+    """The event holds something that JSON cannot."""
+
+
+class Wanting(Protocol):
+    """What is asked of a hook's configuration."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Events and groups."""
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams; none is all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The `data` of an event. What is None is left out."""
+
+    address: str | None = None
+    stream: str | None = None
+    tag: str | None = None
+    send: str | None = None
+    message_id: str | None = None
+    scope: str | None = None
+    cause: str | None = None
+    note: str | None = None
+    since: str | None = None
+    until: str | None = None
+    why: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    blame: str | None = None
+    proof: str | None = None
+    diagnostic: str | None = None
+    kind: str | None = None
+    came_to: str | None = None
+    sender: str | None = None
+    resend: int | None = None
+    of: int | None = None
+    words: str | None = None
+    storm: int | None = None
+    side: str | None = None
+    sent: int | None = None
+    failed: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, as applications are told of it."""
+
+    type: str
+    at: int
+    data: Data
+    ordering: int | None = None
+    """Events with the same number are told one after the other: the number of the address."""
+    id: str = field(default_factory=lambda: f"evt_{secrets.token_hex(16)}")
+
+    def to_json(self) -> bytes:
+        """The same for webhooks and commands. Raises `Unencodable`."""
+        whole = {
+            "version": VERSION,
+            "id": self.id,
+            "type": self.type,
+            "timestamp": iso_text(self.at),
+            "data": self.data.to_dict(),
+        }
+        try:
+            return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unencodable(f"{type(error).__name__}: {error}") from error
+
+
+def wants(hook: Wanting, event: Event) -> bool:
+    """Whether a hook is to be told. One for some streams hears of what holds in all of them, too."""
+    asked = event.type in hook.on or any(event.type in GROUPS.get(one, ()) for one in hook.on)
+    everywhere = (event.data.scope or "").startswith("*")
+    return asked and (not hook.streams or everywhere or bool({event.data.stream, event.data.scope} & {*hook.streams}))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A suppression that came into force, or (`lifted`) was taken back."""
+
+    type: str
+    one: Suppression
+
+
+def changes(before: Mapping[str, Suppression], after: Mapping[str, Suppression], now: int) -> Iterable[Change]:
+    """What a fact did to the suppressions of its address. That one has run out is no news."""
+    for scope in sorted({*before, *after}):
+        old, new = before.get(scope), after.get(scope)
+        held = old is not None and old.in_force(now)
+        holds = new is not None and new.in_force(now)
+        if old is not None and held and not holds:
+            yield Change("lifted", old)
+        elif new is not None and holds and not (held and old and (old.cause, old.until) == (new.cause, new.until)):
+            yield Change("paused" if new.cause == "pause" else "suppressed", new)

@@ -1,0 +1,48 @@
+"""State as JSON: how the state of an address stands in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retour_policy.core.decide import Count, Counted, State
+
+
+def to_dict(state: State) -> dict[str, Any]:
+    """The state as JSON holds it."""
+    counts = {scope: _count_to_dict(count) for scope, count in state.counts.items()}
+    return {"last": state.last, "counts": counts} | ({"held": [list(one) for one in state.held]} if state.held else {})
+
+
+def from_dict(values: Mapping[str, Any]) -> State:
+    """The state that `to_dict` wrote; an empty one for an empty mapping."""
+    counts = {scope: _count_from_dict(count) for scope, count in values.get("counts", {}).items()}
+    return State(counts, values.get("last", 0), tuple((fact, storm) for fact, storm in values.get("held", ())))
+
+
+def _count_to_dict(count: Count) -> dict[str, Any]:
+    values = {
+        "failures": [[one.class_, one.at, one.send, one.ends] for one in count.failures],
+        "totals": dict(sorted(count.totals.items())),
+        "suppressed": count.suppressed,
+        "ends": count.ends,
+        "good": count.good,
+        "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
+        if count.unconfirmed
+        else None,
+        "claims": [[one.class_, one.at, one.send] for one in count.claims],
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _count_from_dict(values: Mapping[str, Any]) -> Count:
+    waiting = values.get("unconfirmed")
+    return Count(
+        tuple(Counted(*one) for one in values.get("failures", ())),
+        values.get("totals", {}),
+        values.get("suppressed", 0),
+        values.get("ends", 0),
+        values.get("good", 0),
+        Counted(*waiting) if waiting else None,
+        tuple(Counted(*one) for one in values.get("claims", ())),
+    )

@@ -1,0 +1,1 @@
+"""The accounts of addresses: facts written, state and suppressions kept, storms, versions of the policy."""

@@ -1,0 +1,71 @@
+"""Intake: applies a list of suppressions, a few at a time, once however often it is run, and never to free anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from retour_policy.address import address_key
+from retour_policy.core.fold import Account
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger.ledger import Address, Ledger, lock_all
+from retour_policy.maintenance.suppression_files import Row
+from retour_policy.store import addresses
+from retour_policy.store.batches import in_portions
+from retour_policy.store.database import Store
+from retour_policy.store.facts import NewFact
+
+FEW = 50  # rows together
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What applying needs to know."""
+
+    store: Store
+    secret: bytes
+    ledger: Ledger
+    now: int
+
+    def apply(self, rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
+        """Apply the rows; yields after each transaction how many rows were in it, and how many were new.
+
+        Whoever takes what is yielded may dawdle: no transaction is open then.
+        """
+        yield from in_portions(self.store, rows, FEW, self._some)
+
+    def _some(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Apply some rows; where an address stands in several, the later ones after it."""
+        fresh = 0
+        while rows:
+            of_each = {address_key(self.secret, row.address): row for row in reversed(rows)}  # the first that names it
+            fresh += self._one_of_each(connection, of_each)
+            taken = set(map(id, of_each.values()))
+            rows = [row for row in rows if id(row) not in taken]
+        return fresh
+
+    def _one_of_each(self, connection: Connection, rows: Mapping[bytes, Row]) -> int:
+        numbers = addresses.ensure(connection, self.secret, [row.address for row in rows.values()])
+        found = {Address(numbers[row.address], key): row.new for key, row in rows.items()}
+        accounts = lock_all(connection, list(found))
+        new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
+        if new:
+            forgotten = addresses.forgotten(connection, [one.id for one in new])
+            news = [(one, self._fact(one, of, named=one.id not in forgotten)) for one, of in new.items()]
+            self.ledger.write_many(connection, news, accounts)
+        return len(new)
+
+    def _is_news(self, account: Account, new: Suppression) -> bool:
+        there = account.suppressions.get(new.scope)
+        return new.in_force(self.now) and not (there and _lasts_as_long(there, new))
+
+    def _fact(self, address: Address, new: Suppression, *, named: bool) -> NewFact:
+        note = new.note if named else ""  # of somebody who was forgotten it may hold the name
+        detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": note}
+        return NewFact(self.now, "suppress", address.id, reason="import", detail=detail)
+
+
+def _lasts_as_long(there: Suppression, new: Suppression) -> bool:
+    return there.until is None or (new.until is not None and there.until >= new.until)

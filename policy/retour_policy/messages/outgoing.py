@@ -1,0 +1,101 @@
+"""Outgoing: records a message that is about to go out: who gets it, who is left out, and which send is a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from retour_policy.address import address_key
+from retour_policy.clock import Clock
+from retour_policy.core.erased import kept_of_forgotten
+from retour_policy.core.suppression import Suppression
+from retour_policy.ledger.ledger import Address, Ledger, lock
+from retour_policy.ledger.storms import Storms
+from retour_policy.sanitize import clean
+from retour_policy.store import addresses, facts, sends, suppressions
+from retour_policy.store.facts import NewFact
+from retour_policy.store.sends import NewSend
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was recorded."""
+
+    send: int
+    late: Mapping[str, Suppression]
+    """Recipients that were suppressed between RCPT and now, or whose one trial is under way."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What recording outgoing mail needs to know."""
+
+    secret: bytes
+    ledger: Ledger
+    storms: Storms
+    clock: Clock
+    draw: Callable[[], int]
+
+    def record(
+        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
+    ) -> Gone:
+        """Write the send, its trials, and who is left out of it.
+
+        With `watch` the recipients are looked up once more, under the lock of the transaction.
+        """
+        late = self._late(connection, new) if watch else {}
+        kept = replace(new, recipients=tuple(one for one in new.recipients if one not in late))
+        self._left_out(connection, new, {**withheld, **late})
+        if not track or not kept.recipients:
+            return Gone(self.draw(), late)
+        self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
+        return Gone(sends.record(connection, self.secret, kept, self.draw), late)
+
+    def _late(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
+        by_key: dict[bytes, list[str]] = {}
+        for one in new.recipients:
+            by_key.setdefault(address_key(self.secret, one), []).append(one)
+        late, trying = dict[bytes, Suppression](), list[bytes]()
+        for key, found in suppressions.of_addresses(connection, by_key).items():
+            about = self._about(found, new.stream)
+            in_force = next((one for one in about if one.in_force(self.clock())), None)
+            if in_force:
+                late[key] = in_force
+            elif any(one.tries for one in about):
+                trying.append(key)
+        numbers = addresses.find(connection, trying)
+        for number, key in sorted((numbers[key], key) for key in trying):  # all hosts lock in this order
+            quicker = self._try(connection, Address(number, key), new)
+            if quicker:
+                late[key] = quicker
+        return {text: late[key] for key, texts in by_key.items() if key in late for text in texts}
+
+    def _about(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
+        transactional = self.ledger.policy.ground(stream).transactional
+        return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
+
+    def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
+        """A suppression has run out: this send tries, and others wait until it has had its time.
+
+        What is returned is in force all the same: another host was quicker.
+        """
+        now, about = self.clock(), self._about(lock(connection, address).suppressions.values(), new.stream)
+        in_force = next((one for one in about if one.in_force(now)), None)
+        scopes = [one.scope for one in about if one.tries]
+        if in_force is None and scopes:
+            trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})
+            self.ledger.write(connection, address, trial)
+        return in_force
+
+    def _left_out(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
+        numbers = addresses.ensure(connection, self.secret, withheld)
+        for address, found in withheld.items():
+            detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
+            known: dict[str, Any] = {name: value for name, value in detail.items() if value}
+            if addresses.is_forgotten(connection, numbers[address]):
+                known = kept_of_forgotten(known)
+            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
+            facts.write(connection, fact)

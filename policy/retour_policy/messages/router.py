@@ -1,0 +1,135 @@
+"""Route: whose mail it is that comes to an address of ours, by the address alone, without the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retour_policy.address import domain_of, normalise
+from retour_policy.clock import Clock
+from retour_policy.config.model import Config, Stream
+from retour_policy.tokens import token
+from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.tokens.token import Purpose, UnknownKey
+
+REFERENCE = "Retour-Ref"
+"""The header field that refers to the send of a message."""
+LOOP_GUARD = "Retour-Forwarded"
+"""The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
+_MOST_HEADER = 100_000  # octets in which the loop guard is looked for
+ROLES = ("postmaster", "abuse")  # RFC 2142; each domain that takes mail must have them
+
+
+class UnknownAddress(ValueError):
+    """Not an address of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What an address that mail came back to stands for."""
+
+    kind: Literal["verp", "static", "role"]
+    stream: str | None = None
+    """The stream of the pattern; several streams may share one, so the send record has the last word."""
+    send: int | None = None
+    """The id in the verified token."""
+    named: str | None = None
+    """The recipient that Postfix's XVERP put behind the token; a hint, not signed."""
+
+
+class Router:
+    """Reads addresses of ours. Safe in any thread; `config` may be replaced while it runs."""
+
+    def __init__(self, config: Config, ring: KeyRingFile, clock: Clock) -> None:
+        self.config = config
+        self._ring = ring
+        self._clock = clock
+
+    def route(self, address: str) -> Route:
+        """What `address` (without <>) stands for.
+
+        Raises `UnknownAddress`, `Expired`, `Forged`, or `UnknownKey` where the ring, read again, still lacks the key.
+        """
+        for stream in self.config.stream:
+            found = stream.pattern.match(address) if stream.pattern else None
+            if found and stream.pattern:
+                try:
+                    number = self._read(Purpose.BOUNCE, stream.pattern.domain, found.token)
+                except token.NotAToken:
+                    continue
+                return Route("verp", stream.name, number, found.recipient)
+        return self._unsigned(address)
+
+    def is_forward(self, raw: bytes) -> bool:
+        """Whether a message is a forward that we made."""
+        head = raw[:_MOST_HEADER].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+        for line in head.decode("ascii", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.lower() == LOOP_GUARD.lower():
+                try:
+                    return self._read(Purpose.FORWARD, "", value.strip()) is not None
+                except token.TokenError:
+                    continue
+        return False
+
+    def reference(self, text: str) -> int | None:
+        """The send id in a Retour-Ref field that is ours, else None."""
+        try:
+            return self._read(Purpose.REFERENCE, "", text.strip())
+        except token.TokenError:
+            return None
+
+    def is_ours(self, address: str) -> bool:
+        """Whether `address` is a VERP address whose token verifies."""
+        try:
+            return self.route(address).kind == "verp"
+        except (UnknownAddress, token.TokenError):
+            return False
+
+    def _unsigned(self, address: str) -> Route:
+        local, _, _ = address.rpartition("@")
+        if normalise(address) in self.config.static_senders:
+            return Route("static", self._static_stream(address).name)
+        if local.lower() in ROLES and domain_of(address) in self.config.bounce_domains:
+            return Route("role")
+        raise UnknownAddress(address)
+
+    def _static_stream(self, address: str) -> Stream:
+        wanted = normalise(address)
+        return next(s for s in self.config.stream if s.static_sender and normalise(s.static_sender) == wanted)
+
+    def _read(self, purpose: Purpose, domain: str, text: str) -> int:
+        days, ring = self.config.tokens.bounce_days, self._ring.ring
+        try:
+            return token.read(ring, purpose, domain, text, now=self._clock(), days=days)
+        except UnknownKey:
+            self._ring.refresh()
+            if self._ring.ring is ring:  # another thread may have been the one that read it again
+                raise
+        return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
+
+
+class Signer:
+    """Makes the tokens that a `Router` reads."""
+
+    def __init__(self, ring: KeyRingFile, clock: Clock) -> None:
+        self._ring = ring
+        self._clock = clock
+
+    def draw(self) -> int:
+        """A new id for now."""
+        return token.draw_id(self._clock())
+
+    def envelope_sender(self, stream: Stream, number: int) -> str:
+        """The VERP address of a send in a stream that has a pattern."""
+        if not stream.pattern:
+            raise ValueError(f"stream {stream.name} has no pattern")
+        return stream.pattern.address(token.make(self._ring.ring, Purpose.BOUNCE, stream.pattern.domain, number))
+
+    def forward(self) -> str:
+        """The value of a new loop guard."""
+        return token.make(self._ring.ring, Purpose.FORWARD, "", self.draw())
+
+    def reference(self, number: int) -> str:
+        """The value of a Retour-Ref field."""
+        return token.make(self._ring.ring, Purpose.REFERENCE, "", number)

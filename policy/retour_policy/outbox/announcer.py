@@ -1,0 +1,142 @@
+"""Announce: puts what happened into the outbox of every hook that wants it, in the transaction that holds the fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from retour_policy.clock import iso_text
+from retour_policy.config.courier import HookSection
+from retour_policy.config.model import Config
+from retour_policy.core.hook_events import Change, Data, Event, Unencodable, changes, wants
+from retour_policy.core.suppression import Suppression
+from retour_policy.outbox import queue as outbox
+from retour_policy.outbox.queue import NewItem
+from retour_policy.store import schema
+from retour_policy.store.facts import NewFact
+
+_SIMPLE = {"complaint": "complaint", "autoreply": "autoreply", "unsubscribe": "unsubscribed"}
+
+
+@dataclass(frozen=True)
+class Announcer:
+    """Bound to the hooks of a configuration."""
+
+    hooks: tuple[HookSection, ...] = ()
+
+    @classmethod
+    def of(cls, config: Config) -> Announcer:
+        """As a configuration has them."""
+        return cls(config.hook)
+
+    def tell(self, connection: Connection, event: Event, fact_id: int | None = None) -> None:
+        """Queue the event for those that want it. What cannot be encoded becomes a dead letter; nothing else stops."""
+        wanting = [hook for hook in self.hooks if wants(hook, event)]
+        if not wanting:
+            return
+        try:
+            body, error = event.to_json(), ""
+        except Unencodable as fault:
+            body, error = b"", f"cannot be encoded: {fault}"
+        for hook in wanting:
+            new = NewItem(
+                event.at,
+                "event",
+                hook.channel,
+                event.type,
+                body,
+                uid=event.id,
+                ordering=event.ordering,
+                fact_id=fact_id,
+                error=error,
+            )
+            outbox.put(connection, new)
+
+    def fact(
+        self,
+        connection: Connection,
+        number: int,
+        new: NewFact,
+        suppressions: tuple[Mapping[str, Suppression], Mapping[str, Suppression]],
+        why: str,
+        *,
+        counts: bool,
+    ) -> None:
+        """Tell of a fact about an address, and of what it did to the suppressions (before, after).
+
+        `counts` is false where the fact itself is no news: told before, or not believed. What was imported
+        is history, and told to nobody.
+        """
+        imported = new.detail.get("dated") or new.reason == "import"
+        if not self.hooks or new.address_id is None or imported:
+            return
+        type_ = event_type(new) if counts else None
+        changed = [] if new.kind == "trial" else list(changes(*suppressions, new.at))
+        if type_ is None and not changed:
+            return
+        text = connection.scalar(select(schema.address.c.text).where(schema.address.c.id == new.address_id))
+        if type_:
+            self.tell(connection, Event(type_, new.at, report_data(text, new, why), new.address_id), number)
+        for one in changed:
+            data = change_data(text, new, one, why)
+            self.tell(connection, Event(one.type, new.at, data, new.address_id), number)
+
+
+def event_type(new: NewFact) -> str | None:
+    """The event that a fact is, if it is one."""
+    if new.kind == "bounce":
+        return f"bounce.{new.type}" if new.action == "failed" and new.type else None
+    return _SIMPLE.get(new.kind)
+
+
+def report_data(address: str | None, new: NewFact, why: str) -> Data:
+    """What an application hears of a report."""
+    detail = new.detail
+    return Data(
+        address=address,
+        stream=new.stream,
+        tag=detail.get("tag"),
+        send=_number(new.send_id),
+        status=new.status,
+        reason=new.reason,
+        blame=new.blame,
+        proof=new.proof,
+        diagnostic=detail.get("diagnostic"),
+        why=why or None,
+        storm=detail.get("storm"),
+        **resend_data(detail),
+    )
+
+
+def resend_data(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Which resend a fact is about, also in words."""
+    if not detail.get("resend"):
+        return {}
+    number, of = detail["resend"], detail.get("of")
+    return {"resend": number, "of": of, "words": f"resend {number} of {of}"}
+
+
+def change_data(address: str | None, new: NewFact, change: Change, why: str) -> Data:
+    """What an application hears of a suppression: its own dates, and the fact that brought it about."""
+    one = change.one
+    return Data(
+        address=address,
+        stream=new.stream,
+        tag=new.detail.get("tag"),
+        send=_number(new.send_id),
+        scope=one.scope,
+        cause=one.cause,
+        note=one.note or None,
+        since=iso_text(one.since),
+        until=iso_text(one.until) if one.until else None,
+        why=why or None,
+        kind=new.kind,
+    )
+
+
+def _number(send: int | None) -> str | None:
+    """Ids pass what some readers of JSON hold as a number."""
+    return str(send) if send else None

@@ -1,0 +1,241 @@
+"""Store: opens the database, refuses one that is not ours, and lets one process at a time write to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import QueuePool
+
+from retour_policy.errors import ConfigError, Problem, StoreRefused, StoreUnavailable
+from retour_policy.store.schema import REVISION, VERSION_TABLE
+
+BUSY_TIMEOUT = 5_000  # milliseconds that SQLite waits for a lock; our own processes wait on the flock instead
+READERS = 8
+DEADLOCKS = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
+
+
+class Store:
+    """One database. `reading()` and `writing()` give connections; every error of theirs is temporary."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._file = sqlite_file(url)
+        self._lock = _FileLock(self._file) if self._file else None
+        self._reader = self._engine(writes=False)
+        self._writer = self._engine(writes=True)
+
+    @property
+    def name(self) -> str:
+        """The database's address without its password, for messages."""
+        return make_url(self.url).render_as_string(hide_password=True)
+
+    def exists(self) -> bool:
+        """Whether there is anything to open; a server is asked when it is used."""
+        return self._file is None or self._file.exists()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
+        with _temporary(self.name), self._reader.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is durable when the block ends. Raises `StoreUnavailable`."""
+        with (
+            _temporary(self.name),
+            self._lock or contextlib.nullcontext(),
+            self._writer.begin() as connection,
+        ):
+            yield connection
+
+    def create(self) -> None:
+        """Make the file of a database that is not there: nobody else's to read, and its folder's owner's."""
+        if self.exists() or self._file is None:
+            return
+        with _temporary(self.name):
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                _give_to_owner(descriptor, self._file.parent)
+            finally:
+                os.close(descriptor)
+
+    def check(self) -> None:
+        """Raise `StoreRefused` unless this version can use the database as it is."""
+        if not self.exists():
+            raise StoreRefused(f"{self.name}: no database there; `retour db upgrade` makes one")
+        found = self.revision()
+        if found is None:
+            raise StoreRefused(f"{self.name}: the database is empty; run `retour db upgrade`")
+        if found > REVISION:
+            raise StoreRefused(
+                f"{self.name}: its schema {found} is newer than this Retour's {REVISION}; "
+                "install that newer Retour again"
+            )
+        if found < REVISION:
+            raise StoreRefused(f"{self.name}: its schema {found} is older than {REVISION}; run `retour db upgrade`")
+
+    def revision(self) -> str | None:
+        """The schema's revision, None where the database is empty. Raises `StoreRefused` where it is not ours."""
+        try:
+            with self.reading() as connection:
+                tables = inspect(connection).get_table_names()
+                if VERSION_TABLE in tables:
+                    found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+                    return str(found) if found else None
+        except StoreUnavailable as error:
+            if "not a database" not in str(error):
+                raise
+            raise StoreRefused(f"{self.name}: is not a database; name another in store.url") from error
+        if tables:
+            raise StoreRefused(
+                f"{self.name}: holds tables that are not Retour's ({', '.join(sorted(tables)[:3])}); "
+                "give Retour a database of its own in store.url, then run `retour db upgrade`"
+            )
+        return None
+
+    def overwrite_log(self) -> None:
+        """Let nothing that was deleted stay in SQLite's log. Others that read just now can keep it from that."""
+        if self._file is None:
+            return
+        with _temporary(self.name), self._lock or contextlib.nullcontext():
+            connection = self._writer.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _engine(self, *, writes: bool) -> Engine:
+        if not self._file:
+            engine = create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
+            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            return engine if writes else engine.execution_options(**one_state)
+        engine = create_engine(
+            self.url,
+            poolclass=QueuePool,
+            pool_size=1 if writes else READERS,
+            max_overflow=0 if writes else READERS,
+            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT / 1000},
+        )
+        event.listen(engine, "connect", _tune_writer if writes else _tune_reader)
+        event.listen(engine, "begin", _begin_immediate if writes else _begin)
+        return engine
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL, None for another database."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    return Path(parsed.database or "")
+
+
+def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
+    """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
+    right = 'right would be "sqlite:////var/lib/retour/retour.db"'
+    try:
+        path = sqlite_file(url)
+        if path is not None and (not path.name or path.name == ":memory:"):
+            raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
+        if path is not None and (not path.is_absolute() or "?" in url):
+            raise ConfigError(Problem(file, "store.url", f"is not an absolute path and nothing else; {right}"))
+        store = Store(url)
+    except ImportError as error:
+        raise ConfigError(Problem(file, "store.url", f"needs a driver that is not installed ({error})")) from error
+    except ArgumentError as error:
+        raise ConfigError(Problem(file, "store.url", f"is not the address of a database; {right}")) from error
+    if check:
+        store.check()
+    return store
+
+
+class _FileLock:
+    """A lock between processes. Without it two busy writers starve a third, as SQLite does not queue them."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(database.name + ".lock")
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        try:
+            _give_to_owner(descriptor, self._database)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _give_to_owner(descriptor: int, of: Path) -> None:
+    """Where root makes a file beside the service's, it is the service's too, or that could not write any more."""
+    if os.geteuid() == 0 and of.exists():
+        was, now = of.stat(), os.fstat(descriptor)
+        if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+            os.fchown(descriptor, was.st_uid, was.st_gid)
+
+
+@contextlib.contextmanager
+def _temporary(name: str) -> Iterator[None]:
+    """Turn what a database or the disk says into `StoreUnavailable`; faults of single values pass as they are."""
+    try:
+        yield
+    except StatementError as error:
+        if is_of_the_item(error):
+            raise
+        raise StoreUnavailable(f"{name}: {error.orig}") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreUnavailable(f"{name}: {error}") from error
+
+
+def is_of_the_item(error: BaseException) -> bool:
+    """Whether an error is proven to be of the values given and not of the store: it would come again tomorrow."""
+    if isinstance(error, DBAPIError):
+        permanent = ("IntegrityError", "DataError", "ProgrammingError", "NotSupportedError")
+        return type(error).__name__ in permanent and not error.connection_invalidated
+    if isinstance(error, StatementError):
+        return True  # a value that cannot be bound
+    return not isinstance(error, (SQLAlchemyError, OSError, MemoryError, StoreUnavailable))
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether the database gave this transaction up because another one had to go on; the same again may succeed."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCKS
+
+
+def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # or the driver would begin transactions of its own
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to be read from the file
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

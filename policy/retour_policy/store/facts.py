@@ -1,0 +1,144 @@
+"""Facts: what happened, written once and never changed, and read back in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_
+
+from retour_bounces.report import Kind
+from retour_policy.store import schema
+from retour_policy.store.database import Store
+
+CHUNK = 1_000  # facts read in one transaction
+_table = schema.fact
+_INSERT = insert(_table)
+_INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
+KINDS = (
+    *get_args(Kind),
+    *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
+)
+"""Of a fact: those of reports, and what Retour, its operator and its storms did."""
+HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
+_SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
+_JUDGED = ("type", "blame", "proof", "stream", "policy_id")
+_OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
+
+
+@dataclass(frozen=True, slots=True)
+class NewFact:
+    """Something that happened, to be written."""
+
+    at: int
+    kind: str
+    address_id: int | None = None
+    send_id: int | None = None
+    stream: str | None = None
+    action: str | None = None
+    type: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    blame: str | None = None
+    proof: str | None = None
+    policy_id: int | None = None
+    """The policy that it is judged by; None where it counts for nobody."""
+    detail: dict[str, Any] = field(default_factory=dict)
+    """The rest, by name; values that JSON can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened, as the store has it."""
+
+    id: int
+    address: str | None
+    what: NewFact
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fact as plain values, without those that are empty."""
+        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in HIDDEN}
+        values = {"id": self.id, "address": self.address} | rest | self.what.detail
+        return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which facts to read; None is any."""
+
+    address_id: int | None = None
+    stream: str | None = None
+    kind: str | None = None
+    since: int | None = None
+    limit: int | None = None
+    """Only so many, the latest."""
+    after: tuple[int, int] | None = None
+    """Only those behind this time and id."""
+
+
+def write(connection: Connection, new: NewFact) -> int:
+    """Write a fact; its id."""
+    written = connection.execute(_INSERT, row_of(new)).inserted_primary_key
+    return int(written[0]) if written else 0
+
+
+def write_many(connection: Connection, news: Sequence[NewFact]) -> Sequence[int]:
+    """Write facts; their ids in the same order."""
+    return connection.scalars(_INSERT_MANY, [row_of(new) for new in news]).all()
+
+
+def row_of(new: NewFact) -> dict[str, Any]:
+    """A fact as its table holds it."""
+    return {name: getattr(new, name) for name in NewFact.__slots__}
+
+
+def judged_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
+    """What came back of that kind from one recipient of a send, as far as it matters for counting: each sort once."""
+    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
+    return [NewFact(0, kind, **row._mapping) for row in rows]
+
+
+def read(connection: Connection, wanted: Wanted) -> list[Fact]:
+    """The facts in the order (recorded at, id); with a limit the latest of them, still in that order."""
+    query = _query(wanted)
+    if wanted.limit is None:
+        return [_fact(row) for row in connection.execute(query.order_by(_table.c.at, _table.c.id))]
+    latest = connection.execute(query.order_by(_table.c.at.desc(), _table.c.id.desc()).limit(wanted.limit))
+    return [_fact(row) for row in latest][::-1]
+
+
+def read_all(store: Store, wanted: Wanted) -> Iterator[Fact]:
+    """The facts in the order (recorded at, id), whatever their number, without a limit.
+
+    Each chunk has a transaction of its own: one that stays open while somebody pages through the output would
+    keep SQLite from ever folding its log into the database.
+    """
+    while True:
+        with store.reading() as connection:
+            rows = connection.execute(_query(wanted).order_by(_table.c.at, _table.c.id).limit(CHUNK))
+            chunk = [_fact(row) for row in rows]
+        yield from chunk
+        if len(chunk) < CHUNK:
+            return
+        wanted = replace(wanted, after=(chunk[-1].what.at, chunk[-1].id))
+
+
+def _query(wanted: Wanted) -> Select[Any]:
+    query = select(_table, schema.address.c.text).outerjoin(schema.address, schema.address.c.id == _table.c.address_id)
+    for column, value in (
+        (_table.c.address_id, wanted.address_id),
+        (_table.c.stream, wanted.stream),
+        (_table.c.kind, wanted.kind),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.since is not None:
+        query = query.where(_table.c.at >= wanted.since)
+    if wanted.after is not None:
+        query = query.where(tuple_(_table.c.at, _table.c.id) > wanted.after)
+    return query
+
+
+def _fact(row: Any) -> Fact:
+    return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))

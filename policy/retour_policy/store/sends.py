@@ -1,0 +1,111 @@
+"""Sends: the record of each message that went out, made before it may go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from retour_policy.sanitize import clean_values
+from retour_policy.store import addresses, schema
+from retour_policy.store.upsert import ignoring
+
+DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
+_FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
+_RECIPIENTS = (
+    select(schema.address.c.id, schema.address.c.key, schema.address.c.text)
+    .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
+    .where(schema.send_recipient.c.send_id == bindparam("id"))
+)
+_INSERT_RECIPIENT = insert(schema.send_recipient)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSend:
+    """A message about to go out."""
+
+    stream: str
+    sender: str
+    """The envelope sender before the stamp, without <>."""
+    recipients: tuple[str, ...]
+    message_id: str | None = None
+    tag: str | None = None
+    queue_id: str | None = None
+    spool: str | None = None
+    """The file that holds a copy to send again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message that went out, and the numbers of the addresses that it went to."""
+
+    id: int
+    stream: str
+    tag: str | None
+    recipients: dict[int, bytes]
+    """Address number to address key."""
+    texts: dict[int, str | None] = field(default_factory=dict)
+    """Address number to the address; None: forgotten."""
+    sender: str = ""
+    message_id: str | None = None
+    resend_of: int | None = None
+    attempt: int = 0
+    spool: str | None = None
+
+    @property
+    def first(self) -> int:
+        """The send that this one repeats, or itself: what happens to either is counted for that one."""
+        return self.resend_of or self.id
+
+
+def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
+    """Write the send and its recipients; the id that it got. Where an id is taken, another is drawn."""
+    row = {
+        "stream": new.stream,
+        "sender": new.sender,
+        "message_id": new.message_id,
+        "tag": new.tag,
+        "queue_id": new.queue_id,
+        "spool": new.spool,
+    }
+    numbers = sorted(set(addresses.ensure(connection, secret, new.recipients).values()))
+    number = _insert_with_free_id(connection, clean_values(row) | {"recipients": len(numbers)}, draw)
+    connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in numbers])
+    return number
+
+
+def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: Callable[[], int]) -> int:
+    for _ in range(DRAWS):
+        number = draw()
+        if connection.execute(ignoring(connection, schema.send), row | {"id": number}).rowcount == 1:
+            return number
+    raise RuntimeError(f"{DRAWS} ids drawn, all taken: is the clock standing still?")
+
+
+def find(connection: Connection, number: int) -> Send | None:
+    """The send of that id, if the store has it."""
+    found = connection.execute(_FIND, {"id": number}).first()
+    return _with_recipients(connection, found) if found else None
+
+
+def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> Send | None:
+    """The latest send with that Message-ID to the address with that key."""
+    query = (
+        select(schema.send)
+        .join(schema.send_recipient, schema.send_recipient.c.send_id == schema.send.c.id)
+        .join(schema.address, schema.address.c.id == schema.send_recipient.c.address_id)
+        .where(schema.send.c.message_id == message_id, schema.address.c.key == key)
+        .order_by(schema.send.c.id.desc())
+        .limit(1)
+    )
+    found = connection.execute(query).first()
+    return _with_recipients(connection, found) if found else None
+
+
+def _with_recipients(connection: Connection, row: object) -> Send:
+    first = row.resend_of or row.id  # type: ignore[attr-defined]
+    rows = connection.execute(_RECIPIENTS, {"id": first}).all()
+    recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
+    names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
+    return Send(recipients=recipients, texts=texts, **{name: getattr(row, name) for name in names})

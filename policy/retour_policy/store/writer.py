@@ -1,0 +1,188 @@
+"""Writer: one thread of a process that commits the work of many callers in groups, so that they share an fsync."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from retour_policy.errors import StoreUnavailable
+from retour_policy.store.database import Store, is_deadlock, is_of_the_item
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
+LONGEST = 80  # milliseconds of work a commit: other processes wait meanwhile
+CLOSING = 10_000  # milliseconds
+WAITING = 10_000  # items that may wait before callers are turned away
+
+
+@dataclass(slots=True)
+class _Item(Generic[T]):
+    work: Work[T] | None
+    future: Future[T]
+
+    def let_go(self, future: Future[T]) -> None:
+        """Its caller has given up: forget the work, which may hold a large report, while the item still waits."""
+        if future.cancelled():
+            self.work = None
+
+
+class Writer:
+    """Takes work from any thread. A `Future` is done only after the commit.
+
+    An item that fails for its own sake is undone alone and its future raises that error. If the store
+    fails, all futures of the group raise `StoreUnavailable`, and nothing of the group is in the store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(WAITING)
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Queue `work`; it runs in the writer's thread, inside a transaction."""
+        future: Future[T] = Future()
+        with self._closing:  # so that nothing can be queued behind the end
+            if self._closed:
+                future.set_exception(StoreUnavailable("the writer is closed"))
+                return future
+            item = _Item(work, future)
+            try:
+                self._queue.put_nowait(item)
+                future.add_done_callback(item.let_go)
+            except queue.Full:
+                future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
+        return future
+
+    def run(self, work: Work[T], timeout: int) -> T:
+        """Submit and wait, at most `timeout` milliseconds. Raises `StoreUnavailable`, or what the work raised."""
+        future = self.submit(work)
+        try:
+            return future.result(timeout / 1000)
+        except TimeoutError as error:
+            # What has not begun yet must not be done behind the caller's back.
+            if not future.cancel() and future.done():
+                return future.result()  # it came just now, or the error is the work's own
+            raise StoreUnavailable(f"no commit within {timeout} ms") from error
+
+    def close(self, timeout: int = CLOSING) -> bool:
+        """Finish what is queued, and stop; whether that came within `timeout` milliseconds.
+
+        What is not finished was not acknowledged to anybody.
+        """
+        with self._closing:
+            self._closed = True
+        try:
+            self._queue.put(None, timeout=timeout / 1000)
+        except queue.Full:
+            return False
+        self._thread.join(timeout / 1000)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._commit(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Item[Any]], bool]:
+        """What waits now, at most `GROUP` items, and whether it is the end."""
+        group: list[_Item[Any]] = []
+        item = self._queue.get()
+        while item is not None:
+            if item.future.set_running_or_notify_cancel():
+                group.append(item)
+            if len(group) == GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[_Item[Any]]) -> None:
+        """Commit the group; where one item makes the store fail, commit the others without it."""
+        while group:
+            try:
+                done = self._attempt(group)
+                group = group[done:]
+            except _Culprit as culprit:
+                if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
+                    return self._commit_singly(group)
+                _fail([culprit.item], culprit.error)
+                return self._commit_singly([item for item in group if item is not culprit.item])
+            except BaseException as error:
+                return _fail(group, error)
+        return None
+
+    def _commit_singly(self, group: list[_Item[Any]]) -> None:
+        """Commit each item by itself, until the store fails without an item's help."""
+        for n, item in enumerate(group):
+            try:
+                self._attempt_twice(item)
+            except _Culprit as culprit:
+                _fail([item], culprit.error)
+            except BaseException as error:
+                _fail(group[n:], error)
+                return
+
+    def _attempt_twice(self, item: _Item[Any]) -> None:
+        try:
+            self._attempt([item])
+        except _Culprit as culprit:
+            if not is_deadlock(culprit.error):
+                raise
+            self._attempt([item])
+
+    def _attempt(self, group: list[_Item[Any]]) -> int:
+        """Commit as many of the group's items as can be done in `LONGEST`, one at least; how many that were."""
+        outcomes = []
+        with self._store.writing() as connection:
+            end = time.monotonic() + LONGEST / 1000
+            for item in group:
+                outcomes.append(_outcome(connection, item))
+                if time.monotonic() > end:
+                    break
+        for outcome in outcomes:
+            outcome()
+        return len(outcomes)
+
+
+class _Culprit(Exception):
+    """The store failed while it did this item."""
+
+    def __init__(self, item: _Item[Any], error: Exception) -> None:
+        super().__init__(str(error))
+        self.item = item
+        self.error = error
+
+
+def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
+    """Do one item in a savepoint; what to tell its caller after the commit. Raises `_Culprit`."""
+    try:
+        with connection.begin_nested():
+            result = item.work(connection) if item.work else None
+    except Exception as error:
+        if not is_of_the_item(error):
+            raise _Culprit(item, error) from error
+        fault = error
+        return lambda: item.future.set_exception(fault)
+    return lambda: item.future.set_result(result)
+
+
+def _fail(items: list[_Item[Any]], error: BaseException) -> None:
+    failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
+    for item in items:
+        item.future.set_exception(failure)

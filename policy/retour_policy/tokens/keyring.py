@@ -1,0 +1,222 @@
+"""Key ring: the secrets that sign tokens and hide addresses, in one file that only Retour may read."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import threading
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from retour_policy.clock import day_text
+from retour_policy.errors import ConfigError, Problem
+from retour_policy.tokens.token import Purpose
+
+SLOTS = 32
+SECRET_OCTETS = 32
+STATES = ("next", "signing", "old")
+HEADER = """\
+# Retour's keys. Whoever can read this file can forge bounces; keep its mode at 0600.
+# All hosts that share a database share this file. `retour keys rotate` changes it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One secret. "next" verifies, and signs from the next rotation on; "old" only verifies."""
+
+    number: int
+    state: str
+    created: str
+    secret: bytes
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """All keys, and the secret under which addresses are stored, which is never changed."""
+
+    address_secret: bytes
+    keys: tuple[Key, ...]
+
+    def signing(self) -> int:
+        """The number of the key that signs."""
+        return next(key.number for key in self.keys if key.state == "signing")
+
+    def derived(self, number: int, purpose: Purpose) -> bytes | None:
+        """The key of that number for a purpose (HKDF-SHA256, RFC 5869), or None where the ring has none."""
+        return next((derive(key.secret, purpose) for key in self.keys if key.number == number), None)
+
+
+class KeyRingFile:
+    """The key ring of a running process, read again when a token names a key that it does not have."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seen = _identity(path)
+        self.ring = load(path)
+
+    def refresh(self) -> bool:
+        """Read the file again where it has changed; whether it had. A file that cannot be read changes nothing."""
+        with self._lock:
+            try:
+                seen = _identity(self.path)
+                if seen == self._seen:
+                    return False
+                self.ring, self._seen = load(self.path), seen
+            except (ConfigError, OSError):
+                return False
+            return True
+
+
+@lru_cache(maxsize=SLOTS * len(Purpose))
+def derive(secret: bytes, purpose: Purpose) -> bytes:
+    """The 32-octet key for one purpose: HKDF-SHA256 without salt, "retour " and the purpose as info (RFC 5869)."""
+    extracted = hmac.digest(bytes(32), secret, hashlib.sha256)
+    return hmac.digest(extracted, b"retour " + purpose.encode() + b"\x01", hashlib.sha256)
+
+
+def create(now: int) -> KeyRing:
+    """A new ring: one key that signs and one that will after the first rotation."""
+    keys = (_new_key(0, "signing", now), _new_key(1, "next", now))
+    return KeyRing(secrets.token_bytes(SECRET_OCTETS), keys)
+
+
+def rotate(ring: KeyRing, now: int) -> KeyRing:
+    """The ring after one rotation: "next" signs, the signing key only verifies, and a new "next" is drawn.
+
+    With all 32 slots taken the oldest of the old keys gives way.
+    """
+    shifted = {"next": "signing", "signing": "old", "old": "old"}
+    kept = [replace(key, state=shifted[key.state]) for key in ring.keys]
+    if len(kept) == SLOTS:
+        kept.remove(min((key for key in kept if key.state == "old"), key=lambda key: key.created))
+    last = next(key.number for key in kept if key.state == "signing")
+    taken = {key.number for key in kept}
+    number = next(n % SLOTS for n in range(last + 1, last + 1 + SLOTS) if n % SLOTS not in taken)
+    return replace(ring, keys=(*kept, _new_key(number, "next", now)))
+
+
+def load(path: Path) -> KeyRing:
+    """The ring in a file. Raises `ConfigError` that names the file and the key that is wrong."""
+    _refuse_open_mode(path)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read as a key ring: {error}")) from error
+    try:
+        keys = tuple(_key(entry) for entry in data["key"])
+        ring = KeyRing(_secret(data["address_secret"]), keys)
+    except KeyError as error:
+        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; `retour init` wrote one")) from error
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(Problem(str(path), "key", f"not a key ring that `retour init` wrote ({error})")) from error
+    _check(path, ring)
+    return ring
+
+
+def rotate_file(path: Path, now: int) -> tuple[KeyRing, KeyRing]:
+    """Rotate the ring in a file, one process at a time; the ring before and after. Raises `ConfigError`, `OSError`."""
+    with _folder_locked(path.resolve().parent):
+        before = load(path)
+        after = rotate(before, now)
+        save(path, after)
+    return before, after
+
+
+def save(path: Path, ring: KeyRing) -> None:
+    """Write the ring whole or not at all: a new file with mode 0600; one that is there keeps its owner and mode."""
+    path = path.resolve()  # where a link stands, the file behind it changes
+    lines = [HEADER, f'address_secret = "{ring.address_secret.hex()}"\n']
+    for key in ring.keys:
+        lines.append(f'\n[[key]]\nnumber = {key.number}\nstate = "{key.state}"\n')
+        lines.append(f'created = "{key.created}"\nsecret = "{key.secret.hex()}"\n')
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        if path.exists():
+            _keep_owner(descriptor, path)
+        file.write("".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    with _folder(path.parent) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _folder_locked(path: Path) -> Iterator[None]:
+    with _folder(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _keep_owner(descriptor: int, path: Path) -> None:
+    was = path.stat()
+    os.fchown(descriptor, was.st_uid, was.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    try:
+        was = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (was.st_ino, was.st_mtime_ns, was.st_size)
+
+
+def _refuse_open_mode(path: Path) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        why = error.strerror or "cannot be read"
+        raise ConfigError(Problem(str(path), "", f"{why}; `retour init` makes a key ring")) from error
+    if mode & 0o007:
+        raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); right: chmod 0600 {path}"))
+
+
+def _new_key(number: int, state: str, now: int) -> Key:
+    return Key(number, state, day_text(now), secrets.token_bytes(SECRET_OCTETS))
+
+
+def _key(entry: dict[str, Any]) -> Key:
+    return Key(int(entry["number"]), str(entry["state"]), str(entry["created"]), _secret(entry["secret"]))
+
+
+def _secret(text: str) -> bytes:
+    secret = bytes.fromhex(text)
+    if len(secret) != SECRET_OCTETS:
+        raise ValueError("a secret has 64 hexadecimal digits")
+    return secret
+
+
+def _check(path: Path, ring: KeyRing) -> None:
+    numbers = [key.number for key in ring.keys]
+    wrong = ""
+    if len(set(numbers)) != len(numbers) or not all(0 <= number < SLOTS for number in numbers):
+        wrong = f"key numbers must differ and lie between 0 and {SLOTS - 1}"
+    elif any(key.state not in STATES for key in ring.keys):
+        wrong = f"the state of a key is one of {', '.join(STATES)}"
+    elif [key.state for key in ring.keys if key.state != "old"] not in (["signing", "next"], ["next", "signing"]):
+        wrong = "exactly one key must be in state signing, and exactly one in state next"
+    if wrong:
+        raise ConfigError(Problem(str(path), "key", wrong))

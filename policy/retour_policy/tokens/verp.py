@@ -1,0 +1,88 @@
+"""Pattern: an envelope sender with one `%`, where the token stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from retour_policy.address import domain_ascii, is_domain, quoted, unquoted
+from retour_policy.tokens import token
+
+LOCAL_PART_LIMIT = 64  # octets, RFC 5321 section 4.5.3.1.1
+SRS_LIMIT = 51  # octets of a whole address that forwarders which rewrite by SRS leave whole
+_ATOM = re.compile(r"[a-z0-9!#$&'*+/=?^_`{|}~.-]*")  # RFC 5322 section 3.2.3, without the %
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What the local part of a returned VERP address holds, unverified."""
+
+    token: str
+    recipient: str | None
+    """The recipient that Postfix's XVERP put behind the token: a hint, not signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`b-%@bounces.example.com`, taken apart; all in lower case."""
+
+    prefix: str
+    suffix: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """The pattern in `text`. Raises `ValueError` that says what would be right."""
+        local, _, domain = text.rpartition("@")
+        if not local or not domain:
+            raise ValueError("not an address; right would be something like b-%@bounces.example.com")
+        if local.count("%") != 1 or "%" in domain:
+            raise ValueError(f"has {text.count('%')} % signs; right is exactly one, left of the @")
+        prefix, _, suffix = local.lower().partition("%")
+        pattern = cls(prefix, suffix, domain_ascii(domain))
+        _check_characters(pattern)
+        length = len(prefix.encode()) + token.LENGTH + len(suffix.encode())
+        if length > LOCAL_PART_LIMIT:
+            raise ValueError(
+                f"its local part would have {length} octets with the token; "
+                f"right are at most {LOCAL_PART_LIMIT}, so shorten it by {length - LOCAL_PART_LIMIT}"
+            )
+        return pattern
+
+    def address(self, text: str) -> str:
+        """The envelope sender that carries the token `text`."""
+        return f"{self.prefix}{text}{self.suffix}@{self.domain}"
+
+    def length(self) -> int:
+        """Octets of a whole address made from this pattern."""
+        return len(self.address("x" * token.LENGTH).encode())
+
+    def match(self, address: str) -> Returned | None:
+        """What `address` holds where this pattern could have made it, else None. Nothing is verified."""
+        local, _, domain = address.rpartition("@")
+        local = unquoted(local)  # mail servers put quotes around all of it where XVERP's part needs them
+        end = len(self.prefix) + token.LENGTH
+        if domain_ascii(domain) != self.domain or not local.lower().startswith(self.prefix):
+            return None
+        found, behind = local[len(self.prefix) : end], local[end:]
+        ours = local[: end + len(self.suffix)]
+        if len(found) != token.LENGTH or not ours.isascii() or not behind.lower().startswith(self.suffix):
+            return None  # the Kelvin sign in lower case is a k, but it is none of ours
+        return self._returned(found, behind[len(self.suffix) :])
+
+    @staticmethod
+    def _returned(found: str, behind: str) -> Returned | None:
+        if not behind:
+            return Returned(found, None)
+        if behind[0] not in "+-" or "=" not in behind:
+            return None
+        local, _, domain = behind[1:].rpartition("=")
+        return Returned(found, f"{quoted(local)}@{domain}")
+
+
+def _check_characters(pattern: Pattern) -> None:
+    """Refuse what other mail servers would not take in an envelope sender."""
+    if not _ATOM.fullmatch(pattern.prefix + pattern.suffix) or pattern.prefix.startswith("."):
+        raise ValueError("its local part has characters other than ASCII letters, digits and . _ - + =; right: b-%@...")
+    if not is_domain(pattern.domain):
+        raise ValueError("its domain is none; right would be something like b-%@bounces.example.com")
