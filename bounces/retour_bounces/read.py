@@ -7,26 +7,23 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
 
-from retour_bounces import (
-    address,
-    autoreply,
-    complaint,
-    delivery_status,
-    human_text,
-    notification,
-    original,
-    prose,
-    receipt,
-    speaker,
-    textual,
-    verdict,
-    wire,
-    wording,
-)
-from retour_bounces.division import divide
-from retour_bounces.plain import plain
+from retour_bounces.classify import diagnostic as wording
+from retour_bounces.classify import verdict
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import original
+from retour_bounces.message import parts as wire
+from retour_bounces.message import text as human_text
+from retour_bounces.message.split_original import divide
+from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import mail_system as speaker
+from retour_bounces.prose import scan as prose
+from retour_bounces.readers import amazon_ses as notification
+from retour_bounces.readers import autoreply, complaint
+from retour_bounces.readers import dsn_fields as delivery_status
+from retour_bounces.readers import mdn as receipt
+from retour_bounces.readers import plain_text as textual
 from retour_bounces.report import Action, RecipientReport, Report
-from retour_bounces.rules import Rules
 
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPENDS = {"userunknown", "filtered", "onhold"}

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from retour_bounces import address, speaker, wire
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import parts as wire
+from retour_bounces.prose import mail_system as speaker
 from retour_bounces.report import Report
-from retour_bounces.rules import Rules
 
 _NUMBER = re.compile(r"[0-9a-f]*\d[0-9a-f.:-]*", re.IGNORECASE)
 _URL = re.compile(r"https?://\S+")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import click
 
-from retour_bounces import RecipientReport, Report, passages
-from retour_bounces.code_table import NO_CODE
+from retour_bounces import RecipientReport, Report
+from retour_bounces import evidence as passages
+from retour_bounces.classify.status_codes import NO_CODE
 
 WIDTH = 80
 MORE = "…"

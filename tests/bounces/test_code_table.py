@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retour_bounces.code_table import codes, look_up
+from retour_bounces.classify.status_codes import codes, look_up
 
 SEED = Path(__file__).resolve().parents[3] / "shared" / "seeds" / "sitefinity-email-settings.txt"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import address, read
+from retour_bounces import read
+from retour_bounces.message import addresses as address
 
 
 def report(

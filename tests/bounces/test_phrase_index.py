@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces.phrase_index import PhraseIndex
+from retour_bounces.phrases.index import PhraseIndex
 
 INDEX = PhraseIndex(
     (phrase, number)

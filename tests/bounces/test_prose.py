@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import prose, read
-from retour_bounces.division import divide
+from retour_bounces import read
+from retour_bounces.message.split_original import divide
+from retour_bounces.prose import scan as prose
 
 HEAD = "From: Mail Delivery System <MAILER-DAEMON@mx.example.net>\nTo: us@example.org\nSubject: Undelivered mail\n"
 SAID = "\nYour message could not be delivered:\n\n"

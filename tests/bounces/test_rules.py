@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from retour_bounces import RuleError, Rules, judge
-from retour_bounces.patterns import Pattern, PatternError
-from retour_bounces.rules import Rule, parse
-from retour_bounces.vocabulary import reasons
+from retour_bounces.classify.reasons import reasons
+from retour_bounces.classify.rules import Rule, parse
+from retour_bounces.classify.safe_regex import Pattern, PatternError
 
 REPLIES = Path(__file__).resolve().parents[3] / "shared" / "corpus" / "dev" / "replies.jsonl"
 OWN = """

@@ -7,9 +7,13 @@ import json
 import re
 from typing import Any
 
-from retour_bounces import address, code_table, textual, verdict, wire
+from retour_bounces.classify import status_codes as code_table
+from retour_bounces.classify import verdict
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import parts as wire
+from retour_bounces.readers import plain_text as textual
 from retour_bounces.report import Action, Original, RecipientReport, Report
-from retour_bounces.rules import Rules
 
 _START = re.compile(r'\{\s*"(?:notificationType|eventType|Type|bounce|complaint|delivery)"\s*:')
 _FOLD = re.compile(r"!?\n ?")

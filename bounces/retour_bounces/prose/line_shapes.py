@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address
+from retour_bounces.message import addresses as address
 
 ALONE = re.compile(
     r"[\s*>\-.\u2022\u30fb]{0,16}[\"'(\[]{0,2}<?(?P<a>" + address.TEXT + r")>?[\"')\]]{0,2}\s{0,8}"

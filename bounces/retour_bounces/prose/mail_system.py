@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import wire
-from retour_bounces.division import divide
-from retour_bounces.encoded_word import decoded
-from retour_bounces.human_text import divided, subject_of, text_of
-from retour_bounces.phrase_index import PhraseIndex
-from retour_bounces.phrases import phrases
-from retour_bounces.plain import plain
+from retour_bounces.message import parts as wire
+from retour_bounces.message.encoded_word import decoded
+from retour_bounces.message.split_original import divide
+from retour_bounces.message.text import divided, subject_of, text_of
+from retour_bounces.phrases.index import PhraseIndex
+from retour_bounces.phrases.lists import phrases
+from retour_bounces.phrases.normalise import plain
 
 _REFUSAL = re.compile(r"\b[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b|<?[^\s@<>]{1,64}@)|\(#[45]\.\d\.\d\)")
 """A reply code with an enhanced status code or an address behind it, or a status code as qmail writes it."""

@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from retour_bounces.charset import characters, loose
+from retour_bounces.message.charset import characters, loose
 
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""

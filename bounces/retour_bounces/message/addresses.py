@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from retour_bounces.encoded_word import decoded
+from retour_bounces.message.encoded_word import decoded
 
 _WIDE = "：，；。、（）「」『』【】《》〈〉“”！？"
 """Punctuation of Chinese and Japanese, which stands without spaces around it."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address, human_text, speaker, wire
-from retour_bounces.encoded_word import decoded
-from retour_bounces.phrases import phrases
-from retour_bounces.plain import plain
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import parts as wire
+from retour_bounces.message import text as human_text
+from retour_bounces.message.encoded_word import decoded
+from retour_bounces.phrases.lists import phrases
+from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import mail_system as speaker
 from retour_bounces.report import Original, Report
-from retour_bounces.rules import Rules
 
 _QUOTED = re.compile(r"(?:^|\n)[ \t]*>[^\n]*")
 _MARKS = {

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from retour_bounces import address, code_table, vocabulary
+from retour_bounces.classify import reasons as vocabulary
+from retour_bounces.classify import status_codes as code_table
+from retour_bounces.classify.diagnostic import Wording, best_status, clean, wording_of
+from retour_bounces.classify.rules import Reply, Rule, Rules, Spans
+from retour_bounces.message import addresses as address
 from retour_bounces.report import Action, Blame, RecipientReport, Type
-from retour_bounces.rules import Reply, Rule, Rules, Spans
-from retour_bounces.wording import Wording, best_status, clean, wording_of
 
 Fired = tuple[Rule, tuple[int, int]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from retour_bounces.code_table import PERMANENT, TEMPORARY
+from retour_bounces.classify.status_codes import PERMANENT, TEMPORARY
 from retour_bounces.report import Action
 
 MAX_LINES = 40

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from retour_bounces import address, code_table, original, prose, verdict, wire, wording
-from retour_bounces.finding import Finding
-from retour_bounces.human_text import divided, subject_of
-from retour_bounces.phrases import phrases
-from retour_bounces.plain import plain
-from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
-from retour_bounces.rules import Rules
-from retour_bounces.speaker import (
+from retour_bounces.classify import diagnostic as wording
+from retour_bounces.classify import status_codes as code_table
+from retour_bounces.classify import verdict
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import original
+from retour_bounces.message import parts as wire
+from retour_bounces.message.text import divided, subject_of
+from retour_bounces.phrases.lists import phrases
+from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import scan as prose
+from retour_bounces.prose.candidates import Finding
+from retour_bounces.prose.mail_system import (
     by_mail_system,
     is_mail_system,
     returns,
@@ -20,6 +25,7 @@ from retour_bounces.speaker import (
     speaks,
     tells_recipient,
 )
+from retour_bounces.report import Action, Kind, Original, RecipientReport, Report
 
 _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from retour_bounces import verdict
-from retour_bounces.rules import Rules
-from retour_bounces.verdict import Verdict
+from retour_bounces.classify import verdict
+from retour_bounces.classify.rules import Rules
+from retour_bounces.classify.verdict import Verdict
 
 
 def judge(reply: str, *, status: str | None = None, command: str = "", rules: Rules | None = None) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retour_bounces import wire
+from retour_bounces.message import parts as wire
 from retour_bounces.report import Report
 
 MAX_LINES = 12

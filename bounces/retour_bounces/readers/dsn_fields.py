@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from retour_bounces import address
-from retour_bounces.encoded_word import decoded
+from retour_bounces.message import addresses as address
+from retour_bounces.message.encoded_word import decoded
 from retour_bounces.report import Action
 
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")

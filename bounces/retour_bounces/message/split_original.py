@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address
-from retour_bounces.phrases import phrases
-from retour_bounces.plain import plain
+from retour_bounces.message import addresses as address
+from retour_bounces.phrases.lists import phrases
+from retour_bounces.phrases.normalise import plain
 
 MAX_HEADER = 20_000
 """Characters of the returned message in which its sender is looked for."""

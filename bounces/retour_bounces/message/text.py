@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-from retour_bounces import wire
-from retour_bounces.division import divide
-from retour_bounces.encoded_word import decoded
+from retour_bounces.message import parts as wire
+from retour_bounces.message.encoded_word import decoded
+from retour_bounces.message.split_original import divide
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|/td)\b[^<>]{0,300}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?![^<>@\s]{1,64}@)[/!a-zA-Z][^<>]{0,2000}>")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from retour_bounces import address, code_table
-from retour_bounces.plain import plain
+from retour_bounces.classify import status_codes as code_table
+from retour_bounces.message import addresses as address
+from retour_bounces.phrases.normalise import plain
 
 MAX_TEXT = 1_000
 """Characters of a diagnostic that are kept and looked at."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from retour_bounces import address
+from retour_bounces.message import addresses as address
 
 
 class Refusal(NamedTuple):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from retour_bounces import address, human_text, original, wire
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import original
+from retour_bounces.message import parts as wire
+from retour_bounces.message import text as human_text
 from retour_bounces.report import Report
-from retour_bounces.rules import Rules
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
 _TYPE = re.compile(r"^(?:feedback-type|user-agent|version)[ \t]*:", re.IGNORECASE | re.MULTILINE)

@@ -11,11 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from retour_bounces import patterns, vocabulary
-from retour_bounces.phrase_index import PhraseIndex
-from retour_bounces.plain import plain
+from retour_bounces.classify import reasons as vocabulary
+from retour_bounces.classify import safe_regex as patterns
+from retour_bounces.classify.diagnostic import best_status, clean, wording_of
+from retour_bounces.phrases.index import PhraseIndex
+from retour_bounces.phrases.normalise import plain
 from retour_bounces.report import Blame, Type
-from retour_bounces.wording import best_status, clean, wording_of
 
 Spans = dict[int, tuple[int, int]]
 

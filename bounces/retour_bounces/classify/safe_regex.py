@@ -7,7 +7,7 @@ import re._constants as sre  # type: ignore[import-not-found]
 import re._parser as parser  # type: ignore[import-not-found]
 from typing import Any
 
-from retour_bounces.wording import MAX_TEXT
+from retour_bounces.classify.diagnostic import MAX_TEXT
 
 MAX_LENGTH = 500
 SMALL = 40

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces import address, wire
-from retour_bounces.division import divide
-from retour_bounces.encoded_word import decoded
+from retour_bounces.message import addresses as address
+from retour_bounces.message import parts as wire
+from retour_bounces.message.encoded_word import decoded
+from retour_bounces.message.split_original import divide
 from retour_bounces.report import Original
 
 _FIELDS = wire.named("message-id", "retour-ref", "from", "to", "subject")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 
-from retour_bounces.charset import characters
+from retour_bounces.message.charset import characters
 
 _WORD = re.compile(r"=\?([A-Za-z0-9*._-]{1,40})\?([BbQq])\?([^?\s]{0,400})\?=(?:[ \t\n]+(?==\?))?")
 

@@ -9,8 +9,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from retour_bounces.phrase_index import PhraseIndex
-from retour_bounces.plain import plain
+from retour_bounces.phrases.index import PhraseIndex
+from retour_bounces.phrases.normalise import plain
 from retour_bounces.report import Action
 
 

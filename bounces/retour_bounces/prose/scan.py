@@ -7,12 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from retour_bounces import address, shapes
-from retour_bounces.dialogue import Asked, Refusal
-from retour_bounces.division import senders
-from retour_bounces.finding import MAX_LINES, Finding, chosen, said_in
-from retour_bounces.phrases import phrases
-from retour_bounces.plain import plain
+from retour_bounces.message import addresses as address
+from retour_bounces.message.split_original import senders
+from retour_bounces.phrases.lists import phrases
+from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import line_shapes as shapes
+from retour_bounces.prose.candidates import MAX_LINES, Finding, chosen, said_in
+from retour_bounces.prose.smtp_dialogue import Asked, Refusal
 from retour_bounces.report import Action
 
 MAX_FINDINGS = 8_000

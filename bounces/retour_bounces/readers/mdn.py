@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from retour_bounces import address, original, wire
+from retour_bounces.classify.rules import Rules
+from retour_bounces.message import addresses as address
+from retour_bounces.message import original
+from retour_bounces.message import parts as wire
 from retour_bounces.report import Original, Report
-from retour_bounces.rules import Rules
 
 _KINDS = ("message/disposition-notification", "message/global-disposition-notification")
 

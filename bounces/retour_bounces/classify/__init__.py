@@ -1,0 +1,1 @@
+"""From a reply to type, status, reason and blame, by code table and rules."""

@@ -1,0 +1,1 @@
+"""The lists of phrases, normalised and searched in one pass."""

@@ -1,0 +1,1 @@
+"""Finds the recipients and replies in running text."""
