@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from lab.carrying import ring
 from lab.receiver import KEY
 from lab.world import World
-from retour_cli import logs
+from retour_cli.services import logs
 from retour_courier.courier import Courier
 from retour_policy.clock import system_clock
 from retour_policy.config.secrets import Secrets

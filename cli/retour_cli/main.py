@@ -11,28 +11,28 @@ from retour_cli.output import say
 
 COMMANDS = {
     # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
-    "init": ("init", "Write a configuration, a key ring and a database to begin with."),
-    "check": ("check", "Check the configuration, and say what it means."),
-    "serve": ("serve", "Run all services in one go, for a small host or a try-out."),
-    "milter": ("milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
-    "lmtpd": ("lmtpd", "Run the LMTP daemon: takes returned mail, answers look-ups."),
-    "courier": ("courier", "Run the courier: hooks, forwards, resends."),
-    "explain": ("explain", "What a returned message is, and why."),
-    "events": ("events", "What happened, in order."),
-    "address": ("address", "Everything about one address, and why it is as it is."),
-    "suppressions": ("suppressions", "List, add and remove addresses that are not written to."),
-    "storm": ("storm", "Bursts that say more about a receiver than about its users."),
-    "undo": ("undo", "Take back what the failures of an outage did."),
-    "simulate": ("simulate", "What another configuration would have made of the facts."),
-    "rebuild": ("rebuild", "Fold all facts again, and mend what differs."),
-    "import": ("import_", "Record old bounces from an mbox, a Maildir or .eml files."),
-    "purge": ("purge", "Forget what is old."),
-    "erase": ("erase", "Forget a person, and still know not to write to him."),
-    "outbox": ("outbox", "What waits to be done outside; try again, or drop."),
-    "stats": ("stats", "Figures at a glance."),
-    "token": ("token", "Make a VERP address to try things with, or read one."),
-    "keys": ("keys", "Rotate the keys that sign."),
-    "db": ("db", "The database's schema: its state, and bringing it up to date."),
+    "init": ("commands.init", "Write a configuration, a key ring and a database to begin with."),
+    "check": ("commands.check", "Check the configuration, and say what it means."),
+    "serve": ("services.serve", "Run all services in one go, for a small host or a try-out."),
+    "milter": ("services.milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
+    "lmtpd": ("services.lmtpd", "Run the LMTP daemon: takes returned mail, answers look-ups."),
+    "courier": ("services.courier", "Run the courier: hooks, forwards, resends."),
+    "explain": ("commands.explain", "What a returned message is, and why."),
+    "events": ("commands.events", "What happened, in order."),
+    "address": ("commands.address", "Everything about one address, and why it is as it is."),
+    "suppressions": ("commands.suppressions", "List, add and remove addresses that are not written to."),
+    "storm": ("commands.storm", "Bursts that say more about a receiver than about its users."),
+    "undo": ("commands.undo", "Take back what the failures of an outage did."),
+    "simulate": ("commands.simulate", "What another configuration would have made of the facts."),
+    "rebuild": ("commands.rebuild", "Fold all facts again, and mend what differs."),
+    "import": ("commands.import_", "Record old bounces from an mbox, a Maildir or .eml files."),
+    "purge": ("commands.purge", "Forget what is old."),
+    "erase": ("commands.erase", "Forget a person, and still know not to write to him."),
+    "outbox": ("commands.outbox", "What waits to be done outside; try again, or drop."),
+    "stats": ("commands.stats", "Figures at a glance."),
+    "token": ("commands.token", "Make a VERP address to try things with, or read one."),
+    "keys": ("commands.keys", "Rotate the keys that sign."),
+    "db": ("commands.db", "The database's schema: its state, and bringing it up to date."),
 }
 
 
@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"retour_cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, COMMANDS[name][0])
+        command: click.Command = getattr(module, COMMANDS[name][0].rpartition(".")[2])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

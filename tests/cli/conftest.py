@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from lab.process import workspace
 from retour_bounces import RecipientReport, Report
 from retour_cli import output
+from retour_cli.context import Setup
 from retour_cli.main import main
-from retour_cli.setup import Setup
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import Arrival, Recorder
 from retour_policy.messages.router import Route

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from retour_cli import init as init_module
+from retour_cli.commands import init as init_module
 from retour_cli.main import main
 from retour_policy.config import load
 from retour_policy.store.database import open_store

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from lab.ports import answers, free_port
-from retour_cli import listen
-from retour_cli.listen import LONGEST_PATH, Place, open_socket
+from retour_cli.services import sockets as listen
+from retour_cli.services.sockets import LONGEST_PATH, Place, open_socket
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError
 
@@ -153,7 +153,7 @@ def test_a_group_that_this_user_is_not_in(folder: Path) -> None:
     folder.chmod(0o777)
     code = f"""
 import os
-from retour_cli.listen import Place, open_socket
+from retour_cli.services.sockets import Place, open_socket
 from retour_policy.config.model import SocketsSection
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
@@ -172,7 +172,7 @@ def test_a_folder_without_the_right_to_write(folder: Path) -> None:
         return
     code = f"""
 import os
-from retour_cli.listen import Place, open_socket
+from retour_cli.services.sockets import Place, open_socket
 from retour_policy.config.model import SocketsSection
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
@@ -228,7 +228,7 @@ def test_two_sockets_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 ACTIVATED = """
 import sys
-from retour_cli.listen import Place, open_socket
+from retour_cli.services.sockets import Place, open_socket
 from retour_policy.config.model import SocketsSection
 for name in sys.argv[1:]:
     listener = open_socket(Place("retour.toml", "lmtpd.listen"), "fd:" + name, SocketsSection())

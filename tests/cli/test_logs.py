@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import structlog
-from retour_cli import logs
+from retour_cli.services import logs
 logs.set_up()
 structlog.get_logger().info("recipient refused", recipient="a\\x1b[2J\\r\\n\\u202e\\udcff b=\\"c")
 try:

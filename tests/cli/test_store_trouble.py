@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from retour_cli import setup as cli_setup
+from retour_cli import context as cli_setup
 from retour_policy.store import database as store_module
 
 A = "anna@example.net"
@@ -69,7 +69,7 @@ def test_a_store_that_cannot_be_opened_is_75(office: Any) -> None:
     if os.geteuid() != 0:
         return
     os.chown(office.home / "keys.toml", 65534, 65534)
-    code = "import os\nimport retour_cli.{0}\nfrom retour_cli.main import main\n"
+    code = "import os\nimport retour_cli.commands.{0}\nfrom retour_cli.main import main\n"
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\nmain(prog_name='retour')"
     for words in (["events"], ["suppressions", "add", A]):
         command = [sys.executable, "-c", code.format(words[0]), *words, "--config", office.config]

@@ -137,7 +137,7 @@ def test_a_file_that_may_not_be_read_is_told(here: Path) -> None:
     config = here / "retour.toml"
     config.write_text("")
     config.chmod(0o000)
-    code = "import os\nimport retour_cli.check\nfrom retour_cli.main import main\n"
+    code = "import os\nimport retour_cli.commands.check\nfrom retour_cli.main import main\n"
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
     code += "main(prog_name='retour')"
     for parent in (here, here.parent, here.parent.parent, here.parent.parent.parent):

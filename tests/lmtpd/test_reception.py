@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lab.site import DOMAIN, retour
-from retour_cli.setup import Setup
+from retour_cli.context import Setup
 from retour_lmtpd import reception
 from retour_lmtpd.content import Content
 from retour_policy.messages.returned import Recorder

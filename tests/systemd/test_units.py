@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retour_cli.listen import Place, open_socket
+from retour_cli.services.sockets import Place, open_socket
 from retour_policy.config.model import SocketsSection
 
 NOBODY = 65534

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from retour_cli.events import parse_since
+from retour_cli.commands.events import parse_since
+from retour_cli.context import Setup, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
-from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from retour_bounces import Report
-from retour_cli.setup import Setup
+from retour_cli.context import Setup
 from retour_policy.ledger.ledger import Address, refolded
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail

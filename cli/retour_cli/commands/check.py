@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from retour_bounces import Rules
+from retour_cli.context import Setup, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
-from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config, StormSection, Stream

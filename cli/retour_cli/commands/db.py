@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, say
-from retour_cli.setup import Setup, options
 from retour_policy.store.database import open_store
 from retour_policy.store.schema import REVISION
 

@@ -6,8 +6,8 @@ import re
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json
-from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, day_text
 from retour_policy.errors import InputError
 

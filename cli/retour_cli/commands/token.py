@@ -6,8 +6,8 @@ import shlex
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, say
-from retour_cli.setup import Setup, options
 from retour_policy.clock import iso_text
 from retour_policy.errors import InputError
 from retour_policy.messages.router import Router, Signer

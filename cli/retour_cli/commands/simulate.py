@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, print_table, say
-from retour_cli.setup import Setup, options
 from retour_policy.config import load
 from retour_policy.maintenance.simulate import Change, changes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import counted, json_option, print_json, print_table
-from retour_cli.setup import Setup, options
 from retour_policy.clock import iso_text, time_text
 from retour_policy.errors import InputError
 from retour_policy.ledger import storms

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, print_table
-from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.outbox import backlog
 from retour_policy.outbox.backlog import Figures

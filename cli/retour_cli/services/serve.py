@@ -13,9 +13,9 @@ import sys
 import click
 import structlog
 
-from retour_cli import logs
-from retour_cli.notify import notify
-from retour_cli.setup import Setup, options
+from retour_cli.context import Setup, options
+from retour_cli.services import logs
+from retour_cli.services.sd_notify import notify
 
 SERVICES = ("milter", "lmtpd", "courier")
 STOP = 60.0  # seconds that a service may take to finish: longer than the milter's drain and a store that stands still

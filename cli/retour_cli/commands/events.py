@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, print_table
-from retour_cli.setup import Setup, options
 from retour_policy.clock import DAY, HOUR, MINUTE, iso_text, time_text
 from retour_policy.store import addresses, facts
 from retour_policy.store.facts import Fact, Wanted

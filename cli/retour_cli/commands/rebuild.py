@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
-from retour_cli.setup import Setup, options
 from retour_policy.core.fold import Account
 from retour_policy.core.scope import scope_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, say
-from retour_cli.setup import Setup, options
 from retour_policy.errors import InputError
 from retour_policy.tokens import keyring
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import click
 
 from retour_bounces import Report, RuleError, Rules, read, unrecognised
-from retour_cli import explanation
-from retour_cli.explanation import clean, wrap
 from retour_cli.output import counted
+from retour_cli.render import report as explanation
+from retour_cli.render.report import clean, wrap
 
 if TYPE_CHECKING:
-    from retour_cli.setup import Setup
+    from retour_cli.context import Setup
 
 CONFIGURATION = 78
 _SEVERAL = re.compile(rb"From .*?\n\r?\nFrom \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ", re.DOTALL)
@@ -87,7 +87,7 @@ def explain(
 
 def _setup(config: Path) -> Setup:
     """What is configured; loaded only where it is asked for."""
-    from retour_cli.setup import Setup
+    from retour_cli.context import Setup
 
     return Setup(config)
 
@@ -97,7 +97,7 @@ Policy = Callable[[bytes, Report], list[str]]
 
 def _policy(config: Path) -> Policy:
     """What says what policy would do; loaded only where it is asked for."""
-    from retour_cli.rehearsal import rehearse
+    from retour_cli.dry_run import rehearse
 
     setup = _setup(config)
     return lambda data, report: rehearse(setup, data, report)

@@ -12,8 +12,8 @@ import click
 from sqlalchemy import Connection
 
 from retour_bounces import read
+from retour_cli.context import Setup, options
 from retour_cli.output import json_option, print_json, say
-from retour_cli.setup import Setup, options
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail
 from retour_policy.messages.fingerprint import Identity

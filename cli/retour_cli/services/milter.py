@@ -10,10 +10,11 @@ from collections.abc import Callable
 import click
 import structlog
 
-from retour_cli import listen, logs
-from retour_cli.notify import notify
-from retour_cli.restart import kept_until_restart
-from retour_cli.setup import Setup, options
+from retour_cli.context import Setup, options
+from retour_cli.services import logs
+from retour_cli.services import sockets as listen
+from retour_cli.services.restart import kept_until_restart
+from retour_cli.services.sd_notify import notify
 from retour_milter.desk import Desk
 from retour_policy.config import load
 from retour_policy.config.model import Config

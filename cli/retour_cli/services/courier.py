@@ -8,10 +8,10 @@ import signal
 import click
 import structlog
 
-from retour_cli import logs
-from retour_cli.milter import reload_aside
-from retour_cli.notify import notify
-from retour_cli.setup import Setup, options
+from retour_cli.context import Setup, options
+from retour_cli.services import logs
+from retour_cli.services.milter import reload_aside
+from retour_cli.services.sd_notify import notify
 from retour_courier.courier import Courier
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import load_secrets

@@ -1,0 +1,1 @@
+"""Words for people: facts, policies and reports as the terminal shows them."""

@@ -1,0 +1,1 @@
+"""What runs a service: the processes, their sockets, logs, readiness and reload."""
