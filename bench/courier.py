@@ -26,7 +26,7 @@ from standardwebhooks import Webhook
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-from lab.carrying import ring
+from lab.courier import ring
 from lab.receiver import KEY
 from lab.world import World
 from retour_cli.services import logs

@@ -16,9 +16,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import fixtures_mailboxes
-from fixtures_scenarios import SCENARIOS, Scenario
-from fixtures_servers import SERVERS
+from mailservers import mailboxes
+from mailservers.scenarios import SCENARIOS, Scenario
+from mailservers.servers import SERVERS
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE.parent / "tests" / "bounces" / "fixtures"
@@ -29,7 +29,7 @@ mount -t overlay overlay -o lowerdir=/,upperdir=$BASE/upper,workdir=$BASE/work $
 mount --bind /dev $BASE/root/dev
 mount -t proc proc $BASE/root/proc
 mkdir -p $BASE/root/fixtures
-cp $HERE/fixtures*.py $BASE/root/fixtures/
+cp -r $HERE/mailservers $BASE/root/fixtures/
 printf '#!/bin/sh\\nexit 101\\n' > $BASE/root/usr/sbin/policy-rc.d
 chmod 755 $BASE/root/usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive
@@ -39,7 +39,7 @@ chroot $BASE/root apt-get -qq -y -o Dpkg::Options::=--force-confnew install --no
   $PACKAGES > $BASE/apt.log 2>&1 \\
   || { tail -5 $BASE/apt.log; exit 1; }
 unshare --net --uts --pid --fork chroot $BASE/root sh -c "mount -t proc proc /proc; \\
-  exec python3 /fixtures/fixtures_inside.py $NAME /fixtures/out"
+  cd /fixtures; exec python3 -m mailservers.inside $NAME /fixtures/out"
 """
 KEPT = {True: 2, False: 4}
 """Reports kept of one scenario and kind: warnings, others."""
@@ -76,11 +76,7 @@ def keep(name: str, out: Path) -> list[dict[str, object]]:
     for path in sorted(out.iterdir(), key=lambda one: (one.stem, int(one.suffix[1:]))):
         data = path.read_bytes()
         label: dict[str, object] = {"server": name, "scenario": path.stem}
-        label |= (
-            expected(name, scenarios[path.stem], data)
-            if path.stem in scenarios
-            else fixtures_mailboxes.label(path.stem)
-        )
+        label |= expected(name, scenarios[path.stem], data) if path.stem in scenarios else mailboxes.label(path.stem)
         kind = str(label["kind"])
         seen[path.stem, kind] = seen.get((path.stem, kind), 0) + 1
         if seen[path.stem, kind] <= KEPT[kind == "delayed"]:

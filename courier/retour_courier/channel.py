@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from retour_courier.failure import NotDone
-from retour_courier.hands import Hands, Parcel, Work
+from retour_courier.errors import NotDone
+from retour_courier.leases import Hands, Parcel, Work
 from retour_policy.clock import HOUR, MINUTE
 from retour_policy.errors import StoreUnavailable
 from retour_policy.outbox import queue as outbox

@@ -10,8 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-from retour_courier.failure import NotDone
-from retour_courier.hands import Parcel, Work
+from retour_courier.errors import NotDone
+from retour_courier.leases import Parcel, Work
 from retour_policy.config.courier import HookSection
 from retour_policy.errors import EX_TEMPFAIL
 from retour_policy.sanitize import clean

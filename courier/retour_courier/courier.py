@@ -15,7 +15,7 @@ from retour_courier import sweep
 from retour_courier.channel import Channel
 from retour_courier.command import CommandCarrier
 from retour_courier.forward import ForwardCarrier
-from retour_courier.hands import Hands
+from retour_courier.leases import Hands
 from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier

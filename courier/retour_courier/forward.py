@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from retour_courier.hands import Parcel, Work
+from retour_courier.leases import Parcel, Work
 from retour_courier.relay import Relay
 from retour_policy.messages.router import LOOP_GUARD
 from retour_policy.outbox.queue import Item

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import aiosmtplib
 
-from retour_courier.failure import NotDone
+from retour_courier.errors import NotDone
 from retour_policy.config.courier import RelaySection
 from retour_policy.sanitize import clean
 

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select
 
-from retour_courier.failure import NotDone
-from retour_courier.hands import Parcel, Work
+from retour_courier.errors import NotDone
+from retour_courier.leases import Parcel, Work
 from retour_courier.relay import Relay
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy import select
 
-from retour_courier.hands import Hands
+from retour_courier.leases import Hands
 from retour_policy.clock import HOUR
 from retour_policy.outbox import backlog
 from retour_policy.outbox import queue as outbox

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 from standardwebhooks import Webhook
 
-from retour_courier.failure import NotDone
-from retour_courier.hands import Parcel, Work
+from retour_courier.errors import NotDone
+from retour_courier.leases import Parcel, Work
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.courier import HookSection
 from retour_policy.outbox.queue import Item

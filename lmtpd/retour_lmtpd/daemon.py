@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 import uvloop
 
-from retour_lmtpd.guests import Guests
+from retour_lmtpd.backend import Reception
+from retour_lmtpd.connections import Guests
 from retour_lmtpd.lmtp import Session
-from retour_lmtpd.reception import Reception
 from retour_lmtpd.socketmap import Lookup
 
 DRAIN = 25_000  # milliseconds that sessions have to finish at the end

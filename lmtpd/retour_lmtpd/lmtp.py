@@ -10,9 +10,9 @@ from typing import Any, cast
 import structlog
 from aiosmtpd.lmtp import LMTP
 
-from retour_lmtpd.content import Content, Intake
-from retour_lmtpd.guests import Guests
-from retour_lmtpd.reception import Reception
+from retour_lmtpd.backend import Reception
+from retour_lmtpd.connections import Guests
+from retour_lmtpd.message_data import Content, Intake
 from retour_policy.messages.router import Route, UnknownAddress
 from retour_policy.sanitize import clean
 from retour_policy.tokens import token

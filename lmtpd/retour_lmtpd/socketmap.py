@@ -11,8 +11,8 @@ from typing import cast
 
 import structlog
 
-from retour_lmtpd.guests import Guests
-from retour_lmtpd.reception import Reception
+from retour_lmtpd.backend import Reception
+from retour_lmtpd.connections import Guests
 from retour_policy.messages.router import UnknownAddress
 from retour_policy.sanitize import clean
 from retour_policy.tokens import token

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import Milter
 import structlog
 
-from retour_milter.desk import Desk
+from retour_milter.backend import Desk
 from retour_milter.session import PASS, STOPPING, Discard, Edits, Reply, Session
 
 NEEDED = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM

@@ -9,9 +9,9 @@ from email.utils import formatdate, parseaddr
 
 import structlog
 
-from retour_milter.desk import Desk, Settings
+from retour_milter.backend import Desk, Settings
+from retour_milter.header_edits import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_milter.match import Found, Origin, contains, find_stream
-from retour_milter.stamp import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_policy.address import domain_of, is_address
 from retour_policy.config.model import Stream
 from retour_policy.core.suppression import Suppression

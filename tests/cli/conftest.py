@@ -35,7 +35,7 @@ name = "shop"
 match = { sender = ["shop@example.com"] }
 envelope_from = "shop-returns@example.com"
 """
-# Plain counting, so that a story is as long as its threshold; tests/decide has the careful policy.
+# Plain counting, so that a story is as long as its threshold; tests/policy/core has the careful policy.
 PLAIN = """\
 [policy]
 preset = "plain"

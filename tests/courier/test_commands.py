@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.carrying import carrying
+from lab.courier import carrying
 from lab.wait import wait_until
 from lab.world import World
 from retour_policy.outbox import queue as outbox

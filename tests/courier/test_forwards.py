@@ -6,7 +6,7 @@ import email.policy
 
 import pytest
 
-from lab.carrying import carrying, router
+from lab.courier import carrying, router
 from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from lab.carrying import ring
-from lab.mortal import Mortals
+from lab.courier import ring
+from lab.killed_courier import Mortals
 from lab.receiver import Receiver
 from lab.wait import wait_until
 from lab.world import World

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import func, select
 
 from lab.world import World
-from retour_courier import hands as in_hand
-from retour_courier.failure import NotDone
-from retour_courier.hands import Hands
+from retour_courier import leases as in_hand
+from retour_courier.errors import NotDone
+from retour_courier.leases import Hands
 from retour_courier.sweep import sweep
 from retour_policy.clock import DAY, HOUR
 from retour_policy.outbox import backlog

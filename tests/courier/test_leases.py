@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.carrying import carrying, ring
+from lab.courier import carrying, ring
 from lab.destination import Destination
-from lab.mortal import Mortals
+from lab.killed_courier import Mortals
 from lab.wait import wait_until
 from lab.world import World
 from retour_policy.clock import DAY, system_clock

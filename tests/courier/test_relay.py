@@ -12,7 +12,7 @@ from aiosmtpd.smtp import AuthResult
 
 from lab.destination import Destination, Refuse, RefuseData
 from lab.ports import free_port
-from retour_courier.failure import NotDone
+from retour_courier.errors import NotDone
 from retour_courier.relay import Relay
 from retour_policy.config.courier import RelaySection
 

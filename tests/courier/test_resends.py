@@ -9,7 +9,7 @@ import json
 import pytest
 from sqlalchemy import func, select, update
 
-from lab.carrying import carrying, router
+from lab.courier import carrying, router
 from lab.destination import Destination
 from lab.world import World
 from retour_courier.relay import Relay

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from lab.carrying import carrying
+from lab.courier import carrying
 from lab.receiver import HUGE
 from lab.wait import wait_until
 from lab.world import World

@@ -9,7 +9,7 @@ import pytest
 
 from lab.destination import Destination, Keep, Refuse, RefuseData
 from lab.postfix import PrivatePostfix
-from lab.returned import AutoReply, Failure, Original, delay
+from lab.reports import AutoReply, Failure, Original, delay
 from lab.swaks import swaks
 
 ORIGINAL = Original(

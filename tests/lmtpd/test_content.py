@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_lmtpd.content import HEAD, LONGEST_LINE, TAIL, Intake
+from retour_lmtpd.message_data import HEAD, LONGEST_LINE, TAIL, Intake
 from retour_policy.messages.fingerprint import Identity
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b"\r", b"a\nb", b"\n.\n", b"\0\xff"]), max_size=12)

@@ -7,8 +7,8 @@ import pytest
 
 from lab.site import DOMAIN, retour
 from retour_cli.context import Setup
-from retour_lmtpd import reception
-from retour_lmtpd.content import Content
+from retour_lmtpd import backend as reception
+from retour_lmtpd.message_data import Content
 from retour_policy.messages.returned import Recorder
 from retour_policy.store.writer import Writer
 

@@ -2,8 +2,8 @@
 
 import threading
 
-from retour_milter import desk
-from retour_milter.desk import InFlight
+from retour_milter import backend as desk
+from retour_milter.backend import InFlight
 
 
 def drained(in_flight):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_milter.stamp import HeaderEdit, edited, stamp, tag_of
+from retour_milter.header_edits import HeaderEdit, edited, stamp, tag_of
 from retour_policy.config.model import Stream
 
 HEADERS = [("From", "a@example.com"), ("X-Mailer", "one"), ("Subject", "hello"), ("x-mailer", "two")]

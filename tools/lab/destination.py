@@ -15,7 +15,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from lab.ports import free_port
-from lab.returned import SERVER, AutoReply, Failure, Original, delay
+from lab.reports import SERVER, AutoReply, Failure, Original, delay
 
 OUTSIDE = "127.0.0.3"
 """Where returned mail comes from: an address that the private Postfix does not trust."""

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from lab import instance
+from lab.cleanup import Guard
 from lab.example import BOUNCE_DOMAIN, Sockets, read_example
-from lab.guard import Guard
 from lab.installation import complaint, find_installation
 from lab.ports import free_port, wait_answers
 from lab.process import ChildFailed, members

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from lab.guard import Guard
+from lab.cleanup import Guard
 from lab.ports import Address, answers
 from lab.wait import wait_until
 

@@ -29,8 +29,8 @@ def lmtpd(setup: Setup) -> None:
     SIGTERM lets sessions finish; SIGUSR1 or SIGHUP reads the configuration
     again.
     """
+    from retour_lmtpd.backend import Reception
     from retour_lmtpd.daemon import Hooks, serve
-    from retour_lmtpd.reception import Reception
 
     logs.set_up()
     config = setup.config

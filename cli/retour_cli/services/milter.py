@@ -15,7 +15,7 @@ from retour_cli.services import logs
 from retour_cli.services import sockets as listen
 from retour_cli.services.restart import kept_until_restart
 from retour_cli.services.sd_notify import notify
-from retour_milter.desk import Desk
+from retour_milter.backend import Desk
 from retour_policy.config import load
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError

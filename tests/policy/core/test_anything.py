@@ -22,7 +22,7 @@ from retour_policy.maintenance.rebuild import differences
 from retour_policy.maintenance.undo import Window, failures
 from retour_policy.store.addresses import find
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PEOPLE = [f"{name}@{side}.example" for name in ("ann", "bob", "eve", "joe") for side in ("one", "two")]
 STREAMS = [
     {"name": "news"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from fixtures_servers import run, write
+from mailservers.servers import run, write
 
 VACATION = 'require ["vacation"];\nvacation :days 1 {options} "{text}";\n'
 REJECT = 'require ["{verb}"];\n{verb} "{text}";\n'

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
-from retour_lmtpd.content import Content
+from retour_lmtpd.message_data import Content
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from retour_courier.failure import NotDone
+from retour_courier.errors import NotDone
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable

@@ -1,7 +1,7 @@
 """Couriers that are killed: a process that has everything imported forks one for each line that it reads.
 
-Run as `python -m lab.mortal STORE_URL KEYRING CONFIG...`; a line names a configuration by its number, the answer is
-the process id of the courier that now works by it.
+Run as `python -m lab.killed_courier STORE_URL KEYRING CONFIG...`; a line names a configuration by its number, the
+answer is the process id of the courier that now works by it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Mortals:
     """The forking process, as a context manager."""
 
     def __init__(self, url: str, ring: Path, configs: Sequence[Mapping[str, Any]]) -> None:
-        self._argv = [sys.executable, "-m", "lab.mortal", url, str(ring), *map(json.dumps, configs)]
+        self._argv = [sys.executable, "-m", "lab.killed_courier", url, str(ring), *map(json.dumps, configs)]
 
     def __enter__(self) -> Mortals:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures_scenarios import Scenario, message
+from mailservers.scenarios import Scenario, message
 
 ALIASES = "team: alice, bob\nroot: alice\npostmaster: alice\n"
 

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import fixtures_world
-from fixtures_mailboxes import answers
-from fixtures_scenarios import SCENARIOS
-from fixtures_servers import SERVERS, run, users
+from mailservers import world
+from mailservers.mailboxes import answers
+from mailservers.scenarios import SCENARIOS
+from mailservers.servers import SERVERS, run, users
 
 
 def main(name: str, out: Path) -> None:
@@ -20,7 +20,7 @@ def main(name: str, out: Path) -> None:
         "ip link set lo up; for n in 1 2 3 4 5 6; do ip addr add 192.0.2.$n/24 dev lo; done; hostname mail.home.example"
     )
     users()
-    fixtures_world.start(out)
+    world.start(out)
     if name == "dovecot":
         answers()
         return

@@ -1,0 +1,1 @@
+"""Real mail servers that make the reports in tests/bounces/fixtures."""
