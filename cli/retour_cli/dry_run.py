@@ -6,12 +6,13 @@ from sqlalchemy import Connection, func, select
 
 from retour_bounces import Report
 from retour_cli.context import Setup
-from retour_policy.ledger.ledger import Address, refolded
+from retour_policy.ledger.accounts import refolded
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail
 from retour_policy.messages.returned import Arrival, Recorder
 from retour_policy.messages.router import Router
 from retour_policy.store import facts, schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Wanted
 
 

@@ -21,13 +21,14 @@ from retour_policy.config.model import Config, Stream
 from retour_policy.core.erased import kept_of_forgotten
 from retour_policy.core.hook_events import Event
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.ledger import Address, lock
+from retour_policy.ledger.accounts import lock
 from retour_policy.messages.router import REFERENCE, Signer
 from retour_policy.outbox.announcer import Announcer, report_data
 from retour_policy.outbox.queue import Item
 from retour_policy.outbox.spool import Spool
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses, facts, schema, sends, suppressions
+from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import Send

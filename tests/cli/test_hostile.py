@@ -20,9 +20,9 @@ from retour_policy.clock import DAY, system_clock
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger import ledger
-from retour_policy.ledger.ledger import Address
 from retour_policy.messages.router import Signer
 from retour_policy.store import facts, sends
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend
 

@@ -17,11 +17,11 @@ from retour_courier.resend import ResendCarrier
 from retour_courier.sweep import remove_copies
 from retour_policy.clock import DAY, HOUR, system_clock
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger.ledger import Address
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import PARTS, Spool, new_name
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Wanted, read
 from retour_policy.tokens.token import draw_id
 

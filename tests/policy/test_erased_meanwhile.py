@@ -12,10 +12,10 @@ from retour_policy.config.model import Stream
 from retour_policy.core.fold import Account
 from retour_policy.erasure.erase import erase
 from retour_policy.ledger import ledger
-from retour_policy.ledger.ledger import Address
 from retour_policy.messages import returned as record
 from retour_policy.messages.router import Route
 from retour_policy.outbox.resends import Resends
+from retour_policy.store.addresses import Address
 
 A = "anna@example.net"
 

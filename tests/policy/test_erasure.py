@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import event
 
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger.ledger import Address
 from retour_policy.maintenance.rebuild import differences
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"

@@ -21,9 +21,9 @@ from retour_policy.config.model import PolicySection
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger import ledger
-from retour_policy.ledger.ledger import Address
 from retour_policy.messages import returned as record
 from retour_policy.messages.router import Route
+from retour_policy.store.addresses import Address
 
 A, B, C = "anna@example.net", "bert@example.net", "carl@example.net"
 Part = Callable[..., RecipientReport]

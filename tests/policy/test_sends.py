@@ -11,8 +11,8 @@ from retour_policy.clock import DAY
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger import ledger
-from retour_policy.ledger.ledger import Address
 from retour_policy.store import schema, sends, suppressions, upsert
+from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 

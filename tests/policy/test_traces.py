@@ -13,12 +13,13 @@ from sqlalchemy import event, select, text
 
 from retour_policy.erasure.matcher import FORGOTTEN, Mention
 from retour_policy.erasure.redact import forget_mentions
-from retour_policy.ledger.ledger import Address, Ledger
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import NewItem
 from retour_policy.store import batches as portions
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 

@@ -18,7 +18,7 @@ from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config.model import Config
 from retour_policy.core.suppression import Suppression
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger.ledger import Address, Ledger
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storm, Storms, settle
 from retour_policy.ledger.storms import listed as listed_storms
 from retour_policy.maintenance.rebuild import stored
@@ -27,7 +27,7 @@ from retour_policy.messages.outgoing import Outgoing
 from retour_policy.messages.returned import Arrival, Recorder
 from retour_policy.messages.router import Route
 from retour_policy.store import migrate
-from retour_policy.store.addresses import ensure, find
+from retour_policy.store.addresses import Address, ensure, find
 from retour_policy.store.database import open_store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend

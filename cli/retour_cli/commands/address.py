@@ -18,9 +18,10 @@ from retour_policy.core.fold import Folded, Ground, latest_failure
 from retour_policy.core.forecast import none_before, outlook
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.ledger import Address, good_sends, refolded
+from retour_policy.ledger.accounts import good_sends, refolded
 from retour_policy.maintenance import suppression_files as lists
 from retour_policy.store import addresses, facts, schema, suppressions
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Fact, Wanted
 from retour_policy.tokens.token import id_time
 

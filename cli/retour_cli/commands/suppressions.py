@@ -19,13 +19,14 @@ from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text
 from retour_policy.core.suppression import CAUSES, Suppression
 from retour_policy.errors import InputError
-from retour_policy.ledger.ledger import Address, lock
+from retour_policy.ledger.accounts import lock
 from retour_policy.maintenance import suppression_files as lists
 from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
 from retour_policy.maintenance.suppression_import import Intake
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
 from retour_policy.store import suppressions as table
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 
 _DAYS = re.compile(r"(\d{1,5})d")

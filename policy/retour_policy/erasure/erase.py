@@ -9,10 +9,10 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, u
 from retour_policy.core.erased import kept_of_forgotten, notes_of
 from retour_policy.erasure.matcher import Mention
 from retour_policy.erasure.redact import forget_mentions
-from retour_policy.ledger.ledger import Address, lock, refolded, store
+from retour_policy.ledger.accounts import lock, refolded, store
 from retour_policy.outbox.spool import Spool
 from retour_policy.store import schema
-from retour_policy.store.addresses import find
+from retour_policy.store.addresses import Address, find
 from retour_policy.store.database import Store
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient

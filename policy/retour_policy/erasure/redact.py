@@ -26,8 +26,9 @@ from sqlalchemy import (
 from retour_policy.core.erased import kept_of_forgotten, notes_of
 from retour_policy.core.fold import Account
 from retour_policy.erasure.matcher import Mention
-from retour_policy.ledger.ledger import Address, lock, store
+from retour_policy.ledger.accounts import lock, store
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import Store
 

@@ -18,13 +18,16 @@ from retour_policy.clock import DAY, HOUR
 from retour_policy.config.model import Config, StormSection
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.core.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
-from retour_policy.ledger.ledger import Address, Ledger, first_id, lock
+from retour_policy.ledger.accounts import lock
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.upsert import adding, ignoring
+from retour_policy.tokens.token import first_id
 
 CHUNK = 20  # addresses a transaction, so that none lasts over 100 ms
 ROWS = 500  # counters a transaction

@@ -11,15 +11,16 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exist
 from retour_policy.clock import DAY
 from retour_policy.core.fold import carry
 from retour_policy.ledger import history
+from retour_policy.ledger.accounts import lock_all, refolded_of, store_all
 from retour_policy.ledger.history import Told
-from retour_policy.ledger.ledger import Address, first_id, lock_all, refolded_of, store_all
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
 from retour_policy.store import facts, schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
-from retour_policy.tokens.token import id_time
+from retour_policy.tokens.token import first_id, id_time
 
 SHORTEST = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
 LOOKED_AT = 1_000  # addresses in one reading

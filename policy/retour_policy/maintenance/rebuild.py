@@ -10,9 +10,10 @@ from sqlalchemy import Connection, bindparam, select, update
 from retour_policy.core.decide import State
 from retour_policy.core.fold import Account
 from retour_policy.core.state_json import from_dict
-from retour_policy.ledger.ledger import Address, lock, refolded, refolded_of, store
+from retour_policy.ledger.accounts import lock, refolded, refolded_of, store
 from retour_policy.ledger.policy_versions import all_policies
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.suppressions import of_addresses
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.ledger import refolded_of
+from retour_policy.ledger.accounts import refolded_of
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.maintenance.rebuild import known, stored
 from retour_policy.store.database import Store

@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 from retour_policy.address import address_key
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.ledger import Address, Ledger, lock_all
+from retour_policy.ledger.accounts import lock_all
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.suppression_files import Row
 from retour_policy.store import addresses
+from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from retour_policy.address import domain_of
-from retour_policy.ledger.ledger import Address, Ledger
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.store import schema
-from retour_policy.store.addresses import MOST_PARAMETERS
+from retour_policy.store.addresses import MOST_PARAMETERS, Address
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact

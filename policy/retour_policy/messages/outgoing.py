@@ -12,10 +12,12 @@ from retour_policy.address import address_key
 from retour_policy.clock import Clock
 from retour_policy.core.erased import kept_of_forgotten
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.ledger import Address, Ledger, lock
+from retour_policy.ledger.accounts import lock
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses, facts, sends, suppressions
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend
 

@@ -14,7 +14,8 @@ from retour_policy.address import address_key, is_address, normalise
 from retour_policy.core.erased import kept_of_forgotten
 from retour_policy.core.fold import Account
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.ledger.ledger import Address, Ledger, lock
+from retour_policy.ledger.accounts import lock
+from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
 from retour_policy.messages.attribution import Attributed, Proof, attribute, parts_of
 from retour_policy.messages.router import Route
@@ -23,6 +24,7 @@ from retour_policy.outbox.queue import NewItem
 from retour_policy.outbox.resends import Resends, fails_anew
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, schema, sends
+from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import Send
 from retour_policy.store.upsert import ignoring

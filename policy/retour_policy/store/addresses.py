@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -18,6 +19,14 @@ _BY_KEYS = select(schema.address.c.key, schema.address.c.id).where(
 )
 # As the foreign keys of what is written about them do, only earlier: a purge on another host passes these by.
 _KEEP_BY_KEYS = _BY_KEYS.with_for_update(read=True, key_share=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address as the store knows it."""
+
+    id: int
+    key: bytes
 
 
 def find(connection: Connection, keys: Iterable[bytes], *, keep: bool = False) -> dict[bytes, int]:

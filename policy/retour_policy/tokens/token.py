@@ -129,3 +129,8 @@ def split(text: str) -> tuple[int, int, int]:
 def _mac(key: bytes, slot: int, purpose: Purpose, domain: str, number: int) -> int:
     message = b"\0".join((bytes([slot]), purpose.encode(), domain.encode(), number.to_bytes(8, "big")))
     return int.from_bytes(hmac.digest(key, message, hashlib.sha256)[: MAC_BITS // 8], "big")
+
+
+def first_id(at: int) -> int:
+    """The lowest send id that could be drawn at `at` (milliseconds)."""
+    return max(0, at - EPOCH) << RANDOM_BITS

@@ -16,11 +16,10 @@ from lab.world import LIKE, SECRET, World
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, SECOND
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger.ledger import Address
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.maintenance.undo import Window, failures
-from retour_policy.store.addresses import find
+from retour_policy.store.addresses import Address, find
 
 ROOT = Path(__file__).parents[3]
 PEOPLE = [f"{name}@{side}.example" for name in ("ann", "bob", "eve", "joe") for side in ("one", "two")]

@@ -14,12 +14,11 @@ from retour_policy.clock import DAY
 from retour_policy.core.decide import MOST_KEPT, Count, Counted, State
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger.ledger import Address
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences, mend
 from retour_policy.maintenance.simulate import changes
 from retour_policy.store import schema
-from retour_policy.store.addresses import find
+from retour_policy.store.addresses import Address, find
 
 BEGINS = 1_767_268_800_000  # 2026-01-01 at noon, where the world begins
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 1}}, {"name": "invoices", "transactional": True}]

@@ -9,12 +9,12 @@ from sqlalchemy.dialects import postgresql
 from lab.world import World
 from retour_policy.clock import DAY
 from retour_policy.ledger import history
-from retour_policy.ledger.ledger import first_id
 from retour_policy.maintenance import purge as forgetting
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.store import addresses, schema
 from retour_policy.store import batches as portions
+from retour_policy.tokens.token import first_id
 
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 3}}, {"name": "invoices", "transactional": True}]
 POLICIES = ({}, {"scope": "stream"}, {"heal_sends": 2, "heal_after": "20d"}, {"distinct_days": False, "pause": "0s"})
