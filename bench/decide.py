@@ -26,7 +26,7 @@ from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.messages.returned import Arrival
+from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import schema
 from retour_policy.store.database import sqlite_file
@@ -60,7 +60,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def arrivals(world: World, connection: Connection, count: int) -> list[Arrival]:
+def arrivals(world: World, connection: Connection, count: int) -> list[ReturnedMessage]:
     """Hard bounces of sends of their own, not recorded yet."""
     made = []
     for _ in range(count):
@@ -70,7 +70,9 @@ def arrivals(world: World, connection: Connection, count: int) -> list[Arrival]:
         part = RecipientReport(to, to, "failed", "soft", "5.2.2", "wire", "mailboxfull", "recipient", None, "", "full")
         digest = number.to_bytes(16, "big")
         made.append(
-            Arrival(world.now, Route("verp", None, gone.send), "b-x@b", "", b"", digest, Report("bounce", (part,)))
+            ReturnedMessage(
+                world.now, Route("verp", None, gone.send), "b-x@b", "", b"", digest, Report("bounce", (part,))
+            )
         )
     return made
 

@@ -30,7 +30,7 @@ from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, HOUR, MINUTE
-from retour_policy.messages.returned import Arrival
+from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
 from retour_policy.store.suppressions import look_up
@@ -162,7 +162,9 @@ class Replay:
         if part is not None:
             self._digest += 1
             route = Route("verp", None, gone.send)
-            arrival = Arrival(now, route, "b-x@b", "", b"", self._digest.to_bytes(16, "big"), Report("bounce", (part,)))
+            arrival = ReturnedMessage(
+                now, route, "b-x@b", "", b"", self._digest.to_bytes(16, "big"), Report("bounce", (part,))
+            )
             self.world.recorder.record(connection, arrival)
 
     def _fate(self, person: Person, now: int) -> RecipientReport | None:

@@ -28,7 +28,7 @@ PATIENCE = 20_000  # milliseconds that a command waits for the store
 T = TypeVar("T")
 
 
-class Setup:
+class Context:
     """What the commands need."""
 
     def __init__(self, path: Path, clock: Clock = system_clock) -> None:
@@ -104,14 +104,14 @@ def _said_first(config: Path) -> Path:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --config, and hand it a `Setup` as its first argument."""
+    """Give a command --config, and hand it a `Context` as its first argument."""
 
-    def with_setup(config: Path, *args: Any, **named: Any) -> Any:
-        return command(Setup(_said_first(config)), *args, **named)
+    def with_context(config: Path, *args: Any, **named: Any) -> Any:
+        return command(Context(_said_first(config)), *args, **named)
 
-    with_setup.__doc__ = command.__doc__
-    with_setup.__name__ = command.__name__
-    with_setup.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    with_context.__doc__ = command.__doc__
+    with_context.__name__ = command.__name__
+    with_context.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return click.option(
         "--config",
         type=click.Path(path_type=Path, readable=False),  # `load` says it, with its own exit status
@@ -119,4 +119,4 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         default=default_path,
         show_default=load.DEFAULT_PATH,
         help="The configuration file (or $RETOUR_CONFIG).",
-    )(with_setup)
+    )(with_context)

@@ -5,42 +5,42 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from retour_bounces import Report
-from retour_cli.context import Setup
+from retour_cli.context import Context
 from retour_policy.ledger.accounts import refolded
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
 from retour_policy.store import facts, schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.facts import Wanted
+from retour_policy.store.facts import FactFilter
 
 
 class _TakenBack(Exception):
     """Raised so that nothing of the transaction stays."""
 
 
-def rehearse(setup: Setup, data: bytes, report: Report) -> list[str]:
+def rehearse(context: Context, data: bytes, report: Report) -> list[str]:
     """What policy would do with a message, a line for each recipient that it is about.
 
     Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`.
     """
-    router = Router(setup.config, setup.ring, setup.clock)
+    router = Router(context.config, context.ring, context.clock)
     message = oldmail.parse("", data)
     came_to, route = oldmail.route(message, router)
-    arrival = Arrival(setup.clock(), route, came_to, "", message.raw, b"rehearsal", report)
-    secret, storms = setup.ring.ring.address_secret, Storms.of(setup.config)
-    recorder = Recorder(secret, setup.ledger, storms, setup.config.lmtpd.postmaster, router.reference)
+    arrival = ReturnedMessage(context.clock(), route, came_to, "", message.raw, b"rehearsal", report)
+    secret, storms = context.ring.ring.address_secret, Storms.of(context.config)
+    recorder = ReturnRecorder(secret, context.ledger, storms, context.config.lmtpd.postmaster, router.reference)
     lines: list[str] = []
     try:
-        with setup.store.writing() as connection:
+        with context.store.writing() as connection:
             lines = _recorded(connection, recorder, arrival)
             raise _TakenBack
     except _TakenBack:
         return lines
 
 
-def _recorded(connection: Connection, recorder: Recorder, arrival: Arrival) -> list[str]:
+def _recorded(connection: Connection, recorder: ReturnRecorder, arrival: ReturnedMessage) -> list[str]:
     last = connection.scalar(select(func.max(schema.fact.c.id))) or 0
     outcome = recorder.record(connection, arrival)
     written = select(schema.fact.c.address_id).where(schema.fact.c.id > last, schema.fact.c.address_id.is_not(None))
@@ -54,7 +54,7 @@ def _recorded(connection: Connection, recorder: Recorder, arrival: Arrival) -> l
 def _led_to(connection: Connection, number: int, last: int) -> list[str]:
     row = connection.execute(select(schema.address).where(schema.address.c.id == number)).one()
     _, steps = refolded(connection, Address(number, bytes(row.key)))
-    found = facts.read(connection, Wanted(address_id=number))
+    found = facts.read(connection, FactFilter(address_id=number))
     judged = [fact for fact in found if fact.what.policy_id is not None]
     new = [(fact, step) for fact, step in zip(judged, steps, strict=True) if fact.id > last]
     return [f"{row.text or '(forgotten)'}: {step.why or 'recorded, never counted'}" for _, step in new]

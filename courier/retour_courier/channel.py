@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from retour_courier.errors import NotDone
-from retour_courier.leases import Hands, Parcel, Work
+from retour_courier.errors import DeliveryError
+from retour_courier.leases import Leases, Parcel, Work
 from retour_policy.clock import HOUR, MINUTE
 from retour_policy.errors import StoreUnavailable
 from retour_policy.outbox import queue as outbox
@@ -34,7 +34,7 @@ class Carrier(Protocol):
         """How many can be carried at a time."""
 
     async def carry(self, parcel: Parcel) -> Work | None:
-        """Carry it; what is to be written together with the note that it is done. Raises `NotDone`."""
+        """Carry it; what is to be written together with the note that it is done. Raises `DeliveryError`."""
 
     async def close(self) -> None:
         """Give back what was opened."""
@@ -43,7 +43,7 @@ class Carrier(Protocol):
 class Channel:
     """One of them. When its receiver fails throughout, it rests for a while, and then tries a single item."""
 
-    def __init__(self, name: str, carrier: Carrier, hands: Hands) -> None:
+    def __init__(self, name: str, carrier: Carrier, hands: Leases) -> None:
         self.name = name
         self._carrier = carrier
         self._hands = hands
@@ -133,12 +133,12 @@ class Channel:
             if self._more and self._room():
                 self._wake.set()
 
-    async def _carry(self, parcel: Parcel) -> tuple[NotDone | None, Work | None]:
+    async def _carry(self, parcel: Parcel) -> tuple[DeliveryError | None, Work | None]:
         item = parcel[0]
         try:
             with self._hands.carrying(parcel):
                 work = await self._carrier.carry(parcel)
-        except NotDone as error:
+        except DeliveryError as error:
             self._note_trouble(error)
             log.error(
                 "not done",
@@ -152,11 +152,11 @@ class Channel:
             return error, None
         except Exception as error:
             log.exception("carrying failed", item=item.id, channel=self.name)
-            return NotDone(repr(error)), None
+            return DeliveryError(repr(error)), None
         self._failures, self._rest_until = 0, 0
         return None, work
 
-    def _note_trouble(self, error: NotDone) -> None:
+    def _note_trouble(self, error: DeliveryError) -> None:
         """A permanent failure is about the item; temporary ones, one after the other, are about the receiver."""
         if not error.temporary:
             self._failures, self._rest_until = 0, 0

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_courier.leases import Parcel, Work
 from retour_policy.config.courier import HookSection
 from retour_policy.errors import EX_TEMPFAIL
@@ -52,7 +52,7 @@ class CommandCarrier:
         self.connections = hook.connections
 
     async def carry(self, parcel: Parcel) -> Work | None:
-        """Run it. Raises `NotDone`: to be tried again after exit status 75 (EX_TEMPFAIL) or when time is over."""
+        """Run it. Raises `DeliveryError`: to be tried again after exit status 75 (EX_TEMPFAIL) or when time is over."""
         (item,) = parcel
         transport, run = await self._begin(item.target)
         try:
@@ -60,7 +60,7 @@ class CommandCarrier:
             async with asyncio.timeout(self._timeout):
                 await asyncio.shield(run.exited)
         except TimeoutError as error:
-            raise NotDone(f"not finished after {self._timeout:g} s") from error
+            raise DeliveryError(f"not finished after {self._timeout:g} s") from error
         finally:
             await _end(transport, run)
         _judge(transport.get_returncode(), run.said)
@@ -83,7 +83,7 @@ class CommandCarrier:
                 preexec_fn=partial(die_with_parent, os.getpid()),
             )
         except OSError as error:
-            raise NotDone(f"{self._argv[0]}: {error.strerror or error}") from error
+            raise DeliveryError(f"{self._argv[0]}: {error.strerror or error}") from error
 
 
 def _hand_over(transport: asyncio.SubprocessTransport, event: bytes) -> None:
@@ -109,7 +109,7 @@ def _judge(status: int | None, said: bytes) -> None:
         return
     what = f"killed by signal {-status}" if status is not None and status < 0 else f"exit status {status}"
     words = clean(said.decode("utf-8", "replace").strip())
-    raise NotDone(f"{what}: {words}" if words else what, temporary=status == EX_TEMPFAIL)
+    raise DeliveryError(f"{what}: {words}" if words else what, temporary=status == EX_TEMPFAIL)
 
 
 def die_with_parent(parent: int = 0) -> None:

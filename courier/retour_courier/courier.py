@@ -15,7 +15,7 @@ from retour_courier import sweep
 from retour_courier.channel import Channel
 from retour_courier.command import CommandCarrier
 from retour_courier.forward import ForwardCarrier
-from retour_courier.leases import Hands
+from retour_courier.leases import Leases
 from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier
@@ -44,7 +44,7 @@ class Courier:
         self._config = config
         self._secrets = secrets
         self._signer = signer
-        self._hands = Hands(config, store, writer, clock)
+        self._hands = Leases(config, store, writer, clock)
         self._channels: list[Channel] = []
         self._stopping = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from retour_policy.errors import RetourError
 
 
-class NotDone(RetourError):
+class DeliveryError(RetourError):
     """It was not carried out. Unknown means temporary."""
 
     def __init__(self, words: str, *, temporary: bool = True, wait: int = 0) -> None:

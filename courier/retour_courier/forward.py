@@ -34,7 +34,10 @@ class ForwardCarrier:
         self.connections = relay.connections
 
     async def carry(self, parcel: Parcel) -> Work | None:
-        """Send one message with all of the parcel, from the null sender, to postmaster alone. Raises `NotDone`."""
+        """Send one message with all of the parcel, from the null sender, to postmaster alone.
+
+        Raises `DeliveryError`.
+        """
         await self._relay.send("", parcel[0].target, compose(parcel, self._guard()))
         return None
 

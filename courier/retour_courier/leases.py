@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
@@ -57,7 +57,7 @@ class _Note:
 
 
 @dataclass
-class Hands:
+class Leases:
     """One courier's. All of it runs in the event loop; the store is asked in threads."""
 
     config: Config
@@ -110,7 +110,7 @@ class Hands:
         """It was carried out: to be noted soon, together with what follows from that. Until then it is held."""
         self._note(_Note(parcel, (work,) if work else (), ()))
 
-    def failed(self, parcel: Parcel, error: NotDone) -> None:
+    def failed(self, parcel: Parcel, error: DeliveryError) -> None:
         """It was not: to be noted soon."""
         limits = self.config.courier
         failures = [

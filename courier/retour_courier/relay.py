@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import aiosmtplib
 
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_policy.config.courier import RelaySection
 from retour_policy.sanitize import clean
 
@@ -31,7 +31,7 @@ class Relay:
         self.connections = section.connections
 
     async def send(self, sender: str, recipient: str, message: bytes) -> None:
-        """Send one message; a sender of "" is the null sender. Raises `NotDone`."""
+        """Send one message; a sender of "" is the null sender. Raises `DeliveryError`."""
         async with self._slots:
             await self._wait_for_turn()
             client = await self._connected()
@@ -82,14 +82,14 @@ class Relay:
             await client.connect()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             client.close()
-            raise NotDone(f"{section.host}:{section.port}: {_words(error)}") from error
+            raise DeliveryError(f"{section.host}:{section.port}: {_words(error)}") from error
         return client
 
 
 async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, message: bytes) -> None:
     """Say MAIL, RCPT and DATA. A 5xx is about this message unless it is about us; anything else may be another day."""
     if clean(sender + recipient) != sender + recipient:
-        raise NotDone(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
+        raise DeliveryError(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
     options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
     if not message.isascii() and client.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")
@@ -99,12 +99,12 @@ async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, messag
         await client.rcpt(recipient, encoding=encoding)
         await client.data(message)
     except aiosmtplib.SMTPNotSupported as error:
-        raise NotDone(str(error), temporary=False) from error
+        raise DeliveryError(str(error), temporary=False) from error
     except aiosmtplib.SMTPResponseException as error:
         permanent = 500 <= error.code < 600 and error.code not in ABOUT_US
-        raise NotDone(f"{error.code} {_words(error)}", temporary=not permanent) from error
+        raise DeliveryError(f"{error.code} {_words(error)}", temporary=not permanent) from error
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise NotDone(_words(error)) from error
+        raise DeliveryError(_words(error)) from error
 
 
 def _words(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select
 
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_courier.leases import Parcel, Work
 from retour_courier.relay import Relay
 from retour_policy.clock import Clock
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Again:
+class ResendJob:
     """A message that is to be sent again, and how the store knows it."""
 
     send: Send
@@ -67,7 +67,7 @@ class ResendCarrier:
         return self.relay.connections
 
     async def carry(self, parcel: Parcel) -> Work | None:
-        """Send it with the token of this resend, or leave it. Raises `NotDone`."""
+        """Send it with the token of this resend, or leave it. Raises `DeliveryError`."""
         (item,) = parcel
         again = await asyncio.to_thread(self._look_up, item)
         if again.suppression:
@@ -82,29 +82,29 @@ class ResendCarrier:
     async def close(self) -> None:
         """The relay closes its connections."""
 
-    def _look_up(self, item: Item) -> Again:
+    def _look_up(self, item: Item) -> ResendJob:
         body = json.loads(item.body)
         with self.store.reading() as connection:
             send = sends.find(connection, int(body["send"]))
             if send is None or len(send.recipients) != 1:
-                raise NotDone("the record of the send is gone", temporary=False)
+                raise DeliveryError("the record of the send is gone", temporary=False)
             (number, key), *_ = send.recipients.items()
             text = connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number))
             stream = self.config.stream_named(send.stream)
             if text is None or stream is None:
                 what = "the address was forgotten" if text is None else f"there is no stream {send.stream!r} any more"
-                raise NotDone(what, temporary=False)
+                raise DeliveryError(what, temporary=False)
             now, transactional = self.clock(), stream.transactional
             found = suppressions.look_up(connection, key, stream.name, now, transactional=transactional)
-        return Again(send, stream, body["of"], Address(number, key), text, found)
+        return ResendJob(send, stream, body["of"], Address(number, key), text, found)
 
     def _copy(self, send: Send) -> bytes:
         try:
             return Spool(self.config.spool.dir).get(send.spool or "")
         except OSError as error:
-            raise NotDone(f"no copy to send again: {error}", temporary=False) from error
+            raise DeliveryError(f"no copy to send again: {error}", temporary=False) from error
 
-    def _sender(self, again: Again, copy: bytes) -> str:
+    def _sender(self, again: ResendJob, copy: bytes) -> str:
         stream = again.stream
         if stream.pattern:
             return self.signer.envelope_sender(stream, again.send.id)
@@ -112,7 +112,7 @@ class ResendCarrier:
             return parseaddr(str(BytesHeaderParser().parsebytes(copy).get("From", "")))[1] or again.send.sender
         return stream.static_sender or again.send.sender
 
-    def _note(self, connection: Connection, again: Again, kind: str) -> None:
+    def _note(self, connection: Connection, again: ResendJob, kind: str) -> None:
         """The fact, and for a resend the event. Who was erased since it was looked up is not named again."""
         send, to = again.send, again.address
         lock(connection, to)  # an erasure by another host is over then, or comes after this and finds it
@@ -127,7 +127,7 @@ class ResendCarrier:
             Announcer.of(self.config).tell(connection, Event("resent", new.at, data, to.id), number)
 
 
-def _detail(again: Again) -> dict[str, Any]:
+def _detail(again: ResendJob) -> dict[str, Any]:
     cause = clean(again.suppression.words()) if again.suppression else None
     values = {"tag": again.send.tag, "resend": again.send.attempt, "of": again.of, "cause": cause}
     return {name: value for name, value in values.items() if value}

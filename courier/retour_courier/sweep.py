@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy import select
 
-from retour_courier.leases import Hands
+from retour_courier.leases import Leases
 from retour_policy.clock import HOUR
 from retour_policy.outbox import backlog
 from retour_policy.outbox import queue as outbox
@@ -23,7 +23,7 @@ NO_CHANNEL = "no such hook or relay in the configuration"
 log = structlog.get_logger()
 
 
-async def sweep(hands: Hands, channels: Sequence[str], part: int) -> None:
+async def sweep(hands: Leases, channels: Sequence[str], part: int) -> None:
     """Do it once, with one part of the copies. Raises `StoreUnavailable`, `OSError`."""
     now = hands.clock()
     if channels:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from standardwebhooks import Webhook
 
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_courier.leases import Parcel, Work
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.courier import HookSection
@@ -65,16 +65,16 @@ class WebhookCarrier:
         )
 
     async def carry(self, parcel: Parcel) -> Work | None:
-        """Post the event. Raises `NotDone`."""
+        """Post the event. Raises `DeliveryError`."""
         (item,) = parcel
         try:
             answer = await self._post(item)
         except aiohttp.ClientConnectorError as error:
-            raise NotDone(f"no connection: {error.os_error or error}") from error
+            raise DeliveryError(f"no connection: {error.os_error or error}") from error
         except TimeoutError as error:
-            raise NotDone("no answer in time") from error
+            raise DeliveryError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NotDone(f"no answer that HTTP knows: {clean(_words(error), SHOWN)}") from error
+            raise DeliveryError(f"no answer that HTTP knows: {clean(_words(error), SHOWN)}") from error
         _judge(answer, self._clock())
         return None
 
@@ -131,7 +131,7 @@ def _judge(answer: Answer, now: int) -> None:
     words = f"{answer.status} {said}".rstrip()
     if 300 <= answer.status < 400:
         words = f"{answer.status}: redirects are not followed"
-    raise NotDone(words, temporary=answer.status != GONE, wait=_wait(answer.retry_after, now))
+    raise DeliveryError(words, temporary=answer.status != GONE, wait=_wait(answer.retry_after, now))
 
 
 def _wait(value: str | None, now: int) -> int:

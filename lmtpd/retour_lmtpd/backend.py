@@ -11,13 +11,13 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
-from retour_lmtpd.message_data import Content
+from retour_lmtpd.message_data import MessageData
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.returned import Arrival, Outcome, Recorder
+from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route, Router, Signer
 from retour_policy.outbox.resends import Resends
 from retour_policy.store.writer import Writer
@@ -33,11 +33,11 @@ log = structlog.get_logger()
 class _Settings:
     config: Config
     router: Router
-    recorder: Recorder
+    recorder: ReturnRecorder
     rules: Rules
 
 
-class Reception:
+class Backend:
     """What all sessions of the daemon share."""
 
     def __init__(self, config: Config, rules: Rules, ring: KeyRingFile, writer: Writer, clock: Clock) -> None:
@@ -54,7 +54,7 @@ class Reception:
         """
         self._ring.refresh()
         router = Router(config, self._ring, self._clock)
-        recorder = Recorder(
+        recorder = ReturnRecorder(
             secret=self._ring.ring.address_secret,
             ledger=Ledger.of(config, self._writer, self._clock),
             storms=Storms.of(config),
@@ -91,11 +91,11 @@ class Reception:
         while await asyncio.wrap_future(self._writer.submit(work)):
             pass
 
-    async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: Content) -> list[bool]:
+    async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: MessageData) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
         report = await self._read(sender, content)
         arrivals = [
-            Arrival(
+            ReturnedMessage(
                 at=self._clock(),
                 route=route,
                 recipient=recipient,
@@ -109,7 +109,7 @@ class Reception:
         ]
         return list(await asyncio.gather(*(self._record(arrival) for arrival in arrivals)))
 
-    async def _read(self, sender: str, content: Content) -> Report | None:
+    async def _read(self, sender: str, content: MessageData) -> Report | None:
         # the mark of final delivery (RFC 5321 section 4.4): an empty sender speaks for a report
         data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + content.raw
         try:
@@ -120,7 +120,7 @@ class Reception:
             log.exception("report cannot be read", size=content.size)
             return None
 
-    async def _record(self, arrival: Arrival) -> bool:
+    async def _record(self, arrival: ReturnedMessage) -> bool:
         if arrival.report is not None:
             for _ in range(TRIES):
                 try:
@@ -133,7 +133,7 @@ class Reception:
             log.exception("not even the head of a report can be recorded", came_to=arrival.recipient)
             return False
 
-    async def _commit(self, arrival: Arrival) -> bool:
+    async def _commit(self, arrival: ReturnedMessage) -> bool:
         """Whether it is in the store for good. Raises what is wrong with the report itself."""
         recorder = self._settings.recorder
         future = self._writer.submit(lambda connection: recorder.record(connection, arrival))

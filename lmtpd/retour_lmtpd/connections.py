@@ -20,7 +20,7 @@ class Session(Protocol):
         """End, as soon as what is under way is done."""
 
 
-class Guests:
+class Connections:
     """Counts sessions in, and waits for them to end."""
 
     def __init__(self) -> None:

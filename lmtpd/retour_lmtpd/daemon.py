@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 import uvloop
 
-from retour_lmtpd.backend import Reception
-from retour_lmtpd.connections import Guests
+from retour_lmtpd.backend import Backend
+from retour_lmtpd.connections import Connections
 from retour_lmtpd.lmtp import Session
 from retour_lmtpd.socketmap import Lookup
 
@@ -36,40 +36,40 @@ class Hooks:
     stopping: Callable[[], None]
 
 
-def serve(reception: Reception, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
+def serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
     """Answer on `listeners` (LMTP) and `lookup` (socketmap) until SIGTERM; SIGUSR1 and SIGHUP reload."""
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs each line of each session
-    uvloop.run(_serve(reception, listeners, lookup, hooks))
+    uvloop.run(_serve(backend, listeners, lookup, hooks))
 
 
-async def _serve(reception: Reception, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
+async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in STOP:
         loop.add_signal_handler(number, stop.set)
     for number in RELOAD:
         loop.add_signal_handler(number, hooks.reload)
-    guests, askers = Guests(), Guests()
-    servers = [await _listen(loop, lambda: Session(reception, guests), listener) for listener in listeners]
-    asked = await _listen(loop, lambda: Lookup(reception, askers), lookup)
+    connections, askers = Connections(), Connections()
+    servers = [await _listen(loop, lambda: Session(backend, connections), listener) for listener in listeners]
+    asked = await _listen(loop, lambda: Lookup(backend, askers), lookup)
     hooks.ready()
-    ticking = loop.create_task(_tick(reception))
+    ticking = loop.create_task(_tick(backend))
     await stop.wait()
     ticking.cancel()
     hooks.stopping()
     log.info("lmtpd stopping")
     for server in (*servers, asked):
         server.close()
-    guests.wind_up()
+    connections.wind_up()
     askers.wind_up()
-    if not await guests.wait_for_none(DRAIN):
+    if not await connections.wait_for_none(DRAIN):
         log.error("sessions cut off at the end", waited_ms=DRAIN)
 
 
-async def _tick(reception: Reception) -> None:
+async def _tick(backend: Backend) -> None:
     while True:
         await asyncio.sleep(TICK)
-        await reception.tick()
+        await backend.tick()
 
 
 async def _listen(

@@ -10,9 +10,9 @@ from typing import Any, cast
 import structlog
 from aiosmtpd.lmtp import LMTP
 
-from retour_lmtpd.backend import Reception
-from retour_lmtpd.connections import Guests
-from retour_lmtpd.message_data import Content, Intake
+from retour_lmtpd.backend import Backend
+from retour_lmtpd.connections import Connections
+from retour_lmtpd.message_data import DataReader, MessageData
 from retour_policy.messages.router import Route, UnknownAddress
 from retour_policy.sanitize import clean
 from retour_policy.tokens import token
@@ -44,20 +44,20 @@ class Session(LMTP):
     line_length_limit = 65_536  # what may be buffered before a line ends: aiosmtpd gives it to its reader
     command_size_limit = 4_096  # octets: the longest path, and parameters that nobody asked for
 
-    def __init__(self, reception: Reception, guests: Guests) -> None:
-        timeout = reception.config.lmtpd.idle_timeout / 1000
+    def __init__(self, backend: Backend, connections: Connections) -> None:
+        timeout = backend.config.lmtpd.idle_timeout / 1000
         super().__init__(
             None, data_size_limit=None, enable_SMTPUTF8=True, hostname="retour", ident="LMTP", timeout=timeout
         )
-        self._reception = reception
-        self._guests = guests
+        self._backend = backend
+        self._connections = connections
         self._transaction: _Transaction | None = None
         self._greeted = False
         self._ending = False
 
     def connection_made(self, transport: Any) -> None:
         """A client: turn it away, with 421, where there are too many or it may not connect."""
-        refusal = self._guests.enter(self, transport, self._reception.config.lmtpd)
+        refusal = self._connections.enter(self, transport, self._backend.config.lmtpd)
         if refusal:
             transport.write(refusal.encode() + b"\r\n")
             transport.close()
@@ -66,12 +66,12 @@ class Session(LMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone; what is being recorded is recorded."""
-        if self._guests.leave(self):
+        if self._connections.leave(self):
             super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
         """The client ended its side, and takes no more answers; or it only looked whether anybody is there."""
-        if self in self._guests:
+        if self in self._connections:
             super().eof_received()
         return False  # close: a session that had not begun yet would keep its place until it is silent for too long
 
@@ -166,17 +166,17 @@ class Session(LMTP):
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
 
-    async def _deliver(self, transaction: _Transaction, content: Content) -> list[bool]:
+    async def _deliver(self, transaction: _Transaction, content: MessageData) -> list[bool]:
         """For each recipient whether the message is recorded; a fault of ours is a no to each."""
         try:
-            return await self._reception.deliver(transaction.sender, transaction.recipients, content)
+            return await self._backend.deliver(transaction.sender, transaction.recipients, content)
         except Exception:
             log.exception("delivery failed")
             return [False] * len(transaction.recipients)
 
     def _accept(self, transaction: _Transaction, recipient: str) -> str:
         try:
-            route = self._reception.router.route(recipient)
+            route = self._backend.router.route(recipient)
         except UnknownAddress:
             return UNKNOWN
         except token.UnknownKey as error:
@@ -188,10 +188,10 @@ class Session(LMTP):
         transaction.recipients.append((clean(recipient), route))
         return "250 2.1.5 OK"
 
-    async def _content(self) -> Content:
+    async def _content(self) -> MessageData:
         """Read up to the lone dot, whatever the size, within the time that a message may take."""
-        intake = Intake()
-        async with asyncio.timeout(self._reception.config.lmtpd.data_timeout / 1000):
+        intake = DataReader()
+        async with asyncio.timeout(self._backend.config.lmtpd.data_timeout / 1000):
             while True:
                 chunk = await self._reader.read(1 << 30)  # all that is buffered, which the reader bounds
                 if not chunk:

@@ -16,7 +16,7 @@ _LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % LONGEST_LINE, re.M)
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MessageData:
     """A message as it was kept, dots unstuffed."""
 
     raw: bytes
@@ -27,7 +27,7 @@ class Content:
     """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
 
 
-class Intake:
+class DataReader:
     """Fed with chunks as they come; memory stays under twice `HEAD`, 3 times `TAIL` and a chunk."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Intake:
         self._carry = b""
         return data[end + len(_END) :]
 
-    def content(self) -> Content:
+    def content(self) -> MessageData:
         """The message, once `feed` has seen its end."""
         head, tail = bytes(self._head), bytes(self._tail[-TAIL:])
         cut = self._size + len(_START) > len(head) + len(tail)
@@ -59,7 +59,7 @@ class Intake:
             tail = tail[tail.find(b"\n") + 1 :]
         joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]
         raw = _LONG_LINES.sub(rb"\1", joined)
-        return Content(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
+        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)

@@ -11,8 +11,8 @@ from typing import cast
 
 import structlog
 
-from retour_lmtpd.backend import Reception
-from retour_lmtpd.connections import Guests
+from retour_lmtpd.backend import Backend
+from retour_lmtpd.connections import Connections
 from retour_policy.messages.router import UnknownAddress
 from retour_policy.sanitize import clean
 from retour_policy.tokens import token
@@ -27,13 +27,13 @@ class SocketmapError(ValueError):
     """What came is not the protocol; the connection is closed."""
 
 
-def answer(reception: Reception, request: bytes) -> bytes:
+def answer(backend: Backend, request: bytes) -> bytes:
     """The answer to one request."""
     name, _, key = request.decode("utf-8", "surrogateescape").partition(" ")
     if name != MAP:
         return b"PERM no such map"
     try:
-        reception.router.route(key)
+        backend.router.route(key)
     except UnknownAddress:
         return b"NOTFOUND "
     except token.UnknownKey as error:
@@ -72,9 +72,9 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
 class Lookup(asyncio.Protocol):
     """One connection of a process that asks; Postfix keeps it open."""
 
-    def __init__(self, reception: Reception, guests: Guests) -> None:
-        self._reception = reception
-        self._guests = guests
+    def __init__(self, backend: Backend, connections: Connections) -> None:
+        self._backend = backend
+        self._connections = connections
         self._buffer = b""
         self._transport: asyncio.Transport
         self._silence: asyncio.TimerHandle | None = None
@@ -82,14 +82,14 @@ class Lookup(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client: turn it away where there are too many or it may not connect."""
         self._transport = cast(asyncio.Transport, transport)
-        if self._guests.enter(self, transport, self._reception.config.lmtpd):
+        if self._connections.enter(self, transport, self._backend.config.lmtpd):
             self._transport.abort()
         else:
             self._await_request()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
-        self._guests.leave(self)
+        self._connections.leave(self)
         if self._silence:
             self._silence.cancel()
 
@@ -118,7 +118,7 @@ class Lookup(asyncio.Protocol):
 
     def _answer(self, request: bytes) -> bytes:
         try:
-            return answer(self._reception, request)
+            return answer(self._backend, request)
         except Exception:
             log.exception("look-up failed")
             return b"TEMP try again later"
@@ -127,5 +127,5 @@ class Lookup(asyncio.Protocol):
         """Hang up on who says nothing for too long; Postfix connects again when it has something to ask."""
         if self._silence:
             self._silence.cancel()
-        wait = self._reception.config.lmtpd.idle_timeout / 1000
+        wait = self._backend.config.lmtpd.idle_timeout / 1000
         self._silence = asyncio.get_running_loop().call_later(wait, self._transport.abort)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import Milter
 import structlog
 
-from retour_milter.backend import Desk
+from retour_milter.backend import Backend
 from retour_milter.session import PASS, STOPPING, Discard, Edits, Reply, Session
 
 NEEDED = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
@@ -38,10 +38,10 @@ def guarded(call: Call) -> Call:
 class Adapter(Milter.Base):  # type: ignore[misc]
     """One client's connection, as libmilter calls it: each step possibly in another thread, never two at once."""
 
-    desk: Desk
+    backend: Backend
 
     def __init__(self) -> None:
-        self._session = Session(self.desk)
+        self._session = Session(self.backend)
         self._counted = False
         self._with_body = False
         self._answered = False
@@ -54,7 +54,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         """
         offered = options[1]
         answer = super().negotiate(options)
-        self._with_body = bool(offered & Milter.P_SKIP) and self.desk.wants_bodies
+        self._with_body = bool(offered & Milter.P_SKIP) and self.backend.wants_bodies
         if not self._with_body:
             options[1] |= offered & Milter.P_NOBODY
         options[0] &= NEEDED | Milter.SETSYMLIST
@@ -77,7 +77,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
     def envfrom(self, sender: str, *args: str) -> Any:
         """MAIL FROM."""
         self._leave()
-        if not self.desk.in_flight.enter():
+        if not self.backend.in_flight.enter():
             return self._refuse(STOPPING)
         self._counted = True
         answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
@@ -146,22 +146,22 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         """The message gets its last answer when this step returns."""
         if self._counted and not self._answered:
             self._answered = True
-            self.desk.in_flight.answered()
+            self.backend.in_flight.answered()
 
     def _leave(self) -> None:
         """The message before, if any, is over: libmilter calls the next step only after it has sent the answer."""
         if self._counted:
-            self.desk.in_flight.leave(answered=self._answered)
+            self.backend.in_flight.leave(answered=self._answered)
             self._counted = self._answered = False
 
 
-def serve(desk: Desk, listener: socket.socket) -> None:
+def serve(backend: Backend, listener: socket.socket) -> None:
     """Answer on `listener` as long as the process lives.
 
     libmilter's loop takes SIGTERM, SIGINT and SIGHUP where no other thread waits for them, and then leaves its
     sessions alone. So it runs in a thread of its own, while the main thread, which the kernel asks first, waits.
     """
-    Adapter.desk = desk
+    Adapter.backend = backend
     Milter.factory = Adapter
     Milter.set_flags(NEEDED)
     # libmilter closes the descriptor that it is given.

@@ -1,4 +1,4 @@
-"""Desk: what all sessions of the milter share: the settings in force, the store, and the signer."""
+"""Backend: what all sessions of the milter share: the settings in force, the store, and the signer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.outgoing import Gone, Outgoing
+from retour_policy.messages.outgoing import RecordedSend, SendRecorder
 from retour_policy.messages.router import Router, Signer
 from retour_policy.outbox.spool import Spool, new_name
 from retour_policy.store import suppressions
@@ -37,10 +37,10 @@ class Settings:
 
     config: Config
     router: Router
-    outgoing: Outgoing
+    outgoing: SendRecorder
 
 
-class Desk:
+class Backend:
     """Safe in any thread."""
 
     def __init__(self, config: Config, ring: KeyRingFile, store: Store, writer: Writer, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class Desk:
         """Use `config` for the messages that begin from now on."""
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self.clock)
-        outgoing = Outgoing(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
+        outgoing = SendRecorder(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), outgoing)
 
     @property
@@ -70,14 +70,16 @@ class Desk:
         with self._store.reading() as connection:
             return suppressions.look_up(connection, key, stream.name, self.clock(), transactional=stream.transactional)
 
-    def record(self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]) -> Gone:
+    def record(
+        self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]
+    ) -> RecordedSend:
         """Write the send (where the stream is tracked and anybody is left) and who was left out.
 
         Durable when it returns. Raises `StoreUnavailable`.
         """
         watch = stream.suppressed != "pass"
 
-        def work(connection: Connection) -> Gone:
+        def work(connection: Connection) -> RecordedSend:
             return settings.outgoing.record(connection, new, withheld, track=stream.track, watch=watch)
 
         try:

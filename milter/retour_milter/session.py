@@ -9,7 +9,7 @@ from email.utils import formatdate, parseaddr
 
 import structlog
 
-from retour_milter.backend import Desk, Settings
+from retour_milter.backend import Backend, Settings
 from retour_milter.header_edits import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
 from retour_milter.match import Found, Origin, contains, find_stream
 from retour_policy.address import domain_of, is_address
@@ -76,8 +76,8 @@ class _Message:
 class Session:
     """One client's connection. A message that is none of our business is let go at once (`mail` gives `PASS`)."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._client: str | None = None
         self._by_sendmail = False
         self._message: _Message | None = None
@@ -90,7 +90,7 @@ class Session:
     def mail(self, sender: str, login: str | None) -> Answer | None:
         """A message begins. `PASS`: ask no more about it; None: go on."""
         self._message = None
-        settings = self._desk.settings
+        settings = self._backend.settings
         by_sendmail = self._by_sendmail and not sender.startswith("<")
         address = bare(sender)
         served = login or by_sendmail or contains(settings.config.milter.trusted, self._client)
@@ -169,7 +169,7 @@ class Session:
         if stream.suppressed != "refuse":
             return None
         try:
-            found = self._desk.suppressed(stream, bare(recipient))
+            found = self._backend.suppressed(stream, bare(recipient))
         except StoreUnavailable as error:
             log.error("store is down at RCPT", error=str(error), stream=stream.name)
             return STORE_IS_DOWN if message.settings.config.milter.on_store_failure == "tempfail" else None
@@ -189,10 +189,11 @@ class Session:
             message_id=_cleaned(first(message.headers, "Message-ID")),
             tag=_cleaned(tag),
             queue_id=queue_id,
-            spool=None if message.body is None else self._desk.name_copy(message.settings, stream),
+            spool=None if message.body is None else self._backend.name_copy(message.settings, stream),
         )
-        gone = self._desk.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
-        withheld |= {recipient: gone.late[bare(recipient)] for recipient in kept if bare(recipient) in gone.late}
+        gone = self._backend.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
+        late = gone.newly_suppressed
+        withheld |= {recipient: late[bare(recipient)] for recipient in kept if bare(recipient) in late}
         kept = [recipient for recipient in kept if recipient not in withheld]
         for recipient, found in withheld.items():
             log.info("recipient withheld", stream=stream.name, recipient=bare(recipient), cause=found.words())
@@ -201,7 +202,7 @@ class Session:
         edits = self._edits(message, stream, gone.send, kept, tag)
         if new.spool and message.body is not None:
             copy = edited(message.headers, edits.headers) + b"".join(message.body)
-            self._desk.keep_copy(message.settings, new.spool, copy)
+            self._backend.keep_copy(message.settings, new.spool, copy)
         log.info(
             "stamped", stream=stream.name, send=gone.send, sender=edits.sender, recipients=len(kept), queue_id=queue_id
         )
@@ -212,7 +213,7 @@ class Session:
         asked_already = stream.suppressed == "refuse" and message.found.decided and not message.by_sendmail
         if stream.suppressed == "pass" or asked_already:
             return {}
-        found = {one: self._desk.suppressed(stream, bare(one)) for one in message.recipients}
+        found = {one: self._backend.suppressed(stream, bare(one)) for one in message.recipients}
         return {recipient: one for recipient, one in found.items() if one}
 
     def _nobody_left(self, message: _Message, withheld: Mapping[str, Suppression]) -> Answer:
@@ -222,7 +223,7 @@ class Session:
         return refusal(bare(recipient), found)
 
     def _edits(self, message: _Message, stream: Stream, number: int, kept: list[str], tag: str | None) -> Edits:
-        signer = self._desk.signer
+        signer = self._backend.signer
         sender = self._sender(message, stream, number)
         only = bare(kept[0]) if len(kept) == 1 else None
         values = {
@@ -231,7 +232,7 @@ class Session:
             "token": sender_token(stream, sender) or signer.reference(number),
             "recipient": only,
             "recipient_domain": domain_of(only) if only else None,
-            "date": formatdate(self._desk.clock() / 1000),
+            "date": formatdate(self._backend.clock() / 1000),
         }
         made = stamp(stream, message.headers, values, signer.reference(number))
         if made.left_off:
@@ -240,7 +241,7 @@ class Session:
 
     def _sender(self, message: _Message, stream: Stream, number: int) -> str | None:
         if stream.pattern:
-            return self._desk.signer.envelope_sender(stream, number)
+            return self._backend.signer.envelope_sender(stream, number)
         if stream.envelope_from == "header-from":
             author = parseaddr(first(message.headers, "From") or "")[1]
             return author if is_address(author) and author.isascii() else None  # SMTPUTF8 is not ours to ask for

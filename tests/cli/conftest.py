@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from lab.process import workspace
 from retour_bounces import RecipientReport, Report
 from retour_cli import output
-from retour_cli.context import Setup
+from retour_cli.context import Context
 from retour_cli.main import main
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.store import sends
 from retour_policy.store.sends import NewSend
@@ -55,8 +55,8 @@ class Office:
         self.config = home / "retour.toml"
 
     @property
-    def setup(self) -> Setup:
-        return Setup(self.config)
+    def context(self) -> Context:
+        return Context(self.config)
 
     def __call__(self, *words: str | Path, status: int | None = 0, columns: int = 10_000) -> Result:
         """Run it, on a terminal of so many `columns`; its exit status must be `status`."""
@@ -80,10 +80,10 @@ class Office:
 
     def write(self, work: Callable[[Any], Any]) -> Any:
         """Something happens in the store."""
-        setup = self.setup
-        with setup.store.writing() as connection:
+        context = self.context
+        with context.store.writing() as connection:
             done = work(connection)
-        setup.store.close()
+        context.store.close()
         return done
 
     def bounced(self, *recipients: str, times: int = 1, stream: str = "news", **said: Any) -> None:
@@ -93,16 +93,20 @@ class Office:
             "status": "5.1.1", "status_source": "wire", "reason": "userunknown", "blame": "recipient", "rule": None,
             "evidence": "", "diagnostic": "no such user",
         }  # fmt: skip
-        setup, report = self.setup, Report("bounce", (RecipientReport(**values | said),))
-        secret, now = setup.ring.ring.address_secret, setup.clock()
-        recorder = Recorder(secret, setup.ledger, Storms.of(setup.config), "postmaster@example.com", lambda _: None)
+        context, report = self.context, Report("bounce", (RecipientReport(**values | said),))
+        secret, now = context.ring.ring.address_secret, context.clock()
+        recorder = ReturnRecorder(
+            secret, context.ledger, Storms.of(context.config), "postmaster@example.com", lambda _: None
+        )
 
         def work(connection: Any) -> None:
             for _ in range(times):
                 new = NewSend(stream, "news@example.com", recipients)
                 number = sends.record(connection, secret, new, lambda: token.draw_id(now))
                 route = Route("verp", stream, number)
-                recorder.record(connection, Arrival(now, route, "b@b", "", b"", number.to_bytes(16, "big"), report))
+                recorder.record(
+                    connection, ReturnedMessage(now, route, "b@b", "", b"", number.to_bytes(16, "big"), report)
+                )
 
         self.write(work)
 

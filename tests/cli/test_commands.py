@@ -213,7 +213,7 @@ def test_removing_starts_the_counts_anew(office: Any) -> None:
 def test_token_make_and_read(office: Any) -> None:
     """A VERP address that is ours, told again by its token; the send record is there."""
     (made,) = office.json("token", "make", "--stream", "news", "--to", A)
-    router = Router(office.setup.config, office.setup.ring, system_clock)
+    router = Router(office.context.config, office.context.ring, system_clock)
     assert router.route(made["token"]).send == made["id"] and made["swaks"].startswith("swaks ")
     for spelling in (made["token"], made["token"].upper(), f"<{made['token']}>"):
         (read,) = office.json("token", "read", spelling)

@@ -12,7 +12,7 @@ import pytest
 
 from retour_bounces import RecipientReport, Report
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import NewItem
@@ -47,14 +47,14 @@ class Life:
     def __init__(self, office: Any, person: str) -> None:
         self.office, self.person = office, person
         self.local, _, self.domain = person.partition("@")
-        self.setup = office.setup
-        self.ring, self.now = self.setup.ring.ring, self.setup.clock()
-        self.spool = Spool(self.setup.config.spool.dir)
-        streams = {"news": self.setup.config.stream_named("news")}
-        self.recorder = Recorder(
+        self.context = office.context
+        self.ring, self.now = self.context.ring.ring, self.context.clock()
+        self.spool = Spool(self.context.config.spool.dir)
+        streams = {"news": self.context.config.stream_named("news")}
+        self.recorder = ReturnRecorder(
             self.ring.address_secret,
-            self.setup.ledger,
-            Storms.of(self.setup.config),
+            self.context.ledger,
+            Storms.of(self.context.config),
             "postmaster@example.com",
             lambda _: None,
             Resends(streams, lambda: token.draw_id(self.now)),
@@ -73,7 +73,7 @@ class Life:
         head = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64"
         part = f"{head}\n\n{encoded(self.person)}"
         plain = part if self.number % 2 else f"\n550 {self.person.upper()}: gone\n"
-        arrival = Arrival(
+        arrival = ReturnedMessage(
             self.now, Route("verp" if send else "static", "news", send), to, self.person, plain.encode(),
             self.number.to_bytes(16, "big"), report,
         )  # fmt: skip
@@ -157,7 +157,7 @@ def facts(office: Any) -> list[str]:
 
 
 def copies(office: Any) -> list[Path]:
-    return list(office.setup.config.spool.dir.glob("*/*.gz"))
+    return list(office.context.config.spool.dir.glob("*/*.gz"))
 
 
 def everything(office: Any) -> str:

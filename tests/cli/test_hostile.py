@@ -35,7 +35,7 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
     address = '"' + HOSTILE[:40].replace('"', "") + '"@example.net'
 
     def work(connection: Any) -> None:
-        secret = office.setup.ring.ring.address_secret
+        secret = office.context.ring.ring.address_secret
         new = NewSend("news", HOSTILE, (address, A), message_id=HOSTILE, tag=HOSTILE)
         number = sends.record(connection, secret, new, lambda: 1 << 40)
         send = sends.find(connection, number)
@@ -50,8 +50,8 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
         ledger.store(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
 
     office.write(work)
-    signer = Signer(office.setup.ring, system_clock)
-    made = signer.envelope_sender(office.setup.config.stream[0], 1 << 40)
+    signer = Signer(office.context.ring, system_clock)
+    made = signer.envelope_sender(office.context.config.stream[0], 1 << 40)
     office.edit("bounce_days = 30", "bounce_days = 3650")
     assert office.json("suppressions", "list")[0]["address"] == HOSTILE
     for words in (["events"], ["suppressions", "list"], ["address", "show", A], ["token", "read", made]):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from retour_policy.clock import DAY, system_clock, time_text
-from retour_policy.messages.returned import Recorder
+from retour_policy.messages.returned import ReturnRecorder
 from retour_policy.messages.router import Signer
 from retour_policy.store import batches as portions
 from retour_policy.store import sends
@@ -50,13 +50,13 @@ def date_text(at: int) -> str:
 
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
     """Bounces of sends that were made so many days ago, each an hour after its send."""
-    setup = office.setup
-    secret, stream = setup.ring.ring.address_secret, setup.config.stream_named("news")
+    context = office.context
+    secret, stream = context.ring.ring.address_secret, context.config.stream_named("news")
     new, found = NewSend("news", "news@example.com", (to,)), []
     for number, day in enumerate(days):
         at = system_clock() - day * DAY
-        signer = Signer(setup.ring, lambda at=at: at)
-        with setup.store.writing() as connection:
+        signer = Signer(context.ring, lambda at=at: at)
+        with context.store.writing() as connection:
             send = sends.record(connection, secret, new, signer.draw)
         came_to = signer.envelope_sender(stream, send)
         found.append(REPORT.format(date=date_text(at + 3_600_000 + number), came_to=came_to, to=to))
@@ -111,15 +111,15 @@ def test_one_file_is_a_mailbox_too(office: Any) -> None:
 def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle: what was committed is known, and the rest comes with the next run."""
     path = as_mbox(office.home, reports(office, tuple(range(100, 130))))
-    record = Recorder.record
+    record = ReturnRecorder.record
     left = iter(range(25))
 
-    def stopping(self: Recorder, *args: Any) -> Any:
+    def stopping(self: ReturnRecorder, *args: Any) -> Any:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return record(self, *args)
 
-    monkeypatch.setattr(Recorder, "record", stopping)
+    monkeypatch.setattr(ReturnRecorder, "record", stopping)
     office("import", path, status=1)
     monkeypatch.undo()
     done = office.json("import", str(path))[0]
@@ -150,16 +150,16 @@ def test_what_is_no_mailbox_is_refused(office: Any) -> None:
 def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named, with where it lies."""
     path = as_mbox(office.home, reports(office, (100, 101, 102)))
-    record = Recorder.record
+    record = ReturnRecorder.record
     calls = iter(range(3))
 
-    def failing(self: Recorder, *args: Any) -> Any:
+    def failing(self: ReturnRecorder, *args: Any) -> Any:
         outcome = record(self, *args)
         if next(calls) == 1:
             raise ValueError("a fault of this one")
         return outcome
 
-    monkeypatch.setattr(Recorder, "record", failing)
+    monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert f"{path}:2: a fault of this one" in office("import", path, status=1).stderr
     monkeypatch.undo()
     assert office.json("import", str(path)) == [{"recorded": 1, "recorded before": 2}]

@@ -158,7 +158,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
     """Stopped between two transactions: what was applied stays, the rest comes with the next run."""
     path = put(office, HEAD + "".join(f"u{n}@example.net,hard,,,,\n" for n in range(120)))
     monkeypatch.setattr(intake, "FEW", 25)
-    working, calls = intake.Intake._some, itertools.count()
+    working, calls = intake.SuppressionImport._some, itertools.count()
 
     def stopping(*args: Any) -> int:
         if next(calls) == 2:
@@ -166,7 +166,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
         return working(*args)
 
     monkeypatch.setattr(portions, "LONGEST", 0)
-    monkeypatch.setattr(intake.Intake, "_some", stopping)
+    monkeypatch.setattr(intake.SuppressionImport, "_some", stopping)
     office("suppressions", "import", path, status=1)
     assert len(listed(office)) == 50
     monkeypatch.undo()
@@ -176,10 +176,12 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
 
 def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
-    setup = office.setup
+    context = office.context
     monkeypatch.setattr(portions, "LONGEST", 0)
     rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
-    applying = intake.Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock()).apply(rows)
+    applying = intake.SuppressionImport(
+        context.store, context.ring.ring.address_secret, context.ledger, context.clock()
+    ).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

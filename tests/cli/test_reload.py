@@ -16,7 +16,7 @@ def test_a_good_configuration_is_adopted(office: Any) -> None:
     """What the file says now is what the service uses."""
     adopted: list[Config] = []
     office.edit("hard = 3", "hard = 7")
-    reload(office.setup, adopted.append)
+    reload(office.context, adopted.append)
     assert [config.policy.hard for config in adopted] == [7]
 
 
@@ -31,7 +31,7 @@ def test_a_bad_one_changes_nothing_and_is_logged(office: Any, kind: str) -> None
         (office.home / "keys.toml").chmod(0o644)
     adopted: list[Config] = []
     with capture_logs() as logs:
-        reload(office.setup, adopted.append)
+        reload(office.context, adopted.append)
     assert adopted == []
     problems = [str(entry["problem"]) for entry in logs if entry["log_level"] == "error"]
     assert len(problems) == (2 if kind == "file" else 1)
@@ -49,11 +49,11 @@ def test_the_last_of_several_reloads_has_the_last_word(office: Any) -> None:
         adopted.append(config.policy.hard or 0)
 
     office.edit("hard = 3", "hard = 7")
-    first = threading.Thread(target=reload, args=(office.setup, slowly))
+    first = threading.Thread(target=reload, args=(office.context, slowly))
     first.start()
     assert entered.wait(20)
     office.edit("hard = 7", "hard = 8")
-    second = threading.Thread(target=reload, args=(office.setup, lambda config: adopted.append(config.policy.hard)))
+    second = threading.Thread(target=reload, args=(office.context, lambda config: adopted.append(config.policy.hard)))
     second.start()
     second.join(0.5)
     go_on.set()
@@ -69,7 +69,7 @@ def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
         raise RuntimeError("a fault of ours")
 
     with capture_logs() as logs:
-        reload(office.setup, adopt)
+        reload(office.context, adopt)
     assert [entry["event"] for entry in logs] == ["configuration not reloaded, the old one stays"]
 
 
@@ -83,9 +83,9 @@ def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
 )  # fmt: skip
 def test_what_needs_a_restart_is_told(office: Any, old: str, new: str, key: str) -> None:
     """A key that a reload cannot change does not seem to have been changed."""
-    setup = office.setup
-    assert setup.config
+    context = office.context
+    assert context.config
     office.edit(old, new)
     with capture_logs() as logs:
-        reload(setup, lambda _: None)
+        reload(context, lambda _: None)
     assert [entry["key"] for entry in logs if entry["log_level"] == "warning"] == [key]

@@ -9,10 +9,10 @@ import pytest
 from lab.world import World
 from retour_bounces import RecipientReport, Report
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.messages.returned import Arrival
+from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Chosen
+from retour_policy.outbox.queue import ItemFilter
 
 STREAMS = [{"name": "news"}, {"name": "shop", "transactional": True}]
 
@@ -31,7 +31,7 @@ def world(tmp_path):
 def told(world, name="all"):
     """The events that a hook is to be told, since the last time it was asked."""
     with world.store.reading() as connection:
-        items = list(outbox.listed(connection, Chosen(channel=f"hook:{name}")))
+        items = list(outbox.listed(connection, ItemFilter(channel=f"hook:{name}")))
     world.writer.run(lambda connection: outbox.drop(connection, [item.id for item in items]), 10_000)
     return [json.loads(item.body) for item in items]
 
@@ -94,7 +94,7 @@ def test_what_nobody_vouches_for_is_unmatched(world):
     values = ("failed", "hard", "5.1.1", "wire", "userunknown", "recipient", None, "", "")
     report = Report("bounce", (RecipientReport("bob@example.net", None, *values),))
     route = Route("static", "news")
-    arrival = Arrival(world.now, route, "returns@b.example", "eve@example.org", b"x", b"x", report)
+    arrival = ReturnedMessage(world.now, route, "returns@b.example", "eve@example.org", b"x", b"x", report)
     world.writer.run(lambda connection: world.recorder.record(connection, arrival), 10_000)
     (event,) = told(world)
     assert event["type"] == "unmatched"

@@ -11,7 +11,7 @@ from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World
 from retour_bounces import Report
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import FORWARD, NewItem
@@ -127,8 +127,8 @@ def test_a_forward_that_comes_back_goes_round_no_more(world, server, tmp_path):
 
 
 def _arrives(world, router, raw):
-    recorder = Recorder(bytes(32), world.ledger, world.storms, "postmaster@example.com", lambda _: None)
+    recorder = ReturnRecorder(bytes(32), world.ledger, world.storms, "postmaster@example.com", lambda _: None)
     recorder = type(recorder)(**{**vars(recorder), "looped": router.is_forward})
     route, to = Route("role"), "postmaster@bounces.example.com"
-    arrival = Arrival(world.now, route, to, "", raw, raw, Report("not-a-report", ()))
+    arrival = ReturnedMessage(world.now, route, to, "", raw, raw, Report("not-a-report", ()))
     assert world.writer.run(lambda connection: recorder.record(connection, arrival), 10_000) == "forwarded"

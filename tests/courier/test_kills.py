@@ -18,7 +18,7 @@ from lab.wait import wait_until
 from lab.world import World
 from retour_policy.clock import system_clock
 from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Chosen, NewItem
+from retour_policy.outbox.queue import ItemFilter, NewItem
 
 ADDRESSES = 60
 
@@ -42,7 +42,7 @@ def put(world, count, begin=0):
 
 def left(world):
     with world.store.reading() as connection:
-        return [(item.uid, item.error) for item in outbox.listed(connection, Chosen())]
+        return [(item.uid, item.error) for item in outbox.listed(connection, ItemFilter())]
 
 
 def kill(pid):

@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 
 from lab.world import World
 from retour_courier import leases as in_hand
-from retour_courier.errors import NotDone
-from retour_courier.leases import Hands
+from retour_courier.errors import DeliveryError
+from retour_courier.leases import Leases
 from retour_courier.sweep import sweep
 from retour_policy.clock import DAY, HOUR
 from retour_policy.outbox import backlog
@@ -59,14 +59,14 @@ def held(found):
 
 def test_what_is_given_up_at_once(world, changed):
     """All that waits for a relay which failed for days."""
-    hands = Hands(world.config, world.store, world.writer, world.clock)
+    hands = Leases(world.config, world.store, world.writer, world.clock)
     assert asyncio.run(hands.give_up(FORWARD, "failed throughout")) == 2 * NUMBER
     held(changed)
 
 
 def test_what_is_swept_at_once(world, changed):
     """What waits for a channel that is gone, and is removed a month later."""
-    hands = Hands(world.config, world.store, world.writer, world.clock)
+    hands = Leases(world.config, world.store, world.writer, world.clock)
     asyncio.run(sweep(hands, ["hook:other"], 0))
     held(changed)
     changed.clear()
@@ -91,13 +91,13 @@ def test_what_is_noted_at_once(world, changed, failed, monkeypatch):
     monkeypatch.setattr(outbox, "failed", watching)
 
     async def work():
-        hands = Hands(world.config, world.store, world.writer, world.clock)
+        hands = Leases(world.config, world.store, world.writer, world.clock)
         ids = list(range(1, 2 * NUMBER + 1))
         until = world.now + HOUR
         taken = world.write(lambda connection: outbox.take(connection, ids, hands.me, world.now, until))
         for item in taken:
             if failed:
-                hands.failed([item], NotDone("no", temporary=True))
+                hands.failed([item], DeliveryError("no", temporary=True))
             else:
                 hands.done([item], None)
         writing = asyncio.create_task(hands.write_notes())

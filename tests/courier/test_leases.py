@@ -20,7 +20,7 @@ from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import NewItem
 from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import Spool, new_name
-from retour_policy.store.facts import Wanted, read
+from retour_policy.store.facts import FactFilter, read
 from retour_policy.tokens.token import draw_id
 
 
@@ -200,4 +200,4 @@ def _soft_bounce(world, folder):
 
 def _resent(world):
     with world.store.reading() as connection:
-        return list(read(connection, Wanted(kind="resent")))
+        return list(read(connection, FactFilter(kind="resent")))

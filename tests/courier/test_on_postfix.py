@@ -13,7 +13,7 @@ from lab.process import workspace
 from lab.site import Site
 from lab.wait import wait_until
 from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Chosen
+from retour_policy.outbox.queue import ItemFilter
 from retour_policy.store import facts
 from retour_policy.store.database import open_store
 
@@ -69,7 +69,7 @@ def softly(site, sender, to, **options):
 def recorded(site, address, kind):
     """How many facts of the kind there are about an address: asked of the store, which is quicker than the command."""
     with reading(site) as connection:
-        return sum(fact.address == address for fact in facts.read(connection, facts.Wanted(kind=kind)))
+        return sum(fact.address == address for fact in facts.read(connection, facts.FactFilter(kind=kind)))
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def reading(site):
 def waiting(site):
     """What is in the outbox."""
     with reading(site) as connection:
-        return list(outbox.listed(connection, Chosen()))
+        return list(outbox.listed(connection, ItemFilter()))
 
 
 def copies(site):

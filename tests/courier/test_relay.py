@@ -12,7 +12,7 @@ from aiosmtpd.smtp import AuthResult
 
 from lab.destination import Destination, Refuse, RefuseData
 from lab.ports import free_port
-from retour_courier.errors import NotDone
+from retour_courier.errors import DeliveryError
 from retour_courier.relay import Relay
 from retour_policy.config.courier import RelaySection
 
@@ -63,7 +63,7 @@ def test_messages_arrive_as_they_are_over_one_connection(server):
 )
 def test_a_5xx_is_for_good_and_anything_else_for_now(server, recipient, temporary, words):
     """At RCPT and after DATA; but not where we are refused, and not the message. No address can smuggle a command."""
-    with pytest.raises(NotDone, match=words) as found:
+    with pytest.raises(DeliveryError, match=words) as found:
         send(relay(server.port), recipient)
     assert found.value.temporary is temporary
 
@@ -81,7 +81,7 @@ def test_after_each_batch_there_is_a_pause(server):
 
 def test_where_nobody_listens_it_is_for_now():
     """Connection refused."""
-    with pytest.raises(NotDone, match=r"127\.0\.0\.1") as found:
+    with pytest.raises(DeliveryError, match=r"127\.0\.0\.1") as found:
         send(relay(free_port()), "a@example.net")
     assert found.value.temporary
 
@@ -119,7 +119,7 @@ def test_whatever_a_relay_does_to_us_is_for_now(tls, said, words):
             one = relay(server.sockets[0].getsockname()[1], "secret", user="retour", tls=tls, timeout="1s")
             await one.send("", "a@example.net", MESSAGE)
 
-    with pytest.raises(NotDone, match=words) as found:
+    with pytest.raises(DeliveryError, match=words) as found:
         asyncio.run(work())
     assert found.value.temporary
     if tls == "starttls":
@@ -167,7 +167,7 @@ def test_starttls_and_login(guarded, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
     send(relay(port, "secret", user="retour", tls="starttls"), "a@example.net")
     assert handler.taken == 1
-    with pytest.raises(NotDone, match="Authentication") as found:
+    with pytest.raises(DeliveryError, match="Authentication") as found:
         send(relay(port, "wrong", user="retour", tls="starttls"), "a@example.net")
     assert found.value.temporary
 
@@ -175,7 +175,7 @@ def test_starttls_and_login(guarded, monkeypatch):
 def test_a_certificate_that_nobody_signed_is_refused(guarded):
     """The password is not sent to a stranger; the item waits."""
     port, _, handler = guarded
-    with pytest.raises(NotDone, match=r"(?i)certificate") as found:
+    with pytest.raises(DeliveryError, match=r"(?i)certificate") as found:
         send(relay(port, "secret", user="retour", tls="starttls"), "a@example.net")
     assert found.value.temporary
     assert handler.taken == 0

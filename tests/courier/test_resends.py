@@ -22,7 +22,7 @@ from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import PARTS, Spool, new_name
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.facts import Wanted, read
+from retour_policy.store.facts import FactFilter, read
 from retour_policy.tokens.token import draw_id
 
 COPY = b"From: news@example.com\r\nRetour-Ref: old\r\n value\r\nSubject: News\r\nRetour-Ref: another\r\n\r\nHello\r\n"
@@ -71,7 +71,7 @@ def send(world, spool, **more):
 
 def facts(world, *kinds):
     with world.store.reading() as connection:
-        return [fact for fact in read(connection, Wanted()) if fact.what.kind in kinds]
+        return [fact for fact in read(connection, FactFilter()) if fact.what.kind in kinds]
 
 
 def resent(server, number, world, folder):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_lmtpd.message_data import HEAD, LONGEST_LINE, TAIL, Intake
+from retour_lmtpd.message_data import HEAD, LONGEST_LINE, TAIL, DataReader
 from retour_policy.messages.fingerprint import Identity
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b"\r", b"a\nb", b"\n.\n", b"\0\xff"]), max_size=12)
@@ -15,8 +15,8 @@ def wire(body: bytes) -> bytes:
     return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines) + b"\r\n.\r\n"
 
 
-def take(octets: bytes, cuts: list[int]) -> tuple[Intake, bytes]:
-    intake, start = Intake(), 0
+def take(octets: bytes, cuts: list[int]) -> tuple[DataReader, bytes]:
+    intake, start = DataReader(), 0
     for cut in [*sorted({c % (len(octets) + 1) for c in cuts}), len(octets)]:
         if cut > start:
             rest = intake.feed(octets[start:cut])

@@ -6,10 +6,10 @@ import json
 import pytest
 
 from lab.site import DOMAIN, retour
-from retour_cli.context import Setup
-from retour_lmtpd import backend as reception
-from retour_lmtpd.message_data import Content
-from retour_policy.messages.returned import Recorder
+from retour_cli.context import Context
+from retour_lmtpd import backend as backend
+from retour_lmtpd.message_data import MessageData
+from retour_policy.messages.returned import ReturnRecorder
 from retour_policy.store.writer import Writer
 
 STREAM = """
@@ -34,21 +34,21 @@ def taken(config):
     made = json.loads(
         retour("token", "make", "--stream", "news", "--to", "a@example.net", "--json", config=config).stdout
     )
-    setup = Setup(config)
-    writer = Writer(setup.store)
+    context = Context(config)
+    writer = Writer(context.store)
     try:
-        desk = reception.Reception(setup.config, setup.rules, setup.ring, writer, setup.clock)
-        content = Content(RAW, len(RAW), False, bytes(32))
+        desk = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
+        content = MessageData(RAW, len(RAW), False, bytes(32))
         kept = asyncio.run(desk.deliver("", [(made["token"], desk.router.route(made["token"]))], content))
     finally:
         writer.close()
-        setup.store.close()
+        context.store.close()
     return kept, [json.loads(line) for line in retour("events", "--json", config=config).stdout.splitlines()]
 
 
 def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypatch):
     """After two tries only its head is kept, or it would block the queue for five days and then be gone."""
-    tries, record = [], Recorder.record
+    tries, record = [], ReturnRecorder.record
 
     def failing(self, connection, arrival):
         tries.append(arrival.report)
@@ -56,7 +56,7 @@ def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypat
             raise ValueError("a fault of ours")
         return record(self, connection, arrival)
 
-    monkeypatch.setattr(Recorder, "record", failing)
+    monkeypatch.setattr(ReturnRecorder, "record", failing)
     kept, events = taken(config)
     assert kept == [True]
     assert [report is not None for report in tries] == [True, True, False]
@@ -69,7 +69,7 @@ def test_a_report_that_cannot_be_read_is_kept_by_its_token(config, monkeypatch):
     def choking(raw, **_):
         raise RecursionError
 
-    monkeypatch.setattr(reception, "read", choking)
+    monkeypatch.setattr(backend, "read", choking)
     kept, events = taken(config)
     assert (kept, [event["kind"] for event in events]) == ([True], ["unread"])
 
@@ -80,5 +80,5 @@ def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypat
     def failing(self, connection, arrival):
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr(Recorder, "record", failing)
+    monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert taken(config) == ([False], [])

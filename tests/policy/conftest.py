@@ -17,7 +17,7 @@ from retour_policy.address import address_key
 from retour_policy.clock import DAY
 from retour_policy.config.model import PolicySection, StormSection
 from retour_policy.core.decide import Count
-from retour_policy.core.fold import Ground
+from retour_policy.core.fold import StreamPolicy
 from retour_policy.core.presets import PRESETS
 from retour_policy.core.state_json import from_dict
 from retour_policy.core.storm import Sides
@@ -25,11 +25,11 @@ from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.returned import Arrival, Outcome, Recorder
+from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.store import migrate, schema, sends, suppressions
 from retour_policy.store.database import Store, open_store
-from retour_policy.store.facts import Fact, Wanted
+from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.store.facts import read as read_facts
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import keyring
@@ -112,10 +112,10 @@ class Book:
     _drawn: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
-    def recorder(self) -> Recorder:
-        policy = Policy(Ground(self.policy.over(PRESETS[self.policy.preset])))
+    def recorder(self) -> ReturnRecorder:
+        policy = Policy(StreamPolicy(self.policy.over(PRESETS[self.policy.preset])))
         storms = Storms(StormSection(), Sides({}))
-        return Recorder(SECRET, Ledger(policy), storms, "postmaster@example.org", self.references.get)
+        return ReturnRecorder(SECRET, Ledger(policy), storms, "postmaster@example.org", self.references.get)
 
     def send(self, *recipients: str, stream: str = "news", **values: Any) -> int:
         """A message that went out; its id."""
@@ -123,10 +123,10 @@ class Book:
         with self.store.writing() as connection:
             return sends.record(connection, SECRET, new, lambda: next(self._drawn))
 
-    def arrival(self, route: Route, report: Report | None, identity: bytes = b"", **values: Any) -> Arrival:
+    def arrival(self, route: Route, report: Report | None, identity: bytes = b"", **values: Any) -> ReturnedMessage:
         """A report that came to us; each is a new one unless `identity` is given."""
         self._serial = getattr(self, "_serial", 0) + 1
-        return Arrival(
+        return ReturnedMessage(
             at=values.pop("at", self.now),
             route=route,
             recipient="b-token@bounces.example.com",
@@ -137,7 +137,7 @@ class Book:
             **values,
         )
 
-    def record(self, arrival: Arrival) -> Outcome:
+    def record(self, arrival: ReturnedMessage) -> Outcome:
         """Record it in a transaction of its own."""
         with self.store.writing() as connection:
             return self.recorder.record(connection, arrival)
@@ -172,7 +172,7 @@ class Book:
 
     def facts(self, **wanted: Any) -> list[Fact]:
         with self.store.reading() as connection:
-            return read_facts(connection, Wanted(**wanted))
+            return read_facts(connection, FactFilter(**wanted))
 
     def forwarded(self) -> list[bytes]:
         """What waits to be forwarded to postmaster."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_policy.erasure.matcher import FORGOTTEN, Mention
+from retour_policy.erasure.matcher import FORGOTTEN, AddressMatcher
 
-ANN = Mention("Ann.Lee@Example.NET")
+ANN = AddressMatcher("Ann.Lee@Example.NET")
 WRITTEN = (
     "<ann.lee@example.net>", "ANN.LEE@EXAMPLE.NET.", "rfc822;ann.lee@example.net", "b-x+ann.lee=example.net@b.example",
     "SRS0=abc=tt=example.net=ann.lee@fwd.example", "ann.lee=40example.net", "mailto:ann.lee%40example.net",
@@ -47,7 +47,7 @@ def test_other_addresses_stay(text: str) -> None:
 def test_a_domain_is_found_in_either_script(address: str) -> None:
     """As A-label and as it is read; also in JSON that writes what is not ASCII as \\u."""
     local = address.partition("@")[0]
-    mention = Mention(address)
+    mention = AddressMatcher(address)
     for domain in ("BÜCHER.example", "xn--bcher-kva.EXAMPLE") if local == "jörg" else ("例え.example",):
         text = f"<{local.upper()}@{domain}>"
         assert mention.is_in(text)
@@ -62,9 +62,9 @@ def test_whole_values_are_gone_through() -> None:
 
 def test_an_escape_may_stand_for_what_links_do_not_allow() -> None:
     """A plus sign, a letter that is not ASCII, a quotation mark."""
-    assert Mention("ann+x@example.net").is_in("https://n.example/?u=ann%2Bx%40example.net")
-    assert Mention("jörg@bücher.example").is_in("mailto:j%c3%b6rg%40b%C3%BCcher.example")
-    assert Mention('"a\\"b"@example.net').is_in('<"a\\"b"@example.net>')
+    assert AddressMatcher("ann+x@example.net").is_in("https://n.example/?u=ann%2Bx%40example.net")
+    assert AddressMatcher("jörg@bücher.example").is_in("mailto:j%c3%b6rg%40b%C3%BCcher.example")
+    assert AddressMatcher('"a\\"b"@example.net').is_in('<"a\\"b"@example.net>')
 
 
 def field(encoding: str) -> bytes:
@@ -112,8 +112,8 @@ def test_a_message_is_decoded(how: str) -> None:
 @pytest.mark.parametrize("how", TELLING)
 def test_a_message_about_others_is_not_hers(how: str) -> None:
     """The same messages about somebody else."""
-    assert not Mention("bob@example.net").is_in_mail(TELLING[how])
-    assert not Mention("lee@example.net").is_in_mail(TELLING[how])
+    assert not AddressMatcher("bob@example.net").is_in_mail(TELLING[how])
+    assert not AddressMatcher("lee@example.net").is_in_mail(TELLING[how])
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n"])

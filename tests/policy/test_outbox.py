@@ -10,7 +10,7 @@ from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.courier import CourierSection
 from retour_policy.outbox import backlog
 from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Chosen, Failure, Item, NewItem
+from retour_policy.outbox.queue import Failure, Item, ItemFilter, NewItem
 from retour_policy.store.database import Store
 
 NOW = 1_800_000_000_000
@@ -32,7 +32,7 @@ def take(store: Store, now: int, most: int = 10, me: str = "me") -> list[Item]:
 
 def listed(store: Store) -> list[Item]:
     with store.reading() as connection:
-        return list(outbox.listed(connection, Chosen()))
+        return list(outbox.listed(connection, ItemFilter()))
 
 
 def test_an_item_is_leased_to_one_courier(store: Store) -> None:

@@ -140,10 +140,10 @@ RECORD = """
 import sys, threading
 from retour_bounces import RecipientReport, Report
 from retour_policy.config.model import StormSection
-from retour_policy.core.fold import Ground
+from retour_policy.core.fold import StreamPolicy
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.core.presets import PLAIN
 from retour_policy.store.database import open_store
@@ -153,13 +153,14 @@ from retour_policy.store.writer import Writer
 part = RecipientReport("anna@example.net", None, "failed", "hard", "5.1.1", "wire", None, None, None, "", "")
 desk = Writer(open_store("sqlite:///" + sys.argv[1]))
 storms = Storms(StormSection(), Sides({}))
-recorder = Recorder(bytes(range(32)), Ledger(Policy(Ground(PLAIN))), storms, "postmaster@example.org", lambda _: None)
+ledger = Ledger(Policy(StreamPolicy(PLAIN)))
+recorder = ReturnRecorder(bytes(range(32)), ledger, storms, "postmaster@example.org", lambda _: None)
 print("ready", flush=True)
 sys.stdin.readline()
 outcomes = []
 for send in range(1, 21):
     route, report = Route("verp", "news", send), Report("bounce", (part,))
-    arrival = Arrival(1, route, "b@b.example", "", b"", bytes([send]) * 16, report)
+    arrival = ReturnedMessage(1, route, "b@b.example", "", b"", bytes([send]) * 16, report)
     outcomes.append(desk.submit(lambda c, a=arrival: recorder.record(c, a)))
 print(*[outcome.result(30) for outcome in outcomes], flush=True)
 desk.close()
@@ -334,7 +335,7 @@ def test_facts_of_any_number_are_read_in_order_and_in_chunks(book: Any, monkeypa
     for n in range(30):
         book.back(None, Report("not-a-report"), at=book.now + n % 4)
     expected = [fact.id for fact in book.facts()]
-    found = facts.read_all(book.store, facts.Wanted())
+    found = facts.read_all(book.store, facts.FactFilter())
     first = next(found)
     assert book.store._reader.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert [first.id, *(fact.id for fact in found)] == expected

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 
-from retour_policy.erasure.matcher import FORGOTTEN, Mention
+from retour_policy.erasure.matcher import FORGOTTEN, AddressMatcher
 from retour_policy.erasure.redact import forget_mentions
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.rebuild import differences
@@ -24,7 +24,7 @@ from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
-PERSON = Mention(ANN)
+PERSON = AddressMatcher(ANN)
 
 
 def put(book: Any, body: bytes, kind: str = "event", error: str = "") -> int:
@@ -64,7 +64,7 @@ def test_an_event_loses_the_address_and_is_still_an_event(book: Any, address: st
     """Whatever JSON makes of the address; the rest is as it was."""
     data = {"address": address, "diagnostic": f"550 <{address}> is gone", "tag": 'a "b"'}
     put(book, json.dumps({"data": data, "version": 1}, ensure_ascii=False).encode())
-    assert sum(forget_mentions(book.store, Mention(address))) == 1
+    assert sum(forget_mentions(book.store, AddressMatcher(address))) == 1
     ((body, _),) = items(book)
     left = {"address": FORGOTTEN, "diagnostic": f"550 <{FORGOTTEN}> is gone", "tag": 'a "b"'}
     assert json.loads(body) == {"data": left, "version": 1}
@@ -95,7 +95,7 @@ def test_no_message_is_decoded_while_others_wait(book: Any, monkeypatch: pytest.
             finally:
                 open_.pop()
 
-    class Watched(Mention):
+    class Watched(AddressMatcher):
         decoded = 0
 
         def is_in_mail(self, raw: bytes) -> bool:

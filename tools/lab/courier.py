@@ -17,7 +17,7 @@ from retour_courier.courier import Courier
 from retour_policy.config.secrets import Secrets
 from retour_policy.messages.router import Router, Signer
 from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Chosen, Item
+from retour_policy.outbox.queue import Item, ItemFilter
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import KeyRingFile
 
@@ -44,7 +44,7 @@ class Carrying:
     def waiting(self, **chosen: Any) -> list[Item]:
         """What is in the outbox."""
         with self.world.store.reading() as connection:
-            return list(outbox.listed(connection, Chosen(**chosen)))
+            return list(outbox.listed(connection, ItemFilter(**chosen)))
 
     def wait_empty(self, timeout: float = 15.0) -> None:
         """Wait until the outbox is empty. Raises `TimeoutError`."""

@@ -23,8 +23,8 @@ from retour_policy.ledger.storms import Storm, Storms, settle
 from retour_policy.ledger.storms import listed as listed_storms
 from retour_policy.maintenance.rebuild import stored
 from retour_policy.maintenance.undo import Window, failures, undo
-from retour_policy.messages.outgoing import Outgoing
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.outgoing import SendRecorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.store import migrate
 from retour_policy.store.addresses import Address, ensure, find
@@ -67,8 +67,8 @@ class World:
         self.config = Config.model_validate(config)
         self.ledger = Ledger.of(self.config, self.writer, self.clock)
         self.storms = Storms.of(self.config)
-        self.outgoing = Outgoing(SECRET, self.ledger, self.storms, self.clock, lambda: draw_id(self.now))
-        self.recorder = Recorder(SECRET, self.ledger, self.storms, "postmaster", lambda _: None)
+        self.outgoing = SendRecorder(SECRET, self.ledger, self.storms, self.clock, lambda: draw_id(self.now))
+        self.recorder = ReturnRecorder(SECRET, self.ledger, self.storms, "postmaster", lambda _: None)
 
     def clock(self) -> int:
         """Milliseconds since 1970."""
@@ -99,7 +99,7 @@ class World:
         gone = self.writer.run(
             lambda connection: self.outgoing.record(connection, new, {}, track=True, watch=True), 20_000
         )
-        return gone.send if len(gone.late) < len(kept) else None
+        return gone.send if len(gone.newly_suppressed) < len(kept) else None
 
     def bounce(
         self, send: int | None, to: str = "bob@example.net", *, like: str = "gone", at: int | None = None
@@ -119,7 +119,9 @@ class World:
         """Record a report."""
         identity = str(next(self._numbers)).encode()
         route, came_at = Route("verp", None, send), self.now if at is None else at
-        arrival = Arrival(came_at, route, "b-x@bounces.example.com", "", b"", identity, report, dated=at is not None)
+        arrival = ReturnedMessage(
+            came_at, route, "b-x@bounces.example.com", "", b"", identity, report, dated=at is not None
+        )
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
     def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:

@@ -85,13 +85,13 @@ def read(divided: tuple[str, str], strangers: set[str], title: str = "", writer:
             prose.fates["delayed"] = phrase
         prose.succeeds = prose.succeeds or "delivered" in fates
     writers = {*senders(returned), writer.lower()}
-    walk = _Walk(prose, strangers | writers)
+    walk = _LineScanner(prose, strangers | writers)
     walk.walk()
     prose.findings = chosen(prose.findings or walk.local, walk.strangers, writers)
     return prose
 
 
-class _Walk:
+class _LineScanner:
     """One walk over the lines, with what must be remembered from line to line."""
 
     def __init__(self, prose: Prose, strangers: set[str]) -> None:

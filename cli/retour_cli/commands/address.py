@@ -10,11 +10,11 @@ import click
 from sqlalchemy import Connection, func, select
 
 from retour_cli.commands.events import as_dict, words
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
-from retour_policy.core.fold import Folded, Ground, latest_failure
+from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure
 from retour_policy.core.forecast import none_before, outlook
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
@@ -22,7 +22,7 @@ from retour_policy.ledger.accounts import good_sends, refolded
 from retour_policy.maintenance import suppression_files as lists
 from retour_policy.store import addresses, facts, schema, suppressions
 from retour_policy.store.addresses import Address
-from retour_policy.store.facts import Fact, Wanted
+from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.tokens.token import id_time
 
 MOST = 50  # facts shown on a terminal
@@ -37,19 +37,19 @@ def address() -> None:
 @click.argument("address")
 @options
 @json_option
-def show(setup: Setup, address: str, as_json: bool) -> None:
+def show(context: Context, address: str, as_json: bool) -> None:
     """One address: sends, events, counts, suppressions, and why.
 
     Each event with what it led to, and what would happen at the next
     bounce. Exit status 1 where the store does not know the address.
     """
-    key = setup.key(address)
-    with setup.store.reading() as connection:
+    key = context.key(address)
+    with context.store.reading() as connection:
         number = addresses.find(connection, [key]).get(key)
         if number is None:
             say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
-        story = Story(connection, setup, Address(number, key))
+        story = Story(connection, context, Address(number, key))
     if as_json:
         print_json({"address": address} | story.to_dict())
     else:
@@ -59,23 +59,23 @@ def show(setup: Setup, address: str, as_json: bool) -> None:
 class Story:
     """What the store has about one address, folded from its facts."""
 
-    def __init__(self, connection: Connection, setup: Setup, address: Address) -> None:
+    def __init__(self, connection: Connection, context: Context, address: Address) -> None:
         sent = schema.send_recipient.c
         query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == address.id)
         self.sends, self.last_send = connection.execute(query).one()
-        self.now = setup.clock()
+        self.now = context.clock()
         self.account, steps = refolded(connection, address)
-        self.facts = facts.read(connection, Wanted(address_id=address.id))
+        self.facts = facts.read(connection, FactFilter(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
         self.sent = _sent(connection, address.id)
         self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
-        grounds = {stream.name: setup.policy.ground(stream.name) for stream in setup.config.stream}
+        grounds = {stream.name: context.policy.ground(stream.name) for stream in context.config.stream}
         self.next = {
             name: self._next(connection, address, name, ground)
-            for name, ground in (grounds or {"": setup.policy.default}).items()
+            for name, ground in (grounds or {"": context.policy.default}).items()
         }
 
-    def _next(self, connection: Connection, address: Address, stream: str, ground: Ground) -> str:
+    def _next(self, connection: Connection, address: Address, stream: str, ground: StreamPolicy) -> str:
         """What would happen at the next bounce of a stream."""
         transactional = ground.transactional
         stopped = [one for one in self.suppressed if suppressions.applies(one, stream, transactional=transactional)]
@@ -147,7 +147,7 @@ def _sent_until(sent: deque[tuple[int, str]], until: int | None) -> Iterator[lis
         yield wrapped(f"  {time_text(times[0])[:16]} {stream}  ", f"sent{more}")
 
 
-def _by_fact(found: list[Fact], steps: list[Folded]) -> dict[int, str]:
+def _by_fact(found: list[Fact], steps: list[StepResult]) -> dict[int, str]:
     judged = [fact.id for fact in found if fact.what.policy_id is not None]
     return {number: step.why for number, step in zip(judged, steps, strict=True) if step.why}
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from retour_bounces import Rules
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.courier import HookSection
@@ -23,21 +23,21 @@ from retour_policy.tokens.verp import SRS_LIMIT
 @click.command()
 @options
 @json_option
-def check(setup: Setup, as_json: bool) -> None:
+def check(context: Context, as_json: bool) -> None:
     """Check the configuration, the key ring and the database, and say what they mean.
 
     Exit status 78 where a file is wrong, 75 where the database is down.
     """
-    config = setup.config
-    ring = setup.ring.ring
-    load_secrets(setup.path, config)
-    own_rules = len(setup.rules.rules) - len(Rules.bundled().rules)
-    setup.store.close()
-    warned = [*warnings(config), *unreadable(setup.path, config)]
+    config = context.config
+    ring = context.ring.ring
+    load_secrets(context.path, config)
+    own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
+    context.store.close()
+    warned = [*warnings(config), *unreadable(context.path, config)]
     if as_json:
         print_json(
             {
-                "config": str(setup.path),
+                "config": str(context.path),
                 "policy": _policy(config),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
@@ -45,8 +45,8 @@ def check(setup: Setup, as_json: bool) -> None:
             }
         )
         return
-    say(f"{setup.path}: good")
-    say(*wrapped("  database   ", setup.store.name))
+    say(f"{context.path}: good")
+    say(*wrapped("  database   ", context.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
     if config.lmtpd.rules:
         say(*wrapped("  rules      ", f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, asked before ours"))

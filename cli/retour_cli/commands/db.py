@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.store.database import open_store
 from retour_policy.store.schema import REVISION
@@ -18,12 +18,12 @@ def db() -> None:
 @db.command()
 @options
 @json_option
-def status(setup: Setup, as_json: bool) -> None:
+def status(context: Context, as_json: bool) -> None:
     """Which schema the database has, and which this version needs.
 
     Exit status 78 where they differ.
     """
-    store = open_store(setup.config.store.url, file=str(setup.path), check=False)
+    store = open_store(context.config.store.url, file=str(context.path), check=False)
     found = store.revision() if store.exists() else None
     if as_json:
         print_json({"database": store.name, "schema": found, "needed": REVISION})
@@ -35,14 +35,14 @@ def status(setup: Setup, as_json: bool) -> None:
 @db.command()
 @options
 @json_option
-def upgrade(setup: Setup, as_json: bool) -> None:
+def upgrade(context: Context, as_json: bool) -> None:
     """Make the tables, or change those of an older version.
 
     Stop the services first: it holds the database until it is done.
     """
     from retour_policy.store import migrate
 
-    store = open_store(setup.config.store.url, file=str(setup.path), check=False)
+    store = open_store(context.config.store.url, file=str(context.path), check=False)
     before = store.revision() if store.exists() else None
     migrate.upgrade(store)
     if as_json:

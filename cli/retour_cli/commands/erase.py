@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.errors import InputError
 from retour_policy.outbox.spool import Spool
@@ -15,7 +15,7 @@ from retour_policy.outbox.spool import Spool
 @options
 @click.confirmation_option("--yes", help="Do not ask.", prompt="This cannot be taken back. Forget this address?")
 @json_option
-def erase(setup: Setup, address: str, as_json: bool) -> None:
+def erase(context: Context, address: str, as_json: bool) -> None:
     """Forget ADDRESS: its text, diagnostics, copies and header values.
 
     What was decided stays: a suppressed person stays suppressed, also when
@@ -25,9 +25,9 @@ def erase(setup: Setup, address: str, as_json: bool) -> None:
     """
     from retour_policy.erasure.erase import erase_everywhere
 
-    spool = Spool(setup.config.spool.dir)
+    spool = Spool(context.config.spool.dir)
     try:
-        changed = sum(erase_everywhere(setup.store, spool, setup.key(address), address))
+        changed = sum(erase_everywhere(context.store, spool, context.key(address), address))
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; what is left is erased by the next run") from error
     if not changed:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table
 from retour_policy.clock import DAY, HOUR, MINUTE, iso_text, time_text
 from retour_policy.store import addresses, facts
-from retour_policy.store.facts import Fact, Wanted
+from retour_policy.store.facts import Fact, FactFilter
 
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
@@ -32,7 +32,7 @@ _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 )
 @json_option
 def events(
-    setup: Setup,
+    context: Context,
     address: str | None,
     stream: str | None,
     kind: str | None,
@@ -45,14 +45,14 @@ def events(
     Exit status 1 where there is nothing.
     """
     limit = limit or (None if as_json else 50)
-    from_then = parse_since(since, setup.clock()) if since else None
-    with setup.store.reading() as connection:
+    from_then = parse_since(since, context.clock()) if since else None
+    with context.store.reading() as connection:
         number = None
         if address:
-            number = addresses.find(connection, [setup.key(address)]).get(setup.key(address), -1)
-        wanted = Wanted(number, setup.stream(stream).name if stream else None, kind, from_then, limit)
+            number = addresses.find(connection, [context.key(address)]).get(context.key(address), -1)
+        wanted = FactFilter(number, context.stream(stream).name if stream else None, kind, from_then, limit)
         found = facts.read(connection, wanted) if limit else []
-    shown = show_json(found if limit else facts.read_all(setup.store, wanted)) if as_json else show_table(found)
+    shown = show_json(found if limit else facts.read_all(context.store, wanted)) if as_json else show_table(found)
     if not shown:
         click.echo("nothing happened", err=True)
         raise SystemExit(1)

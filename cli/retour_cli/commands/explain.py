@@ -21,7 +21,7 @@ from retour_cli.render import report as explanation
 from retour_cli.render.report import clean, wrap
 
 if TYPE_CHECKING:
-    from retour_cli.context import Setup
+    from retour_cli.context import Context
 
 CONFIGURATION = 78
 _SEVERAL = re.compile(rb"From .*?\n\r?\nFrom \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ", re.DOTALL)
@@ -64,7 +64,7 @@ def explain(
 
     Exit status 1 where a file could not be opened.
     """
-    rules = _rules(rule_file) if rule_file or not with_policy else _setup(config).rules
+    rules = _rules(rule_file) if rule_file or not with_policy else _context(config).rules
     policy = _policy(config) if with_policy else None
     failures = 0
     heap: list[tuple[str, bytes, Report]] = []
@@ -85,11 +85,11 @@ def explain(
     sys.exit(1 if failures else 0)
 
 
-def _setup(config: Path) -> Setup:
+def _context(config: Path) -> Context:
     """What is configured; loaded only where it is asked for."""
-    from retour_cli.context import Setup
+    from retour_cli.context import Context
 
-    return Setup(config)
+    return Context(config)
 
 
 Policy = Callable[[bytes, Report], list[str]]
@@ -99,8 +99,8 @@ def _policy(config: Path) -> Policy:
     """What says what policy would do; loaded only where it is asked for."""
     from retour_cli.dry_run import rehearse
 
-    setup = _setup(config)
-    return lambda data, report: rehearse(setup, data, report)
+    context = _context(config)
+    return lambda data, report: rehearse(context, data, report)
 
 
 def _print(one: Read, as_json: bool, policy: Policy | None) -> None:

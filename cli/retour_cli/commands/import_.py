@@ -12,13 +12,13 @@ import click
 from sqlalchemy import Connection
 
 from retour_bounces import read
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail
 from retour_policy.messages.fingerprint import Identity
 from retour_policy.messages.mailbox import OldMessage
-from retour_policy.messages.returned import Arrival, Recorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
 from retour_policy.store.batches import in_portions
 from retour_policy.store.database import is_of_the_item
@@ -32,7 +32,7 @@ _WORDS = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail
 @options
 @click.option("--dry-run", is_flag=True, help="Read and say what there is; record nothing.")
 @json_option
-def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
+def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     """Record old bounces from an mbox, a Maildir or a folder of .eml files.
 
     Each is recorded at its own date. What is recorded already is passed
@@ -42,7 +42,7 @@ def import_(setup: Setup, path: Path, dry_run: bool, as_json: bool) -> None:
     A bounce counts where a send on record, or a token, tells that it is about
     mail of ours; those from before Retour do with `count_unsigned = true`.
     """
-    importer = Importer(setup, dry_run)
+    importer = Importer(context, dry_run)
     with click.progressbar(length=oldmail.count(path), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
         for message in oldmail.messages(path):
@@ -77,14 +77,14 @@ class _Clock:
 class Importer:
     """Records messages a few at a time."""
 
-    def __init__(self, setup: Setup, dry_run: bool) -> None:
+    def __init__(self, context: Context, dry_run: bool) -> None:
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
         self._places: dict[bytes, str] = {}
-        self._setup = setup
+        self._context = context
         self._dry_run = dry_run
         self._clock = _Clock()
-        self._router = Router(setup.config, setup.ring, self._clock)
+        self._router = Router(context.config, context.ring, self._clock)
 
     def take(self, messages: list[OldMessage]) -> None:
         """Read and record some messages, in short transactions."""
@@ -95,15 +95,15 @@ class Importer:
             return
         recorder = self._recorder
 
-        def work(connection: Connection, some: Sequence[Arrival]) -> int:
+        def work(connection: Connection, some: Sequence[ReturnedMessage]) -> int:
             outcomes = [self._recorded(connection, recorder, one) for one in some]
             self.outcomes.update(_WORDS.get(outcome, outcome) for outcome in outcomes)
             return len(outcomes)
 
-        for _ in in_portions(self._setup.store, arrivals, 1, work):
+        for _ in in_portions(self._context.store, arrivals, 1, work):
             pass
 
-    def _recorded(self, connection: Connection, recorder: Recorder, arrival: Arrival) -> str:
+    def _recorded(self, connection: Connection, recorder: ReturnRecorder, arrival: ReturnedMessage) -> str:
         try:
             with connection.begin_nested():
                 return recorder.record(connection, arrival)
@@ -114,24 +114,24 @@ class Importer:
             return "failed"
 
     @cached_property
-    def _recorder(self) -> Recorder:
+    def _recorder(self) -> ReturnRecorder:
         """Not to be made inside a transaction: it puts the policy in force."""
-        secret, config = self._setup.ring.ring.address_secret, self._setup.config
+        secret, config = self._context.ring.ring.address_secret, self._context.config
         storms = Storms.of(config)
-        return Recorder(secret, self._setup.ledger, storms, config.lmtpd.postmaster, self._router.reference)
+        return ReturnRecorder(secret, self._context.ledger, storms, config.lmtpd.postmaster, self._router.reference)
 
-    def _arrival(self, message: OldMessage) -> Arrival | None:
+    def _arrival(self, message: OldMessage) -> ReturnedMessage | None:
         if message.fault:
             self.faults.append(f"{message.place}: {message.fault}")
             return None
-        if message.at is None or not oldmail.EARLIEST <= message.at <= self._setup.clock():
+        if message.at is None or not oldmail.EARLIEST <= message.at <= self._context.clock():
             self.faults.append(f"{message.place}: has no date, or one that cannot be")
             return None
         self._clock.at = message.at
         came_to, route = oldmail.route(message, self._router)
         identity = Identity.of_file(message.raw)
         self._places[identity] = message.place
-        return Arrival(
+        return ReturnedMessage(
             at=message.at,
             route=route,
             recipient=came_to,

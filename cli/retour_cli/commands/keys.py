@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.errors import InputError
 from retour_policy.tokens import keyring
@@ -18,16 +18,16 @@ def keys() -> None:
 @keys.command()
 @options
 @json_option
-def rotate(setup: Setup, as_json: bool) -> None:
+def rotate(context: Context, as_json: bool) -> None:
     """Let the next key sign, and draw a new next one.
 
     Old keys go on verifying, so no bounce is lost. Services take the new
     ring when they reload, or when they meet a key that they do not know.
     """
-    path = setup.config.tokens.keyring
-    _ = setup.ring  # a fault in it is told with the key that names the file
+    path = context.config.tokens.keyring
+    _ = context.ring  # a fault in it is told with the key that names the file
     try:
-        before, after = keyring.rotate_file(path, setup.clock())
+        before, after = keyring.rotate_file(path, context.clock())
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     if as_json:

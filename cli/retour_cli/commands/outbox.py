@@ -10,11 +10,11 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.commands.events import parse_since
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table, say
 from retour_policy.clock import iso_text, time_text
 from retour_policy.outbox import queue as table
-from retour_policy.outbox.queue import Chosen, Item
+from retour_policy.outbox.queue import Item, ItemFilter
 
 MOST = 100  # items of a list that somebody reads
 
@@ -50,21 +50,21 @@ def outbox() -> None:
 @click.option("--show", is_flag=True, help="With the event itself.")
 @click.option("--most", type=click.IntRange(1), help=f"At most so many; {MOST} without --json.")
 @json_option
-def list_(setup: Setup, show: bool, most: int | None, as_json: bool, **chosen: Any) -> None:
+def list_(context: Context, show: bool, most: int | None, as_json: bool, **chosen: Any) -> None:
     """What waits and what was given up, the oldest first."""
-    with setup.store.reading() as connection:
-        found = table.ids_of(connection, _chosen(setup, (), chosen))
+    with context.store.reading() as connection:
+        found = table.ids_of(connection, _chosen(context, (), chosen))
     ids = found[: most or (None if as_json else MOST)]
     if as_json:
-        for item in _read(setup, ids, bodies=show):
+        for item in _read(context, ids, bodies=show):
             print_json(_as_dict(item, show=show))
         return
     if not ids:
         click.echo("nothing waits")
         return
-    rows = [_as_row(item, setup.clock()) for item in _read(setup, ids, bodies=False)]
+    rows = [_as_row(item, context.clock()) for item in _read(context, ids, bodies=False)]
     print_table(("id", "since (UTC)", "channel", "what", "state"), rows)
-    for item in _read(setup, ids, bodies=True) if show else ():
+    for item in _read(context, ids, bodies=True) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
     if len(found) > len(ids):
         click.echo(f"and {len(found) - len(ids)} more (--most)")
@@ -76,15 +76,15 @@ def list_(setup: Setup, show: bool, most: int | None, as_json: bool, **chosen: A
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that the options mean.")
 @json_option
-def retry(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
+def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
     """Try IDS again at once, and for three days from now on.
 
     Exit status 1 where there are none. A dead letter comes out of its order.
     """
     _change(
-        setup,
-        _meant(setup, ids, everything, chosen),
-        lambda connection, ids: table.retry(connection, ids, setup.clock()),
+        context,
+        _meant(context, ids, everything, chosen),
+        lambda connection, ids: table.retry(connection, ids, context.clock()),
         "retried",
         as_json=as_json,
     )
@@ -96,31 +96,31 @@ def retry(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, *
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that the options mean.")
 @json_option
-def drop(setup: Setup, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
+def drop(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
     """Forget IDS: they will not be done.
 
     Exit status 1 where there are none.
     """
-    _change(setup, _meant(setup, ids, everything, chosen), table.drop, "dropped", as_json=as_json)
+    _change(context, _meant(context, ids, everything, chosen), table.drop, "dropped", as_json=as_json)
 
 
-def _chosen(setup: Setup, ids: tuple[int, ...], chosen: dict[str, Any]) -> Chosen:
-    before = parse_since(chosen["before"], setup.clock()) if chosen["before"] else None
-    return Chosen(ids, chosen["channel"], chosen["kind"], chosen["failed"], before)
+def _chosen(context: Context, ids: tuple[int, ...], chosen: dict[str, Any]) -> ItemFilter:
+    before = parse_since(chosen["before"], context.clock()) if chosen["before"] else None
+    return ItemFilter(ids, chosen["channel"], chosen["kind"], chosen["failed"], before)
 
 
-def _meant(setup: Setup, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> Chosen:
+def _meant(context: Context, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> ItemFilter:
     """What is to be changed: by number, or all of something; never all by mistake."""
     if bool(ids) == everything:
         raise click.UsageError("give the ids of items, or --all with options that say which")
-    return _chosen(setup, ids, chosen)
+    return _chosen(context, ids, chosen)
 
 
-def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: bool) -> None:
+def _change(context: Context, meant: ItemFilter, change: Change, word: str, *, as_json: bool) -> None:
     """Do it a few hundred and a few megabytes at a time, so that nobody waits for the store."""
-    with setup.store.reading() as connection:
+    with context.store.reading() as connection:
         ids = table.ids_of(connection, meant)
-    done = sum(setup.write(partial(change, ids=some)) for some in _by_size(setup, ids))
+    done = sum(context.write(partial(change, ids=some)) for some in _by_size(context, ids))
     if as_json:
         print_json({word: done})
     else:
@@ -129,17 +129,17 @@ def _change(setup: Setup, meant: Chosen, change: Change, word: str, *, as_json: 
         raise SystemExit(1)
 
 
-def _read(setup: Setup, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]:
+def _read(context: Context, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]:
     """The items, some at a time: together they may be larger than the memory."""
-    for some in _by_size(setup, ids) if bodies else _parts(ids):
-        with setup.store.reading() as connection:
+    for some in _by_size(context, ids) if bodies else _parts(ids):
+        with context.store.reading() as connection:
             items = table.read(connection, some, bodies=bodies)
         yield from items
 
 
-def _by_size(setup: Setup, ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def _by_size(context: Context, ids: Sequence[int]) -> Iterator[Sequence[int]]:
     for some in _parts(ids):
-        with setup.store.reading() as connection:
+        with context.store.reading() as connection:
             parts = table.by_size(connection, some)
         yield from parts
 

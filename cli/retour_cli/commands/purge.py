@@ -6,7 +6,7 @@ import re
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json
 from retour_policy.clock import DAY, day_text
 from retour_policy.errors import InputError
@@ -18,7 +18,7 @@ _DAYS = re.compile("[0-9]{1,6}d")
 @options
 @click.option("--keep", default="400d", show_default=True, help="How much to keep, in days.")
 @json_option
-def purge(setup: Setup, keep: str, as_json: bool) -> None:
+def purge(context: Context, keep: str, as_json: bool) -> None:
     """Forget facts and sends that are older than --keep.
 
     For each address one fact first holds what the older ones had come to,
@@ -29,8 +29,8 @@ def purge(setup: Setup, keep: str, as_json: bool) -> None:
     days = int(keep[:-1]) if _DAYS.fullmatch(keep) else 0
     if days * DAY < purging.SHORTEST:
         raise InputError(f"--keep {keep}: right would be a number of days, at least {purging.SHORTEST // DAY}d")
-    before = max(0, setup.clock() - days * DAY)
-    went = sum(purging.purge(setup.store, before))
+    before = max(0, context.clock() - days * DAY)
+    went = sum(purging.purge(context.store, before))
     if as_json:
         print_json({"before": day_text(before), "rows": went})
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_policy.core.fold import Account
 from retour_policy.core.scope import scope_text
@@ -14,7 +14,7 @@ from retour_policy.core.scope import scope_text
 @options
 @click.option("--check", "only_check", is_flag=True, help="Say what differs and change nothing.")
 @json_option
-def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
+def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
     """Fold the facts of all addresses again, and mend what differs.
 
     On a healthy store nothing does. Exit status 1 where something did.
@@ -22,7 +22,7 @@ def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
     from retour_policy.maintenance import rebuild as rebuilding
 
     found = 0
-    for one in rebuilding.differences(setup.store):
+    for one in rebuilding.differences(context.store):
         found += 1
         if as_json:
             print_json({"address": one.text, "mended": not only_check})
@@ -31,7 +31,7 @@ def rebuild(setup: Setup, only_check: bool, as_json: bool) -> None:
             say(f"{one.text or '(forgotten)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
             say(*wrapped("  by facts  ", _words(one.right)))
         if not only_check:
-            rebuilding.mend(setup.store, one)
+            rebuilding.mend(context.store, one)
     if not as_json:
         click.echo(f"{counted(found, 'address')} differed from the facts" if found else "no difference")
     if found:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table, say
 from retour_policy.config import load
 from retour_policy.maintenance.simulate import Change, changes
@@ -19,7 +19,7 @@ from retour_policy.maintenance.simulate import Change, changes
 @click.option("--with", "other", type=click.Path(path_type=Path), help="The configuration to try. [default: --config]")
 @click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="Addresses to list.")
 @json_option
-def simulate(setup: Setup, other: Path | None, limit: int, as_json: bool) -> None:
+def simulate(context: Context, other: Path | None, limit: int, as_json: bool) -> None:
     """Fold all facts with another policy, and say what would differ.
 
     Who would be paused, suppressed or freed now, and how many in each
@@ -28,7 +28,7 @@ def simulate(setup: Setup, other: Path | None, limit: int, as_json: bool) -> Non
     """
     totals: Counter[tuple[str, str]] = Counter()
     rows: list[tuple[str, str, str, str]] = []
-    for change in changes(setup.store, load.load(other) if other else setup.config, setup.clock()):
+    for change in changes(context.store, load.load(other) if other else context.config, context.clock()):
         totals[change.stream, change.what] += 1
         if as_json:
             print_json(_as_dict(change))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.outbox import backlog
@@ -16,10 +16,10 @@ from retour_policy.outbox.backlog import Figures
 @click.command()
 @options
 @json_option
-def stats(setup: Setup, as_json: bool) -> None:
+def stats(context: Context, as_json: bool) -> None:
     """What waits in the outbox, by channel: how many, and since when."""
-    now = setup.clock()
-    with setup.store.reading() as connection:
+    now = context.clock()
+    with context.store.reading() as connection:
         found = backlog.figures(connection, now)
     if as_json:
         print_json({"outbox": [_as_dict(one, now) for one in found]})

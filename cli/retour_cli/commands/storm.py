@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table
 from retour_policy.clock import iso_text, time_text
 from retour_policy.errors import InputError
@@ -19,9 +19,9 @@ def storm() -> None:
 @storm.command("list")
 @options
 @json_option
-def list_(setup: Setup, as_json: bool) -> None:
+def list_(context: Context, as_json: bool) -> None:
     """All storms, the oldest first."""
-    with setup.store.reading() as connection:
+    with context.store.reading() as connection:
         found = storms.listed(connection)
     if as_json:
         for one in found:
@@ -59,25 +59,25 @@ def list_(setup: Setup, as_json: bool) -> None:
 @click.argument("number", type=int)
 @options
 @json_option
-def apply(setup: Setup, number: int, as_json: bool) -> None:
+def apply(context: Context, number: int, as_json: bool) -> None:
     """Let the failures that storm NUMBER holds count after all."""
-    _decide(setup, number, count=True, as_json=as_json)
+    _decide(context, number, count=True, as_json=as_json)
 
 
 @storm.command()
 @click.argument("number", type=int)
 @options
 @json_option
-def discard(setup: Setup, number: int, as_json: bool) -> None:
+def discard(context: Context, number: int, as_json: bool) -> None:
     """Never let the failures that storm NUMBER holds count."""
-    _decide(setup, number, count=False, as_json=as_json)
+    _decide(context, number, count=False, as_json=as_json)
 
 
-def _decide(setup: Setup, number: int, *, count: bool, as_json: bool) -> None:
-    with setup.store.reading() as connection:
+def _decide(context: Context, number: int, *, count: bool, as_json: bool) -> None:
+    with context.store.reading() as connection:
         if number not in {one.id for one in storms.listed(connection)}:
             raise InputError(f"there is no storm {number}; see `retour storm list`")
-    changed = sum(storms.settle(setup.store, setup.ledger, number, setup.clock(), count=count))
+    changed = sum(storms.settle(context.store, context.ledger, number, context.clock(), count=count))
     if as_json:
         print_json({"storm": number, "addresses": changed, "count": count})
     else:

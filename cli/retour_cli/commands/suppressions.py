@@ -12,7 +12,7 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.commands.events import parse_since
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
@@ -22,7 +22,7 @@ from retour_policy.errors import InputError
 from retour_policy.ledger.accounts import lock
 from retour_policy.maintenance import suppression_files as lists
 from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
-from retour_policy.maintenance.suppression_import import Intake
+from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
 from retour_policy.store import suppressions as table
@@ -46,14 +46,14 @@ def suppressions() -> None:
 @options
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
 @json_option
-def list_(setup: Setup, limit: int, as_json: bool) -> None:
+def list_(context: Context, limit: int, as_json: bool) -> None:
     """Those that are in force, the oldest first; with --json in no order."""
-    now = setup.clock()
+    now = context.clock()
     if as_json:
-        for address, one in table.all_listed(setup.store, now):
+        for address, one in table.all_listed(context.store, now):
             print_json(lists.to_dict(address, one))
         return
-    with setup.store.reading() as connection:
+    with context.store.reading() as connection:
         found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
     if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
@@ -70,15 +70,15 @@ def list_(setup: Setup, limit: int, as_json: bool) -> None:
 @click.option("--until", help="30d, or a date. [default: for good]")
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
 @json_option
-def add(setup: Setup, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
+def add(context: Context, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
     """Do not write to ADDRESS any more.
 
     It takes the place of what suppressed the address there before.
     """
-    key, now = setup.key(address), setup.clock()
-    new = Suppression(_scope(setup, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
+    key, now = context.key(address), context.clock()
+    new = Suppression(_scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
-    ledger, secret = setup.ledger, setup.ring.ring.address_secret
+    ledger, secret = context.ledger, context.ring.ring.address_secret
 
     def work(connection: Connection) -> None:
         number = addresses.ensure(connection, secret, [address])[address]
@@ -86,7 +86,7 @@ def add(setup: Setup, address: str, scope: str | None, until: str | None, note: 
             connection, Address(number, key), NewFact(now, "suppress", number, reason="operator", detail=detail)
         )
 
-    setup.write(work)
+    context.write(work)
     if as_json:
         print_json(lists.to_dict(address, new))
     else:
@@ -98,13 +98,13 @@ def add(setup: Setup, address: str, scope: str | None, until: str | None, note: 
 @options
 @scope_option
 @json_option
-def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None:
+def remove(context: Context, address: str, scope: str | None, as_json: bool) -> None:
     """Write to ADDRESS again; its counts begin anew.
 
     Exit status 1 where it was not suppressed, and had no counts.
     """
-    key, now, ledger = setup.key(address), setup.clock(), setup.ledger
-    where = _scope(setup, scope) if scope else None
+    key, now, ledger = context.key(address), context.clock(), context.ledger
+    where = _scope(context, scope) if scope else None
 
     def work(connection: Connection) -> list[str]:
         number = addresses.find(connection, [key]).get(key)
@@ -119,7 +119,7 @@ def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None
             ledger.write(connection, Address(number, key), new)
         return scopes
 
-    scopes = setup.write(work)
+    scopes = context.write(work)
     if not scopes:
         say(f"{address}: was not suppressed", err=True)
         raise SystemExit(1)
@@ -133,7 +133,7 @@ def remove(setup: Setup, address: str, scope: str | None, as_json: bool) -> None
 @options
 @format_option
 @json_option
-def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
+def export(context: Context, format_: Format | None, as_json: bool) -> None:
     """Print all that are in force, as CSV or JSON lines.
 
     `retour suppressions import` reads both. Addresses that were erased are
@@ -144,7 +144,7 @@ def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
     if not as_lines:
         writer.writeheader()
     forgotten = 0
-    for address, one in table.all_listed(setup.store, setup.clock()):
+    for address, one in table.all_listed(context.store, context.clock()):
         if address is None:
             forgotten += 1
         elif as_lines:
@@ -161,7 +161,7 @@ def export(setup: Setup, format_: Format | None, as_json: bool) -> None:
 @format_option
 @click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
 @json_option
-def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_json: bool) -> None:
+def import_(context: Context, file: Path, format_: Format | None, dry_run: bool, as_json: bool) -> None:
     """Suppress the addresses in FILE: CSV with named columns, or JSON lines.
 
     \b
@@ -175,12 +175,12 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
     passed over.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
-    count = _checked(setup, file, shape, as_json=as_json)
+    count = _checked(context, file, shape, as_json=as_json)
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    intake = Intake(setup.store, setup.ring.ring.address_secret, setup.ledger, setup.clock())
-    rows = (one for one in _read(setup, file, shape) if isinstance(one, Row))
+    intake = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
+    rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
         for done, fresh in intake.apply(rows):
@@ -192,10 +192,10 @@ def import_(setup: Setup, file: Path, format_: Format | None, dry_run: bool, as_
         click.echo(f"{counted(count, 'line')}, {applied} of them new")
 
 
-def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
+def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> int:
     """How many rows there are. Lists all wrong lines and exits where there are any."""
     good, faults = 0, 0
-    for one in _read(setup, file, shape):
+    for one in _read(context, file, shape):
         good += isinstance(one, Row)
         if isinstance(one, Fault):
             faults += 1
@@ -210,20 +210,20 @@ def _checked(setup: Setup, file: Path, shape: Format, *, as_json: bool) -> int:
     return good
 
 
-def _read(setup: Setup, file: Path, shape: Format) -> Iterator[Row | Fault]:
-    streams = [stream.name for stream in setup.config.stream]
+def _read(context: Context, file: Path, shape: Format) -> Iterator[Row | Fault]:
+    streams = [stream.name for stream in context.config.stream]
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from lists.read(text, shape, streams, setup.clock())
+            yield from lists.read(text, shape, streams, context.clock())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 
 
-def _scope(setup: Setup, text: str | None) -> str:
+def _scope(context: Context, text: str | None) -> str:
     try:
-        return parse_scope(text or "", [stream.name for stream in setup.config.stream])
+        return parse_scope(text or "", [stream.name for stream in context.config.stream])
     except LookupError as error:
-        raise InputError(f"{setup.path}: {error}") from None
+        raise InputError(f"{context.path}: {error}") from None
 
 
 def _until(text: str | None, now: int) -> int | None:

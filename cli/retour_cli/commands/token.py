@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.clock import iso_text
 from retour_policy.errors import InputError
@@ -43,20 +43,20 @@ def token() -> None:
 )
 @click.option("--server", default="127.0.0.1", show_default=True, help="The mail server in the swaks line.")
 @json_option
-def make(setup: Setup, stream: str, address: str, purpose: str, server: str, as_json: bool) -> None:
+def make(context: Context, stream: str, address: str, purpose: str, server: str, as_json: bool) -> None:
     """Record a send that never was, and print its VERP address.
 
     A swaks line with it: that sends a hard bounce from the outside, the
     whole way through the mail server. It is counted against the address!
     `retour address show` tells, `retour suppressions remove` takes it back.
     """
-    setup.key(address)
-    found, signer = setup.stream(stream), Signer(setup.ring, setup.clock)
+    context.key(address)
+    found, signer = context.stream(stream), Signer(context.ring, context.clock)
     if purpose == Purpose.BOUNCE and not found.pattern:
         raise InputError(f"stream {stream} has no pattern with %; try --purpose reference")
     new = NewSend(found.name, "", (address,))
-    secret = setup.ring.ring.address_secret
-    number = setup.write(lambda connection: sends.record(connection, secret, new, signer.draw))
+    secret = context.ring.ring.address_secret
+    number = context.write(lambda connection: sends.record(connection, secret, new, signer.draw))
     made = signer.reference(number) if purpose == Purpose.REFERENCE else signer.envelope_sender(found, number)
     line = swaks_line(server, made, address) if purpose == Purpose.BOUNCE else None
     if as_json:
@@ -75,14 +75,14 @@ def swaks_line(server: str, to: str, address: str) -> str:
 @click.argument("text", metavar="TOKEN-OR-ADDRESS")
 @options
 @json_option
-def read_(setup: Setup, text: str, as_json: bool) -> None:
+def read_(context: Context, text: str, as_json: bool) -> None:
     """What a VERP address or a Retour-Ref says, and whether it is genuine.
 
     Exit status 1 where it is not.
     """
-    router = Router(setup.config, setup.ring, setup.clock)
+    router = Router(context.config, context.ring, context.clock)
     number, kind = _read(router, text.strip().strip("<>"))
-    with setup.store.reading() as connection:
+    with context.store.reading() as connection:
         send = sends.find(connection, number)
     values = {
         "id": number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from retour_cli.commands.events import parse_since
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json
 from retour_policy.address import domain_ascii
 from retour_policy.errors import InputError
@@ -20,7 +20,7 @@ from retour_policy.errors import InputError
 @click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
 @json_option
 def undo(
-    setup: Setup, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool, as_json: bool
+    context: Context, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool, as_json: bool
 ) -> None:
     """Pass over the failures of a time, as if they had not been.
 
@@ -30,11 +30,11 @@ def undo(
     from retour_policy.maintenance.undo import Window, failures
     from retour_policy.maintenance.undo import undo as take_back
 
-    now = setup.clock()
+    now = context.clock()
     window = Window(parse_since(since, now), parse_since(until_, now), frozenset(map(domain_ascii, domains)))
     if window.until <= window.since:
         raise InputError(f"--until {until_} is not after --since {since}")
-    found = failures(setup.store, window)
+    found = failures(context.store, window)
     people = len({one.address for one in found})
     what = f"{counted(len(found), 'failure')} of {counted(people, 'address')}"
     if as_json:
@@ -45,7 +45,7 @@ def undo(
         return
     with click.progressbar(length=people, label="undoing", show_eta=False, hidden=as_json) as bar:
         done = 0
-        for reached in take_back(setup.store, setup.ledger, found, now, note[:200]):
+        for reached in take_back(context.store, context.ledger, found, now, note[:200]):
             bar.update(reached - done)
             done = reached
     if not as_json:

@@ -8,7 +8,7 @@ import signal
 import click
 import structlog
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.services import logs
 from retour_cli.services.milter import reload_aside
 from retour_cli.services.sd_notify import notify
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @click.command()
 @options
-def courier(setup: Setup) -> None:
+def courier(context: Context) -> None:
     """Run the courier in the foreground.
 
     It calls webhooks and commands, forwards to postmaster, and sends again
@@ -31,26 +31,26 @@ def courier(setup: Setup) -> None:
     reads the configuration again.
     """
     logs.set_up()
-    asyncio.run(_run(setup))
+    asyncio.run(_run(context))
     log.info("courier stopped")
 
 
-async def _run(setup: Setup) -> None:
-    secrets = load_secrets(setup.path, setup.config)
-    writer = Writer(setup.store)
-    worker = Courier(setup.config, secrets, setup.store, writer, Signer(setup.ring, setup.clock), setup.clock)
+async def _run(context: Context) -> None:
+    secrets = load_secrets(context.path, context.config)
+    writer = Writer(context.store)
+    worker = Courier(context.config, secrets, context.store, writer, Signer(context.ring, context.clock), context.clock)
     loop = asyncio.get_running_loop()
 
     def adopt(config: Config) -> None:
         """Called in a thread of the reload."""
-        secrets = load_secrets(setup.path, config)
+        secrets = load_secrets(context.path, config)
         loop.call_soon_threadsafe(worker.adopt, config, secrets)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: reload_aside(setup, adopt))
-    log.info("courier ready", hooks=[hook.name for hook in setup.config.hook], relays=list(setup.config.relay))
+        loop.add_signal_handler(number, lambda: reload_aside(context, adopt))
+    log.info("courier ready", hooks=[hook.name for hook in context.config.hook], relays=list(context.config.relay))
     notify("READY=1")
     try:
         await worker.run()

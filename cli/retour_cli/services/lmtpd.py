@@ -8,7 +8,7 @@ import socket
 import click
 import structlog
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.services import logs
 from retour_cli.services import sockets as listen
 from retour_cli.services.milter import reload_aside
@@ -22,25 +22,25 @@ log = structlog.get_logger()
 
 @click.command()
 @options
-def lmtpd(setup: Setup) -> None:
+def lmtpd(context: Context) -> None:
     """Run the LMTP daemon in the foreground.
 
     It takes returned mail from the mail server and answers its look-ups.
     SIGTERM lets sessions finish; SIGUSR1 or SIGHUP reads the configuration
     again.
     """
-    from retour_lmtpd.backend import Reception
+    from retour_lmtpd.backend import Backend
     from retour_lmtpd.daemon import Hooks, serve
 
     logs.set_up()
-    config = setup.config
+    config = context.config
     with contextlib.ExitStack() as undo:
-        *listeners, lookup = _open_all(setup, undo)
-        writer = Writer(setup.store)
-        reception = Reception(config, setup.rules, setup.ring, writer, setup.clock)
+        *listeners, lookup = _open_all(context, undo)
+        writer = Writer(context.store)
+        backend = Backend(config, context.rules, context.ring, writer, context.clock)
 
         def adopt(fresh: Config) -> None:
-            reception.adopt(fresh, load_rules(setup.path, fresh))
+            backend.adopt(fresh, load_rules(context.path, fresh))
 
         def ready() -> None:
             log.info("lmtpd ready", listen=", ".join(config.lmtpd.listen), lookup=config.lmtpd.lookup)
@@ -50,17 +50,17 @@ def lmtpd(setup: Setup) -> None:
             undo.close()  # at once, so that a process that is started now finds the paths free
             notify("STOPPING=1")
 
-        serve(reception, listeners, lookup, Hooks(ready, lambda: reload_aside(setup, adopt), stopping))
+        serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping))
     if not writer.close():
         log.error("store is down at the end, work left undone")
     log.info("lmtpd stopped")
 
 
-def _open_all(setup: Setup, undo: contextlib.ExitStack) -> list[socket.socket]:
+def _open_all(context: Context, undo: contextlib.ExitStack) -> list[socket.socket]:
     """The listeners and the look-up's socket; `undo` removes their paths. Raises `ConfigError`."""
-    asked = [("lmtpd.listen", spec) for spec in setup.config.lmtpd.listen]
+    asked = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
     found = []
-    for key, spec in [*asked, ("lmtpd.lookup", setup.config.lmtpd.lookup)]:
-        found.append(listen.open_socket(listen.Place(str(setup.path), key), spec, setup.config.sockets))
+    for key, spec in [*asked, ("lmtpd.lookup", context.config.lmtpd.lookup)]:
+        found.append(listen.open_socket(listen.Place(str(context.path), key), spec, context.config.sockets))
         undo.callback(listen.remove, spec)
     return found

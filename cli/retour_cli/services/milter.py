@@ -10,12 +10,12 @@ from collections.abc import Callable
 import click
 import structlog
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.services import logs
 from retour_cli.services import sockets as listen
 from retour_cli.services.restart import kept_until_restart
 from retour_cli.services.sd_notify import notify
-from retour_milter.backend import Desk
+from retour_milter.backend import Backend
 from retour_policy.config import load
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 @click.command()
 @options
-def milter(setup: Setup) -> None:
+def milter(context: Context) -> None:
     """Run the milter in the foreground.
 
     SIGTERM lets messages under way finish; SIGUSR1 or SIGHUP reads the
@@ -40,18 +40,18 @@ def milter(setup: Setup) -> None:
 
     logs.set_up()
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD | STOP)  # before the first thread, so that all inherit it
-    writer = Writer(setup.store)
-    desk = Desk(setup.config, setup.ring, setup.store, writer, setup.clock)
-    place = listen.Place(str(setup.path), "milter.socket")
-    listener = listen.open_socket(place, setup.config.milter.socket, setup.config.sockets)
-    failed = _start(lambda: adapter.serve(desk, listener))
-    log.info("milter ready", socket=setup.config.milter.socket, streams=len(setup.config.stream))
+    writer = Writer(context.store)
+    backend = Backend(context.config, context.ring, context.store, writer, context.clock)
+    place = listen.Place(str(context.path), "milter.socket")
+    listener = listen.open_socket(place, context.config.milter.socket, context.config.sockets)
+    failed = _start(lambda: adapter.serve(backend, listener))
+    log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     notify("READY=1")
-    _wait_for_stop(setup, desk.adopt)
+    _wait_for_stop(context, backend.adopt)
     notify("STOPPING=1")
-    listen.remove(setup.config.milter.socket)
-    if not desk.in_flight.drain(desk.settings.config.milter.drain):
-        log.error("messages cut off at the end", waited_ms=desk.settings.config.milter.drain)
+    listen.remove(context.config.milter.socket)
+    if not backend.in_flight.drain(backend.settings.config.milter.drain):
+        log.error("messages cut off at the end", waited_ms=backend.settings.config.milter.drain)
     if not writer.close():
         log.error("store is down at the end, work left undone")
     log.info("milter stopped")
@@ -75,18 +75,18 @@ def _start(serve: Callable[[], None]) -> threading.Event:
     return failed
 
 
-def _wait_for_stop(setup: Setup, adopt: Callable[[Config], None]) -> None:
+def _wait_for_stop(context: Context, adopt: Callable[[Config], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
     while signal.sigwait(RELOAD | STOP) in RELOAD:
-        reload_aside(setup, adopt)
+        reload_aside(context, adopt)
 
 
-def reload_aside(setup: Setup, adopt: Callable[[Config], None]) -> None:
+def reload_aside(context: Context, adopt: Callable[[Config], None]) -> None:
     """`reload` in a thread of its own: it can wait for seconds for the store, and whoever asks must not."""
-    threading.Thread(target=reload, args=(setup, adopt), name="reload", daemon=True).start()
+    threading.Thread(target=reload, args=(context, adopt), name="reload", daemon=True).start()
 
 
-def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
+def reload(context: Context, adopt: Callable[[Config], None]) -> None:
     """Read the configuration again; a bad one is logged and changes nothing.
 
     Signals can come faster than this ends. One after the other, the last to adopt has read what the file says now.
@@ -94,7 +94,7 @@ def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
     with _one_at_a_time:
         notify("RELOADING=1")
         try:
-            _reload(setup, adopt)
+            _reload(context, adopt)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("configuration refused, the old one stays", problem=str(problem))
@@ -104,10 +104,10 @@ def reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
             notify("READY=1")
 
 
-def _reload(setup: Setup, adopt: Callable[[Config], None]) -> None:
-    config = load.load(setup.path)
-    load.load_keyring(setup.path, config)
+def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
+    config = load.load(context.path)
+    load.load_keyring(context.path, config)
     adopt(config)
     log.info("configuration reloaded", streams=len(config.stream))
-    for key in kept_until_restart(setup.config, config):
+    for key in kept_until_restart(context.config, config):
         log.warning("changed, and takes effect at the next start only", key=key)

@@ -13,7 +13,7 @@ import sys
 import click
 import structlog
 
-from retour_cli.context import Setup, options
+from retour_cli.context import Context, options
 from retour_cli.services import logs
 from retour_cli.services.sd_notify import notify
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @click.command()
 @options
-def serve(setup: Setup) -> None:
+def serve(context: Context) -> None:
     """Run all services in the foreground.
 
     For a small host, a container or a try-out; systemd runs each by itself.
@@ -34,17 +34,17 @@ def serve(setup: Setup) -> None:
     that one's (1 where a signal ended it).
     """
     logs.set_up()
-    _ = setup.config, setup.ring, setup.store  # a fault shows once, here, and not in each service
-    setup.store.close()
-    status = Supervisor(setup).run()
+    _ = context.config, context.ring, context.store  # a fault shows once, here, and not in each service
+    context.store.close()
+    status = Supervisor(context).run()
     raise SystemExit(status)
 
 
 class Supervisor:
     """Holds the children. Signals are read from a pipe, so that nothing is polled."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()
         self._to_reload: set[str] = set()
@@ -77,7 +77,7 @@ class Supervisor:
         messages = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = f"retour-{os.getpid()}-{secrets.token_hex(8)}"
         messages.bind("\0" + address)
-        command = [sys.executable, "-m", "retour_cli", name, "--config", str(self._setup.path)]
+        command = [sys.executable, "-m", "retour_cli", name, "--config", str(self._context.path)]
         environment = os.environ | {"NOTIFY_SOCKET": "@" + address}
         self._children[name] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
         return messages

@@ -53,7 +53,7 @@ class RuleSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Signal:
     """What a fact says that matters for counting."""
 
     at: int
@@ -74,7 +74,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedFailure:
     """A failure that counts."""
 
     class_: Class
@@ -88,7 +88,7 @@ class Counted:
 class Count:
     """What was counted about one address in one scope."""
 
-    failures: tuple[Counted, ...] = ()
+    failures: tuple[CountedFailure, ...] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     """How often each class was counted since the last healing."""
     suppressed: int = 0
@@ -97,9 +97,9 @@ class Count:
     """When the latest of them ends: a send made before that is not another try."""
     good: int = 0
     """Good sends since the latest counted failure whose records are purged."""
-    unconfirmed: Counted | None = None
+    unconfirmed: CountedFailure | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
-    claims: tuple[Counted, ...] = ()
+    claims: tuple[CountedFailure, ...] = ()
     """Complaints and their like with shared proof only, one of a class. Each counts when another send's joins it."""
 
     def latest(self) -> int:
@@ -141,7 +141,7 @@ class Decision:
     why: str
 
 
-def decide(state: State, what: Happening, rules: RuleSet) -> Decision:
+def decide(state: State, what: Signal, rules: RuleSet) -> Decision:
     """Count `what`, and pause or suppress the address where the rules say so."""
     scope = what.stream if rules.scope == "stream" else EVERYWHERE
     count = _healed(state.counts.get(scope, Count()), what, rules)
@@ -154,25 +154,25 @@ def decide(state: State, what: Happening, rules: RuleSet) -> Decision:
 Step = tuple[Count, tuple[Suppress, ...], str]
 
 
-def _step(count: Count, what: Happening, rules: RuleSet) -> Step:
+def _step(count: Count, what: Signal, rules: RuleSet) -> Step:
     if not what.first:
         return count, (), "this send is counted already"
     if what.class_ not in FAILURES:
         return _claimed(count, what, rules)
     if what.shared and count.unconfirmed is None and not count.failures:
-        count = replace(count, unconfirmed=Counted(what.class_, what.at, what.send))
+        count = replace(count, unconfirmed=CountedFailure(what.class_, what.at, what.send))
         return count, (), "shared proof: counts when another send fails too"
     return _confirmed(count, what, rules)
 
 
-def _confirmed(count: Count, what: Happening, rules: RuleSet) -> Step:
+def _confirmed(count: Count, what: Signal, rules: RuleSet) -> Step:
     """Anybody among the recipients could write a shared report: it counts once another send has failed too."""
     if count.unconfirmed is None:
         return _counted(count, what, rules)
     return _both(replace(count, unconfirmed=None), count.unconfirmed, what, rules)
 
 
-def _claimed(count: Count, what: Happening, rules: RuleSet) -> Step:
+def _claimed(count: Count, what: Signal, rules: RuleSet) -> Step:
     """The same for complaints and their like: no recipient is to unsubscribe another."""
     waiting = next((one for one in count.claims if one.class_ == what.class_), None)
     if waiting is not None:
@@ -180,18 +180,18 @@ def _claimed(count: Count, what: Happening, rules: RuleSet) -> Step:
         return _both(replace(count, claims=others), waiting, what, rules)
     if not what.shared or count.totals.get(what.class_):
         return _counted(count, what, rules)
-    claims = (*count.claims, Counted(what.class_, what.at, what.send))
+    claims = (*count.claims, CountedFailure(what.class_, what.at, what.send))
     return replace(count, claims=claims), (), "shared proof: counts when another send is answered so too"
 
 
-def _both(count: Count, waiting: Counted, what: Happening, rules: RuleSet) -> Step:
+def _both(count: Count, waiting: CountedFailure, what: Signal, rules: RuleSet) -> Step:
     earlier = replace(what, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
     count, before, _ = _counted(count, earlier, rules)
     count, suppress, why = _counted(count, what, rules)
     return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
 
-def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
+def _healed(count: Count, what: Signal, rules: RuleSet) -> Count:
     """Forget what good sends have cleared, and what is too old."""
     if what.class_ not in FAILURES:
         return count
@@ -208,18 +208,18 @@ def _healed(count: Count, what: Happening, rules: RuleSet) -> Count:
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
 
 
-def _outdated(one: Counted, what: Happening, rules: RuleSet, good: int) -> bool:
+def _outdated(one: CountedFailure, what: Signal, rules: RuleSet, good: int) -> bool:
     if rules.forget_after and what.at - one.at > rules.forget_after:
         return True
     return one.class_ == "network" and bool(rules.heal_sends and good)  # one good send shows that the network works
 
 
-def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
+def _counted(count: Count, what: Signal, rules: RuleSet) -> Step:
     name = what.class_
     refused = _not_counted(count, what, rules)
     if refused:
         return count, (), refused
-    count = _add(count, Counted(name, what.at, what.send))
+    count = _add(count, CountedFailure(name, what.at, what.send))
     threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
         return count, (), f"{name} {reached}, recorded only"
@@ -230,7 +230,7 @@ def _counted(count: Count, what: Happening, rules: RuleSet) -> Step:
     return _suppressed(count, what, rules, words)
 
 
-def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
+def _not_counted(count: Count, what: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == what.class_]
     if rules.longest and what.class_ in FAILURES and what.sent_at < count.ends:  # or it would make the next one longer
@@ -242,7 +242,7 @@ def _not_counted(count: Count, what: Happening, rules: RuleSet) -> str:
     return ""
 
 
-def _below(count: Count, what: Happening, rules: RuleSet, words: str, span: int) -> Step:
+def _below(count: Count, what: Signal, rules: RuleSet, words: str, span: int) -> Step:
     """Not enough to suppress; a hard failure pauses."""
     if what.class_ != "hard" or not rules.pause:
         days = f" over {span // DAY} days" if what.class_ in ("soft", "network") and rules.distinct_days else ""
@@ -253,7 +253,7 @@ def _below(count: Count, what: Happening, rules: RuleSet, words: str, span: int)
     return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
 
 
-def _suppressed(count: Count, what: Happening, rules: RuleSet, words: str) -> Step:
+def _suppressed(count: Count, what: Signal, rules: RuleSet, words: str) -> Step:
     base = _lasts(what.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
     until = what.at + lasts if base else None
@@ -265,7 +265,7 @@ def _suppressed(count: Count, what: Happening, rules: RuleSet, words: str) -> St
     return count, suppress, f"{words}: suppressed {span}"
 
 
-def _add(count: Count, one: Counted) -> Count:
+def _add(count: Count, one: CountedFailure) -> Count:
     failures = (*count.failures, one)[-MOST_KEPT:] if one.class_ in FAILURES else count.failures
     # A total stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
@@ -287,12 +287,12 @@ def _lasts(name: Class, rules: RuleSet) -> int:
     return spans.get(name, rules.autoreply_for if name == "autoreply" else 0)
 
 
-def _bulk(what: Happening, rules: RuleSet) -> str:
+def _bulk(what: Signal, rules: RuleSet) -> str:
     """The scope for what transactional streams take no part in."""
     return what.stream if rules.scope == "stream" else BULK
 
 
-def _scopes(what: Happening, rules: RuleSet) -> tuple[str, ...]:
+def _scopes(what: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
 
     In "plain" counting, which heeds no blame, whatever fails is suppressed everywhere.

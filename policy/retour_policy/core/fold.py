@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.core.decide import EVERYWHERE, MOST_KEPT, Class, Happening, RuleSet, State, Suppress, decide
+from retour_policy.core.decide import EVERYWHERE, MOST_KEPT, Class, RuleSet, Signal, State, Suppress, decide
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class StreamPolicy:
     """What a fact is judged by: the rules of its stream, and which streams are transactional."""
 
     rules: RuleSet
@@ -46,14 +46,14 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class StepResult:
     """The account after a fact, and in words what the fact led to."""
 
     account: Account
     why: str
 
 
-def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Folded:
+def step(account: Account, entry: Entry, ground: StreamPolicy, good_sends: int) -> StepResult:
     """The account after one more fact. `good_sends`: good ones since the latest counted failure."""
     special = _SPECIAL.get(entry.kind)
     if special:
@@ -62,20 +62,20 @@ def step(account: Account, entry: Entry, ground: Ground, good_sends: int) -> Fol
         return _held(account, entry, [entry.id])
     what = happening(entry, ground, good_sends)
     if what is None:
-        return Folded(_seen(account, entry.at), "")
+        return StepResult(_seen(account, entry.at), "")
     decision = decide(account.state, what, ground.rules)
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
         suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
-    return Folded(Account(decision.state, suppressions), decision.why)
+    return StepResult(Account(decision.state, suppressions), decision.why)
 
 
-def happening(entry: Entry, ground: Ground, good_sends: int) -> Happening | None:
+def happening(entry: Entry, ground: StreamPolicy, good_sends: int) -> Signal | None:
     """What a fact means for counting; None where it counts for nobody."""
     class_ = class_of(entry.kind, entry.type, entry.blame, ground.rules)
     if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, ground.rules):
         return None
-    return Happening(
+    return Signal(
         at=entry.at,
         class_=class_,
         stream=entry.stream,
@@ -108,7 +108,7 @@ def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sendings:
+class SendTimes:
     """The sends to one address: when each was made, and when it first failed."""
 
     made: Sequence[tuple[int, int]]
@@ -125,7 +125,9 @@ class Sendings:
         return good
 
 
-def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Sendings) -> tuple[Account, list[Folded]]:
+def fold(
+    entries: Iterable[Entry], grounds: Mapping[int, StreamPolicy], sendings: SendTimes
+) -> tuple[Account, list[StepResult]]:
     """The account that all facts of an address, in order, lead to, and what each of them did.
 
     `grounds` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
@@ -139,7 +141,7 @@ def fold(entries: Iterable[Entry], grounds: Mapping[int, Ground], sendings: Send
     for entry in history:
         ground = grounds[entry.id]
         if entry.id in skipped:
-            done = Folded(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
+            done = StepResult(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
         else:
             done = _with_revived(account, entry, ground, sendings, by_id)
         account = done.account
@@ -152,7 +154,7 @@ def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, r
     return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
 
 
-def _with_first(entries: Iterable[Entry], grounds: Mapping[int, Ground]) -> Iterator[Entry]:
+def _with_first(entries: Iterable[Entry], grounds: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
     """The facts, each marked whether it is the first of its kind for its send that counts."""
     counted: set[tuple[int, str]] = set()
     for entry in entries:
@@ -168,12 +170,12 @@ def passed_over(history: Iterable[Entry]) -> set[int]:
 
 
 def _with_revived(
-    account: Account, entry: Entry, ground: Ground, sendings: Sendings, by_id: Mapping[int, Entry]
-) -> Folded:
+    account: Account, entry: Entry, ground: StreamPolicy, sendings: SendTimes, by_id: Mapping[int, Entry]
+) -> StepResult:
     if entry.kind == "held":
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
-        return Folded(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
+        return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind != "revived":
         good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
         return step(account, entry, ground, good)
@@ -184,7 +186,7 @@ def _with_revived(
             freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
             done = step(account, freed, ground, 0)
             account, why = done.account, done.why
-    return Folded(_seen(account, entry.at), f"held before, counts now: {why}")
+    return StepResult(_seen(account, entry.at), f"held before, counts now: {why}")
 
 
 def _taken_back(entry: Entry) -> str:
@@ -196,11 +198,11 @@ def _seen(account: Account, at: int) -> Account:
     return replace(account, state=replace(account.state, last=max(account.state.last, at)))
 
 
-def _held(account: Account, entry: Entry, facts: Sequence[int]) -> Folded:
+def _held(account: Account, entry: Entry, facts: Sequence[int]) -> StepResult:
     """Failures of a storm: remembered, not counted. What two storms hold one after the other is held by the second."""
     seen = _seen(_without_held(account, facts), entry.at)
     held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
-    return Folded(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
+    return StepResult(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
 
 
 def _without_held(account: Account, facts: Sequence[int]) -> Account:
@@ -226,7 +228,7 @@ def _gives_way(old: Suppression, new: Suppress) -> bool:
     return longer and (new.until is None or old.cause == "operator")
 
 
-def _operator_suppresses(account: Account, entry: Entry, _: Ground) -> Folded:
+def _operator_suppresses(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
     detail = entry.detail
     new = Suppression(
         detail["scope"],
@@ -236,38 +238,42 @@ def _operator_suppresses(account: Account, entry: Entry, _: Ground) -> Folded:
         detail.get("note", ""),
         fact=entry.id,
     )
-    return Folded(
+    return StepResult(
         _seen(replace(account, suppressions={**account.suppressions, new.scope: new}), entry.at), "suppressed"
     )
 
 
-def _operator_lifts(account: Account, entry: Entry, _: Ground) -> Folded:
+def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
     """What is lifted begins anew: its counts go too."""
     scopes = set(entry.detail["scopes"])
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
-    return Folded(_seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted, counts begin anew")
+    return StepResult(
+        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted, counts begin anew"
+    )
 
 
 def _lifted(scope: str, scopes: set[str]) -> bool:
     return scope in scopes or (scope == EVERYWHERE and any(one.startswith("*") for one in scopes))
 
 
-def _trial(account: Account, entry: Entry, ground: Ground) -> Folded:
+def _trial(account: Account, entry: Entry, ground: StreamPolicy) -> StepResult:
     """A suppression has run out and one send tries; others wait until it has had its time."""
     tried = {
         scope: replace(one, cause="trial", until=entry.at + ground.rules.heal_after, tries=False)
         for scope, one in account.suppressions.items()
         if scope in entry.detail["scopes"]
     }
-    return Folded(_seen(replace(account, suppressions={**account.suppressions, **tried}), entry.at), "one send tries")
+    return StepResult(
+        _seen(replace(account, suppressions={**account.suppressions, **tried}), entry.at), "one send tries"
+    )
 
 
-def _carried(account: Account, entry: Entry, _: Ground) -> Folded:
+def _carried(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
     """What older facts had come to when they were purged."""
     suppressions = {one["scope"]: Suppression(**one) for one in entry.detail["suppressions"]}
     state = replace(from_dict(entry.detail["state"]), last=entry.at)
-    return Folded(Account(state, suppressions), "carried over from facts that were purged")
+    return StepResult(Account(state, suppressions), "carried over from facts that were purged")
 
 
 def carry(account: Account) -> dict[str, Any]:

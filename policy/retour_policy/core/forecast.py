@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retour_policy.clock import day_text
-from retour_policy.core.decide import FAILURES, Class, Decision, Happening, decide
-from retour_policy.core.fold import Account, Ground
+from retour_policy.core.decide import FAILURES, Class, Decision, Signal, decide
+from retour_policy.core.fold import Account, StreamPolicy
 from retour_policy.core.suppression import Suppression
 
 _NAMES = {"hard": "a hard one", "soft": "a soft one", "network": "one of the network"}
@@ -24,7 +24,7 @@ class Outlook:
         return "; ".join(f"{_NAMES[name]} {_does(decision)}" for name, decision in self.decisions)
 
 
-def outlook(account: Account, ground: Ground, stream: str, now: int, good_sends: int = 0) -> Outlook:
+def outlook(account: Account, ground: StreamPolicy, stream: str, now: int, good_sends: int = 0) -> Outlook:
     """What would follow if a send made now failed at once, after so many good sends since the latest failure."""
     classes = [
         name for name in FAILURES if getattr(ground.rules, name) and (name != "network" or ground.rules.heed_blame)
@@ -32,9 +32,9 @@ def outlook(account: Account, ground: Ground, stream: str, now: int, good_sends:
     return Outlook(tuple((name, _next(account, ground, stream, now, name, good_sends)) for name in classes))
 
 
-def _next(account: Account, ground: Ground, stream: str, now: int, name: Class, good_sends: int) -> Decision:
+def _next(account: Account, ground: StreamPolicy, stream: str, now: int, name: Class, good_sends: int) -> Decision:
     at = max(now, account.state.last)
-    what = Happening(at, name, stream, ground.transactional, -1, at, good_sends=good_sends)
+    what = Signal(at, name, stream, ground.transactional, -1, at, good_sends=good_sends)
     return decide(account.state, what, ground.rules)
 
 

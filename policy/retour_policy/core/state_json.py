@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retour_policy.core.decide import Count, Counted, State
+from retour_policy.core.decide import Count, CountedFailure, State
 
 
 def to_dict(state: State) -> dict[str, Any]:
@@ -38,11 +38,11 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
 def _count_from_dict(values: Mapping[str, Any]) -> Count:
     waiting = values.get("unconfirmed")
     return Count(
-        tuple(Counted(*one) for one in values.get("failures", ())),
+        tuple(CountedFailure(*one) for one in values.get("failures", ())),
         values.get("totals", {}),
         values.get("suppressed", 0),
         values.get("ends", 0),
         values.get("good", 0),
-        Counted(*waiting) if waiting else None,
-        tuple(Counted(*one) for one in values.get("claims", ())),
+        CountedFailure(*waiting) if waiting else None,
+        tuple(CountedFailure(*one) for one in values.get("claims", ())),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
 from retour_policy.core.erased import kept_of_forgotten, notes_of
-from retour_policy.erasure.matcher import Mention
+from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.erasure.redact import forget_mentions
 from retour_policy.ledger.accounts import lock, refolded, store
 from retour_policy.outbox.spool import Spool
@@ -34,7 +34,7 @@ def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iter
         with store_.writing() as connection:
             changed = erase(connection, Address(number, key))
         yield changed
-    yield from forget_mentions(store_, Mention(text))
+    yield from forget_mentions(store_, AddressMatcher(text))
     store_.overwrite_log()
 
 

@@ -21,7 +21,7 @@ _ENDING = r"(?:0[9AD]|2[0-46-9ACF]|3[A-F]|5[B-E]|60|7[B-E])"
 _AFTER_ESCAPE = rf"(?<=%{_ENDING})|(?<=%25{_ENDING})|(?<=(?-i:={_ENDING}))"
 
 
-class Mention:
+class AddressMatcher:
     """All ways to write one address: in any case, its domain in either script, and inside another one.
 
     `user=domain` is how XVERP puts it into a sender, `domain=user` how SRS does. A longer address that ends or begins

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from retour_policy.core.erased import kept_of_forgotten, notes_of
 from retour_policy.core.fold import Account
-from retour_policy.erasure.matcher import Mention
+from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.ledger.accounts import lock, store
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
@@ -42,21 +42,21 @@ _SAID = ("message_id", "tag", "queue_id")
 
 
 @dataclass(frozen=True)
-class _Place:
+class _RedactionTarget:
     """A table, how it is seen that a row of it mentions the address, and what is done with that row then."""
 
     table: Table
     key: Column[int]
-    may: Callable[[Mention], ColumnElement[bool]]
+    may: Callable[[AddressMatcher], ColumnElement[bool]]
     """What the database itself can leave out."""
-    names: Callable[[Any, Mention], bool]
+    names: Callable[[Any, AddressMatcher], bool]
     """Looks at a row, as it was read; no lock is held."""
-    mend: Callable[[Connection, int, Mention], bool]
+    mend: Callable[[Connection, int, AddressMatcher], bool]
     """Looks again at the row with that key, as it may have changed or gone, and takes the address out of it."""
     at_once: int = LOOKED_AT
 
 
-def forget_mentions(store_: Store, mention: Mention) -> Iterator[int]:
+def forget_mentions(store_: Store, mention: AddressMatcher) -> Iterator[int]:
     """Take the address out of all that is about others or about nobody; yields how many rows each transaction changed.
 
     Reads the whole store, a part at a time, and can be run again at any time. Only what mentions it is written.
@@ -67,14 +67,14 @@ def forget_mentions(store_: Store, mention: Mention) -> Iterator[int]:
                 yield changed
 
 
-def _mending(place: _Place, mention: Mention) -> Callable[[Connection, Sequence[int]], int]:
+def _mending(place: _RedactionTarget, mention: AddressMatcher) -> Callable[[Connection, Sequence[int]], int]:
     def work(connection: Connection, keys: Sequence[int]) -> int:
         return sum(place.mend(connection, key, mention) for key in keys)
 
     return work
 
 
-def _found(store_: Store, place: _Place, mention: Mention) -> Iterator[list[int]]:
+def _found(store_: Store, place: _RedactionTarget, mention: AddressMatcher) -> Iterator[list[int]]:
     """The keys of the rows that mention it."""
     last = -1
     while True:
@@ -90,24 +90,24 @@ def _found(store_: Store, place: _Place, mention: Mention) -> Iterator[list[int]
         last = end
 
 
-def _may_hold(*texts: Any) -> Callable[[Mention], ColumnElement[bool]]:
+def _may_hold(*texts: Any) -> Callable[[AddressMatcher], ColumnElement[bool]]:
     """One of the columns holds a needle of each list."""
 
-    def may(mention: Mention) -> ColumnElement[bool]:
+    def may(mention: AddressMatcher) -> ColumnElement[bool]:
         return or_(*(_holds(text, mention) for text in texts))
 
     return may
 
 
-def _holds(text: Any, mention: Mention) -> ColumnElement[bool]:
+def _holds(text: Any, mention: AddressMatcher) -> ColumnElement[bool]:
     return and_(*(or_(*(text.ilike(f"%{needle}%") for needle in one_of)) for one_of in mention.needles))
 
 
-def _in_fact(row: Any, mention: Mention) -> bool:
+def _in_fact(row: Any, mention: AddressMatcher) -> bool:
     return bool(mention.without(row.detail) != row.detail)
 
 
-def _mend_fact(connection: Connection, number: int, mention: Mention) -> bool:
+def _mend_fact(connection: Connection, number: int, mention: AddressMatcher) -> bool:
     row = connection.execute(select(_fact.c.address_id, _fact.c.detail).where(_fact.c.id == number)).first()
     if row is None or not _in_fact(row, mention):
         return False
@@ -126,7 +126,7 @@ def _locked(connection: Connection, number: int) -> tuple[Address, Account]:
     return address, lock(connection, address)
 
 
-def _mend_suppressions(connection: Connection, number: int, mention: Mention) -> bool:
+def _mend_suppressions(connection: Connection, number: int, mention: AddressMatcher) -> bool:
     """The notes of an address: the same is left of them as of the facts that they come from."""
     address, before = _locked(connection, number)
     after = {scope: replace(one, note=mention.without(one.note)) for scope, one in before.suppressions.items()}
@@ -134,11 +134,11 @@ def _mend_suppressions(connection: Connection, number: int, mention: Mention) ->
     return after != before.suppressions
 
 
-def _in_send(row: Any, mention: Mention) -> bool:
+def _in_send(row: Any, mention: AddressMatcher) -> bool:
     return any(mention.is_in(getattr(row, name) or "") for name in ("sender", *_SAID))
 
 
-def _mend_send(connection: Connection, number: int, mention: Mention) -> bool:
+def _mend_send(connection: Connection, number: int, mention: AddressMatcher) -> bool:
     row = connection.execute(select(_send).where(_send.c.id == number)).first()
     if row is None or not _in_send(row, mention):
         return False
@@ -148,7 +148,7 @@ def _mend_send(connection: Connection, number: int, mention: Mention) -> bool:
     return True
 
 
-def _event_without(body: bytes, mention: Mention) -> bytes:
+def _event_without(body: bytes, mention: AddressMatcher) -> bytes:
     """An event's JSON without the address; as it is where it does not mention it."""
     if not mention.may_be_in(body):
         return body
@@ -161,12 +161,12 @@ def _event_without(body: bytes, mention: Mention) -> bytes:
     return json.dumps(left, ensure_ascii=False).encode() if left != told else body
 
 
-def _in_event(row: Any, mention: Mention) -> bool:
+def _in_event(row: Any, mention: AddressMatcher) -> bool:
     body = bytes(row.body)
     return _event_without(body, mention) != body
 
 
-def _mend_event(connection: Connection, number: int, mention: Mention) -> bool:
+def _mend_event(connection: Connection, number: int, mention: AddressMatcher) -> bool:
     body = bytes(connection.scalar(select(_outbox.c.body).where(_outbox.c.id == number)) or b"")
     left = _event_without(body, mention)
     if left == body:
@@ -175,21 +175,21 @@ def _mend_event(connection: Connection, number: int, mention: Mention) -> bool:
     return True
 
 
-def _in_forward(row: Any, mention: Mention) -> bool:
+def _in_forward(row: Any, mention: AddressMatcher) -> bool:
     return mention.is_in_mail(bytes(row.body))
 
 
-def _drop_forward(connection: Connection, number: int, _: Mention) -> bool:
+def _drop_forward(connection: Connection, number: int, _: AddressMatcher) -> bool:
     """Not decoded again while others wait: its body never changes, and no other item gets its number."""
     gone = delete(_outbox).where(_outbox.c.id == number, _outbox.c.kind == "forward")
     return connection.execute(gone).rowcount > 0
 
 
-def _in_error(row: Any, mention: Mention) -> bool:
+def _in_error(row: Any, mention: AddressMatcher) -> bool:
     return mention.is_in(row.error)
 
 
-def _mend_error(connection: Connection, number: int, mention: Mention) -> bool:
+def _mend_error(connection: Connection, number: int, mention: AddressMatcher) -> bool:
     row = connection.execute(select(_outbox.c.error).where(_outbox.c.id == number)).first()
     if row is None or not _in_error(row, mention):
         return False
@@ -197,27 +197,29 @@ def _mend_error(connection: Connection, number: int, mention: Mention) -> bool:
     return True
 
 
-def _in_unread(row: Any, mention: Mention) -> bool:
+def _in_unread(row: Any, mention: AddressMatcher) -> bool:
     return mention.is_in_mail(bytes(row.head))
 
 
-def _drop_unread(connection: Connection, number: int, _: Mention) -> bool:
+def _drop_unread(connection: Connection, number: int, _: AddressMatcher) -> bool:
     return connection.execute(delete(_unread).where(_unread.c.fact_id == number)).rowcount > 0
 
 
 _ID = _outbox.c.id
 _PLACES = (
-    _Place(_fact, _fact.c.id, _may_hold(cast(_fact.c.detail, Text)), _in_fact, _mend_fact),
-    _Place(
+    _RedactionTarget(_fact, _fact.c.id, _may_hold(cast(_fact.c.detail, Text)), _in_fact, _mend_fact),
+    _RedactionTarget(
         _suppression,
         _suppression.c.address_id,
         _may_hold(_suppression.c.note),
         lambda row, mention: mention.is_in(row.note),
         _mend_suppressions,
     ),
-    _Place(_send, _send.c.id, _may_hold(_send.c.sender, *(_send.c[name] for name in _SAID)), _in_send, _mend_send),
-    _Place(_outbox, _ID, lambda _: _outbox.c.kind != "forward", _in_event, _mend_event, EVENTS),
-    _Place(_outbox, _ID, lambda _: _outbox.c.kind == "forward", _in_forward, _drop_forward, BODIES),
-    _Place(_outbox, _ID, _may_hold(_outbox.c.error), _in_error, _mend_error),
-    _Place(_unread, _unread.c.fact_id, lambda _: true(), _in_unread, _drop_unread, BODIES),
+    _RedactionTarget(
+        _send, _send.c.id, _may_hold(_send.c.sender, *(_send.c[name] for name in _SAID)), _in_send, _mend_send
+    ),
+    _RedactionTarget(_outbox, _ID, lambda _: _outbox.c.kind != "forward", _in_event, _mend_event, EVENTS),
+    _RedactionTarget(_outbox, _ID, lambda _: _outbox.c.kind == "forward", _in_forward, _drop_forward, BODIES),
+    _RedactionTarget(_outbox, _ID, _may_hold(_outbox.c.error), _in_error, _mend_error),
+    _RedactionTarget(_unread, _unread.c.fact_id, lambda _: true(), _in_unread, _drop_unread, BODIES),
 )

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from retour_policy.core.decide import RuleSet
-from retour_policy.core.fold import Account, Folded, Ground, fold
+from retour_policy.core.fold import Account, StepResult, StreamPolicy, fold
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreRefused
 from retour_policy.ledger import history
-from retour_policy.ledger.history import Told
+from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
@@ -125,7 +125,7 @@ def good_sends(connection: Connection, address_id: int, after: int, at: int, rul
 
 def refolded(
     connection: Connection, address: Address, policies: Mapping[int, Policy] | None = None, judge: Policy | None = None
-) -> tuple[Account, list[Folded]]:
+) -> tuple[Account, list[StepResult]]:
     """The account that all facts of the address lead to, and what each did.
 
     Each fact is judged by the policy that was in force then, or all of them by `judge`.
@@ -140,17 +140,17 @@ def refolded_of(
     policies: Mapping[int, Policy],
     judge: Policy | None = None,
     sends: Mapping[int, Sequence[tuple[int, int]]] | None = None,
-) -> dict[int, tuple[Account, list[Folded]]]:
+) -> dict[int, tuple[Account, list[StepResult]]]:
     """The same for some addresses at once, by their numbers; `sends` are theirs where they are known: see `told`."""
     return {number: _folded(one, policies, judge) for number, one in history.told(connection, numbers, sends).items()}
 
 
-def _folded(told: Told, known: Mapping[int, Policy], judge: Policy | None) -> tuple[Account, list[Folded]]:
+def _folded(told: History, known: Mapping[int, Policy], judge: Policy | None) -> tuple[Account, list[StepResult]]:
     grounds = {entry.id: _ground(known, told.policy_ids.get(entry.id), entry.stream, judge) for entry in told.entries}
     return fold(told.entries, grounds, told.sendings)
 
 
-def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> Ground:
+def _ground(known: Mapping[int, Policy], policy_id: int | None, stream: str, judge: Policy | None) -> StreamPolicy:
     policy = judge or known.get(policy_id or 0)
     if policy is None:
         raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from retour_policy.core.fold import Entry, Sendings
+from retour_policy.core.fold import Entry, SendTimes
 from retour_policy.store import schema
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
@@ -27,13 +27,13 @@ _SENDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class History:
     """All that is known of one address, in the order (recorded at, id)."""
 
     entries: list[Entry]
     policy_ids: dict[int, int]
     """By fact: the policy that it was judged by."""
-    sendings: Sendings
+    sendings: SendTimes
 
 
 def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
@@ -57,7 +57,7 @@ def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
 
 def told(
     connection: Connection, numbers: Sequence[int], sends: Mapping[int, Sequence[tuple[int, int]]] | None = None
-) -> dict[int, Told]:
+) -> dict[int, History]:
     """The histories of some addresses, by their numbers; for all of them in two statements.
 
     Where their `sends` are known, ids and times in order, these are not read again.
@@ -77,9 +77,11 @@ def _made(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tupl
     return made
 
 
-def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> Told:
+def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> History:
     failed: dict[int, int] = {}
     for row in rows:
         if row.action == "failed" and row.send_id:
             failed.setdefault(row.send_id, row.at)
-    return Told([entry(row.id, row) for row in rows], {row.id: row.policy_id for row in rows}, Sendings(made, failed))
+    return History(
+        [entry(row.id, row) for row in rows], {row.id: row.policy_id for row in rows}, SendTimes(made, failed)
+    )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.fold import Account, Folded, counts, latest_failure, step
+from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import history
 from retour_policy.ledger.accounts import good_sends, lock, refolded, store, store_all
@@ -101,7 +101,7 @@ class Ledger:
 
     def _step(
         self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool
-    ) -> Folded:
+    ) -> StepResult:
         ground = self.policy.ground(new.stream)
         entry = history.entry(number, new, first=first)
         good = 0

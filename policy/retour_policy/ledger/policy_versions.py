@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from retour_policy.config.model import Config
 from retour_policy.core.decide import RuleSet
-from retour_policy.core.fold import Ground
+from retour_policy.core.fold import StreamPolicy
 from retour_policy.core.presets import CAREFUL
 from retour_policy.store import schema
 from retour_policy.store.upsert import ignoring
@@ -23,21 +23,21 @@ _table = schema.policy
 class Policy:
     """The whole policy of one configuration: the rules of each stream, and those of all others."""
 
-    default: Ground
-    streams: dict[str, Ground] = field(default_factory=dict)
+    default: StreamPolicy
+    streams: dict[str, StreamPolicy] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Policy:
         """The policy that a configuration states."""
-        streams = {s.name: Ground(config.rules(s), s.transactional) for s in config.stream}
-        return cls(Ground(config.rules(None)), streams)
+        streams = {s.name: StreamPolicy(config.rules(s), s.transactional) for s in config.stream}
+        return cls(StreamPolicy(config.rules(None)), streams)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Policy:
         """The policy that `to_dict` wrote; a number that it lacks is the careful one."""
         return cls(_ground(values["default"]), {name: _ground(one) for name, one in values["streams"].items()})
 
-    def ground(self, stream: str | None) -> Ground:
+    def ground(self, stream: str | None) -> StreamPolicy:
         """What the facts of a stream are judged by."""
         return self.streams.get(stream or "", self.default)
 
@@ -66,10 +66,10 @@ def all_policies(connection: Connection) -> dict[int, Policy]:
     }
 
 
-def _values(ground: Ground) -> dict[str, Any]:
+def _values(ground: StreamPolicy) -> dict[str, Any]:
     return asdict(ground.rules) | {"transactional": ground.transactional}
 
 
-def _ground(values: dict[str, Any]) -> Ground:
+def _ground(values: dict[str, Any]) -> StreamPolicy:
     numbers = {name: values.get(name, getattr(CAREFUL, name)) for name in RuleSet.__slots__}
-    return Ground(RuleSet(**numbers), values.get("transactional", False))
+    return StreamPolicy(RuleSet(**numbers), values.get("transactional", False))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from retour_policy.core.decide import MOST_KEPT, Count
 from retour_policy.core.fold import Account, Entry, fold
-from retour_policy.ledger.history import Told
+from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy
 
 
@@ -27,7 +27,7 @@ def cut_of(entries: Sequence[Entry], before: int) -> int:
 
 
 def carried_account(
-    old: Sequence[Entry], told: Told, policies: Mapping[int, Policy], cut: int, spent: frozenset[int]
+    old: Sequence[Entry], told: History, policies: Mapping[int, Policy], cut: int, spent: frozenset[int]
 ) -> Account:
     """The account that the facts before `cut` lead to, with the good ones noted among the sends that go with them."""
     grounds = {entry.id: policies[told.policy_ids[entry.id]].ground(entry.stream) for entry in old}

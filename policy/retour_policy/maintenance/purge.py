@@ -12,7 +12,7 @@ from retour_policy.clock import DAY
 from retour_policy.core.fold import carry
 from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock_all, refolded_of, store_all
-from retour_policy.ledger.history import Told
+from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
 from retour_policy.store import facts, schema
@@ -63,7 +63,7 @@ def purge(store: Store, before: int) -> Iterator[int]:
     yield from _addresses(store, bounds)
     for walk in _walks(bounds):
         yield from walk.run(store)
-    yield from _Walk(schema.address, (schema.address.c.id,), _nothing_known(), _forget_addresses).run(store)
+    yield from _TableSweep(schema.address, (schema.address.c.id,), _nothing_known(), _forget_addresses).run(store)
 
 
 def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
@@ -90,14 +90,14 @@ def _groups(found: Sequence[tuple[Address, int]]) -> Iterator[list[Address]]:
         yield group
 
 
-def _walks(bounds: Bounds) -> list[_Walk]:
+def _walks(bounds: Bounds) -> list[_TableSweep]:
     old_sends = and_(_send.c.id < bounds.sends(), ~exists().where(_sent.c.send_id == _send.c.id))
     return [
-        _Walk(_fact, (_fact.c.at, _fact.c.id), and_(_fact.c.at < bounds.before, _NOBODYS), _forget_facts),
-        _Walk(_sent, (_sent.c.send_id, _sent.c.address_id), _is_spent(bounds)),
-        _Walk(_send, (_send.c.id,), old_sends),
-        _Walk(_counter, tuple(_counter.primary_key), _counter.c.bucket < bounds.before),
-        _Walk(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
+        _TableSweep(_fact, (_fact.c.at, _fact.c.id), and_(_fact.c.at < bounds.before, _NOBODYS), _forget_facts),
+        _TableSweep(_sent, (_sent.c.send_id, _sent.c.address_id), _is_spent(bounds)),
+        _TableSweep(_send, (_send.c.id,), old_sends),
+        _TableSweep(_counter, tuple(_counter.primary_key), _counter.c.bucket < bounds.before),
+        _TableSweep(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < bounds.before),
     ]
 
 
@@ -162,7 +162,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     return sum(len(one.facts) + len(one.sends) for one in past.values())
 
 
-def _past(number: int, told: Told, bounds: Bounds, policies: Mapping[int, Policy]) -> _Past | None:
+def _past(number: int, told: History, bounds: Bounds, policies: Mapping[int, Policy]) -> _Past | None:
     cut = cut_of(told.entries, bounds.before)
     old = [entry for entry in told.entries if entry.at < cut]
     if not old:
@@ -225,7 +225,7 @@ def _forget_facts(connection: Connection, keys: Sequence[Any]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Walk:
+class _TableSweep:
     """Goes once through a table in the order of an index, and removes what is wanted, a few rows a transaction."""
 
     table: Any

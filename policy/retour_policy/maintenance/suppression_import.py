@@ -23,7 +23,7 @@ FEW = 50  # rows together
 
 
 @dataclass(frozen=True)
-class Intake:
+class SuppressionImport:
     """What applying needs to know."""
 
     store: Store

@@ -29,7 +29,7 @@ NAMELESS = RecipientReport(
 
 
 @dataclass(frozen=True, slots=True)
-class Attributed:
+class AttributedPart:
     """One part of a report (None for an auto-reply and its like), and whose it is."""
 
     part: RecipientReport | None
@@ -42,7 +42,7 @@ class Attributed:
 
 def attribute(
     report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf, *, guess: bool = True
-) -> list[Attributed]:
+) -> list[AttributedPart]:
     """Lay the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
     With one recipient the token decides, whatever address the text names: people forward their mail.
@@ -72,12 +72,12 @@ def parts_of(report: Report) -> list[RecipientReport | None]:
 
 def _attributed(
     part: RecipientReport | None, speaks_of: str | None, by_key: dict[bytes, int], key_of: KeyOf
-) -> Attributed:
+) -> AttributedPart:
     texts = (part.original_recipient, part.recipient) if part else (speaks_of,)
     key = next((key for key in (key_of(text) for text in texts if text) if key in by_key), None)
-    return Attributed(part, by_key[key], key) if key else Attributed(part, None)
+    return AttributedPart(part, by_key[key], key) if key else AttributedPart(part, None)
 
 
-def _lay_to(only: int, key: bytes, one: Attributed, speaks_of: str | None) -> Attributed:
+def _lay_to(only: int, key: bytes, one: AttributedPart, speaks_of: str | None) -> AttributedPart:
     named = (one.part.original_recipient or one.part.recipient) if one.part else speaks_of
     return replace(one, address_id=only, key=key, conflict=named)

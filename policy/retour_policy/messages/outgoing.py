@@ -23,16 +23,16 @@ from retour_policy.store.sends import NewSend
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class RecordedSend:
     """What was recorded."""
 
     send: int
-    late: Mapping[str, Suppression]
+    newly_suppressed: Mapping[str, Suppression]
     """Recipients that were suppressed between RCPT and now, or whose one trial is under way."""
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class SendRecorder:
     """What recording outgoing mail needs to know."""
 
     secret: bytes
@@ -43,7 +43,7 @@ class Outgoing:
 
     def record(
         self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
-    ) -> Gone:
+    ) -> RecordedSend:
         """Write the send, its trials, and who is left out of it.
 
         With `watch` the recipients are looked up once more, under the lock of the transaction.
@@ -52,9 +52,9 @@ class Outgoing:
         kept = replace(new, recipients=tuple(one for one in new.recipients if one not in late))
         self._left_out(connection, new, {**withheld, **late})
         if not track or not kept.recipients:
-            return Gone(self.draw(), late)
+            return RecordedSend(self.draw(), late)
         self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
-        return Gone(sends.record(connection, self.secret, kept, self.draw), late)
+        return RecordedSend(sends.record(connection, self.secret, kept, self.draw), late)
 
     def _late(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
         by_key: dict[bytes, list[str]] = {}

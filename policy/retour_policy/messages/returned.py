@@ -17,7 +17,7 @@ from retour_policy.core.hook_events import Data, Event
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
-from retour_policy.messages.attribution import Attributed, Proof, attribute, parts_of
+from retour_policy.messages.attribution import AttributedPart, Proof, attribute, parts_of
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import NewItem
@@ -38,7 +38,7 @@ UNREAD_HEAD = 16_384  # octets kept of a report that could not be read or record
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReturnedMessage:
     """A returned message for one of our addresses."""
 
     at: int
@@ -59,7 +59,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Recorder:
+class ReturnRecorder:
     """What recording needs to know; all but the secret changes with the configuration."""
 
     secret: bytes
@@ -72,7 +72,7 @@ class Recorder:
     looped: Callable[[bytes], bool] = lambda raw: False
     """Whether a message is one of our own forwards, come back."""
 
-    def record(self, connection: Connection, arrival: Arrival) -> Outcome:
+    def record(self, connection: Connection, arrival: ReturnedMessage) -> Outcome:
         """Write `arrival` once; what became of it."""
         sent = sends.find(connection, arrival.route.send) if arrival.route.send is not None else None
         if not self._first_time(connection, arrival, sent):
@@ -91,7 +91,7 @@ class Recorder:
             return "forwarded"
         return "recorded"
 
-    def _first_time(self, connection: Connection, arrival: Arrival, sent: Send | None) -> bool:
+    def _first_time(self, connection: Connection, arrival: ReturnedMessage, sent: Send | None) -> bool:
         """Whether this message came back to this send, or to this address of ours, for the first time.
 
         The recipient that XVERP names makes another arrival only where he is on record: with made-up ones anybody
@@ -106,7 +106,7 @@ class Recorder:
         row = {"send_id": arrival.route.send or 0, "digest": digest, "at": arrival.at}
         return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
-    def _send(self, connection: Connection, arrival: Arrival, sent: Send | None) -> tuple[Send | None, Proof]:
+    def _send(self, connection: Connection, arrival: ReturnedMessage, sent: Send | None) -> tuple[Send | None, Proof]:
         """The send that came back, by the token, the reference we stamped, or the Message-ID and a recipient."""
         if arrival.route.send is not None:
             return sent, "shared" if sent and len(sent.recipients) > 1 else "signed"
@@ -129,19 +129,21 @@ class Recorder:
         return None
 
     def _attributed(
-        self, connection: Connection, arrival: Arrival, report: Report, send: Send | None
-    ) -> list[Attributed]:
+        self, connection: Connection, arrival: ReturnedMessage, report: Report, send: Send | None
+    ) -> list[AttributedPart]:
         if send:
             return _bounded(attribute(report, send.recipients, arrival.route.named, self._key))
         if arrival.route.send is not None:  # the token is ours and its record is gone: counted for nobody
-            return _bounded([Attributed(part, None) for part in parts_of(report)])
+            return _bounded([AttributedPart(part, None) for part in parts_of(report)])
         named = [text for part in report.reports for text in (part.original_recipient, part.recipient) if text]
         if arrival.dated and self._trusts_unsigned(arrival):  # the postmaster's own old bounces tell of new addresses
             addresses.ensure(connection, self.secret, filter(is_address, named[:MOST_LOOKED_UP]))
         known = addresses.find(connection, map(self._key, named[:MOST_LOOKED_UP]))
         return _bounded(attribute(report, {n: key for key, n in known.items()}, None, self._key, guess=False))
 
-    def _matched(self, arrival: Arrival, report: Report, send: Send | None, found: list[Attributed]) -> bool:
+    def _matched(
+        self, arrival: ReturnedMessage, report: Report, send: Send | None, found: list[AttributedPart]
+    ) -> bool:
         """Whether it is known what this is and whom it is about; if not, postmaster gets it."""
         if report.kind == "not-a-report" or arrival.route.kind == "role":
             return False
@@ -149,14 +151,20 @@ class Recorder:
             return self._trusts_unsigned(arrival) and any(one.address_id is not None for one in found)
         return send is None or any(one.address_id is not None for one in found)
 
-    def _trusts_unsigned(self, arrival: Arrival) -> bool:
+    def _trusts_unsigned(self, arrival: ReturnedMessage) -> bool:
         return self.ledger.policy.ground(arrival.route.stream).rules.count_unsigned
 
     def _key(self, text: str) -> bytes:
         return address_key(self.secret, text)
 
     def _fact(
-        self, connection: Connection, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed
+        self,
+        connection: Connection,
+        arrival: ReturnedMessage,
+        report: Report,
+        send: Send | None,
+        proof: Proof,
+        one: AttributedPart,
     ) -> None:
         new = self._told(arrival, report, send, proof, one)
         if one.address_id is None or one.key is None:
@@ -164,7 +172,9 @@ class Recorder:
         else:
             self._judge(connection, arrival, send, Address(one.address_id, one.key), new, _names(one.part))
 
-    def _told(self, arrival: Arrival, report: Report, send: Send | None, proof: Proof, one: Attributed) -> NewFact:
+    def _told(
+        self, arrival: ReturnedMessage, report: Report, send: Send | None, proof: Proof, one: AttributedPart
+    ) -> NewFact:
         part = one.part
         return NewFact(
             at=arrival.at,
@@ -184,7 +194,7 @@ class Recorder:
     def _judge(
         self,
         connection: Connection,
-        arrival: Arrival,
+        arrival: ReturnedMessage,
         send: Send | None,
         address: Address,
         new: NewFact,
@@ -233,7 +243,7 @@ class Recorder:
             account = lock(connection, address)
         return new, account
 
-    def _unread(self, connection: Connection, arrival: Arrival, send: Send | None) -> Outcome:
+    def _unread(self, connection: Connection, arrival: ReturnedMessage, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, by its token, and let postmaster see it."""
         only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
         stream = send.stream if send else arrival.route.stream
@@ -247,7 +257,7 @@ class Recorder:
         self._forward(connection, arrival, number)
         return "forwarded"
 
-    def _forward(self, connection: Connection, arrival: Arrival, fact_id: int | None) -> None:
+    def _forward(self, connection: Connection, arrival: ReturnedMessage, fact_id: int | None) -> None:
         """Let postmaster see it. What comes back from there is kept as a dead letter, or it would go round."""
         error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(arrival.raw) else ""
         new = NewItem(arrival.at, "forward", outbox.FORWARD, self.postmaster, arrival.raw, fact_id=fact_id, error=error)
@@ -273,11 +283,11 @@ def _text_of(connection: Connection, address: Address) -> str | None:
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == address.id))
 
 
-def _bounded(found: list[Attributed]) -> list[Attributed]:
+def _bounded(found: list[AttributedPart]) -> list[AttributedPart]:
     """The first `MOST_ALIKE` of each address, failures before all else: one report is not to fill the store."""
     if len(found) <= MOST_ALIKE:
         return found
-    kept: dict[int | None, list[Attributed]] = {}
+    kept: dict[int | None, list[AttributedPart]] = {}
     for one in sorted(found, key=lambda one: one.part is None or one.part.action != "failed"):
         alike = kept.setdefault(one.address_id, [])
         if len(alike) < MOST_ALIKE:
@@ -292,7 +302,7 @@ def _kind_of(report: Report, part: RecipientReport | None) -> str:
     return "bounce" if part.action == "failed" else part.action
 
 
-def _detail(arrival: Arrival, report: Report, send: Send | None, one: Attributed) -> dict[str, Any]:
+def _detail(arrival: ReturnedMessage, report: Report, send: Send | None, one: AttributedPart) -> dict[str, Any]:
     part = one.part
     values: dict[str, Any] = {
         "came_to": arrival.recipient,

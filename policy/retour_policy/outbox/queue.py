@@ -220,7 +220,7 @@ def failed(connection: Connection, failures: Sequence[Failure], me: str, now: in
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ItemFilter:
     """Which items a postmaster means; what is empty means all."""
 
     ids: tuple[int, ...] = ()
@@ -231,7 +231,7 @@ class Chosen:
     """Only those that were put there before then."""
 
 
-def ids_of(connection: Connection, chosen: Chosen) -> list[int]:
+def ids_of(connection: Connection, chosen: ItemFilter) -> list[int]:
     """The ids of the items that are meant, the oldest first; there can be a million."""
     return list(connection.scalars(select(_table.c.id).where(_meant(chosen)).order_by(_table.c.id)))
 
@@ -257,7 +257,7 @@ def read(connection: Connection, ids: Sequence[int], *, bodies: bool = True) -> 
     return [Item(*row) for row in connection.execute(query)]
 
 
-def listed(connection: Connection, chosen: Chosen) -> Iterator[Item]:
+def listed(connection: Connection, chosen: ItemFilter) -> Iterator[Item]:
     """The items that are meant, the oldest first."""
     ids = ids_of(connection, chosen)
     for start in range(0, len(ids), PART):
@@ -280,7 +280,7 @@ def drop(connection: Connection, ids: Sequence[int]) -> int:
     return connection.execute(delete(_table).where(_table.c.id.in_(ids))).rowcount
 
 
-def _meant(chosen: Chosen) -> Any:
+def _meant(chosen: ItemFilter) -> Any:
     wanted = [_table.c.id > 0]
     if chosen.ids:
         wanted.append(_table.c.id.in_(chosen.ids))

@@ -64,7 +64,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FactFilter:
     """Which facts to read; None is any."""
 
     address_id: int | None = None
@@ -99,7 +99,7 @@ def judged_of_send(connection: Connection, send_id: int, address_id: int, kind: 
     return [NewFact(0, kind, **row._mapping) for row in rows]
 
 
-def read(connection: Connection, wanted: Wanted) -> list[Fact]:
+def read(connection: Connection, wanted: FactFilter) -> list[Fact]:
     """The facts in the order (recorded at, id); with a limit the latest of them, still in that order."""
     query = _query(wanted)
     if wanted.limit is None:
@@ -108,7 +108,7 @@ def read(connection: Connection, wanted: Wanted) -> list[Fact]:
     return [_fact(row) for row in latest][::-1]
 
 
-def read_all(store: Store, wanted: Wanted) -> Iterator[Fact]:
+def read_all(store: Store, wanted: FactFilter) -> Iterator[Fact]:
     """The facts in the order (recorded at, id), whatever their number, without a limit.
 
     Each chunk has a transaction of its own: one that stays open while somebody pages through the output would
@@ -124,7 +124,7 @@ def read_all(store: Store, wanted: Wanted) -> Iterator[Fact]:
         wanted = replace(wanted, after=(chunk[-1].what.at, chunk[-1].id))
 
 
-def _query(wanted: Wanted) -> Select[Any]:
+def _query(wanted: FactFilter) -> Select[Any]:
     query = select(_table, schema.address.c.text).outerjoin(schema.address, schema.address.c.id == _table.c.address_id)
     for column, value in (
         (_table.c.address_id, wanted.address_id),

@@ -27,7 +27,7 @@ REVISION = "0003"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
-Counted = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
+AutoIncrement = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
 
 
 def _only_where(rows: ColumnElement[bool]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _only_where(rows: ColumnElement[bool]) -> dict[str, Any]:
 address = Table(
     "address",
     metadata,
-    Column("id", Counted, primary_key=True),
+    Column("id", AutoIncrement, primary_key=True),
     Column("key", LargeBinary(16), nullable=False, unique=True, comment="HMAC of the normalised address"),
     Column("text", String(320), comment="NULL once forgotten"),
 )
@@ -46,7 +46,7 @@ address = Table(
 send = Table(
     "send",
     metadata,
-    Column("id", Counted, primary_key=True, autoincrement=False, comment="the token's id, which tells the time"),
+    Column("id", AutoIncrement, primary_key=True, autoincrement=False, comment="the token's id, which tells the time"),
     Column("stream", String(64), nullable=False),
     Column("sender", Text, nullable=False, comment="envelope sender before the stamp"),
     Column("message_id", Text),
@@ -73,7 +73,7 @@ send_recipient = Table(
 fact = Table(
     "fact",
     metadata,
-    Column("id", Counted, primary_key=True),
+    Column("id", AutoIncrement, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False, comment="a report's kind, or withheld, suppress, lift, policy"),
     Column("address_id", BigInteger, ForeignKey("address.id")),
@@ -95,7 +95,7 @@ fact = Table(
 unread = Table(
     "unread",
     metadata,
-    Column("fact_id", Counted, ForeignKey("fact.id"), primary_key=True, autoincrement=False),
+    Column("fact_id", AutoIncrement, ForeignKey("fact.id"), primary_key=True, autoincrement=False),
     Column("head", LargeBinary, nullable=False, comment="the report's first octets, as they came"),
 )
 
@@ -159,7 +159,7 @@ storm_counter = Table(
 storm = Table(
     "storm",
     metadata,
-    Column("id", Counted, primary_key=True),
+    Column("id", AutoIncrement, primary_key=True),
     Column("stream", String(64), nullable=False),
     Column("side", String(255), nullable=False),
     Column("opened", BigInteger, nullable=False),
@@ -176,7 +176,7 @@ Index("storm_open", storm.c.stream, storm.c.side, unique=True, **_only_where(sto
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Counted, primary_key=True),
+    Column("id", AutoIncrement, primary_key=True),
     Column("uid", String(40), nullable=False, comment="the same at every try: webhook-id, Message-ID"),
     Column("at", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False, comment="event, forward, resend"),

@@ -11,7 +11,7 @@ from sqlalchemy import delete, event, update
 from lab.world import LIKE, SECRET, World
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.core.decide import MOST_KEPT, Count, Counted, State
+from retour_policy.core.decide import MOST_KEPT, Count, CountedFailure, State
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.erasure.erase import erase
 from retour_policy.maintenance.purge import purge
@@ -155,9 +155,13 @@ def test_two_writers_never_both_miss_a_crossing(tmp_path):
 def test_a_state_survives_the_way_through_json(last, times):
     """What is written is what is read."""
     count = Count(
-        tuple(Counted("hard", at, at + 1, at + 2) for at in times), {"hard": len(times)} if times else {}, 1, 2, 3
+        tuple(CountedFailure("hard", at, at + 1, at + 2) for at in times),
+        {"hard": len(times)} if times else {},
+        1,
+        2,
+        3,
     )
-    state = State({"*": count, "news": Count(unconfirmed=Counted("soft", 1, 2))}, last)
+    state = State({"*": count, "news": Count(unconfirmed=CountedFailure("soft", 1, 2))}, last)
     assert from_dict(to_dict(state)) == state
 
 

@@ -178,6 +178,6 @@ def test_two_hosts_make_one_trial(world, monkeypatch):
     monkeypatch.setattr(outgoing.suppressions, "of_addresses", lambda *_: stale)
     new = NewSend("promo", "app@example.com", (BOB,))
     gone = world.write(lambda connection: world.outgoing.record(connection, new, {}, track=True, watch=True))
-    assert gone.late[BOB].cause == "trial"
+    assert gone.newly_suppressed[BOB].cause == "trial"
     monkeypatch.undo()
     assert list(differences(world.store)) == []
