@@ -15,13 +15,13 @@ from retour_policy.erasure.matcher import FORGOTTEN, AddressMatcher
 from retour_policy.erasure.redact import forget_mentions
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.rebuild import differences
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.store import batches as portions
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
+from retour_policy.store.outbox import NewItem
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
 PERSON = AddressMatcher(ANN)
@@ -29,7 +29,7 @@ PERSON = AddressMatcher(ANN)
 
 def put(book: Any, body: bytes, kind: str = "event", error: str = "") -> int:
     with book.store.writing() as connection:
-        return outbox.put(connection, NewItem(book.now, kind, "hook:all", "bounce.hard", body, error=error))
+        return queue.put(connection, NewItem(book.now, kind, "hook:all", "bounce.hard", body, error=error))
 
 
 def items(book: Any) -> list[tuple[bytes, str]]:

@@ -65,3 +65,8 @@ def forgotten(connection: Connection, numbers: Iterable[int]) -> set[int]:
 def is_forgotten(connection: Connection, number: int) -> bool:
     """Whether the text of the address with that number was erased."""
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number)) is None
+
+
+def find_text(connection: Connection, number: int) -> str | None:
+    """The address with that number, as it was first written to; None once it was erased."""
+    return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number))

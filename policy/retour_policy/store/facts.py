@@ -142,3 +142,14 @@ def _query(wanted: FactFilter) -> Select[Any]:
 
 def _fact(row: Any) -> Fact:
     return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))
+
+
+def failed_attempts(connection: Connection, send_id: int, address_id: int | None, kind: str) -> list[int]:
+    """Which attempts of a send failed at one recipient, by facts of that kind; 0 is the first."""
+    same = select(_table.c.detail).where(
+        _table.c.send_id == send_id,
+        _table.c.address_id == address_id,
+        _table.c.kind == kind,
+        _table.c.action == "failed",
+    )
+    return [detail.get("resend", 0) for detail in connection.scalars(same)]
