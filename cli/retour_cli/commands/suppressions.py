@@ -20,8 +20,8 @@ from retour_policy.core.scope import parse_scope, scope_text
 from retour_policy.core.suppression import CAUSES, Suppression
 from retour_policy.errors import InputError
 from retour_policy.ledger.accounts import lock
-from retour_policy.maintenance import suppression_files as lists
-from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
+from retour_policy.maintenance import suppression_files
+from retour_policy.maintenance.suppression_files import COLUMNS, MAX_NOTE_CHARACTERS, Fault, Format, Row
 from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
@@ -51,7 +51,7 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
     now = context.clock()
     if as_json:
         for address, one in table.all_listed(context.store, now):
-            print_json(lists.to_dict(address, one))
+            print_json(suppression_files.to_dict(address, one))
         return
     with context.store.reading() as connection:
         found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
@@ -76,7 +76,9 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
     It takes the place of what suppressed the address there before.
     """
     key, now = context.key(address), context.clock()
-    new = Suppression(_scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
+    new = Suppression(
+        _scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, MAX_NOTE_CHARACTERS).split())
+    )
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
     ledger, secret = context.ledger, context.ring.ring.address_secret
 
@@ -88,7 +90,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 
     context.write(work)
     if as_json:
-        print_json(lists.to_dict(address, new))
+        print_json(suppression_files.to_dict(address, new))
     else:
         say(f"{address}: {new.words()}")
 
@@ -143,16 +145,16 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     if not as_lines:
         writer.writeheader()
-    forgotten = 0
+    erased = 0
     for address, one in table.all_listed(context.store, context.clock()):
         if address is None:
-            forgotten += 1
+            erased += 1
         elif as_lines:
-            print_json(lists.to_dict(address, one))
+            print_json(suppression_files.to_dict(address, one))
         else:
-            writer.writerow(lists.to_dict(address, one))
-    if forgotten:
-        say(f"left out: {forgotten} of addresses that were erased", err=True)
+            writer.writerow(suppression_files.to_dict(address, one))
+    if erased:
+        say(f"left out: {erased} of addresses that were erased", err=True)
 
 
 @suppressions.command("import")
@@ -179,11 +181,11 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    intake = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
+    importer = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
     rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
-        for done, fresh in intake.apply(rows):
+        for done, fresh in importer.apply(rows):
             bar.update(done)
             applied += fresh
     if as_json:
@@ -214,7 +216,7 @@ def _read(context: Context, file: Path, shape: Format) -> Iterator[Row | Fault]:
     streams = [stream.name for stream in context.config.stream]
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from lists.read(text, shape, streams, context.clock())
+            yield from suppression_files.read_rows(text, shape, streams, context.clock())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 
