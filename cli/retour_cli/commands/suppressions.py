@@ -1,4 +1,4 @@
-"""Suppressions: the addresses that are not written to, listed, added, removed, and exchanged with other systems."""
+"""Suppressions: which addresses are suppressed: listed, added, lifted, and exchanged with other systems."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ format_option = click.option("--format", "format_", type=click.Choice(["csv", "j
 
 @click.group()
 def suppressions() -> None:
-    """Addresses that are not written to."""
+    """Suppressed addresses."""
 
 
 @suppressions.command("list")
@@ -47,7 +47,7 @@ def suppressions() -> None:
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
 @json_option
 def list_(context: Context, limit: int, as_json: bool) -> None:
-    """Those that are in force, the oldest first; with --json in no order."""
+    """Suppressions in force, the oldest first; with --json in no order."""
     now = context.clock()
     if as_json:
         for address, one in table.all_listed(context.store, now):
@@ -71,9 +71,9 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
 @json_option
 def add(context: Context, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
-    """Do not write to ADDRESS any more.
+    """Suppress ADDRESS.
 
-    It takes the place of what suppressed the address there before.
+    This replaces a suppression that the address has there already.
     """
     key, now = context.key(address), context.clock()
     new = Suppression(
@@ -101,7 +101,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 @scope_option
 @json_option
 def remove(context: Context, address: str, scope: str | None, as_json: bool) -> None:
-    """Write to ADDRESS again; its counts begin anew.
+    """Lift the suppression of ADDRESS; its counts begin anew.
 
     Exit status 1 where it was not suppressed, and had no counts.
     """
@@ -136,7 +136,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
 @format_option
 @json_option
 def export(context: Context, format_: Format | None, as_json: bool) -> None:
-    """Print all that are in force, as CSV or JSON lines.
+    """Print all suppressions in force, as CSV or JSON lines.
 
     `retour suppressions import` reads both. Addresses that were erased are
     left out.
@@ -173,8 +173,8 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
     changes nothing the second time; a run that was stopped can be repeated.
-    What is suppressed for longer already stays so; what has run out is
-    passed over.
+    An address that is suppressed for longer already stays so; suppressions
+    that have run out are skipped.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     count = _checked(context, file, shape, as_json=as_json)
