@@ -72,7 +72,7 @@ def test_a_history_is_folded_only_where_a_note_goes(book: Any, hard: Any) -> Non
     assert book.suppressed(ANN).note == "5.1.1 userunknown"
 
 
-def test_what_the_postmaster_noted_is_forgotten(book: Any, hard: Any) -> None:
+def test_what_the_postmaster_noted_is_erased(book: Any, hard: Any) -> None:
     """The suppression stays."""
     bounced(book, hard, ANN, 1)
     number, key = book.number(ANN), book.recorder._key(ANN)

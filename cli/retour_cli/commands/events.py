@@ -1,4 +1,4 @@
-"""Events: what happened, in order, as a table or as JSON."""
+"""Events: the history of facts, in order, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def events(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """What happened, in order, the latest last.
+    """The history: what came back and what was done, the latest last.
 
-    Exit status 1 where there is nothing.
+    These are not the hook events that applications are told; docs/events.md
+    describes those. Exit status 1 where there is nothing.
     """
     limit = limit or (None if as_json else 50)
     from_then = parse_since(since, context.clock()) if since else None

@@ -97,10 +97,10 @@ Policy = Callable[[bytes, Report], list[str]]
 
 def _policy(config: Path) -> Policy:
     """What says what policy would do; loaded only where it is asked for."""
-    from retour_cli.dry_run import rehearse
+    from retour_cli.dry_run import dry_run
 
     context = _context(config)
-    return lambda data, report: rehearse(context, data, report)
+    return lambda data, report: dry_run(context, data, report)
 
 
 def _print(one: Read, as_json: bool, policy: Policy | None) -> None:

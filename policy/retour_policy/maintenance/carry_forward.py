@@ -1,4 +1,4 @@
-"""Carrying: what the old facts of an address have come to, and how far back they must be kept. Pure."""
+"""Carry forward: what the old facts of an address have come to, and how far back they must be kept. Pure."""
 
 from __future__ import annotations
 

@@ -65,3 +65,14 @@ def forgotten(connection: Connection, numbers: Iterable[int]) -> set[int]:
 def is_forgotten(connection: Connection, number: int) -> bool:
     """Whether the text of the address with that number was erased."""
     return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number)) is None
+
+
+def find_key(connection: Connection, number: int) -> bytes:
+    """The key of the address with that number; empty where there is none."""
+    return bytes(connection.scalar(select(schema.address.c.key).where(schema.address.c.id == number)) or b"")
+
+
+def find_with_text(connection: Connection, number: int) -> tuple[Address, str | None]:
+    """The address with that number, which must exist, and its text; None: it was erased."""
+    row = connection.execute(select(schema.address).where(schema.address.c.id == number)).one()
+    return Address(number, bytes(row.key)), row.text

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, tuple_
 
 from retour_bounces.report import Kind
 from retour_policy.store import schema
@@ -142,3 +142,20 @@ def _query(wanted: FactFilter) -> Select[Any]:
 
 def _fact(row: Any) -> Fact:
     return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))
+
+
+def write_without_ids(connection: Connection, news: Sequence[NewFact]) -> None:
+    """Write facts whose ids nobody needs."""
+    if news:
+        connection.execute(_INSERT, [row_of(new) for new in news])
+
+
+def last_id(connection: Connection) -> int:
+    """The id of the fact that was written last; 0: there is none."""
+    return connection.scalar(select(func.max(_table.c.id))) or 0
+
+
+def read_address_ids(connection: Connection, after: int) -> list[int]:
+    """The numbers of the addresses that facts with ids above `after` are about, in order."""
+    written = select(_table.c.address_id).where(_table.c.id > after, _table.c.address_id.is_not(None))
+    return sorted(set(connection.scalars(written)))

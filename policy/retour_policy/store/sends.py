@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
+from retour_policy.tokens.token import id_time
 
 DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
@@ -109,3 +110,19 @@ def _with_recipients(connection: Connection, row: object) -> Send:
     recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
     return Send(recipients=recipients, texts=texts, **{name: getattr(row, name) for name in names})
+
+
+def count_to(connection: Connection, number: int) -> tuple[int, int | None]:
+    """How many sends went to the address with that number, and the id of the last one."""
+    sent = schema.send_recipient.c
+    query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == number)
+    count, last = connection.execute(query).one()
+    return count, last
+
+
+def read_times(connection: Connection, number: int) -> list[tuple[int, str]]:
+    """When something was sent to the address with that number (milliseconds since 1970), and of which stream."""
+    part, send = schema.send_recipient.c, schema.send.c
+    query = select(send.id, send.stream).join(schema.send_recipient, part.send_id == send.id)
+    rows = connection.execute(query.where(part.address_id == number).order_by(part.send_id))
+    return [(id_time(send_id), stream) for send_id, stream in rows]
