@@ -276,5 +276,5 @@ def _texts(row: dict[str, Any], key: str, origin: str) -> Iterator[str]:
 
 @cache
 def _bundled() -> Rules:
-    raw = resources.files("retour_bounces").joinpath("data/reasons.toml").read_text(encoding="utf-8")
-    return parse(raw, "reasons.toml")
+    raw = resources.files("retour_bounces").joinpath("data/rules.toml").read_text(encoding="utf-8")
+    return parse(raw, "rules.toml")
