@@ -1,10 +1,10 @@
-"""Passages: the lines of a message that its report rests on, with the place of the evidence in each."""
+"""Evidence: the lines of a message that its report rests on, with the place of the evidence in each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retour_bounces.message import parts as wire
+from retour_bounces.message.parts import scan
 from retour_bounces.report import Report
 
 MAX_LINES = 12
@@ -26,7 +26,7 @@ def find(data: bytes, report: Report) -> list[Passage]:
     wanted = [one.evidence for one in report.reports if len(one.evidence) > 2]
     wanted += [one.recipient for one in report.reports if one.recipient]
     wanted += [report.recipient] if report.recipient else []
-    message = wire.scan(data)
+    message = scan(data)
     texts = [message.fields.text(), *(part.text() for part in message.parts if not part.is_returned)]
     found: list[Passage] = []
     for text in texts:

@@ -1,15 +1,15 @@
-"""Wording: what a server said, cleaned, and the codes and the command that it names."""
+"""Diagnostic: what a server said, cleaned, and the codes and the command that it names."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from retour_bounces.classify import status_codes as code_table
-from retour_bounces.message import addresses as address
+from retour_bounces.classify.status_codes import STATUS
+from retour_bounces.message import addresses
 from retour_bounces.phrases.normalise import plain
 
-MAX_TEXT = 1_000
+MAX_DIAGNOSTIC_CHARACTERS = 1_000
 """Characters of a diagnostic that are kept and looked at."""
 
 _CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
@@ -63,9 +63,9 @@ class Wording(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
-    long."""
-    text = " ".join(text[: MAX_TEXT * 3].split())
+    """A diagnostic on one line, cut at `MAX_DIAGNOSTIC_CHARACTERS`: marks of continued replies and control characters
+    are gone."""
+    text = " ".join(text[: MAX_DIAGNOSTIC_CHARACTERS * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
     text = quoted(text) or text
@@ -73,7 +73,7 @@ def clean(text: str) -> str:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "" for c in text)
-    return text[:MAX_TEXT]
+    return text[:MAX_DIAGNOSTIC_CHARACTERS]
 
 
 def quoted(text: str) -> str:
@@ -86,9 +86,9 @@ def wording_of(text: str) -> Wording:
     """What a clean passage says."""
     words = plain(_HOST.sub(_dots, text) if "[" in text or "talking to" in text else text)
     if "@" in words:
-        words = address.replaced(words, _blot)
+        words = addresses.replaced(words, _blot)
     code = _CODE.search(text)
-    statuses = [match[0] for match in code_table.STATUS.finditer(text) if match[1] != "2"]
+    statuses = [match[0] for match in STATUS.finditer(text) if match[1] != "2"]
     return Wording(words, code[1] if code else "", statuses, command_in(words))
 
 
@@ -107,12 +107,11 @@ def command_in(text: str) -> str:
     return _NAMES[match[match.lastindex or 0]] if match else ""
 
 
-def best_status(field: str | None, told: list[str]) -> str | None:
-    """The most telling enhanced status code: one of those `told` in the server's words, else that of the Status
-    field."""
-    telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
+def best_status(field: str | None, codes: list[str]) -> str | None:
+    """The most telling enhanced status code: one of the `codes` in its words, else that of the Status field."""
+    telling = [code for code in codes if not code.endswith(".0")] or [code for code in codes if code[2] != "0"]
     if field is None or field.endswith(".0.0") or field[0] == "2":
-        return telling[-1] if telling else (told[0] if told else None) if field is None else field
+        return telling[-1] if telling else (codes[0] if codes else None) if field is None else field
     if telling and (telling[-1][2] != "0" or field.endswith(".0")):
         return telling[-1] if not telling[-1].endswith(".0") or field.endswith(".0") else field
     return field

@@ -1,4 +1,4 @@
-"""Vocabulary: every reason, who can mend it, and the status concluded from it where a message holds none."""
+"""Reasons: every reason, who can mend it, and the status concluded from it where a message holds none."""
 
 from __future__ import annotations
 
