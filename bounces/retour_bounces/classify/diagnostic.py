@@ -34,7 +34,7 @@ _HINTS = (
 )  # fmt: skip
 """One of them stands in every text that names a command; to look for them is cheaper than for the
 expression."""
-_NAMES = {
+_COMMANDS = {
     "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
     "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
     "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
@@ -104,7 +104,7 @@ def _dots(match: re.Match[str]) -> str:
 def command_in(text: str) -> str:
     """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
     match = _COMMAND.search(text) if any(map(text.__contains__, _HINTS)) else None
-    return _NAMES[match[match.lastindex or 0]] if match else ""
+    return _COMMANDS[match[match.lastindex or 0]] if match else ""
 
 
 def best_status(field: str | None, codes: list[str]) -> str | None:

@@ -27,7 +27,7 @@ _GREETING = re.compile(
     r"|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
     re.IGNORECASE,
 )
-_USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
+_USUAL_SENDERS = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 MAX_REFUSAL_CHARACTERS = 50_000
 """Characters of a text in which a refusal, or the returned message, is looked for."""
 
@@ -35,7 +35,7 @@ MAX_REFUSAL_CHARACTERS = 50_000
 def is_sender(fields: Header) -> bool:
     """Does the sender look like a mail system?"""
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
-    if any(name in sender for name in _USUAL):
+    if any(name in sender for name in _USUAL_SENDERS):
         return True
     if "mailer-daemon" in fields.get("return-path").lower():
         return True
