@@ -74,7 +74,7 @@ def test_names_without_a_domain_are_bounded_as_addresses_are() -> None:
 
 
 def test_who_wrote_to_a_list_may_be_one_of_those_who_failed() -> None:
-    """A list brings its members their own posts: with a reply of her own the writer is a recipient, else she is not."""
+    """A list brings its members their own posts: only with a reply of their own the writer is a recipient."""
     report = (
         b"From: MAILER-DAEMON@mx.example.com\nTo: list-bounces@example.org\nSubject: failure notice\n\n"
         b"I wasn't able to deliver your message to the following addresses.\n\n<ann@example.com>:\n%s\n"

@@ -1,4 +1,4 @@
-"""View: what readers find out about one message, each thing once and only when it is asked for."""
+"""View: what readers find out about one message, only when it is asked for, and once where that takes time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PARTIES = ("to", "from", "delivered-to", "reply-to", "sender", "return-path")
 
 
 class View:
-    """A message with all that several readers ask of it; what is found out is kept as long as the view."""
+    """A message with all that several readers ask of it; what takes time is kept as long as the view."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
