@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import click
 
 from retour_bounces import RecipientReport, Report
-from retour_bounces import evidence as passages
 from retour_bounces.classify.status_codes import NO_CODE
+from retour_bounces.evidence import MAX_PASSAGES, Passage, passages
 
 WIDTH = 80
 MORE = "…"
@@ -30,13 +30,13 @@ def lines(file: str, data: bytes, report: Report) -> Iterator[str]:
         yield ""
         yield from _recipient(recipient)
     yield from _original(report)
-    found = passages.find(data, report)
+    found = passages(data, report)
     if found:
         yield ""
         yield "  Lines that this rests on"
-        for passage in found[: passages.MAX_LINES]:
+        for passage in found[:MAX_PASSAGES]:
             yield from _marked(passage)
-        if len(found) > passages.MAX_LINES:
+        if len(found) > MAX_PASSAGES:
             yield f"    {MORE} and more"
 
 
@@ -91,7 +91,7 @@ def _rule(one: RecipientReport) -> str | None:
     return None if counts else "none knows these words, so it counts for nobody: docs/rules.md"
 
 
-def _marked(passage: passages.Passage) -> Iterator[str]:
+def _marked(passage: Passage) -> Iterator[str]:
     """A line around its evidence, and marks beneath it."""
     room = WIDTH - 6
     begin = max(0, min(passage.start - 20, len(passage.line) - room))
