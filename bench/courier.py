@@ -35,16 +35,16 @@ from retour_policy.clock import system_clock
 from retour_policy.config.secrets import Secrets
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.messages.router import Signer
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.store import schema
+from retour_policy.store.outbox import NewItem
 
 ITEMS = 10_000
 ADDRESSES = 5_000
 CONNECTIONS = 8
 ROUNDS = 9
-LEAST = 0.5
-ANYTHING = select(schema.outbox.c.id).limit(1)
+MIN_RATIO = 0.5
+_ANY_ITEM = select(schema.outbox.c.id).limit(1)
 SERVER = """
 import asyncio
 import os
@@ -78,22 +78,22 @@ def events() -> list[Event]:
 
 
 @dataclass(frozen=True)
-class Took:
+class Elapsed:
     """Seconds, of the wall and of this process."""
 
     wall: float
     cpu: float
 
     @classmethod
-    def now(cls) -> Took:
+    def now(cls) -> Elapsed:
         """As the clocks stand."""
         return cls(time.perf_counter(), time.process_time())
 
-    def __sub__(self, other: Took) -> Took:
-        return Took(self.wall - other.wall, self.cpu - other.cpu)
+    def __sub__(self, other: Elapsed) -> Elapsed:
+        return Elapsed(self.wall - other.wall, self.cpu - other.cpu)
 
 
-async def bare(url: str, wanted: list[Event]) -> Took:
+async def bare(url: str, wanted: list[Event]) -> Elapsed:
     """What the client alone takes."""
     bodies = iter([(event.id, event.to_json()) for event in wanted])
     signer = Webhook(KEY)
@@ -106,46 +106,46 @@ async def bare(url: str, wanted: list[Event]) -> Took:
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 await response.read()
 
-    began = Took.now()
+    began = Elapsed.now()
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         await asyncio.gather(*(work(session) for _ in range(CONNECTIONS)))
-    return Took.now() - began
+    return Elapsed.now() - began
 
 
-async def carried(folder: Path, url: str, wanted: list[Event]) -> Took:
+async def carried(folder: Path, url: str, wanted: list[Event]) -> Elapsed:
     """What the courier takes, from its start until the outbox is empty."""
     hook = {"name": "app", "on": ["all"], "webhook": url, "secret_file": "/unused", "allow_http": True}
     config = {"hook": [hook | {"allow_private": ["127.0.0.1"], "connections": CONNECTIONS}]}
     with World(folder, config) as world:
         new = [NewItem(e.at, "event", "hook:app", e.type, e.to_json(), e.id, e.ordering) for e in wanted]
-        world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 60_000)
+        world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 60_000)
         signer = Signer(ring(folder, world), system_clock)
         courier = Courier(world.config, Secrets({"app": (KEY,)}), world.store, world.writer, signer, system_clock)
-        began = Took.now()
+        began = Elapsed.now()
         running = asyncio.create_task(courier.run())
         while await asyncio.to_thread(left, world):
             await asyncio.sleep(0.05)
-        took = Took.now() - began
+        elapsed = Elapsed.now() - began
         courier.stop()
         await running
-    return took
+    return elapsed
 
 
 def left(world: World) -> bool:
     """Whether anything waits."""
     with world.store.reading() as connection:
-        return connection.scalar(ANYTHING) is not None
+        return connection.scalar(_ANY_ITEM) is not None
 
 
-def compare(url: str, number: int) -> Took:
+def compare(url: str, number: int) -> Elapsed:
     """One round: the courier's share of the bare client's rate, by the wall and by the processor."""
-    wanted, took = events(), dict[bool, Took]()
+    wanted, elapsed = events(), dict[bool, Elapsed]()
     for which in (False, True) if number % 2 else (True, False):
         with tempfile.TemporaryDirectory() as folder:
-            took[which] = asyncio.run(carried(Path(folder), url, wanted) if which else bare(url, wanted))
-    alone, through = took[False], took[True]
-    ratio = Took(alone.wall / through.wall, alone.cpu / through.cpu)
+            elapsed[which] = asyncio.run(carried(Path(folder), url, wanted) if which else bare(url, wanted))
+    alone, through = elapsed[False], elapsed[True]
+    ratio = Elapsed(alone.wall / through.wall, alone.cpu / through.cpu)
     rates = f"bare client {ITEMS / alone.wall:6.0f}/s   courier {ITEMS / through.wall:6.0f}/s"
     print(f"{rates}   ratio {ratio.wall:.2f}   by processor {ratio.cpu:.2f}", flush=True)
     return ratio
@@ -162,8 +162,8 @@ def main() -> int:
         rounds = [compare(url, number) for number in range(ROUNDS)]
         server.kill()
     wall, cpu = (statistics.median(getattr(one, name) for one in rounds) for name in ("wall", "cpu"))
-    print(f"median ratio {wall:.2f}, by processor {cpu:.2f} (both at least {LEAST})")
-    return int(min(wall, cpu) < LEAST)
+    print(f"median ratio {wall:.2f}, by processor {cpu:.2f} (both at least {MIN_RATIO})")
+    return int(min(wall, cpu) < MIN_RATIO)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,15 @@ from functools import partial
 from typing import cast
 
 from retour_courier.errors import DeliveryError
-from retour_courier.leases import Parcel, Work
+from retour_courier.leases import Batch
+from retour_courier.outcomes import StoreWrite
 from retour_policy.config.courier import HookSection
 from retour_policy.errors import EX_TEMPFAIL
 from retour_policy.sanitize import clean
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-SAID = 2_000  # octets of the end of what it prints that are kept for the error
-LAST_WORDS = 0.5  # seconds for what it printed last, where something that it left behind holds the pipe open
+MAX_OUTPUT_OCTETS = 2_000  # of the end of what it prints, kept for the error
+FINAL_OUTPUT_S = 0.5  # for what it printed last, where something that it left behind holds the pipe open
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -28,15 +29,15 @@ class _Run(asyncio.SubprocessProtocol):
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.said = b""
-        self.exited, self.silent = loop.create_future(), loop.create_future()
+        self.output = b""
+        self.exited, self.output_ended = loop.create_future(), loop.create_future()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self.said = (self.said + data)[-SAID:]
+        self.output = (self.output + data)[-MAX_OUTPUT_OCTETS:]
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 1 and not self.silent.done():
-            self.silent.set_result(None)
+        if fd == 1 and not self.output_ended.done():
+            self.output_ended.set_result(None)
 
     def process_exited(self) -> None:
         if not self.exited.done():
@@ -48,22 +49,22 @@ class CommandCarrier:
 
     def __init__(self, hook: HookSection) -> None:
         self._argv = hook.command
-        self._timeout = hook.timeout / 1000
+        self._timeout_s = hook.timeout / 1000
         self.connections = hook.connections
 
-    async def carry(self, parcel: Parcel) -> Work | None:
+    async def carry(self, batch: Batch) -> StoreWrite | None:
         """Run it. Raises `DeliveryError`: to be tried again after exit status 75 (EX_TEMPFAIL) or when time is over."""
-        (item,) = parcel
+        (item,) = batch
         transport, run = await self._begin(item.target)
         try:
-            _hand_over(transport, item.body)
-            async with asyncio.timeout(self._timeout):
+            _write_event(transport, item.body)
+            async with asyncio.timeout(self._timeout_s):
                 await asyncio.shield(run.exited)
         except TimeoutError as error:
-            raise DeliveryError(f"not finished after {self._timeout:g} s") from error
+            raise DeliveryError(f"not finished after {self._timeout_s:g} s") from error
         finally:
             await _end(transport, run)
-        _judge(transport.get_returncode(), run.said)
+        _judge(transport.get_returncode(), run.output)
         return None
 
     async def close(self) -> None:
@@ -86,7 +87,7 @@ class CommandCarrier:
             raise DeliveryError(f"{self._argv[0]}: {error.strerror or error}") from error
 
 
-def _hand_over(transport: asyncio.SubprocessTransport, event: bytes) -> None:
+def _write_event(transport: asyncio.SubprocessTransport, event: bytes) -> None:
     """Some programs do not read what they are given; that is theirs to decide."""
     stdin = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
     stdin.write(event + b"\n")
@@ -99,17 +100,17 @@ async def _end(transport: asyncio.SubprocessTransport, run: _Run) -> None:
         os.killpg(transport.get_pid(), signal.SIGKILL)
     try:
         await asyncio.shield(run.exited)
-        await asyncio.wait([run.silent], timeout=LAST_WORDS)
+        await asyncio.wait([run.output_ended], timeout=FINAL_OUTPUT_S)
     finally:
         transport.close()
 
 
-def _judge(status: int | None, said: bytes) -> None:
+def _judge(status: int | None, output: bytes) -> None:
     if status == 0:
         return
-    what = f"killed by signal {-status}" if status is not None and status < 0 else f"exit status {status}"
-    words = clean(said.decode("utf-8", "replace").strip())
-    raise DeliveryError(f"{what}: {words}" if words else what, temporary=status == EX_TEMPFAIL)
+    ending = f"killed by signal {-status}" if status is not None and status < 0 else f"exit status {status}"
+    last_output = clean(output.decode("utf-8", "replace").strip())
+    raise DeliveryError(f"{ending}: {last_output}" if last_output else ending, temporary=status == EX_TEMPFAIL)
 
 
 def die_with_parent(parent: int = 0) -> None:

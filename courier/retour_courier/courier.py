@@ -12,10 +12,12 @@ from contextlib import suppress
 import structlog
 
 from retour_courier import sweep
+from retour_courier.async_store import AsyncStore
 from retour_courier.channel import Channel
 from retour_courier.command import CommandCarrier
 from retour_courier.forward import ForwardCarrier
 from retour_courier.leases import Leases
+from retour_courier.outcomes import Outcomes
 from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier
@@ -29,8 +31,8 @@ from retour_policy.outbox.spool import PARTS
 from retour_policy.store.database import Store
 from retour_policy.store.writer import Writer
 
-SWEEP_EVERY = 60.0  # seconds
-THREADS = 64  # at most; made when they are needed
+SWEEP_INTERVAL_S = 60.0
+MAX_THREADS = 64  # at most; made when they are needed
 
 log = structlog.get_logger()
 
@@ -44,19 +46,22 @@ class Courier:
         self._config = config
         self._secrets = secrets
         self._signer = signer
-        self._hands = Leases(config, store, writer, clock)
+        self._store = store
+        self._leases = Leases(config, AsyncStore(store, writer), clock)
+        self._outcomes = Outcomes(self._leases)
         self._channels: list[Channel] = []
         self._stopping = False
 
     async def run(self) -> None:
         """Work until `stop`; what is in hand is finished."""
         # Names are looked up in threads, and a name server can hang: there must be some left for the store.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "courier"))
-        helpers = [asyncio.create_task(one()) for one in (self._hands.keep, self._hands.write_notes, self._sweep)]
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "courier"))
+        loops = (self._leases.keep_renewing, self._outcomes.keep_committing, self._keep_sweeping)
+        helpers = [asyncio.create_task(loop()) for loop in loops]
         try:
             while not self._stopping:
                 await self._serve()
-            await self._hands.noted(self._config.courier.drain / 1000)
+            await self._outcomes.flush(self._config.courier.drain / 1000)
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -75,38 +80,38 @@ class Courier:
 
     async def _serve(self) -> None:
         """Run the channels of one configuration until it changes."""
-        self._hands.config = self._config
+        self._leases.config = self._config
         relays = {name: Relay(one, self._secrets.relays.get(name)) for name, one in self._config.relay.items()}
-        self._channels = list(self._made(relays))
+        self._channels = list(self._make_channels(relays))
         async with asyncio.TaskGroup() as group:
             for channel in self._channels:
                 group.create_task(channel.run())
         for relay in relays.values():
             await relay.close()
 
-    def _made(self, relays: Mapping[str, Relay]) -> Iterator[Channel]:
-        config, hands = self._config, self._hands
+    def _make_channels(self, relays: Mapping[str, Relay]) -> Iterator[Channel]:
+        config, outcomes = self._config, self._outcomes
         for hook in config.hook:
-            yield Channel(hook.channel, self._hook(hook), hands)
+            yield Channel(hook.channel, self._hook_carrier(hook), outcomes)
         for name, relay in relays.items():
-            carrier = ResendCarrier(config, hands.store, self._signer, hands.clock, relay)
-            yield Channel(f"relay:{name}", carrier, hands)
-        yield Channel(FORWARD, ForwardCarrier(relays[config.forward.relay], self._signer.forward), hands)
+            carrier = ResendCarrier(config, self._store, self._signer, self._leases.clock, relay)
+            yield Channel(f"relay:{name}", carrier, outcomes)
+        yield Channel(FORWARD, ForwardCarrier(relays[config.forward.relay], self._signer.forward), outcomes)
 
-    def _hook(self, hook: HookSection) -> WebhookCarrier | CommandCarrier:
+    def _hook_carrier(self, hook: HookSection) -> WebhookCarrier | CommandCarrier:
         if hook.webhook:
-            return WebhookCarrier(hook, self._secrets.hooks[hook.name], self._hands.clock)
+            return WebhookCarrier(hook, self._secrets.hooks[hook.name], self._leases.clock)
         return CommandCarrier(hook)
 
     def _end_channels(self) -> None:
         for channel in self._channels:
             channel.stop()
 
-    async def _sweep(self) -> None:
+    async def _keep_sweeping(self) -> None:
         """Look after what nobody asks for any more, now and then."""
         for turn in itertools.count(random.randrange(PARTS)):
             try:
-                await sweep.sweep(self._hands, [channel.name for channel in self._channels], turn % PARTS)
+                await sweep.sweep(self._leases, [channel.name for channel in self._channels], turn % PARTS)
             except Exception as error:  # the next time is soon
-                log.error("not swept", error=str(error) or repr(error))
-            await asyncio.sleep(SWEEP_EVERY)
+                log.error("sweep failed", error=str(error) or repr(error))
+            await asyncio.sleep(SWEEP_INTERVAL_S)

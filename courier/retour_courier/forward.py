@@ -1,4 +1,4 @@
-"""Forward: what postmaster gets: returned mail that nothing matches, one by one or as a digest."""
+"""Forward: what postmaster gets: returned mail that matches no send, one by one or as a digest."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from retour_courier.leases import Parcel, Work
+from retour_courier.leases import Batch
+from retour_courier.outcomes import StoreWrite
 from retour_courier.relay import Relay
 from retour_policy.messages.router import LOOP_GUARD
-from retour_policy.outbox.queue import Item
+from retour_policy.store.outbox import Item
 
-_WORDS = """\
-Retour could not lay this returned message to any mail that went out,
-or it was written to a role address of a bounce domain. It is attached
-as it came. `retour explain` tells what is in it.
+_TEXT = """\
+Retour could not match this message to anything that was sent, or it
+was written to a role address of a bounce domain. It is attached as it
+came. `retour explain` tells what is in it.
 """
-_DIGEST_WORDS = """\
-Retour could not lay these {count} returned messages to any mail that went
-out, or they were written to role addresses of bounce domains. They came
-faster than [forward] in the configuration lets them pass one by one, so
-they are all attached here, as they came, the oldest first.
+_DIGEST_TEXT = """\
+Retour could not match these {count} messages to anything that was sent, or
+they were written to role addresses of bounce domains. They came faster
+than [forward] in the configuration lets them pass one by one, so they
+are all attached here, as they came, the oldest first.
 """
 
 
@@ -33,12 +34,12 @@ class ForwardCarrier:
         self._guard = guard
         self.connections = relay.connections
 
-    async def carry(self, parcel: Parcel) -> Work | None:
-        """Send one message with all of the parcel, from the null sender, to postmaster alone.
+    async def carry(self, batch: Batch) -> StoreWrite | None:
+        """Send one message with all of the batch, from the null sender, to postmaster alone.
 
         Raises `DeliveryError`.
         """
-        await self._relay.send("", parcel[0].target, compose(parcel, self._guard()))
+        await self._relay.send("", batch[0].target, compose(batch, self._guard()))
         return None
 
     async def close(self) -> None:
@@ -65,8 +66,8 @@ def compose(items: Sequence[Item], guard: str) -> bytes:
         "MIME-Version: 1.0\r\n"
         f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n'
     )
-    words = (_WORDS if count == 1 else _DIGEST_WORDS.format(count=count)).replace("\n", "\r\n")
-    text = f"\r\n--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n{words}"
+    explanation = (_TEXT if count == 1 else _DIGEST_TEXT.format(count=count)).replace("\n", "\r\n")
+    text = f"\r\n--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n{explanation}"
     parts = b"".join(_part(item.body, boundary) for item in items)
     return (header + text).encode("utf-8") + parts + f"\r\n--{boundary}--\r\n".encode()
 

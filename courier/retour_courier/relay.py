@@ -12,7 +12,7 @@ from retour_courier.errors import DeliveryError
 from retour_policy.config.courier import RelaySection
 from retour_policy.sanitize import clean
 
-ABOUT_US = {530, 534, 535, 538}
+CONFIGURATION_CODES = {530, 534, 535, 538}
 """No login or no encryption (RFC 4954, RFC 3207): the configuration is to be mended, and the message goes then."""
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -87,7 +87,10 @@ class Relay:
 
 
 async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, message: bytes) -> None:
-    """Say MAIL, RCPT and DATA. A 5xx is about this message unless it is about us; anything else may be another day."""
+    """Say MAIL, RCPT and DATA.
+
+    A 5xx is about this message unless it is one of `CONFIGURATION_CODES`; anything else may be otherwise another day.
+    """
     if clean(sender + recipient) != sender + recipient:
         raise DeliveryError(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
     options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
@@ -101,7 +104,7 @@ async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, messag
     except aiosmtplib.SMTPNotSupported as error:
         raise DeliveryError(str(error), temporary=False) from error
     except aiosmtplib.SMTPResponseException as error:
-        permanent = 500 <= error.code < 600 and error.code not in ABOUT_US
+        permanent = 500 <= error.code < 600 and error.code not in CONFIGURATION_CODES
         raise DeliveryError(f"{error.code} {_words(error)}", temporary=not permanent) from error
     except (aiosmtplib.SMTPException, OSError) as error:
         raise DeliveryError(_words(error)) from error

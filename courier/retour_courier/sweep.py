@@ -1,4 +1,4 @@
-"""Sweep: removes copies that nobody will send again and old dead letters; buries items whose hook or relay is gone."""
+"""Sweep: gives up items whose hook or relay is gone; removes old dead letters and copies that nobody will send."""
 
 from __future__ import annotations
 
@@ -6,41 +6,33 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import select
 
+from retour_courier import dead_letters
 from retour_courier.leases import Leases
 from retour_policy.clock import HOUR
-from retour_policy.outbox import backlog
-from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.spool import Spool
-from retour_policy.store import schema
+from retour_policy.store import sends
 from retour_policy.store.database import Store
 
-PATIENCE = HOUR  # a copy may be written before its send; a hook be configured on one host before another
-CHUNK = 500
-NO_CHANNEL = "no such hook or relay in the configuration"
+ORPHAN_GRACE_MS = HOUR  # a copy may be written before its send; a hook be configured on one host before another
+MAX_LOOKED_UP_COPIES = 500  # in one statement
 
 log = structlog.get_logger()
 
 
-async def sweep(hands: Leases, channels: Sequence[str], part: int) -> None:
+async def sweep(leases: Leases, channels: Sequence[str], part: int) -> None:
     """Do it once, with one part of the copies. Raises `StoreUnavailable`, `OSError`."""
-    now = hands.clock()
+    now, config = leases.clock(), leases.config
     if channels:
-        buried = await hands.in_parts(
-            lambda connection: backlog.orphans(connection, channels, now - PATIENCE, now, CHUNK),
-            lambda connection, ids: backlog.bury(connection, ids, now, NO_CHANNEL),
-        )
-        if buried:
-            log.error("items without a hook or relay", items=buried)
-    forgotten = await hands.in_parts(
-        lambda connection: backlog.old_dead(connection, now - hands.config.courier.keep_dead, CHUNK), outbox.drop
-    )
-    if forgotten:
-        log.warning("old dead letters removed", items=forgotten)
-    removed = await asyncio.to_thread(remove_copies, Spool(hands.config.spool.dir), hands.store, now, part)
+        orphans = await dead_letters.give_up_orphans(leases.store, channels, now - ORPHAN_GRACE_MS, now)
+        if orphans:
+            log.error("items without a hook or relay", count=orphans)
+    removed = await dead_letters.remove_old(leases.store, now - config.courier.keep_dead)
     if removed:
-        log.info("copies removed", copies=removed)
+        log.warning("old dead letters removed", count=removed)
+    copies = await asyncio.to_thread(remove_copies, Spool(config.spool.dir), leases.store.store, now, part)
+    if copies:
+        log.info("copies removed", count=copies)
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:
@@ -50,17 +42,13 @@ def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None)
         if expires <= now:
             spool.remove(name)
             removed += 1
-        elif written < now - PATIENCE:
+        elif written < now - ORPHAN_GRACE_MS:
             doubtful.append(name)
-    for start in range(0, len(doubtful), CHUNK):
-        some = doubtful[start : start + CHUNK]
-        for name in set(some) - _named(store, some):
+    for start in range(0, len(doubtful), MAX_LOOKED_UP_COPIES):
+        names = doubtful[start : start + MAX_LOOKED_UP_COPIES]
+        with store.reading() as connection:
+            named = sends.read_spool_names(connection, names)
+        for name in set(names) - named:
             spool.remove(name)
             removed += 1
     return removed
-
-
-def _named(store: Store, names: Sequence[str]) -> set[str]:
-    query = select(schema.send.c.spool).where(schema.send.c.spool.in_(names))
-    with store.reading() as connection:
-        return set(connection.scalars(query))

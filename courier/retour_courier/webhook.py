@@ -14,16 +14,17 @@ import aiohttp
 from standardwebhooks import Webhook
 
 from retour_courier.errors import DeliveryError
-from retour_courier.leases import Parcel, Work
+from retour_courier.leases import Batch
+from retour_courier.outcomes import StoreWrite
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.courier import HookSection
-from retour_policy.outbox.queue import Item
 from retour_policy.sanitize import clean
+from retour_policy.store.outbox import Item
 
-ANSWER = 65_536  # octets of an answer that are read
-SHOWN = 200  # characters of it that are kept
-LONGEST_WAIT = 6 * HOUR  # that a receiver may ask for
-GONE = 410  # the receiver wants no more of it (Standard Webhooks)
+MAX_RESPONSE_OCTETS = 65_536  # that are read
+MAX_SHOWN_CHARACTERS = 200  # of a response, kept for the error
+MAX_RETRY_AFTER_MS = 6 * HOUR  # that a receiver may ask for
+HTTP_GONE = 410  # the receiver wants no more of it (Standard Webhooks)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out to be reached from everywhere
 _SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "3fff::/20")))  # older Pythons take them for global
@@ -36,8 +37,8 @@ class PrivateAddress(OSError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a receiver said."""
+class Response:
+    """What a receiver answered."""
 
     status: int
     body: bytes
@@ -56,7 +57,7 @@ class WebhookCarrier:
         private = (urlsplit(self._url).hostname or "") in map(str.lower, hook.allow_private)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=hook.connections, socket_factory=_any_socket if private else _open_socket, ttl_dns_cache=60
+                limit=hook.connections, socket_factory=_any_socket if private else _public_socket, ttl_dns_cache=60
             ),
             timeout=aiohttp.ClientTimeout(total=hook.timeout / 1000),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -64,30 +65,30 @@ class WebhookCarrier:
             headers={"User-Agent": "Retour", "Content-Type": "application/json", "Accept-Encoding": "identity"},
         )
 
-    async def carry(self, parcel: Parcel) -> Work | None:
+    async def carry(self, batch: Batch) -> StoreWrite | None:
         """Post the event. Raises `DeliveryError`."""
-        (item,) = parcel
+        (item,) = batch
         try:
-            answer = await self._post(item)
+            response = await self._post(item)
         except aiohttp.ClientConnectorError as error:
             raise DeliveryError(f"no connection: {error.os_error or error}") from error
         except TimeoutError as error:
             raise DeliveryError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DeliveryError(f"no answer that HTTP knows: {clean(_words(error), SHOWN)}") from error
-        _judge(answer, self._clock())
+            raise DeliveryError(f"no answer that HTTP knows: {clean(_words(error), MAX_SHOWN_CHARACTERS)}") from error
+        _judge(response, self._clock())
         return None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
-    async def _post(self, item: Item) -> Answer:
+    async def _post(self, item: Item) -> Response:
         async with self._session.post(
             self._url, data=item.body, headers=self._headers(item), allow_redirects=False
         ) as response:
             body = await _beginning(response)
-            return Answer(response.status, body[: SHOWN * 4], response.headers.get("Retry-After"))
+            return Response(response.status, body[: MAX_SHOWN_CHARACTERS * 4], response.headers.get("Retry-After"))
 
     def _headers(self, item: Item) -> dict[str, str]:
         now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the machine: receivers refuse old ones
@@ -101,14 +102,14 @@ class WebhookCarrier:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first of the answer. Where there is more, the connection is closed rather than read empty.
+    """The first of the response. Where there is more, the connection is closed rather than read empty.
 
     The status has been said by then: where the rest does not come, it holds all the same.
     """
     body = b""
     try:
-        while len(body) < ANSWER:
-            more = await response.content.read(ANSWER - len(body))
+        while len(body) < MAX_RESPONSE_OCTETS:
+            more = await response.content.read(MAX_RESPONSE_OCTETS - len(body))
             if not more:
                 return body
             body += more
@@ -123,28 +124,28 @@ def _words(error: Exception) -> str:
     return error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
 
 
-def _judge(answer: Answer, now: int) -> None:
+def _judge(response: Response, now: int) -> None:
     """Only 2xx is done. A redirect is a setting to mend, and gone is gone."""
-    if 200 <= answer.status < 300:
+    if 200 <= response.status < 300:
         return
-    said = " ".join(clean(answer.body.decode("utf-8", "replace"), SHOWN).split())
-    words = f"{answer.status} {said}".rstrip()
-    if 300 <= answer.status < 400:
-        words = f"{answer.status}: redirects are not followed"
-    raise DeliveryError(words, temporary=answer.status != GONE, wait=_wait(answer.retry_after, now))
+    text = " ".join(clean(response.body.decode("utf-8", "replace"), MAX_SHOWN_CHARACTERS).split())
+    words = f"{response.status} {text}".rstrip()
+    if 300 <= response.status < 400:
+        words = f"{response.status}: redirects are not followed"
+    raise DeliveryError(words, temporary=response.status != HTTP_GONE, wait=_retry_after(response.retry_after, now))
 
 
-def _wait(value: str | None, now: int) -> int:
+def _retry_after(value: str | None, now: int) -> int:
     """Milliseconds of a Retry-After (RFC 9110 section 10.2.3); 0 for none that can be read."""
     if not value:
         return 0
     if value.isascii() and value.isdecimal():
-        return min(int(value[:9]) * 1000, LONGEST_WAIT)
+        return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS)
     try:
         at = parsedate_to_datetime(value).timestamp() * 1000
     except (ValueError, OverflowError):
         return 0
-    return int(min(max(at - now, 0), LONGEST_WAIT))
+    return int(min(max(at - now, 0), MAX_RETRY_AFTER_MS))
 
 
 def _any_socket(info: Any) -> socket.socket:
@@ -154,7 +155,7 @@ def _any_socket(info: Any) -> socket.socket:
     return made
 
 
-def _open_socket(info: Any) -> socket.socket:
+def _public_socket(info: Any) -> socket.socket:
     """A socket for the address that will be connected to, whatever a name said a moment before."""
     address = ipaddress.ip_address(info[4][0].partition("%")[0])
     if not is_public(address):

@@ -14,11 +14,11 @@ from retour_bounces import RecipientReport, Report
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import Spool, new_name
 from retour_policy.store import sends
+from retour_policy.store.outbox import NewItem
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import token
 
@@ -102,7 +102,7 @@ class Life:
         self.came(None, Report("not-a-report"), to=f"bounces+{self.local}={self.domain}@example.com")
         self.came(1, self.report(me))  # the record of the send is gone
         dead = NewItem(self.now, "event", "hook:all", "bounce.hard", b"{}", error=f"exit 1: no contact {me}")
-        self.office.write(lambda connection: outbox.put(connection, dead))
+        self.office.write(lambda connection: queue.put(connection, dead))
         self.office("suppressions", "add", me, "--note", f"{me} phoned")
         self.office("suppressions", "add", BOB, "--scope", "shop", "--note", f"the same person as {me.upper()}")
         found = self.office.json("address", "show", me)[0]["suppressions"]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from retour_policy.clock import HOUR, MINUTE, system_clock
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Failure, NewItem
+from retour_policy.outbox import manage, queue
+from retour_policy.outbox.queue import Failure
+from retour_policy.store import outbox, outbox_selection
+from retour_policy.store.outbox import NewItem
 
 HOOKS = """
 [[hook]]
@@ -26,10 +28,10 @@ def full(office):
 
     def work(connection):
         new = [NewItem(now, "event", "hook:shop", kind, b'{"type": "%s"}' % kind.encode()) for kind in ("a", "b", "c")]
-        first, second, _ = [outbox.put(connection, one) for one in new]
-        outbox.put(connection, NewItem(now, "resend", "relay:default", "news", b"{}", due=now + 4 * HOUR))
+        first, second, _ = [queue.put(connection, one) for one in new]
+        queue.put(connection, NewItem(now, "resend", "relay:default", "news", b"{}", due=now + 4 * HOUR))
         for item in outbox.take(connection, [first, second], "me", now, now + MINUTE):
-            outbox.failed(connection, [Failure(item, "500 no\33", item.id == first, 4 * HOUR)], "me", now)
+            queue.fail(connection, [Failure(item, "500 no\33", item.id == first, 4 * HOUR)], "me", now)
 
     office.write(work)
     return office
@@ -63,25 +65,27 @@ def test_large_bodies_are_read_where_they_are_shown_and_changed_a_few_at_a_time(
 
     def work(connection):
         for _ in range(9):
-            outbox.put(connection, NewItem(1, "forward", outbox.FORWARD, "postmaster@example.com", b"x" * 1_000_000))
+            queue.put(connection, NewItem(1, "forward", queue.FORWARD, "postmaster@example.com", b"x" * 1_000_000))
 
     full.write(work)
-    read, drop, octets, dropped = outbox.read, outbox.drop, [], []
+    read, drop, octets, dropped = outbox_selection.read, outbox_selection.drop, [], []
 
     def reading(connection, ids, **how):
         found = read(connection, ids, **how)
         octets.append(sum(len(one.body) for one in found))
         return found
 
-    monkeypatch.setattr(outbox, "read", reading)
-    monkeypatch.setattr(outbox, "drop", lambda connection, ids: dropped.append(len(ids)) or drop(connection, ids))
+    monkeypatch.setattr(outbox_selection, "read", reading)
+    monkeypatch.setattr(
+        outbox_selection, "drop", lambda connection, ids: dropped.append(len(ids)) or drop(connection, ids)
+    )
     assert len(full.json("outbox", "list")) == 13
     assert full("outbox", "list", "--kind", "forward").stdout.count("forward") == 9
     assert octets == [0, 0]
     full("outbox", "list", "--show")
-    assert max(octets) <= outbox.OCTETS and sum(octets) >= 9_000_000
+    assert max(octets) <= manage.MAX_BATCH_OCTETS and sum(octets) >= 9_000_000
     full("outbox", "drop", "--all")
-    assert sum(dropped) == 13 and max(dropped) <= 4 + outbox.OCTETS // 1_000_000
+    assert sum(dropped) == 13 and max(dropped) <= 4 + manage.MAX_BATCH_OCTETS // 1_000_000
 
 
 def test_an_empty_outbox_says_so(office):

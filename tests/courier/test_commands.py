@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.courier import carrying
+from lab.courier import running_courier
 from lab.wait import wait_until
 from lab.world import World
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
+from retour_policy.store.outbox import NewItem
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_it_gets_the_event_on_standard_input_and_nothing_else(begin, tmp_path):
         f'cat > {tmp_path}/event; env > {tmp_path}/env; printf "%s|" "$@" > {tmp_path}/words; pwd >> {tmp_path}/env'
     )
     world = begin(script, "a b", "$(id)", "*")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
     del os.environ["RETOUR_SECRET_OF_THE_COURIER"]
     (line,) = (tmp_path / "event").read_text().splitlines()
@@ -69,7 +69,7 @@ def test_it_gets_the_event_on_standard_input_and_nothing_else(begin, tmp_path):
 def test_the_exit_status_decides(begin, tmp_path, script, failed, error):
     """75 and time over: again later; any other: a dead letter with what it said."""
     world = begin(script, timeout="1s" if "sleep" in script else "10s")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
     assert (item.failed, item.error[: len(error)]) == (failed, error)
 
@@ -77,7 +77,7 @@ def test_the_exit_status_decides(begin, tmp_path, script, failed, error):
 def test_nothing_of_it_goes_on_when_its_time_is_over(begin, tmp_path):
     """What it has started in the background ends with it."""
     world = begin(f"sleep 300 & echo $! > {tmp_path}/pid; wait", timeout="1s")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_tried()
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not _lives(pid), what="the end of the background process")
@@ -86,7 +86,7 @@ def test_nothing_of_it_goes_on_when_its_time_is_over(begin, tmp_path):
 def test_a_program_that_leaves_something_in_the_background_is_done(begin, tmp_path):
     """It said 0, whoever still holds its standard output; the event is not told again, and nothing of it is left."""
     world = begin(f"sleep 300 & echo $! > {tmp_path}/pid; echo x >> {tmp_path}/runs")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty(timeout=5)
     assert (tmp_path / "runs").read_text() == "x\n"
     pid = int((tmp_path / "pid").read_text())
@@ -97,8 +97,8 @@ def test_a_large_event_that_nobody_reads_is_no_failure(begin, tmp_path):
     """More than fits into a pipe: some programs look at nothing but RETOUR_EVENT."""
     world = begin("exit 0")
     new = NewItem(world.now, "event", "hook:app", "paused", b"x" * 1_000_000)
-    world.writer.run(lambda connection: outbox.put(connection, new), 10_000)
-    with carrying(tmp_path, world) as courier:
+    world.writer.run(lambda connection: queue.put(connection, new), 10_000)
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty(timeout=5)
 
 
@@ -106,7 +106,7 @@ def test_a_program_that_is_not_there_is_tried_again(begin, tmp_path):
     """An upgrade may be under way."""
     world = begin("true")
     (tmp_path / "program").unlink()
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
     assert (item.failed, item.error) == (0, f"{tmp_path}/program: No such file or directory")
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from lab.courier import items
 from lab.world import World
 from retour_bounces import RecipientReport, Report
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import ItemFilter
+from retour_policy.store import outbox_selection
 
 STREAMS = [{"name": "news"}, {"name": "shop", "transactional": True}]
 
@@ -30,10 +30,9 @@ def world(tmp_path):
 
 def told(world, name="all"):
     """The events that a hook is to be told, since the last time it was asked."""
-    with world.store.reading() as connection:
-        items = list(outbox.listed(connection, ItemFilter(channel=f"hook:{name}")))
-    world.writer.run(lambda connection: outbox.drop(connection, [item.id for item in items]), 10_000)
-    return [json.loads(item.body) for item in items]
+    waiting = items(world.store, channel=f"hook:{name}")
+    world.writer.run(lambda connection: outbox_selection.drop(connection, [item.id for item in waiting]), 10_000)
+    return [json.loads(item.body) for item in waiting]
 
 
 def types(world, name="all"):
@@ -101,7 +100,7 @@ def test_what_nobody_vouches_for_is_unmatched(world):
     assert event["data"] == {
         "stream": "news",
         "kind": "bounce",
-        "came_to": "returns@b.example",
+        "delivered_to": "returns@b.example",
         "sender": "eve@example.org",
     }
 

@@ -6,15 +6,16 @@ import email.policy
 
 import pytest
 
-from lab.courier import carrying, router
+from lab.courier import router, running_courier
 from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World
 from retour_bounces import Report
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import FORWARD, NewItem
+from retour_policy.outbox import queue
+from retour_policy.outbox.queue import FORWARD
+from retour_policy.store.outbox import NewItem
 
 ORIGINAL = b"From: ann@example.org\r\nSubject: No %d\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
 
@@ -38,7 +39,7 @@ def put(world, *numbers):
         NewItem(world.now, "forward", FORWARD, "postmaster@example.com", ORIGINAL.replace(b"%d", b"%d" % n))
         for n in numbers
     ]
-    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
+    world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 10_000)
 
 
 def attached(message):
@@ -50,7 +51,7 @@ def attached(message):
 def test_the_original_goes_to_postmaster_and_to_nobody_else(world, server, tmp_path):
     """As message/rfc822, octet by octet, from the null sender, marked as made by a machine and as ours."""
     put(world, 1)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
     (message,) = server.arrived
     assert (message.sender, message.recipients) == ("", ("postmaster@example.com",))
@@ -62,7 +63,7 @@ def test_the_original_goes_to_postmaster_and_to_nobody_else(world, server, tmp_p
 
 def test_what_is_too_much_for_an_hour_becomes_one_digest(world, server, tmp_path):
     """Three an hour here: of ten the first three go at once, seven wait and come together when the hour is over."""
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         for numbers in (range(3), range(3, 6), range(6, 10)):
             put(world, *numbers)
             wait_until(lambda: len(server.arrived) == 3, what="the first three")
@@ -78,7 +79,7 @@ def test_what_is_too_much_for_an_hour_becomes_one_digest(world, server, tmp_path
 
 def test_within_the_limit_they_go_one_by_one(world, server, tmp_path):
     """Three in each of two hours are six messages."""
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         for hour in range(2):
             put(world, *range(hour * 3, hour * 3 + 3))
             courier.wait_empty()
@@ -89,7 +90,7 @@ def test_within_the_limit_they_go_one_by_one(world, server, tmp_path):
 def test_a_digest_has_room_for_so_much_and_there_can_be_several(world, server, tmp_path):
     """250 messages at the beginning of an hour: digests of at most 100."""
     put(world, *range(250))
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
     sizes = [len(attached(message)) for message in server.arrived]
     assert sorted(sizes) == [50, 100, 100]
@@ -98,10 +99,10 @@ def test_a_digest_has_room_for_so_much_and_there_can_be_several(world, server, t
 def test_a_relay_that_is_down_loses_nothing(world, tmp_path):
     """It is tried again after growing pauses; what waits goes when it is back."""
     put(world, 1, 2)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         server = Destination()
         world.adopt({"relay": {"default": {"port": server.port}}, "forward": {"most": 60, "per": "1h"}})
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         items = courier.wait_tried()
         assert all("127.0.0.1" in item.error and not item.failed for item in items)
         with server:
@@ -113,7 +114,7 @@ def test_a_relay_that_is_down_loses_nothing(world, tmp_path):
 def test_a_forward_that_comes_back_goes_round_no_more(world, server, tmp_path):
     """It stays as a dead letter that says why; one with somebody else's guard is mail like any other."""
     put(world, 1)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
         came_back = server.arrived[0].content
         forged = came_back.replace(b"Retour-Forwarded: ", b"Retour-Forwarded: a")

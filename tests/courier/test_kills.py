@@ -11,14 +11,14 @@ from itertools import pairwise
 
 import pytest
 
-from lab.courier import ring
-from lab.killed_courier import Mortals
+from lab.courier import items, ring
+from lab.killed_courier import KilledCouriers
 from lab.receiver import Receiver
 from lab.wait import wait_until
 from lab.world import World
 from retour_policy.clock import system_clock
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import ItemFilter, NewItem
+from retour_policy.outbox import queue
+from retour_policy.store.outbox import NewItem
 
 ADDRESSES = 60
 
@@ -37,12 +37,11 @@ def put(world, count, begin=0):
         )
         for n in range(begin, begin + count)
     ]
-    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 20_000)
+    world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 20_000)
 
 
 def left(world):
-    with world.store.reading() as connection:
-        return [(item.uid, item.error) for item in outbox.listed(connection, ItemFilter())]
+    return [(item.uid, item.error) for item in items(world.store)]
 
 
 def kill(pid):
@@ -59,13 +58,13 @@ def run(folder, receiver, kills, items):
         put(world, items)
         configs = [config(receiver, path) for path in killed]
         ring(folder, world)
-        with Mortals(world.url, folder / "keys.toml", configs) as mortals:
-            pids = {path: mortals.start(number) for number, path in enumerate(killed)}
+        with KilledCouriers(world.url, folder / "keys.toml", configs) as couriers:
+            pids = {path: couriers.start(number) for number, path in enumerate(killed)}
             for n in range(kills):
                 time.sleep(chance.expovariate(1 / 0.08))  # the moment of a kill is what is tried, not waited for
                 path = chance.choice(list(killed))
                 killed[path].append(kill(pids[path]))
-                pids[path] = mortals.start(list(killed).index(path))
+                pids[path] = couriers.start(list(killed).index(path))
                 if n % 100 == 99:
                     put(world, items, items * (n // 100 + 1))
             wait_until(lambda: not left(world), what="an empty outbox", timeout=60, seen=lambda: left(world)[:10])

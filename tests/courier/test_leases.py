@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from lab.courier import carrying, ring
+from lab.courier import ring, running_courier
 from lab.destination import Destination
-from lab.killed_courier import Mortals
+from lab.killed_courier import KilledCouriers
 from lab.wait import wait_until
 from lab.world import World
 from retour_policy.clock import DAY, system_clock
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import Spool, new_name
+from retour_policy.store import outbox
 from retour_policy.store.facts import FactFilter, read
+from retour_policy.store.outbox import NewItem
 from retour_policy.tokens.token import draw_id
 
 
@@ -36,7 +37,7 @@ def world(tmp_path, receiver):
 
 def put(world, count=1):
     new = [NewItem(system_clock(), "event", "hook:app", "paused", b"{}") for _ in range(count)]
-    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
+    world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 10_000)
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def test_what_takes_long_is_not_taken_by_another(world, receiver, tmp_path):
     """The lease of one second is renewed while the receiver takes three; the second courier looks on."""
     receiver.slow = 3.0
     put(world)
-    with carrying(tmp_path, world) as first, carrying(tmp_path, world):
+    with running_courier(tmp_path, world) as first, running_courier(tmp_path, world):
         first.wait_empty()
     assert (len(receiver.called), receiver.at_once) == (1, 1)
 
@@ -60,7 +61,7 @@ def test_at_the_end_what_is_in_hand_is_finished_and_the_rest_given_back(world, r
     """Two at a time: these two arrive; the others are free at once for another courier."""
     receiver.slow = 0.5
     put(world, 8)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: receiver.tried["/ok"] == 2, what="two under way")
     assert len(receiver.called) == 2
     waiting = courier.waiting()
@@ -72,7 +73,7 @@ def test_what_was_done_while_the_store_was_down_is_noted_afterwards(world, recei
     """It is not done again, although its lease ran out in the meantime."""
     receiver.slow = 0.5
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: receiver.tried["/ok"], what="the call")
         with store_locked(tmp_path):
             receiver.wait(1)
@@ -86,7 +87,7 @@ def test_a_lease_that_cannot_be_renewed_stops_the_work(world, receiver, tmp_path
     """Before it has run out: another courier may begin then. Afterwards it is done from the beginning."""
     receiver.slow = 30.0
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: receiver.tried["/ok"], what="the call")
         (item,) = courier.waiting()
         with store_locked(tmp_path):
@@ -102,7 +103,7 @@ def test_what_is_leased_ahead_is_not_begun_when_the_lease_is_lost(world, receive
     """Another courier may have begun it meanwhile: it is left, and taken again later."""
     receiver.slow = 30.0
     put(world, 4)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: receiver.tried["/ok"] == 2, what="two calls; the others stand ready")
         with store_locked(tmp_path):
             wait_until(lambda: not receiver.open, what="the end of both")
@@ -115,15 +116,15 @@ def test_what_is_leased_ahead_is_not_begun_when_the_lease_is_lost(world, receive
 
 def test_a_fault_in_one_channel_ends_no_other(world, receiver, tmp_path, monkeypatch):
     """Whatever is wrong with one, events go on reaching the others' receivers."""
-    taking = outbox.due_ids
+    taking = outbox.read_due_ids
 
-    def broken(connection, channel, now, most):
+    def broken(connection, channel, now, limit):
         if channel.startswith("relay:"):
             raise ValueError("a fault")
-        return taking(connection, channel, now, most)
+        return taking(connection, channel, now, limit)
 
-    monkeypatch.setattr(outbox, "due_ids", broken)
-    with carrying(tmp_path, world) as courier:
+    monkeypatch.setattr(outbox, "read_due_ids", broken)
+    with running_courier(tmp_path, world) as courier:
         put(world, 1)
         courier.wait_empty()
         put(world, 1)
@@ -133,20 +134,20 @@ def test_a_fault_in_one_channel_ends_no_other(world, receiver, tmp_path, monkeyp
 
 def test_what_is_noted_during_a_look_is_looked_at_again(world, receiver, tmp_path, monkeypatch):
     """The second event of an address becomes free just after a look that did not see it: it does not wait for long."""
-    monkeypatch.setattr("retour_courier.channel.LOOK_EVERY", 60)
-    seeing, looked = outbox.due_ids, []
+    monkeypatch.setattr("retour_courier.channel.POLL_INTERVAL_S", 60)
+    seeing, looked = outbox.read_due_ids, []
 
-    def late(connection, channel, now, most):
-        found = seeing(connection, channel, now, most)
+    def late(connection, channel, now, limit):
+        found = seeing(connection, channel, now, limit)
         if receiver.called and channel == "hook:app" and not found and not looked:
             looked.append(True)
             wait_until(lambda: len(carried.waiting()) == 1, what="the note, after the look")
         return found
 
-    monkeypatch.setattr(outbox, "due_ids", late)
+    monkeypatch.setattr(outbox, "read_due_ids", late)
     new = [NewItem(system_clock(), "event", "hook:app", "paused", b"{}", ordering=7) for _ in range(2)]
-    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
-    with carrying(tmp_path, world) as carried:
+    world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 10_000)
+    with running_courier(tmp_path, world) as carried:
         receiver.wait(1)
         carried.wait_empty(timeout=10)
 
@@ -176,15 +177,15 @@ def test_a_courier_that_dies_between_sending_and_noting_sends_twice(tmp_path):
         world.now = system_clock() - DAY
         ring(tmp_path, world)
         _soft_bounce(world, tmp_path)
-        with Mortals(world.url, tmp_path / "keys.toml", [config]) as mortals:
-            pid = mortals.start(0)
+        with KilledCouriers(world.url, tmp_path / "keys.toml", [config]) as couriers:
+            pid = couriers.start(0)
             server.wait(1)
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="its end")
             assert _resent(world) == []
             server.take = lambda message: Destination.take(server, message)
             server.lock.close()
-            mortals.start(0)
+            couriers.start(0)
             first, second = server.wait(2)
             wait_until(lambda: len(_resent(world)) == 1, what="the note")
     assert (first.sender, first.content) == (second.sender, second.content)

@@ -12,10 +12,9 @@ from lab.postfix import PrivatePostfix
 from lab.process import workspace
 from lab.site import Site
 from lab.wait import wait_until
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import ItemFilter
-from retour_policy.store import facts
+from retour_policy.store import facts, outbox_selection
 from retour_policy.store.database import open_store
+from retour_policy.store.outbox_selection import ItemFilter
 
 STREAMS = """
 [[stream]]
@@ -83,7 +82,7 @@ def reading(site):
 def waiting(site):
     """What is in the outbox."""
     with reading(site) as connection:
-        return list(outbox.listed(connection, ItemFilter()))
+        return outbox_selection.read(connection, outbox_selection.read_ids(connection, ItemFilter()))
 
 
 def copies(site):
@@ -106,7 +105,7 @@ def test_a_soft_bounce_is_sent_again_and_arrives(site):
     assert "  resend 1 of 2" in site.retour("events", "--address", "soft@example.net").stdout
     told = wait_until(lambda: told_of(site, "soft@example.net", 2), what="both events")
     assert [event["type"] for event in told] == ["bounce.soft", "resent"]
-    assert told[1]["data"]["words"] == "resend 1 of 2"
+    assert (told[1]["data"]["resend"], told[1]["data"]["max_attempts"]) == (1, 2)
 
 
 def told_of(site, address, count):

@@ -9,7 +9,7 @@ import json
 import pytest
 from sqlalchemy import func, select, update
 
-from lab.courier import carrying, router
+from lab.courier import router, running_courier
 from lab.destination import Destination
 from lab.world import World
 from retour_courier.relay import Relay
@@ -84,7 +84,7 @@ def test_a_soft_bounce_is_sent_again_after_the_interval(world, server, spool, tm
     """To the same recipient, the same message, with a token and a reference of its own; not before its time."""
     first = send(world, spool, tag="order-4711")
     world.bounce(first, like="full")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.waiting(kind="resend")
         assert item.due == world.now + 4 * 3_600_000
         world.wait("4h")
@@ -104,7 +104,7 @@ def test_a_soft_bounce_is_sent_again_after_the_interval(world, server, spool, tm
 def test_a_bounce_of_a_resend_is_the_same_mails(world, server, spool, tmp_path):
     """It counts no second time, is told of each attempt, leads to the next resend, and after the last to none."""
     number = first = send(world, spool)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         for attempt in (1, 2):
             world.bounce(number, like="full")
             world.wait("4h")
@@ -118,7 +118,7 @@ def test_a_bounce_of_a_resend_is_the_same_mails(world, server, spool, tmp_path):
     assert [fact.what.send_id for fact in bounces] == [first] * 4
     assert [fact.what.detail.get("resend") for fact in bounces] == [None, 1, 2, 2]
     told = [json.loads(line)["data"] for line in (tmp_path / "bounced").read_text().splitlines()]
-    assert [data.get("words") for data in told] == [None, "resend 1 of 2", "resend 2 of 2"]
+    assert [(data.get("resend"), data.get("max_attempts")) for data in told] == [(None, None), (1, 2), (2, 2)]
     with world.store.reading() as connection:
         state = connection.scalar(select(schema.address_state.c.state))
     assert state["counts"]["*"]["totals"] == {"soft": 1}
@@ -130,7 +130,7 @@ def test_two_reports_of_one_failure_lead_to_one_resend(world, server, spool, tmp
     first = send(world, spool)
     world.bounce(first, like="full")
     world.bounce(first, like="greylisted")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         assert len(courier.waiting(kind="resend")) == 1
 
 
@@ -143,7 +143,7 @@ def test_who_may_have_no_mail_any_more_gets_none(world, server, spool, tmp_path,
         world.suppress(BOB)
     else:
         world.answer(first, "unsubscribe")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         courier.wait_empty()
     assert server.arrived == []
@@ -155,7 +155,7 @@ def test_a_resend_is_no_good_send(world, server, spool, tmp_path):
     """It has no recipients in the store, so that it heals nothing."""
     first = send(world, spool)
     world.bounce(first, like="full")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         courier.wait_empty()
     with world.store.reading() as connection:
@@ -167,7 +167,7 @@ def test_a_resend_is_no_good_send(world, server, spool, tmp_path):
 def test_hard_bounces_are_not_sent_again(world, spool, tmp_path, like):
     """Only soft ones may pass another day."""
     world.bounce(send(world, spool), like=like)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         assert courier.waiting(kind="resend") == []
 
 
@@ -177,7 +177,7 @@ def test_without_a_copy_or_a_setting_nothing_is_sent_again(world, spool, tmp_pat
     name = new_name(world.now)
     spool.put(name, COPY)
     world.bounce(world.send(stream="plain", spool=name), like="full")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         assert courier.waiting(kind="resend") == []
 
 
@@ -186,7 +186,7 @@ def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path):
     world.bounce(send(world, spool), like="full")
     for name, _, _ in list(spool.names()):
         spool.remove(name)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         (item,) = courier.wait_tried(failed=True)
     assert item.error.startswith("no copy to send again")
@@ -198,7 +198,7 @@ def test_a_copy_that_is_damaged_is_a_dead_letter(world, spool, tmp_path, damage)
     world.bounce(send(world, spool), like="full")
     (file,) = spool.folder.glob("*/*")
     file.write_bytes(damage(file.read_bytes()))
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         (item,) = courier.wait_tried(failed=True)
     assert item.error.startswith(f"no copy to send again: {file.name}: ")
@@ -207,14 +207,14 @@ def test_a_copy_that_is_damaged_is_a_dead_letter(world, spool, tmp_path, damage)
 def test_the_hook_hears_which_resend_it_was(world, server, spool, tmp_path):
     """`resend 1 of 2`, with the tag; nothing before it was sent."""
     world.bounce(send(world, spool, tag="order-4711"), like="full")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         assert not (tmp_path / "told").exists()
         world.wait("4h")
         courier.wait_empty()
     event = json.loads((tmp_path / "told").read_text())
     assert event["type"] == "resent"
     data = event["data"]
-    assert (data["address"], data["resend"], data["of"], data["words"]) == (BOB, 1, 2, "resend 1 of 2")
+    assert (data["address"], data["resend"], data["max_attempts"]) == (BOB, 1, 2)
     assert data["tag"] == "order-4711"
 
 
@@ -238,10 +238,10 @@ def test_an_erased_persons_copies_and_items_go(world, spool, tmp_path):
     number, key = next(iter(_recipients(world)))
     world.writer.run(lambda connection: erase(connection, Address(number, key)), 10_000)
     assert remove_copies(spool, world.store, system_clock() + 2 * HOUR) == 1
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         (item,) = courier.wait_tried(failed=True)
-    assert item.error in ("the address was forgotten", "no copy to send again: : not the name of a copy")
+    assert item.error in ("the address was erased", "no copy to send again: : not the name of a copy")
 
 
 @pytest.mark.parametrize("kind", ["resent", "withheld"])
@@ -252,28 +252,29 @@ def test_who_is_erased_meanwhile_is_not_named_again(world, server, spool, tmp_pa
     world.bounce(first, like="full")
     if kind == "withheld":
         world.suppress(BOB)
-    look_up, to_relay = ResendCarrier._look_up, Relay.send
+    find_job, to_relay = ResendCarrier._find_job, Relay.send
 
-    def looked_up(carrier, item):
-        again = look_up(carrier, item)
-        if again.suppression:
+    def found(carrier, item):
+        job = find_job(carrier, item)
+        if job.suppression:
             world.erase(BOB)
-        return again
+        return job
 
     async def sent(relay, *message):
         await to_relay(relay, *message)
         await asyncio.to_thread(world.erase, BOB)
 
-    monkeypatch.setattr(ResendCarrier, "_look_up", looked_up)
+    monkeypatch.setattr(ResendCarrier, "_find_job", found)
     monkeypatch.setattr(Relay, "send", sent)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         world.wait("4h")
         courier.wait_empty()
     (fact,) = facts(world, kind)
     assert fact.what.detail == {"resend": 1, "of": 2}
     if kind == "resent":
         told = (tmp_path / "told").read_text()
-        assert json.loads(told)["data"]["words"] == "resend 1 of 2"
+        data = json.loads(told)["data"]
+        assert (data["resend"], data["max_attempts"]) == (1, 2)
         assert not any(name in told for name in (BOB, "4711", "8@shop.example"))
 
 

@@ -10,9 +10,9 @@ from lab.process import Child
 from lab.site import RETOUR, retour
 from lab.wait import wait_until
 from retour_policy.clock import system_clock
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.store.database import open_store
+from retour_policy.store.outbox import NewItem
 
 HOOK = """
 [[hook]]
@@ -41,7 +41,7 @@ def courier(folder, config):
 def put(config, name):
     store = open_store(f"sqlite:///{config.parent}/retour.db")
     with store.writing() as connection:
-        outbox.put(connection, NewItem(system_clock(), "event", f"hook:{name}", "paused", b'{"type": "paused"}'))
+        queue.put(connection, NewItem(system_clock(), "event", f"hook:{name}", "paused", b'{"type": "paused"}'))
     store.close()
 
 

@@ -10,15 +10,15 @@ import threading
 
 import pytest
 
-from lab.courier import carrying
+from lab.courier import running_courier
 from lab.receiver import HUGE
 from lab.wait import wait_until
 from lab.world import World
 from retour_courier.webhook import is_public
 from retour_policy.clock import HOUR
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
+from retour_policy.store.outbox import NewItem
 
 
 def hook(url, **more):
@@ -46,7 +46,7 @@ def begin(tmp_path):
 def put(world, count=1, *, channel="hook:app", ordering=None):
     """Queue events that nobody but the outbox knows."""
     new = [NewItem(world.now, "event", channel, "paused", b'{"n": %d}' % n, ordering=ordering) for n in range(count)]
-    world.writer.run(lambda connection: [outbox.put(connection, one) for one in new], 10_000)
+    world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 10_000)
 
 
 def test_an_event_arrives_signed_with_the_tag_of_the_application(begin, receiver, tmp_path):
@@ -54,7 +54,7 @@ def test_an_event_arrives_signed_with_the_tag_of_the_application(begin, receiver
     world = begin(hook(receiver.url()))
     send = world.send(tag="order-4711")
     world.bounce(send)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         first, second = receiver.wait(2)
         courier.wait_empty()
     assert (first.event["type"], second.event["type"]) == ("bounce.hard", "paused")
@@ -86,7 +86,7 @@ def test_what_is_not_taken_is_tried_again_later(begin, receiver, tmp_path, path,
     """The error is kept, and the next try comes after a pause, not before."""
     world = begin(hook(receiver.url(path), timeout="1s"))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
         assert item.error.startswith(words)
         assert not item.failed
@@ -102,7 +102,7 @@ def test_a_receiver_may_ask_for_patience(begin, receiver, tmp_path):
     """Retry-After is heeded."""
     world = begin(hook(receiver.url("/busy")))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
     assert item.due - world.now == HOUR
 
@@ -111,7 +111,7 @@ def test_gone_is_a_dead_letter_at_once(begin, receiver, tmp_path):
     """410 says that nobody wants it any more."""
     world = begin(hook(receiver.url("/gone")))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried(failed=True)
     assert item.error == "410"
 
@@ -120,7 +120,7 @@ def test_a_huge_answer_is_not_read(begin, receiver, tmp_path):
     """2xx is enough; of 5 MB no more is taken than fits into buffers."""
     world = begin(hook(receiver.url("/huge")))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
     assert receiver.sent < HUGE * 0.9
 
@@ -129,7 +129,7 @@ def test_a_status_holds_though_the_rest_of_the_answer_never_comes(begin, receive
     """It said 200: the event is not told again."""
     world = begin(hook(receiver.url("/dripping"), timeout="1s"))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
     assert receiver.tried["/dripping"] == 1
 
@@ -138,7 +138,7 @@ def test_an_error_does_not_tell_the_address(begin, receiver, tmp_path):
     """What stands behind the question mark may be a secret, and errors go into logs and lists."""
     world = begin(hook(receiver.url("/garbage") + "?key=5ecret"))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
     assert item.error.startswith("no answer that HTTP knows: ")
     assert "5ecret" not in item.error
@@ -149,7 +149,7 @@ def test_it_ends_as_a_dead_letter_after_72_hours(begin, receiver, tmp_path):
     world = begin(hook(receiver.url("/broken")))
     put(world)
     tries = 0
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         while not courier.waiting(failed=True):
             tries += 1
             (item,) = courier.wait_tried(tries)
@@ -163,7 +163,7 @@ def test_events_of_one_address_arrive_in_their_order(begin, receiver, tmp_path):
     world = begin(hook(receiver.url()))
     receiver.status = 500
     put(world, 3, ordering=7)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: courier.waiting()[0].attempts, what="a try")
         receiver.status = 200
         put(world, 1, ordering=8)
@@ -180,7 +180,7 @@ def test_a_dead_receiver_delays_no_other(begin, receiver, tmp_path):
     world = begin(hanging, hook(receiver.url()))
     put(world, 40, channel="hook:hanging")
     put(world, 40)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         receiver.wait(40, timeout=5)
         assert len(courier.waiting(channel="hook:hanging")) == 40
         receiver.release()
@@ -191,7 +191,7 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
     world = begin(hook(receiver.url(), connections=2), courier={"first_pause": "1s"})
     receiver.status = 500
     put(world, 30)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: sum(item.attempts for item in courier.waiting()) >= 2, what="two tries")
         tried = receiver.tried["/ok"]
         assert tried < 5
@@ -205,7 +205,7 @@ def test_a_clock_that_jumps_does_not_make_a_courier_begin_again(begin, receiver,
     world = begin(hook(receiver.url()))
     receiver.slow = 1.0
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: receiver.open, what="the call")
         world.wait("2h")
         courier.wait_empty()
@@ -215,7 +215,7 @@ def test_a_clock_that_jumps_does_not_make_a_courier_begin_again(begin, receiver,
 def test_a_refusal_for_good_shows_that_the_receiver_is_there(begin, receiver, tmp_path):
     """Two failures with a 410 between them are not one after the other: the next event does not wait."""
     world = begin(hook(receiver.url(), connections=2))
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         for number, status in enumerate((500, 410, 500), 1):
             receiver.status = status
             put(world)
@@ -229,7 +229,7 @@ def test_a_receiver_that_asks_for_patience_is_left_alone_so_long(begin, receiver
     """Not only by the item that was answered so: with an hour of Retry-After it rests the longest that it can."""
     world = begin(hook(receiver.url("/busy"), connections=1), hook(receiver.url(), name="other"))
     put(world, 2)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: _tried(courier) == 1, what="a try")
         world.wait("4m")
         for count in range(1, 6):  # some looks at both
@@ -249,7 +249,7 @@ def test_what_waits_for_a_receiver_that_never_comes_back_ends_after_72_hours_too
     world = begin(hook(receiver.url(), connections=2))
     receiver.status = 500
     put(world, 30)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: _rests(courier), what="a rest")
         world.wait("73h")
         wait_until(lambda: len(courier.waiting(failed=True)) == 30, what="30 dead letters")
@@ -264,7 +264,7 @@ def test_after_days_without_a_courier_everything_is_tried(begin, receiver, tmp_p
     receiver.status = 500
     put(world, 30)
     world.wait("100h")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: _rests(courier), what="a rest")
         receiver.status = 200
         world.wait("10m")
@@ -284,7 +284,7 @@ def test_what_cannot_be_encoded_is_a_dead_letter_and_the_rest_goes_on(begin, rec
     notes = ["before", "\udc80", {"a", "set"}, float("nan"), "behind"]
     events = [Event("paused", world.now, Data(note=note), 7) for note in notes]
     world.writer.run(lambda c: [world.ledger.announcer.tell(c, event) for event in events], 10_000)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         receiver.wait(2)
         dead = courier.waiting(failed=True)
     assert [called.event["data"]["note"] for called in receiver.called] == ["before", "behind"]
@@ -309,7 +309,7 @@ def test_private_addresses_are_refused_unless_allowed_by_name(begin, receiver, t
     )
     for name in (*hosts, "allowed"):
         put(world, channel=f"hook:{name}")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         receiver.wait(1)
         refused = courier.wait_tried()
     assert [item.channel for item in refused] == [f"hook:{name}" for name in hosts]
@@ -378,7 +378,7 @@ def test_certificates_are_verified(begin, https, tmp_path):
     """A self-signed one is an error, and nothing is sent."""
     world = begin(hook(https))
     put(world)
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         (item,) = courier.wait_tried()
     assert "CERTIFICATE_VERIFY_FAILED" in item.error
 
@@ -388,7 +388,7 @@ def test_a_hook_that_is_gone_leaves_dead_letters(begin, tmp_path):
     world = begin()
     put(world)
     world.wait("2h")
-    with carrying(tmp_path, world) as courier:
+    with running_courier(tmp_path, world) as courier:
         wait_until(lambda: courier.waiting(failed=True), what="a dead letter")
         (item,) = courier.waiting()
     assert item.error == "no such hook or relay in the configuration"

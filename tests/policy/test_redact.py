@@ -16,11 +16,11 @@ from retour_policy.erasure.redact import redact_mentions
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.outbox import queue
-from retour_policy.outbox.queue import NewItem
 from retour_policy.store import batches, schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
+from retour_policy.store.outbox import NewItem
 
 ANN, BOB = "ann.lee@example.net", "bob@example.net"
 PERSON = AddressMatcher(ANN)

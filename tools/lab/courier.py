@@ -16,8 +16,10 @@ from lab.world import World
 from retour_courier.courier import Courier
 from retour_policy.config.secrets import Secrets
 from retour_policy.messages.router import Router, Signer
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import Item, ItemFilter
+from retour_policy.store import outbox_selection
+from retour_policy.store.database import Store
+from retour_policy.store.outbox import Item
+from retour_policy.store.outbox_selection import ItemFilter
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import KeyRingFile
 
@@ -35,16 +37,21 @@ def router(folder: Path, world: World) -> Router:
     return Router(world.config, ring(folder, world), world.clock)
 
 
+def items(store: Store, **chosen: Any) -> list[Item]:
+    """What is in the outbox, the oldest first."""
+    with store.reading() as connection:
+        return outbox_selection.read(connection, outbox_selection.read_ids(connection, ItemFilter(**chosen)))
+
+
 @dataclass(frozen=True)
-class Carrying:
+class RunningCourier:
     """What a test asks of a courier at work."""
 
     world: World
 
     def waiting(self, **chosen: Any) -> list[Item]:
         """What is in the outbox."""
-        with self.world.store.reading() as connection:
-            return list(outbox.listed(connection, ItemFilter(**chosen)))
+        return items(self.world.store, **chosen)
 
     def wait_empty(self, timeout: float = 15.0) -> None:
         """Wait until the outbox is empty. Raises `TimeoutError`."""
@@ -54,15 +61,15 @@ class Carrying:
         """Wait until each of these was tried in vain so often. Raises `TimeoutError`."""
 
         def tried() -> bool:
-            items = self.waiting(**chosen)
-            return bool(items) and all(one.attempts >= attempts and not one.taken_by for one in items)
+            found = self.waiting(**chosen)
+            return bool(found) and all(one.attempts >= attempts and not one.taken_by for one in found)
 
         wait_until(tried, what=f"{attempts} attempts", seen=lambda: self.waiting(**chosen))
         return self.waiting(**chosen)
 
 
 @contextmanager
-def carrying(folder: Path, world: World, passwords: Mapping[str, str] | None = None) -> Iterator[Carrying]:
+def running_courier(folder: Path, world: World, passwords: Mapping[str, str] | None = None) -> Iterator[RunningCourier]:
     """Run a courier while the block runs; every hook has the lab's secret."""
     secrets = Secrets({hook.name: (KEY,) for hook in world.config.hook}, dict(passwords or {}))
     ready, made = threading.Event(), []
@@ -78,7 +85,7 @@ def carrying(folder: Path, world: World, passwords: Mapping[str, str] | None = N
     thread.start()
     assert ready.wait(10)
     try:
-        yield Carrying(world)
+        yield RunningCourier(world)
     finally:
         loop, courier = made[0]
         loop.call_soon_threadsafe(courier.stop)

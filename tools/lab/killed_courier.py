@@ -31,13 +31,13 @@ from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
 
 
-class Mortals:
+class KilledCouriers:
     """The forking process, as a context manager."""
 
     def __init__(self, url: str, ring: Path, configs: Sequence[Mapping[str, Any]]) -> None:
         self._argv = [sys.executable, "-m", "lab.killed_courier", url, str(ring), *map(json.dumps, configs)]
 
-    def __enter__(self) -> Mortals:
+    def __enter__(self) -> KilledCouriers:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(self._argv, stdin=pipe, stdout=pipe, text=True, env=env, bufsize=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,10 +13,12 @@ from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table, say
 from retour_policy.clock import iso_text, time_text
-from retour_policy.outbox import queue as table
-from retour_policy.outbox.queue import Item, ItemFilter
+from retour_policy.outbox import manage
+from retour_policy.store import outbox_selection
+from retour_policy.store.outbox import Item
+from retour_policy.store.outbox_selection import ItemFilter
 
-MOST = 100  # items of a list that somebody reads
+MAX_LISTED_ITEMS = 100  # where somebody reads the list
 
 
 class Change(Protocol):
@@ -48,26 +50,26 @@ def outbox() -> None:
 @options
 @filters
 @click.option("--show", is_flag=True, help="With the event itself.")
-@click.option("--most", type=click.IntRange(1), help=f"At most so many; {MOST} without --json.")
+@click.option("--most", type=click.IntRange(1), help=f"At most so many; {MAX_LISTED_ITEMS} without --json.")
 @json_option
 def list_(context: Context, show: bool, most: int | None, as_json: bool, **chosen: Any) -> None:
     """What waits and what was given up, the oldest first."""
     with context.store.reading() as connection:
-        found = table.ids_of(connection, _chosen(context, (), chosen))
-    ids = found[: most or (None if as_json else MOST)]
+        all_ids = outbox_selection.read_ids(connection, _filter(context, (), chosen))
+    ids = all_ids[: most or (None if as_json else MAX_LISTED_ITEMS)]
     if as_json:
-        for item in _read(context, ids, bodies=show):
+        for item in manage.iterate(context.store, ids, bodies=show):
             print_json(_as_dict(item, show=show))
         return
     if not ids:
         click.echo("nothing waits")
         return
-    rows = [_as_row(item, context.clock()) for item in _read(context, ids, bodies=False)]
+    rows = [_as_row(item, context.clock()) for item in manage.iterate(context.store, ids, bodies=False)]
     print_table(("id", "since (UTC)", "channel", "what", "state"), rows)
-    for item in _read(context, ids, bodies=True) if show else ():
+    for item in manage.iterate(context.store, ids, bodies=True) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
-    if len(found) > len(ids):
-        click.echo(f"and {len(found) - len(ids)} more (--most)")
+    if len(all_ids) > len(ids):
+        click.echo(f"and {len(all_ids) - len(ids)} more (--most)")
 
 
 @outbox.command()
@@ -81,10 +83,11 @@ def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: boo
 
     Exit status 1 where there are none. A dead letter comes out of its order.
     """
+    wanted = _explicit_filter(context, ids, everything, chosen)
     _change(
         context,
-        _meant(context, ids, everything, chosen),
-        lambda connection, ids: table.retry(connection, ids, context.clock()),
+        wanted,
+        lambda connection, ids: manage.retry(connection, ids, context.clock()),
         "retried",
         as_json=as_json,
     )
@@ -97,55 +100,38 @@ def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: boo
 @click.option("--all", "everything", is_flag=True, help="All that the options mean.")
 @json_option
 def drop(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
-    """Forget IDS: they will not be done.
+    """Drop IDS: they will not be carried out.
 
     Exit status 1 where there are none.
     """
-    _change(context, _meant(context, ids, everything, chosen), table.drop, "dropped", as_json=as_json)
+    _change(
+        context, _explicit_filter(context, ids, everything, chosen), outbox_selection.drop, "dropped", as_json=as_json
+    )
 
 
-def _chosen(context: Context, ids: tuple[int, ...], chosen: dict[str, Any]) -> ItemFilter:
+def _filter(context: Context, ids: tuple[int, ...], chosen: dict[str, Any]) -> ItemFilter:
     before = parse_since(chosen["before"], context.clock()) if chosen["before"] else None
     return ItemFilter(ids, chosen["channel"], chosen["kind"], chosen["failed"], before)
 
 
-def _meant(context: Context, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> ItemFilter:
+def _explicit_filter(context: Context, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> ItemFilter:
     """What is to be changed: by number, or all of something; never all by mistake."""
     if bool(ids) == everything:
         raise click.UsageError("give the ids of items, or --all with options that say which")
-    return _chosen(context, ids, chosen)
+    return _filter(context, ids, chosen)
 
 
-def _change(context: Context, meant: ItemFilter, change: Change, word: str, *, as_json: bool) -> None:
+def _change(context: Context, wanted: ItemFilter, change: Change, word: str, *, as_json: bool) -> None:
     """Do it a few hundred and a few megabytes at a time, so that nobody waits for the store."""
     with context.store.reading() as connection:
-        ids = table.ids_of(connection, meant)
-    done = sum(context.write(partial(change, ids=some)) for some in _by_size(context, ids))
+        ids = outbox_selection.read_ids(connection, wanted)
+    done = sum(context.write(partial(change, ids=batch)) for batch in manage.iterate_batches(context.store, ids))
     if as_json:
         print_json({word: done})
     else:
         click.echo(f"{done} {word}")
     if not done:
         raise SystemExit(1)
-
-
-def _read(context: Context, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]:
-    """The items, some at a time: together they may be larger than the memory."""
-    for some in _by_size(context, ids) if bodies else _parts(ids):
-        with context.store.reading() as connection:
-            items = table.read(connection, some, bodies=bodies)
-        yield from items
-
-
-def _by_size(context: Context, ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for some in _parts(ids):
-        with context.store.reading() as connection:
-            parts = table.by_size(connection, some)
-        yield from parts
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + table.PART] for start in range(0, len(ids), table.PART))
 
 
 def _as_row(item: Item, now: int) -> tuple[str, str, str, str, str]:

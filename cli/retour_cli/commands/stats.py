@@ -9,8 +9,9 @@ import click
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.outbox import backlog
-from retour_policy.outbox.backlog import Figures
+from retour_policy.outbox.queue import GIVE_UP_AFTER_MS
+from retour_policy.store import outbox_backlog
+from retour_policy.store.outbox_backlog import ChannelFigures
 
 
 @click.command()
@@ -20,24 +21,28 @@ def stats(context: Context, as_json: bool) -> None:
     """What waits in the outbox, by channel: how many, and since when."""
     now = context.clock()
     with context.store.reading() as connection:
-        found = backlog.figures(connection, now)
+        channels = outbox_backlog.read_figures(connection, now, GIVE_UP_AFTER_MS)
     if as_json:
-        print_json({"outbox": [_as_dict(one, now) for one in found]})
-    elif found:
-        rows = [(one.channel, str(one.waiting), _age(one.oldest, now), str(one.late), str(one.failed)) for one in found]
+        print_json({"outbox": [_as_dict(one, now) for one in channels]})
+    elif channels:
+        rows = [_as_row(one, now) for one in channels]
         print_table(("outbox", "waiting", "oldest", "failing", "dead letters"), rows)
     else:
         click.echo("the outbox is empty")
 
 
-def _as_dict(one: Figures, now: int) -> dict[str, Any]:
+def _as_row(one: ChannelFigures, now: int) -> tuple[str, str, str, str, str]:
+    return one.channel, str(one.waiting), _age(one.oldest, now), str(one.failing), str(one.dead)
+
+
+def _as_dict(one: ChannelFigures, now: int) -> dict[str, Any]:
     age = None if one.oldest is None else (now - one.oldest) // SECOND
     return {
         "channel": one.channel,
         "waiting": one.waiting,
         "oldest_seconds": age,
-        "failing": one.late,
-        "dead": one.failed,
+        "failing": one.failing,
+        "dead": one.dead,
     }
 
 

@@ -1,4 +1,4 @@
-"""Hook: the events that applications are told of, how they are written, and which hook wants which. Pure."""
+"""Hook events: the events that applications are told of, how they are written, and which hook wants which. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ EVENTS = {
     "bounce.soft": "a message was returned, and the next one may arrive",
     "complaint": "the recipient called a message spam",
     "autoreply": "a program answered in the recipient's place",
-    "paused": "an address gets no mail for some days",
-    "suppressed": "an address gets no mail any more",
-    "lifted": "an address gets mail again before its time was over",
+    "paused": "an address is suppressed for some days",
+    "suppressed": "an address is suppressed",
+    "lifted": "a suppression was lifted before its time was over",
     "unsubscribed": "the recipient does not want the stream any more",
     "storm.opened": "one receiving side bounces so much that its bounces are held",
     "storm.closed": "it has calmed down",
@@ -64,18 +64,17 @@ class Data:
     note: str | None = None
     since: str | None = None
     until: str | None = None
-    why: str | None = None
+    explanation: str | None = None
     status: str | None = None
     reason: str | None = None
     blame: str | None = None
     proof: str | None = None
     diagnostic: str | None = None
     kind: str | None = None
-    came_to: str | None = None
+    delivered_to: str | None = None
     sender: str | None = None
     resend: int | None = None
-    of: int | None = None
-    words: str | None = None
+    max_attempts: int | None = None
     storm: int | None = None
     side: str | None = None
     sent: int | None = None

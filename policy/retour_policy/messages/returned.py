@@ -19,13 +19,13 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
 from retour_policy.messages.attribution import AttributedPart, Proof, attribute, parts_of
 from retour_policy.messages.router import Route
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
+from retour_policy.outbox import queue
 from retour_policy.outbox.resends import Resends, fails_anew
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, schema, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.outbox import NewItem
 from retour_policy.store.sends import Send
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import id_time
@@ -260,10 +260,10 @@ class ReturnRecorder:
     def _forward(self, connection: Connection, arrival: ReturnedMessage, fact_id: int | None) -> None:
         """Let postmaster see it. What comes back from there is kept as a dead letter, or it would go round."""
         error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(arrival.raw) else ""
-        new = NewItem(arrival.at, "forward", outbox.FORWARD, self.postmaster, arrival.raw, fact_id=fact_id, error=error)
-        outbox.put(connection, new)
+        new = NewItem(arrival.at, "forward", queue.FORWARD, self.postmaster, arrival.raw, fact_id=fact_id, error=error)
+        queue.put(connection, new)
         kind = arrival.report.kind if arrival.report else "unread"
-        texts = clean_values({"came_to": arrival.recipient, "sender": arrival.sender})
+        texts = clean_values({"delivered_to": arrival.recipient, "sender": arrival.sender})
         data = Data(stream=arrival.route.stream, kind=kind, **texts)
         self.ledger.announcer.tell(connection, Event("unmatched", arrival.at, data), fact_id)
 

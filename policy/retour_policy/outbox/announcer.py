@@ -1,4 +1,4 @@
-"""Announce: puts what happened into the outbox of every hook that wants it, in the transaction that holds the fact."""
+"""Announcer: puts what happened into the outbox of every hook that wants it, in the transaction that holds the fact."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from retour_policy.clock import iso_text
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config
 from retour_policy.core.hook_events import Change, Data, Event, Unencodable, changes, wants
 from retour_policy.core.suppression import Suppression
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
-from retour_policy.store import schema
+from retour_policy.outbox import queue
+from retour_policy.store import addresses
 from retour_policy.store.facts import NewFact
+from retour_policy.store.outbox import NewItem
 
 _SIMPLE = {"complaint": "complaint", "autoreply": "autoreply", "unsubscribe": "unsubscribed"}
 
@@ -53,7 +53,7 @@ class Announcer:
                 fact_id=fact_id,
                 error=error,
             )
-            outbox.put(connection, new)
+            queue.put(connection, new)
 
     def fact(
         self,
@@ -61,7 +61,7 @@ class Announcer:
         number: int,
         new: NewFact,
         suppressions: tuple[Mapping[str, Suppression], Mapping[str, Suppression]],
-        why: str,
+        explanation: str,
         *,
         counts: bool,
     ) -> None:
@@ -77,11 +77,11 @@ class Announcer:
         changed = [] if new.kind == "trial" else list(changes(*suppressions, new.at))
         if type_ is None and not changed:
             return
-        text = connection.scalar(select(schema.address.c.text).where(schema.address.c.id == new.address_id))
+        text = addresses.find_text(connection, new.address_id)
         if type_:
-            self.tell(connection, Event(type_, new.at, report_data(text, new, why), new.address_id), number)
+            self.tell(connection, Event(type_, new.at, report_data(text, new, explanation), new.address_id), number)
         for one in changed:
-            data = change_data(text, new, one, why)
+            data = change_data(text, new, one, explanation)
             self.tell(connection, Event(one.type, new.at, data, new.address_id), number)
 
 
@@ -92,7 +92,7 @@ def event_type(new: NewFact) -> str | None:
     return _SIMPLE.get(new.kind)
 
 
-def report_data(address: str | None, new: NewFact, why: str) -> Data:
+def report_data(address: str | None, new: NewFact, explanation: str) -> Data:
     """What an application hears of a report."""
     detail = new.detail
     return Data(
@@ -105,21 +105,20 @@ def report_data(address: str | None, new: NewFact, why: str) -> Data:
         blame=new.blame,
         proof=new.proof,
         diagnostic=detail.get("diagnostic"),
-        why=why or None,
+        explanation=explanation or None,
         storm=detail.get("storm"),
         **resend_data(detail),
     )
 
 
 def resend_data(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Which resend a fact is about, also in words."""
+    """Which resend a fact is about."""
     if not detail.get("resend"):
         return {}
-    number, of = detail["resend"], detail.get("of")
-    return {"resend": number, "of": of, "words": f"resend {number} of {of}"}
+    return {"resend": detail["resend"], "max_attempts": detail.get("of")}
 
 
-def change_data(address: str | None, new: NewFact, change: Change, why: str) -> Data:
+def change_data(address: str | None, new: NewFact, change: Change, explanation: str) -> Data:
     """What an application hears of a suppression: its own dates, and the fact that brought it about."""
     one = change.one
     return Data(
@@ -132,7 +131,7 @@ def change_data(address: str | None, new: NewFact, change: Change, why: str) -> 
         note=one.note or None,
         since=iso_text(one.since),
         until=iso_text(one.until) if one.until else None,
-        why=why or None,
+        explanation=explanation or None,
         kind=new.kind,
     )
 

@@ -1,43 +1,27 @@
-"""Pace: which forwards go one by one, and which become a digest because there are too many."""
+"""Forward limit: which forwards go one by one, and which become a digest because there are too many."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection
 
 from retour_policy.config.courier import ForwardSection
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import FORWARD, Item
-from retour_policy.store import schema
-from retour_policy.store.upsert import replacing
+from retour_policy.outbox.queue import FORWARD
+from retour_policy.store import forward_window, outbox
+from retour_policy.store.forward_window import ForwardWindow
+from retour_policy.store.outbox import Item
 
-DIGEST_MOST = 100  # messages in one digest
-DIGEST_OCTETS = 8_000_000  # of one digest, under the 10 MB that mail servers take by default; one message always fits
-_table, _outbox = schema.pace, schema.outbox
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What was sent one by one since its beginning."""
-
-    since: int
-    count: int
-    digest_to: int
-
-    def over(self, now: int, limits: ForwardSection) -> bool:
-        """Whether the next one begins."""
-        return not 0 <= now - self.since < limits.per  # also where the clock was set back
+MAX_DIGEST_MESSAGES = 100
+MAX_DIGEST_OCTETS = 8_000_000  # under the 10 MB that mail servers take by default; one message always fits
 
 
 def may_take(connection: Connection, now: int, limits: ForwardSection) -> bool:
     """Whether anything may go now; if not, it waits for the window's end."""
-    window = _window(connection)
-    if window.over(now, limits) or window.count < limits.most:
+    window = forward_window.read(connection, FORWARD)
+    if _is_over(window, now, limits) or window.count < limits.most:
         return True
-    waiting = and_(_outbox.c.failed == 0, _outbox.c.channel == FORWARD, _outbox.c.due <= now)
-    return connection.scalar(select(_outbox.c.id).where(waiting, _outbox.c.id <= window.digest_to).limit(1)) is not None
+    return outbox.has_due(connection, FORWARD, now, window.digest_to)
 
 
 def take(
@@ -47,46 +31,39 @@ def take(
 
     Where more wait than one window lets pass one by one, all of them go into digests, and that window is used up.
     """
-    window = _window(connection, lock=True)
-    if window.over(now, limits):
-        window = _next(connection, now, limits)
+    window = forward_window.read(connection, FORWARD, lock=True)
+    if _is_over(window, now, limits):
+        window = _begin(connection, now, limits)
     singles = [number for number in ids if number > window.digest_to][: max(0, limits.most - window.count)]
-    digest = outbox.due_ids(connection, FORWARD, now, DIGEST_MOST) if window.digest_to else []
-    digest = [number for number in digest if number <= window.digest_to]
+    due = outbox.read_due_ids(connection, FORWARD, now, MAX_DIGEST_MESSAGES) if window.digest_to else []
+    digest = [number for number in due if number <= window.digest_to]
     if digest:
-        return _digest(connection, digest, me, now, until)
+        return _take_digest(connection, digest, me, now, until)
     items = outbox.take(connection, singles, me, now, until)
-    _put(connection, Window(window.since, window.count + len(items), window.digest_to))
+    counted = ForwardWindow(window.since, window.count + len(items), window.digest_to)
+    forward_window.write(connection, FORWARD, counted)
     return [[item] for item in items]
 
 
-def _digest(connection: Connection, ids: list[int], me: str, now: int, until: int) -> list[list[Item]]:
-    sizes = select(_outbox.c.id, func.length(_outbox.c.body)).where(_outbox.c.id.in_(ids))
-    size = dict(connection.execute(sizes).all())
-    room, wanted = DIGEST_OCTETS, list[int]()
+def _take_digest(connection: Connection, ids: list[int], me: str, now: int, until: int) -> list[list[Item]]:
+    sizes = outbox.read_sizes(connection, ids)
+    room, fitting = MAX_DIGEST_OCTETS, list[int]()
     for number in sorted(ids):
-        room -= size.get(number, 0)
-        if room >= 0 or not wanted:
-            wanted.append(number)
-    items = outbox.take(connection, wanted, me, now, until)
+        room -= sizes.get(number, 0)
+        if room >= 0 or not fitting:
+            fitting.append(number)
+    items = outbox.take(connection, fitting, me, now, until)
     return [items] if items else []
 
 
-def _next(connection: Connection, now: int, limits: ForwardSection) -> Window:
+def _is_over(window: ForwardWindow, now: int, limits: ForwardSection) -> bool:
+    """Whether the next one begins."""
+    return not 0 <= now - window.since < limits.per  # also where the clock was set back
+
+
+def _begin(connection: Connection, now: int, limits: ForwardSection) -> ForwardWindow:
     """The window that begins now."""
-    waiting = and_(_outbox.c.failed == 0, _outbox.c.channel == FORWARD, _outbox.c.due <= now)
-    count, last = connection.execute(select(func.count(), func.max(_outbox.c.id)).where(waiting)).one()
-    window = Window(now, limits.most, last) if count > limits.most else Window(now, 0, 0)
-    _put(connection, window)
+    count, last = outbox.count_due(connection, FORWARD, now)
+    window = ForwardWindow(now, limits.most, last) if count > limits.most else ForwardWindow(now, 0, 0)
+    forward_window.write(connection, FORWARD, window)
     return window
-
-
-def _window(connection: Connection, *, lock: bool = False) -> Window:
-    query = select(_table.c.since, _table.c.count, _table.c.digest_to).where(_table.c.name == FORWARD)
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    return Window(*row) if row else Window(0, 0, 0)
-
-
-def _put(connection: Connection, window: Window) -> None:
-    values = {"since": window.since, "count": window.count, "digest_to": window.digest_to}
-    connection.execute(replacing(connection, _table, tuple(values)), {"name": FORWARD} | values)

@@ -1,4 +1,4 @@
-"""Resends: which soft bounces lead to another try, queued with the bounce; and what a resend is in the store."""
+"""Resends: which soft bounces lead to another try, queued with the bounce."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from retour_policy.config.model import Config, Stream
-from retour_policy.outbox import queue as outbox
-from retour_policy.outbox.queue import NewItem
-from retour_policy.store import schema
+from retour_policy.outbox import queue
+from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
+from retour_policy.store.outbox import NewItem
 from retour_policy.store.sends import Send
-from retour_policy.store.upsert import ignoring
 
-BELIEVED = ("signed", "corroborated")
+TRUSTED_PROOFS = ("signed", "corroborated")
 
 
 def _none() -> int:
@@ -43,18 +42,17 @@ class Resends:
     def consider(self, connection: Connection, send: Send, bounce: NewFact) -> bool:
         """Queue the next resend where this bounce asks for one; whether it did.
 
-        The resend is a send of its own with a token of its own, which remembers the first. It has no recipients
-        in the store: so it is nobody's good send.
+        The resend is a send of its own with a token of its own, which remembers the first.
         """
         stream = self.streams.get(send.stream)
         soft = (bounce.kind, bounce.action, bounce.type) == ("bounce", "failed", "soft")
-        if stream is None or stream.retry is None or not soft or bounce.proof not in BELIEVED:
+        if stream is None or stream.retry is None or not soft or bounce.proof not in TRUSTED_PROOFS:
             return False
         attempt = send.attempt + 1
         if not send.spool or len(send.recipients) != 1 or attempt > stream.retry.count:
             return False
-        number = self._reserve(connection, send, attempt)
-        if number is None:
+        number = self.draw()
+        if not sends.record_resend(connection, send, number):
             return False
         body = {"send": str(number), "attempt": attempt, "of": stream.retry.count}
         new = NewItem(
@@ -65,33 +63,12 @@ class Resends:
             json.dumps(body).encode(),
             due=bounce.at + stream.retry.interval,
         )
-        outbox.put(connection, new)
+        queue.put(connection, new)
         return True
-
-    def _reserve(self, connection: Connection, send: Send, attempt: int) -> int | None:
-        """A send id for this attempt; None where another report of the same failure has it."""
-        number = self.draw()
-        row = {
-            "id": number,
-            "stream": send.stream,
-            "sender": send.sender,
-            "message_id": send.message_id,
-            "tag": send.tag,
-            "recipients": 1,
-            "resend_of": send.first,
-            "attempt": attempt,
-            "spool": send.spool,
-        }
-        written = connection.execute(ignoring(connection, schema.send), row)
-        return number if written.rowcount == 1 else None
 
 
 def fails_anew(connection: Connection, send: Send, new: NewFact) -> bool:
     """Whether this is the first failure of a resend: hooks hear of each attempt, though the mail counts once."""
     if not send.attempt or new.action != "failed":
         return False
-    fact = schema.fact.c
-    same = select(fact.detail).where(
-        fact.send_id == send.first, fact.address_id == new.address_id, fact.kind == new.kind, fact.action == "failed"
-    )
-    return all(detail.get("resend") != send.attempt for detail in connection.scalars(same))
+    return send.attempt not in facts.failed_attempts(connection, send.first, new.address_id, new.kind)

@@ -76,3 +76,8 @@ def find_with_text(connection: Connection, number: int) -> tuple[Address, str | 
     """The address with that number, which must exist, and its text; None: it was erased."""
     row = connection.execute(select(schema.address).where(schema.address.c.id == number)).one()
     return Address(number, bytes(row.key)), row.text
+
+
+def find_text(connection: Connection, number: int) -> str | None:
+    """The address with that number, as it was first written to; None once it was erased."""
+    return connection.scalar(select(schema.address.c.text).where(schema.address.c.id == number))

@@ -159,3 +159,14 @@ def read_address_ids(connection: Connection, after: int) -> list[int]:
     """The numbers of the addresses that facts with ids above `after` are about, in order."""
     written = select(_table.c.address_id).where(_table.c.id > after, _table.c.address_id.is_not(None))
     return sorted(set(connection.scalars(written)))
+
+
+def failed_attempts(connection: Connection, send_id: int, address_id: int | None, kind: str) -> list[int]:
+    """Which attempts of a send failed at one recipient, by facts of that kind; 0 is the first."""
+    same = select(_table.c.detail).where(
+        _table.c.send_id == send_id,
+        _table.c.address_id == address_id,
+        _table.c.kind == kind,
+        _table.c.action == "failed",
+    )
+    return [detail.get("resend", 0) for detail in connection.scalars(same)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, func, insert, select
@@ -12,7 +12,7 @@ from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import id_time
 
-DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
+MAX_ID_DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
 _RECIPIENTS = (
     select(schema.address.c.id, schema.address.c.key, schema.address.c.text)
@@ -76,12 +76,35 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
     return number
 
 
+def record_resend(connection: Connection, send: Send, number: int) -> bool:
+    """Write the next resend of a message under the id `number`; false where another report has led to it before.
+
+    It has no recipients of its own: so it is nobody's good send.
+    """
+    row = {
+        "stream": send.stream,
+        "sender": send.sender,
+        "message_id": send.message_id,
+        "tag": send.tag,
+        "recipients": 1,
+        "resend_of": send.first,
+        "attempt": send.attempt + 1,
+        "spool": send.spool,
+    }
+    return _insert(connection, row, number)
+
+
 def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: Callable[[], int]) -> int:
-    for _ in range(DRAWS):
+    for _ in range(MAX_ID_DRAWS):
         number = draw()
-        if connection.execute(ignoring(connection, schema.send), row | {"id": number}).rowcount == 1:
+        if _insert(connection, row, number):
             return number
-    raise RuntimeError(f"{DRAWS} ids drawn, all taken: is the clock standing still?")
+    raise RuntimeError(f"{MAX_ID_DRAWS} ids drawn, all taken: is the clock standing still?")
+
+
+def _insert(connection: Connection, row: Mapping[str, object], number: int) -> bool:
+    """Whether there was no such send before."""
+    return connection.execute(ignoring(connection, schema.send), {"id": number, **row}).rowcount == 1
 
 
 def find(connection: Connection, number: int) -> Send | None:
@@ -102,6 +125,11 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
     )
     found = connection.execute(query).first()
     return _with_recipients(connection, found) if found else None
+
+
+def read_spool_names(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Those of a few hundred copies that some send names."""
+    return set(connection.scalars(select(schema.send.c.spool).where(schema.send.c.spool.in_(names))))
 
 
 def _with_recipients(connection: Connection, row: object) -> Send:

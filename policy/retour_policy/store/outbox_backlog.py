@@ -1,0 +1,77 @@
+"""Backlog of the outbox: how much waits in each channel, and what has waited too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, case, func, or_, select, update
+
+from retour_policy.sanitize import clean
+from retour_policy.store import schema
+from retour_policy.store.outbox import IS_WAITING
+
+_table = schema.outbox
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFigures:
+    """How much waits in one channel."""
+
+    channel: str
+    waiting: int
+    oldest: int | None
+    """When the oldest that waits was due first: later than when it was put there for a resend."""
+    failing: int
+    """Of those that wait: how many have failed before."""
+    dead: int
+    """Dead letters."""
+
+
+def read_figures(connection: Connection, now: int, give_up_after: int) -> list[ChannelFigures]:
+    """How much waits, by channel. What is not due yet for the first time does not count as waiting.
+
+    `give_up_after` is the time, in milliseconds, from when an item is due first until it is given up.
+    """
+    began = _table.c.give_up - give_up_after
+    waits = and_(_table.c.failed == 0, began <= now)
+    query = (
+        select(
+            _table.c.channel,
+            func.count(case((waits, 1))),
+            func.min(case((waits, began))),
+            func.count(case((and_(waits, _table.c.attempts > 0), 1))),
+            func.count(case((_table.c.failed == 1, 1))),
+        )
+        .group_by(_table.c.channel)
+        .order_by(_table.c.channel)
+    )
+    return [ChannelFigures(*row) for row in connection.execute(query)]
+
+
+def read_orphans(connection: Connection, channels: Iterable[str], before: int, now: int, limit: int) -> list[int]:
+    """The ids of what waits since `before` for a hook or a relay that is none of `channels`.
+
+    A courier that knows more than this one keeps what it has leased.
+    """
+    orphaned = and_(_table.c.failed == 0, _table.c.channel.not_in(list(channels)), _table.c.at < before)
+    free = or_(_table.c.taken_by.is_(None), _table.c.due < now)
+    return list(connection.scalars(select(_table.c.id).where(orphaned, free).limit(limit)))
+
+
+def read_overdue(connection: Connection, channel: str, now: int, limit: int) -> list[int]:
+    """The ids of what waits in a channel, is leased to nobody, and should have been done by now."""
+    waits = and_(_table.c.failed == 0, _table.c.channel == channel, _table.c.due <= now, _table.c.give_up < now)
+    return list(connection.scalars(select(_table.c.id).where(waits).limit(limit)))
+
+
+def make_dead(connection: Connection, ids: Sequence[int], now: int, error: str) -> None:
+    """Make dead letters of these, unless somebody has taken them meanwhile."""
+    free = and_(_table.c.id.in_(ids), IS_WAITING, or_(_table.c.taken_by.is_(None), _table.c.due <= now))
+    connection.execute(update(_table).where(free).values(failed=1, error=clean(error), due=now, taken_by=None))
+
+
+def read_dead(connection: Connection, before: int, limit: int) -> list[int]:
+    """The ids of dead letters that became so before then."""
+    old = and_(_table.c.failed == 1, _table.c.due < before)
+    return list(connection.scalars(select(_table.c.id).where(old).limit(limit)))
