@@ -119,7 +119,7 @@ def _undone_on_failure(places: Places) -> Iterator[None]:
 
 def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
     """The commented configuration for these places and domains."""
-    text = files("retour_policy").joinpath("example.toml").read_text("utf-8")
+    text = files("retour_policy.config").joinpath("example.toml").read_text("utf-8")
     values = {
         "@DATABASE@": str(places.database),
         "@KEYRING@": str(places.keyring),

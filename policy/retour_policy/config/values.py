@@ -18,7 +18,7 @@ PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date
 OWN_HEADERS = ("retour-ref", "retour-tag")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZES = {"k": 1024, "M": 1024 * 1024}
-LONGEST = 36_500 * DAY  # a date that far away can still be written
+MAX_DURATION_MS = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -30,8 +30,8 @@ def _duration(value: object) -> object:
         found = re.fullmatch(r"(\d{1,9})([smhd])", value)
         if found:
             length = int(found[1]) * _UNITS[found[2]]
-            if length > LONGEST:
-                raise ValueError(f"is longer than a hundred years; right are at most {LONGEST // DAY}d")
+            if length > MAX_DURATION_MS:
+                raise ValueError(f"is longer than a hundred years; right are at most {MAX_DURATION_MS // DAY}d")
             return length
     raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
 
