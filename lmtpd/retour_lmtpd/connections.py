@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import Any, Protocol
 
 import structlog
 
+from retour_policy import networks
 from retour_policy.config.model import LmtpdSection
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Connections:
     def enter(self, session: Session, transport: Any, settings: LmtpdSection) -> str | None:
         """Let a session in, or say why not."""
         peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple) and not _allowed(str(peer[0]), settings):
+        if isinstance(peer, tuple) and not networks.contain(settings.allow, str(peer[0])):
             log.warning("client refused", client=peer[0])
             return "421 4.7.0 you may not connect here"
         if len(self._inside) >= settings.max_connections:
@@ -66,9 +66,3 @@ class Connections:
         except TimeoutError:
             return False
         return True
-
-
-def _allowed(client: str, settings: LmtpdSection) -> bool:
-    address = ipaddress.ip_address(client)
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return any(mapped in network for network in settings.allow)

@@ -11,7 +11,8 @@ import structlog
 
 from retour_milter.backend import Backend, Settings
 from retour_milter.header_edits import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
-from retour_milter.match import Found, Origin, contains, find_stream
+from retour_milter.match import Found, Origin, find_stream
+from retour_policy import networks
 from retour_policy.address import domain_of, is_address
 from retour_policy.config.model import Stream
 from retour_policy.core.suppression import Suppression
@@ -93,7 +94,7 @@ class Session:
         settings = self._backend.settings
         by_sendmail = self._by_sendmail and not sender.startswith("<")
         address = bare(sender)
-        served = login or by_sendmail or contains(settings.config.milter.trusted, self._client)
+        served = login or by_sendmail or networks.contain(settings.config.milter.trusted, self._client)
         if not served or not address or settings.router.is_ours(address):
             return PASS
         origin = Origin(None if by_sendmail else self._client, login, address)

@@ -19,7 +19,7 @@ import pytest
 
 from lab.ports import answers, free_port
 from retour_cli.services import sockets as listen
-from retour_cli.services.sockets import LONGEST_PATH, Place, open_socket
+from retour_cli.services.sockets import MAX_PATH_OCTETS, Place, open_socket
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError
 
@@ -61,7 +61,7 @@ def test_a_unix_socket_answers_and_is_its_groups(folder: Path) -> None:
 
 def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
     """107 octets work; with 108 the error tells both numbers."""
-    path = folder / ("x" * (LONGEST_PATH - len(str(folder)) - 1))
+    path = folder / ("x" * (MAX_PATH_OCTETS - len(str(folder)) - 1))
     with opened(f"unix:{path}"):
         assert answers(path)
     said = refused(f"unix:{path}x")

@@ -17,8 +17,7 @@ from sqlalchemy import Connection, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store import database as store
-from retour_policy.store import schema, writer
+from retour_policy.store import schema, sqlite, writer
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
 
@@ -208,7 +207,7 @@ def test_a_store_that_is_down_fails_the_group_and_comes_back(
     desk: Writer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locked by others: all futures raise `StoreUnavailable`, at once and once; later items are written."""
-    monkeypatch.setattr(store, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
     slow = Writer(open_store(f"sqlite:///{database}"))
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

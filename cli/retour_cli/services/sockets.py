@@ -1,20 +1,19 @@
-"""Listen: opens the sockets that the configuration names, or says clearly why it cannot."""
+"""Sockets: opens those that the configuration names, or says clearly why it cannot."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError, Problem
+from retour_policy.files import folder_locked
 
-LONGEST_PATH = 107  # octets, the kernel's limit for a unix socket
+MAX_PATH_OCTETS = 107  # the kernel's limit for a unix socket, unix(7)
 BACKLOG = 128
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 
@@ -42,14 +41,15 @@ def open_socket(place: Place, spec: str, settings: SocketsSection) -> socket.soc
 
 
 def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise place.wrong(f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {LONGEST_PATH}")
+    if len(os.fsencode(path)) > MAX_PATH_OCTETS:
+        raise place.wrong(f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
         raise place.wrong(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            with _alone_in(path.parent):
+            # One process at a time: a socket that is bound and does not listen yet looks stale to another.
+            with folder_locked(path.parent):
                 _remove_stale(place, path)
                 listener.bind(str(path))
                 undo.callback(path.unlink, missing_ok=True)
@@ -59,17 +59,6 @@ def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
             raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
         undo.pop_all()
     return listener
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time: a socket that is bound and does not listen yet looks stale to another."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_stale(place: Place, path: Path) -> None:

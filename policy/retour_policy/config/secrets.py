@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retour_policy import files
 from retour_policy.config.courier import RelaySection
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError, Problem
@@ -65,8 +65,8 @@ def _not_executable(program: str) -> str:
 
 def _secret_text(path: Path) -> str:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o007:
+        mode = files.open_to_others(path)
+        if mode is not None:
             raise _Fault(f"others can use {path} (mode {mode:04o}); right: chmod 0600 {path}")
         return path.read_text("utf-8")
     except OSError as error:

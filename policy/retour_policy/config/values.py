@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from retour_policy.address import is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.core.decide import MOST_KEPT
+from retour_policy.networks import Network
 from retour_policy.tokens.verp import Pattern
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
@@ -22,7 +23,6 @@ MAX_DURATION_MS = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _duration(value: object) -> object:
