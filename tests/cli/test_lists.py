@@ -15,7 +15,7 @@ import pytest
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.maintenance import suppression_import as intake
 from retour_policy.maintenance.suppression_files import Fault, Row, read
-from retour_policy.store import batches as portions
+from retour_policy.store import batches
 
 A, B = "anna@example.net", "bert@example.net"
 HEAD = "address,cause,scope,since,until,note\n"
@@ -165,7 +165,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
             raise KeyboardInterrupt
         return working(*args)
 
-    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     monkeypatch.setattr(intake.SuppressionImport, "_some", stopping)
     office("suppressions", "import", path, status=1)
     assert len(listed(office)) == 50
@@ -177,7 +177,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
 def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
     context = office.context
-    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
     applying = intake.SuppressionImport(
         context.store, context.ring.ring.address_secret, context.ledger, context.clock()

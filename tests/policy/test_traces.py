@@ -17,8 +17,7 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.outbox import queue as outbox
 from retour_policy.outbox.queue import NewItem
-from retour_policy.store import batches as portions
-from retour_policy.store import schema
+from retour_policy.store import batches, schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
@@ -114,7 +113,7 @@ def test_no_message_is_decoded_while_others_wait(book: Any, monkeypatch: pytest.
 
 def test_what_has_gone_or_changed_meanwhile_is_left_alone(book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row is looked at again in the transaction that changes it."""
-    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     for n in range(3):
         put(book, f'{{"data": {{"address": "{ANN}", "send": "{n}"}}}}'.encode())
     running = forget_mentions(book.store, PERSON)

@@ -20,7 +20,7 @@ from retour_policy.messages.fingerprint import Identity
 from retour_policy.messages.mailbox import OldMessage
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import is_of_the_item
 
 CHUNK = 20  # messages read at a time
@@ -100,7 +100,7 @@ class Importer:
             self.outcomes.update(_WORDS.get(outcome, outcome) for outcome in outcomes)
             return len(outcomes)
 
-        for _ in in_portions(self._context.store, arrivals, 1, work):
+        for _ in in_batches(self._context.store, arrivals, 1, work):
             pass
 
     def _recorded(self, connection: Connection, recorder: ReturnRecorder, arrival: ReturnedMessage) -> str:

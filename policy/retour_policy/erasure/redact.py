@@ -29,7 +29,7 @@ from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.ledger.accounts import lock, store
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 
 LOOKED_AT = 10_000  # rows in one reading
@@ -63,7 +63,7 @@ def forget_mentions(store_: Store, mention: AddressMatcher) -> Iterator[int]:
     """
     for place in _PLACES:
         for keys in _found(store_, place, mention):
-            for _, changed in in_portions(store_, keys, 1, _mending(place, mention)):
+            for _, changed in in_batches(store_, keys, 1, _mending(place, mention)):
                 yield changed
 
 

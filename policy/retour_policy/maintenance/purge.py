@@ -17,7 +17,7 @@ from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
 from retour_policy.store import facts, schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import first_id, id_time
@@ -73,7 +73,7 @@ def _addresses(store: Store, bounds: Bounds) -> Iterator[int]:
         return sum(_carry(connection, some, bounds, all_policies(connection)) for some in groups)
 
     for found in _to_carry(store, bounds):
-        for _, went in in_portions(store, _groups(found), 1, work):
+        for _, went in in_batches(store, _groups(found), 1, work):
             yield went
 
 
@@ -244,7 +244,7 @@ class _TableSweep:
                 keys = [tuple(row) for row in connection.execute(query)]
             if not keys:
                 return
-            for _, went in in_portions(store, keys, FEW, self._some):
+            for _, went in in_batches(store, keys, FEW, self._some):
                 yield went
             last = keys[-1]
 

@@ -12,8 +12,7 @@ from retour_policy.ledger import history
 from retour_policy.maintenance import purge as forgetting
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences
-from retour_policy.store import addresses, schema
-from retour_policy.store import batches as portions
+from retour_policy.store import addresses, batches, schema
 from retour_policy.tokens.token import first_id
 
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 3}}, {"name": "invoices", "transactional": True}]
@@ -247,7 +246,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
     world.wait("120d")
     removed, looked_at = [0], []
     told = history.told
-    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
 
     def telling(connection, some, *more):
         looked_at.append(len(some))
