@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
-from retour_policy.address import address_key, is_address
+from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
 from retour_policy.config.model import Config, Stream
@@ -71,7 +71,7 @@ class Context:
         """The store's key for an address. Raises `InputError` for what is none."""
         if not is_address(address):
             raise InputError(f"{address!r} is not an e-mail address")
-        return address_key(self.ring.ring.address_secret, address)
+        return self.ring.address_key(address)
 
     def stream(self, name: str) -> Stream:
         """A stream by its name. Raises `InputError`."""

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 from retour_courier.leases import Parcel, Work
 from retour_courier.relay import Relay
-from retour_policy.messages.router import LOOP_GUARD
+from retour_policy.messages.signer import LOOP_GUARD
 from retour_policy.outbox.queue import Item
 
 _WORDS = """\

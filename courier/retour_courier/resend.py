@@ -22,7 +22,7 @@ from retour_policy.core.erased import kept_of_forgotten
 from retour_policy.core.hook_events import Event
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock
-from retour_policy.messages.router import REFERENCE, Signer
+from retour_policy.messages.signer import REFERENCE, Signer
 from retour_policy.outbox.announcer import Announcer, report_data
 from retour_policy.outbox.queue import Item
 from retour_policy.outbox.spool import Spool

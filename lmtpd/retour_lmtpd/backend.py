@@ -18,7 +18,8 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
-from retour_policy.messages.router import Route, Router, Signer
+from retour_policy.messages.router import Route, Router
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox.resends import Resends
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
@@ -55,7 +56,7 @@ class Backend:
         self._ring.refresh()
         router = Router(config, self._ring, self._clock)
         recorder = ReturnRecorder(
-            secret=self._ring.ring.address_secret,
+            secret=self._ring.address_secret,
             ledger=Ledger.of(config, self._writer, self._clock),
             storms=Storms.of(config),
             postmaster=config.lmtpd.postmaster,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection
 
-from retour_policy.address import address_key
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
@@ -18,7 +17,8 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.outgoing import RecordedSend, SendRecorder
-from retour_policy.messages.router import Router, Signer
+from retour_policy.messages.router import Router
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox.spool import Spool, new_name
 from retour_policy.store import suppressions
 from retour_policy.store.database import Store
@@ -56,7 +56,7 @@ class Backend:
         """Use `config` for the messages that begin from now on."""
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self.clock)
-        outgoing = SendRecorder(self._ring.ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
+        outgoing = SendRecorder(self._ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), outgoing)
 
     @property
@@ -66,7 +66,7 @@ class Backend:
 
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
-        key = address_key(self._ring.ring.address_secret, address)
+        key = self._ring.address_key(address)
         with self._store.reading() as connection:
             return suppressions.look_up(connection, key, stream.name, self.clock(), transactional=stream.transactional)
 

@@ -9,7 +9,7 @@ from email.header import Header as EncodedWords
 from typing import Any
 
 from retour_policy.config.model import Stream
-from retour_policy.messages.router import REFERENCE
+from retour_policy.messages.signer import REFERENCE
 
 TAG = "Retour-Tag"
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")

@@ -17,7 +17,7 @@ from retour_policy.address import domain_of, is_address
 from retour_policy.config.model import Stream
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
-from retour_policy.messages.router import REFERENCE
+from retour_policy.messages.signer import REFERENCE
 from retour_policy.sanitize import clean
 from retour_policy.store.sends import NewSend
 

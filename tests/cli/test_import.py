@@ -11,7 +11,7 @@ import pytest
 
 from retour_policy.clock import DAY, system_clock, time_text
 from retour_policy.messages.returned import ReturnRecorder
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.store import batches, sends
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
@@ -50,7 +50,7 @@ def date_text(at: int) -> str:
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
     """Bounces of sends that were made so many days ago, each an hour after its send."""
     context = office.context
-    secret, stream = context.ring.ring.address_secret, context.config.stream_named("news")
+    secret, stream = context.ring.address_secret, context.config.stream_named("news")
     new, found = NewSend("news", "news@example.com", (to,)), []
     for number, day in enumerate(days):
         at = system_clock() - day * DAY

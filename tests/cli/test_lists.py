@@ -180,7 +180,7 @@ def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: 
     monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
     applying = intake.SuppressionImport(
-        context.store, context.ring.ring.address_secret, context.ledger, context.clock()
+        context.store, context.ring.address_secret, context.ledger, context.clock()
     ).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:

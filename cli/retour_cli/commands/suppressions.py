@@ -78,7 +78,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
     key, now = context.key(address), context.clock()
     new = Suppression(_scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
-    ledger, secret = context.ledger, context.ring.ring.address_secret
+    ledger, secret = context.ledger, context.ring.address_secret
 
     def work(connection: Connection) -> None:
         number = addresses.ensure(connection, secret, [address])[address]
@@ -179,7 +179,7 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    intake = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
+    intake = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
     rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:

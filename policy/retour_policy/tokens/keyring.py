@@ -62,9 +62,14 @@ class KeyRingFile:
         self._seen = _identity(path)
         self.ring = load(path)
 
+    @property
+    def address_secret(self) -> bytes:
+        """The secret under which addresses are stored; no rotation changes it."""
+        return self.ring.address_secret
+
     def address_key(self, address: str) -> bytes:
         """The 16 octets that stand for `address` in the store."""
-        return address_key(self.ring.address_secret, address)
+        return address_key(self.address_secret, address)
 
     def refresh(self) -> bool:
         """Read the file again where it has changed; whether it had. A file that cannot be read changes nothing."""
