@@ -16,7 +16,11 @@ from retour_policy.networks import Network
 from retour_policy.tokens.verp import Pattern
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
-OWN_HEADERS = ("retour-ref", "retour-tag")
+REFERENCE = "Retour-Ref"
+"""The header field that refers to the send of a message, by a token."""
+TAG = "Retour-Tag"
+"""The header field by which an application gives a message its own reference."""
+OWN_HEADERS = (REFERENCE, TAG)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZES = {"k": 1024, "M": 1024 * 1024}
 MAX_DURATION_MS = 36_500 * DAY  # a date that far away can still be written
@@ -131,7 +135,7 @@ def check_headers(value: object) -> object:
 def _check_header(name: str, edit: object) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a header field's name; right would be something like X-Campaign")
-    if name.lower() in OWN_HEADERS:
+    if name.lower() in map(str.lower, OWN_HEADERS):
         raise ValueError(f"{name} is Retour's own; right is another name")
     special = isinstance(edit, dict) and list(edit) in (["add"], ["default"])
     text = next(iter(edit.values())) if isinstance(edit, dict) and special else edit

@@ -1,4 +1,4 @@
-"""Signer: makes the tokens that mail carries, and names the header fields that they stand in."""
+"""Signer: makes the tokens that mail carries, and names the header field of the loop guard."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from retour_policy.tokens import token
 from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import Purpose
 
-REFERENCE = "Retour-Ref"
-"""The header field that refers to the send of a message."""
 LOOP_GUARD = "Retour-Forwarded"
 """The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
 
