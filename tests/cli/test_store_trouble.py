@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from retour_cli import context as cli_setup
+from retour_cli import context
 from retour_policy.store import sqlite
 
 A = "anna@example.net"
@@ -47,7 +47,7 @@ def test_a_store_that_others_hold_is_75(
     office: Any, words: list[str], by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command does not wait for ever: try again later, and nothing was done."""
-    monkeypatch.setattr(cli_setup, "PATIENCE", 300)
+    monkeypatch.setattr(context, "STORE_TIMEOUT_MS", 300)
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with contextlib.ExitStack() as stack:
         if by == "our lock":

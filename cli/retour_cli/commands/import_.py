@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from retour_bounces import read
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
+from retour_policy.errors import EX_FAILED
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox
 from retour_policy.messages.fingerprint import Identity
@@ -62,7 +63,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     for line in importer.faults:
         say(line, err=True)
     if importer.faults:
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
 
 
 @dataclass

@@ -148,7 +148,7 @@ def _domains(text: str) -> tuple[str, str]:
 
 
 def _give_away(places: Places) -> None:
-    """As root, and where the service's user exists, everything is his; the sockets' folder is Postfix's to enter."""
+    """As root, and where the service's user exists, everything is theirs; the sockets' folder is Postfix's to enter."""
     with contextlib.suppress(KeyError, PermissionError):
         group = grp.getgrnam("postfix").gr_gid
         os.chown(places.sockets, -1, group)

@@ -11,16 +11,16 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
+from retour_cli.times import parse_since
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text
 from retour_policy.core.suppression import CAUSES, Suppression
-from retour_policy.errors import InputError
+from retour_policy.errors import EX_FAILED, InputError
 from retour_policy.ledger.accounts import lock
-from retour_policy.maintenance import suppression_files as lists
+from retour_policy.maintenance import suppression_files
 from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
 from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
@@ -51,7 +51,7 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
     now = context.clock()
     if as_json:
         for address, one in table.all_listed(context.store, now):
-            print_json(lists.to_dict(address, one))
+            print_json(suppression_files.to_dict(address, one))
         return
     with context.store.reading() as connection:
         found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
@@ -88,7 +88,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 
     context.write(work)
     if as_json:
-        print_json(lists.to_dict(address, new))
+        print_json(suppression_files.to_dict(address, new))
     else:
         say(f"{address}: {new.words()}")
 
@@ -122,7 +122,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     scopes = context.write(work)
     if not scopes:
         say(f"{address}: was not suppressed", err=True)
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     if as_json:
         print_json({"address": address, "lifted": scopes})
     else:
@@ -148,9 +148,9 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
         if address is None:
             forgotten += 1
         elif as_lines:
-            print_json(lists.to_dict(address, one))
+            print_json(suppression_files.to_dict(address, one))
         else:
-            writer.writerow(lists.to_dict(address, one))
+            writer.writerow(suppression_files.to_dict(address, one))
     if forgotten:
         say(f"left out: {forgotten} of addresses that were erased", err=True)
 
@@ -179,11 +179,11 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    intake = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
+    importing = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
     rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
-        for done, fresh in intake.apply(rows):
+        for done, fresh in importing.apply(rows):
             bar.update(done)
             applied += fresh
     if as_json:
@@ -206,7 +206,7 @@ def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> i
         else:
             number = counted(good + faults, "line")
             click.echo(f"nothing was applied: {faults} of {number} {'is' if faults == 1 else 'are'} wrong")
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     return good
 
 
@@ -214,7 +214,7 @@ def _read(context: Context, file: Path, shape: Format) -> Iterator[Row | Fault]:
     streams = [stream.name for stream in context.config.stream]
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from lists.read(text, shape, streams, context.clock())
+            yield from suppression_files.read(text, shape, streams, context.clock())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ import structlog
 
 from retour_cli.context import Context, options
 from retour_cli.services import logs
-from retour_cli.services.milter import reload_aside
+from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_courier.courier import Courier
 from retour_policy.config.model import Config
