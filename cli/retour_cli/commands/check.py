@@ -14,7 +14,7 @@ from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.render.policy import hook_words, known_at_rcpt, policy_words, stream_words
 from retour_policy.config.model import Config, Stream
 from retour_policy.config.secrets import load_secrets
-from retour_policy.tokens.verp import SRS_LIMIT
+from retour_policy.tokens.verp import MAX_SRS_OCTETS
 
 
 @click.command()
@@ -67,12 +67,13 @@ def warnings(config: Config) -> list[str]:
     """What is allowed and will hurt."""
     found = []
     for stream in config.stream:
-        if stream.pattern and stream.pattern.length() > SRS_LIMIT:
-            over = stream.pattern.length() - SRS_LIMIT
+        if stream.pattern and stream.pattern.length() > MAX_SRS_OCTETS:
+            over = stream.pattern.length() - MAX_SRS_OCTETS
             found.append(
                 f"stream {stream.name}: {stream.envelope_from} has {stream.pattern.length()} octets with its token; "
-                f"forwarders that rewrite senders (SRS) cut above {SRS_LIMIT}, and bounces from behind them are lost: "
-                f"shorten it by {over} (b% is shorter than b-%), or use a shorter domain"
+                f"forwarders that rewrite senders (SRS) cut above {MAX_SRS_OCTETS}, "
+                f"and bounces from behind them are lost: shorten it by {over} (b% is shorter than b-%), "
+                "or use a shorter domain"
             )
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")

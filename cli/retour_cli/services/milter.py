@@ -35,9 +35,8 @@ def milter(context: Context) -> None:
     from retour_milter import adapter
 
     logs.set_up()
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS
-    )  # before the first thread, so that all inherit it
+    # before the first thread, so that all inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
     setting = sockets.Setting(str(context.path), "milter.socket")

@@ -41,10 +41,9 @@ def open_socket(setting: Setting, spec: str, settings: SocketsSection) -> socket
 
 
 def _unix(setting: Setting, path: Path, settings: SocketsSection) -> socket.socket:
-    if len(os.fsencode(path)) > MAX_PATH_OCTETS:
-        raise setting.error(
-            f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {MAX_PATH_OCTETS}"
-        )
+    octets = len(os.fsencode(path))
+    if octets > MAX_PATH_OCTETS:
+        raise setting.error(f"the path {path} has {octets} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
         raise setting.error(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
     with contextlib.ExitStack() as undo:
