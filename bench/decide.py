@@ -29,8 +29,8 @@ from retour_policy.clock import DAY
 from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import schema
-from retour_policy.store.database import sqlite_file
 from retour_policy.store.sends import NewSend
+from retour_policy.store.sqlite import sqlite_file
 from retour_policy.store.suppressions import look_up
 
 REPORTS = 1_000

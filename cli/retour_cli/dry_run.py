@@ -28,7 +28,7 @@ def dry_run(context: Context, data: bytes, report: Report) -> list[str]:
     message = mailbox.parse("", data)
     delivered_to, route = mailbox.route(message, router)
     returned = ReturnedMessage(context.clock(), route, delivered_to, "", message.raw, b"dry run", report)
-    secret, storms = context.ring.ring.address_secret, Storms.of(context.config)
+    secret, storms = context.ring.address_secret, Storms.of(context.config)
     recorder = ReturnRecorder(secret, context.ledger, storms, context.config.lmtpd.postmaster, router.reference)
     lines: list[str] = []
     try:

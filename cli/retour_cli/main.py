@@ -68,8 +68,19 @@ class LazyGroup(click.Group):
             ctx.exit(status)
 
 
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from retour_cli.version import version_text
+
+    click.echo(f"retour {version_text()}")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.version_option(package_name="retour")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 @click.option("--config", type=click.Path(), help="The configuration file; may stand behind the command, too.")
 def main(config: str | None) -> None:
     """Knows who cannot be reached by mail, and why, and makes the mail server act on it.

@@ -19,11 +19,12 @@ from retour_courier.outcomes import StoreWrite
 from retour_courier.relay import Relay
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
+from retour_policy.config.values import REFERENCE
 from retour_policy.core.erased import kept_of_forgotten
 from retour_policy.core.hook_events import Event
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock
-from retour_policy.messages.router import REFERENCE, Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox.announcer import Announcer, report_data
 from retour_policy.outbox.spool import Spool
 from retour_policy.sanitize import clean

@@ -94,7 +94,7 @@ class Office:
             "evidence": "", "diagnostic": "no such user",
         }  # fmt: skip
         context, report = self.context, Report("bounce", (RecipientReport(**values | said),))
-        secret, now = context.ring.ring.address_secret, context.clock()
+        secret, now = context.ring.address_secret, context.clock()
         recorder = ReturnRecorder(
             secret, context.ledger, Storms.of(context.config), "postmaster@example.com", lambda _: None
         )

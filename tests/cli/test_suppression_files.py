@@ -165,7 +165,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
             raise KeyboardInterrupt
         return working(*args)
 
-    monkeypatch.setattr(batches, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     monkeypatch.setattr(suppression_import.SuppressionImport, "_apply", stopping)
     office("suppressions", "import", path, status=1)
     assert len(listed(office)) == 50
@@ -177,13 +177,13 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
 def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
     context = office.context
-    monkeypatch.setattr(batches, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     rows = [
         Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net"))))
         for n in range(2 * suppression_import.MAX_ROWS_APPLIED)
     ]
     applying = suppression_import.SuppressionImport(
-        context.store, context.ring.ring.address_secret, context.ledger, context.clock()
+        context.store, context.ring.address_secret, context.ledger, context.clock()
     ).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:

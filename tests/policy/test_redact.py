@@ -113,7 +113,7 @@ def test_no_message_is_decoded_while_others_wait(book: Any, monkeypatch: pytest.
 
 def test_what_has_gone_or_changed_meanwhile_is_left_alone(book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row is looked at again in the transaction that changes it."""
-    monkeypatch.setattr(batches, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
     for n in range(3):
         put(book, f'{{"data": {{"address": "{ANN}", "send": "{n}"}}}}'.encode())
     running = redact_mentions(book.store, PERSON)

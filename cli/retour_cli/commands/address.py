@@ -9,9 +9,9 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from retour_cli.commands.events import as_dict, words
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, printable, say, wrapped
+from retour_cli.render.fact import as_dict, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
 from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure

@@ -8,6 +8,7 @@ from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_policy.core.fold import Account
 from retour_policy.core.scope import scope_text
+from retour_policy.errors import EX_FAILED
 
 
 @click.command()
@@ -35,7 +36,7 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
     if not as_json:
         click.echo(f"{counted(found, 'address')} differed from the facts" if found else "no difference")
     if found:
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
 
 
 def _words(account: Account) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
+from retour_cli.times import parse_since
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text
 from retour_policy.core.suppression import CAUSES, Suppression
-from retour_policy.errors import InputError
+from retour_policy.errors import EX_FAILED, InputError
 from retour_policy.ledger.accounts import lock
 from retour_policy.maintenance import suppression_files
 from retour_policy.maintenance.suppression_files import COLUMNS, MAX_NOTE_CHARACTERS, Fault, Format, Row
@@ -80,7 +80,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
         _scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, MAX_NOTE_CHARACTERS).split())
     )
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
-    ledger, secret = context.ledger, context.ring.ring.address_secret
+    ledger, secret = context.ledger, context.ring.address_secret
 
     def work(connection: Connection) -> None:
         number = addresses.ensure(connection, secret, [address])[address]
@@ -124,7 +124,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     scopes = context.write(work)
     if not scopes:
         say(f"{address}: was not suppressed", err=True)
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     if as_json:
         print_json({"address": address, "lifted": scopes})
     else:
@@ -181,7 +181,7 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    importer = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
+    importer = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
     rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
@@ -208,7 +208,7 @@ def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> i
         else:
             number = counted(good + faults, "line")
             click.echo(f"nothing was applied: {faults} of {number} {'is' if faults == 1 else 'are'} wrong")
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     return good
 
 

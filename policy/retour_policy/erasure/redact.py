@@ -15,7 +15,7 @@ from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.ledger.accounts import lock, store
 from retour_policy.store import addresses, mentions
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.mentions import SEND_HEADERS, SearchedRows, delete_forward, delete_unread
 
@@ -45,7 +45,7 @@ def redact_mentions(store_: Store, matcher: AddressMatcher) -> Iterator[int]:
     """
     for target in _TARGETS:
         for keys in target.keys(store_, matcher):
-            for _, changed in in_portions(store_, keys, 1, _redacting(target, matcher)):
+            for _, changed in in_batches(store_, keys, 1, _redacting(target, matcher)):
                 yield changed
 
 

@@ -23,7 +23,7 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.upsert import adding, ignoring
@@ -233,7 +233,7 @@ def settle(store: Store, ledger: Ledger, storm: int, now: int, *, count: bool) -
         held = sorted((Address(number, bytes(key)) for number, key in found), key=lambda one: one.id)
         return sum(_settle_one(connection, ledger, one, row, now, count=count) for one in held)
 
-    for _, changed in in_portions(store, numbers, 2, work):
+    for _, changed in in_batches(store, numbers, 2, work):
         yield changed
 
 

@@ -16,7 +16,7 @@ from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
 from retour_policy.store import facts, retention
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.retention import TableSweep
@@ -65,7 +65,7 @@ def _carry_all(store: Store, bounds: Bounds) -> Iterator[int]:
         return sum(_carry(connection, group, bounds, all_policies(connection)) for group in groups)
 
     for found in retention.iterate_addresses_to_carry(store, bounds.before, bounds.first_send()):
-        for _, deleted in in_portions(store, _groups(found), 1, work):
+        for _, deleted in in_batches(store, _groups(found), 1, work):
             yield deleted
 
 

@@ -15,7 +15,7 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.suppression_files import Row
 from retour_policy.store import addresses
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 
@@ -36,7 +36,7 @@ class SuppressionImport:
 
         No transaction is open while the caller handles what is yielded. Raises `StoreUnavailable`.
         """
-        yield from in_portions(self.store, rows, MAX_ROWS_APPLIED, self._apply)
+        yield from in_batches(self.store, rows, MAX_ROWS_APPLIED, self._apply)
 
     def _apply(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Apply some rows; where an address stands in several, the later ones after it."""

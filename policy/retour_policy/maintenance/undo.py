@@ -11,7 +11,7 @@ from retour_policy.address import domain_of
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.store import schema
 from retour_policy.store.addresses import MOST_PARAMETERS, Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 
@@ -66,7 +66,7 @@ def undo(store: Store, ledger: Ledger, found: list[Failure], now: int, note: str
         return len(some)
 
     reached = 0
-    for done, _ in in_portions(store, by_address.items(), 1, work):
+    for done, _ in in_batches(store, by_address.items(), 1, work):
         reached += done
         yield reached
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 
 MAX_ADDRESSES_READ = 1_000  # in one transaction
@@ -48,7 +48,7 @@ class TableSweep:
                 keys = [tuple(row) for row in connection.execute(query)]
             if not keys:
                 return
-            for _, deleted in in_portions(store, keys, MAX_ROWS_DELETED, self._delete):
+            for _, deleted in in_batches(store, keys, MAX_ROWS_DELETED, self._delete):
                 yield deleted
             last = keys[-1]
 

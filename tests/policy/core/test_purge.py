@@ -245,7 +245,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
     world.wait("120d")
     removed, looked_at = [0], []
     told = history.told
-    monkeypatch.setattr(batches, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
 
     def telling(connection, some, *more):
         looked_at.append(len(some))
