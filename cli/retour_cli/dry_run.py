@@ -7,7 +7,6 @@ from sqlalchemy import Connection, func, select
 from retour_bounces import Report
 from retour_cli.context import Context
 from retour_policy.ledger.accounts import refolded
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox as oldmail
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
@@ -29,8 +28,7 @@ def rehearse(context: Context, data: bytes, report: Report) -> list[str]:
     message = oldmail.parse("", data)
     came_to, route = oldmail.route(message, router)
     arrival = ReturnedMessage(context.clock(), route, came_to, "", message.raw, b"rehearsal", report)
-    secret, storms = context.ring.ring.address_secret, Storms.of(context.config)
-    recorder = ReturnRecorder(secret, context.ledger, storms, context.config.lmtpd.postmaster, router.reference)
+    recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
     lines: list[str] = []
     try:
         with context.store.writing() as connection:

@@ -16,10 +16,8 @@ from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
-from retour_policy.messages.router import Route, Router, Signer
-from retour_policy.outbox.resends import Resends
+from retour_policy.messages.router import Route, Router
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
 
@@ -44,7 +42,7 @@ class Backend:
         self._ring = ring
         self._writer = writer
         self._clock = clock
-        self._forget_at = 0
+        self._remove_counters_at = 0
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -53,17 +51,9 @@ class Backend:
         Waits for the store, so not for the event loop; safe in any thread.
         """
         self._ring.refresh()
-        router = Router(config, self._ring, self._clock)
-        recorder = ReturnRecorder(
-            secret=self._ring.ring.address_secret,
-            ledger=Ledger.of(config, self._writer, self._clock),
-            storms=Storms.of(config),
-            postmaster=config.lmtpd.postmaster,
-            reference=router.reference,
-            resends=Resends.of(config, Signer(self._ring, self._clock).draw),
-            looped=router.is_forward,
-        )
-        self._settings = _Settings(config, router, recorder, rules)
+        ledger = Ledger.of(config, self._writer, self._clock)
+        recorder = ReturnRecorder.of(config, self._ring, ledger, self._clock)
+        self._settings = _Settings(config, Router(config, self._ring, self._clock), recorder, rules)
 
     @property
     def config(self) -> Config:
@@ -76,14 +66,14 @@ class Backend:
         return self._settings.router
 
     async def tick(self) -> None:
-        """Do what open storms need, and each hour forget old counters. Called every few seconds; never raises."""
+        """Do what open storms need, and each hour remove old counters. Called every few seconds; never raises."""
         recorder, now = self._settings.recorder, self._clock()
         storms, ledger = recorder.storms, recorder.ledger
         try:
             await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
-            if now >= self._forget_at:
-                self._forget_at = now + HOUR
-                await self._repeat(lambda connection: storms.forget(connection, now))
+            if now >= self._remove_counters_at:
+                self._remove_counters_at = now + HOUR
+                await self._repeat(lambda connection: storms.remove_old_counters(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
 
@@ -101,7 +91,7 @@ class Backend:
                 recipient=recipient,
                 sender=sender,
                 raw=content.raw,
-                identity=content.identity,
+                fingerprint=content.fingerprint,
                 report=report,
                 truncated=content.truncated,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from retour_policy.messages.fingerprint import Identity
+from retour_policy.messages.fingerprint import Fingerprint
 
 HEAD = 1_000_000  # octets kept from the beginning
 TAIL = 64_000  # octets kept from the end, where reports return the original header
@@ -23,7 +23,7 @@ class MessageData:
     size: int
     """Octets that came over the wire."""
     truncated: bool
-    identity: bytes
+    fingerprint: bytes
     """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
 
 
@@ -35,7 +35,7 @@ class DataReader:
         self._size = -len(_START)
         self._head = bytearray()
         self._tail = bytearray()
-        self._identity = Identity()
+        self._fingerprint = Fingerprint()
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
@@ -59,11 +59,11 @@ class DataReader:
             tail = tail[tail.find(b"\n") + 1 :]
         joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]
         raw = _LONG_LINES.sub(rb"\1", joined)
-        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
+        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._fingerprint.digest())
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
-        self._identity.update(data)
+        self._fingerprint.update(data)
         room = HEAD + len(_START) - len(self._head)
         if room > 0:
             self._head += data[:room]

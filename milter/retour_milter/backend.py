@@ -68,7 +68,9 @@ class Backend:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
         key = address_key(self._ring.ring.address_secret, address)
         with self._store.reading() as connection:
-            return suppressions.look_up(connection, key, stream.name, self.clock(), transactional=stream.transactional)
+            return suppressions.find_in_force(
+                connection, key, stream.name, self.clock(), transactional=stream.transactional
+            )
 
     def record(
         self, settings: Settings, stream: Stream, new: NewSend, withheld: Mapping[str, Suppression]

@@ -123,8 +123,8 @@ class Book:
         with self.store.writing() as connection:
             return sends.record(connection, SECRET, new, lambda: next(self._drawn))
 
-    def arrival(self, route: Route, report: Report | None, identity: bytes = b"", **values: Any) -> ReturnedMessage:
-        """A report that came to us; each is a new one unless `identity` is given."""
+    def arrival(self, route: Route, report: Report | None, fingerprint: bytes = b"", **values: Any) -> ReturnedMessage:
+        """A report that came to us; each is a new one unless `fingerprint` is given."""
         self._serial = getattr(self, "_serial", 0) + 1
         return ReturnedMessage(
             at=values.pop("at", self.now),
@@ -132,7 +132,7 @@ class Book:
             recipient="b-token@bounces.example.com",
             sender="",
             raw=values.pop("raw", b"raw"),
-            identity=identity or self._serial.to_bytes(16, "big"),
+            fingerprint=fingerprint or self._serial.to_bytes(16, "big"),
             report=report,
             **values,
         )
@@ -151,7 +151,7 @@ class Book:
         with self.store.reading() as connection:
             from retour_policy.store import addresses
 
-            return addresses.find(connection, [address_key(SECRET, address)]).get(address_key(SECRET, address))
+            return addresses.find_number(connection, address_key(SECRET, address))
 
     def counts(self, address: str, scope: str = "*") -> tuple[int, int, int]:
         """Hard, soft and auto-replies of an address."""
@@ -168,7 +168,7 @@ class Book:
     def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> Suppression | None:
         with self.store.reading() as connection:
             key = address_key(SECRET, address)
-            return suppressions.look_up(connection, key, stream, at or self.now, transactional=False)
+            return suppressions.find_in_force(connection, key, stream, at or self.now, transactional=False)
 
     def facts(self, **wanted: Any) -> list[Fact]:
         with self.store.reading() as connection:

@@ -15,12 +15,12 @@ from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
 from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure
-from retour_policy.core.forecast import none_before, outlook
+from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.accounts import good_sends, refolded
+from retour_policy.ledger.accounts import refolded
 from retour_policy.maintenance import suppression_files as lists
-from retour_policy.store import addresses, facts, schema, suppressions
+from retour_policy.store import addresses, facts, schema, sends, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.tokens.token import id_time
@@ -45,7 +45,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
     """
     key = context.key(address)
     with context.store.reading() as connection:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
@@ -68,8 +68,8 @@ class Story:
         self.facts = facts.read(connection, FactFilter(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
         self.sent = _sent(connection, address.id)
-        self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
-        grounds = {stream.name: context.policy.ground(stream.name) for stream in context.config.stream}
+        self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
+        grounds = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
         self.next = {
             name: self._next(connection, address, name, ground)
             for name, ground in (grounds or {"": context.policy.default}).items()
@@ -82,8 +82,8 @@ class Story:
         if stopped:
             return none_before(stopped)
         after = latest_failure(self.account, stream, ground.rules)
-        good = good_sends(connection, address.id, after, self.now, ground.rules) if after else 0
-        return outlook(self.account, ground, stream, self.now, good).words()
+        good = sends.count_good(connection, address.id, after, self.now, ground.rules) if after else 0
+        return forecast(self.account, ground, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -50,11 +50,11 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
     """Those that are in force, the oldest first; with --json in no order."""
     now = context.clock()
     if as_json:
-        for address, one in table.all_listed(context.store, now):
+        for address, one in table.iterate_in_force(context.store, now):
             print_json(lists.to_dict(address, one))
         return
     with context.store.reading() as connection:
-        found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
+        found, count = table.read_in_force(connection, now, limit=limit), table.count_in_force(connection, now)
     if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
@@ -107,7 +107,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     where = _scope(context, scope) if scope else None
 
     def work(connection: Connection) -> list[str]:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             return []
         account = lock(connection, Address(number, key))
@@ -144,7 +144,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     if not as_lines:
         writer.writeheader()
     forgotten = 0
-    for address, one in table.all_listed(context.store, context.clock()):
+    for address, one in table.iterate_in_force(context.store, context.clock()):
         if address is None:
             forgotten += 1
         elif as_lines:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from retour_policy.core.erased import kept_of_forgotten, notes_of
+from retour_policy.core.erased import kept_of_erased, notes_of
 from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.erasure.redact import forget_mentions
-from retour_policy.ledger.accounts import lock, refolded, store
+from retour_policy.ledger.accounts import lock, refolded, write
 from retour_policy.outbox.spool import Spool
 from retour_policy.store import schema
-from retour_policy.store.addresses import Address, find
+from retour_policy.store.addresses import Address, find_number
 from retour_policy.store.database import Store
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
@@ -26,7 +26,7 @@ def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iter
     Can be run again at any time, and finds what an earlier run that was stopped has left. Raises `OSError`.
     """
     with store_.reading() as connection:
-        number = find(connection, [key]).get(key)
+        number = find_number(connection, key)
         copies = _copies(connection, number) if number is not None else []
     for name in copies:  # before the store forgets their names
         spool.remove(name)
@@ -48,14 +48,14 @@ def erase(connection: Connection, address: Address) -> int:
     _waiting(connection, address.id)
     changed, noted = _facts(connection, address.id)
     if noted:
-        store(connection, address, before, refolded(connection, address)[0])
+        write(connection, address, before, refolded(connection, address)[0])
     return 1 + changed + _sends(connection, address.id)
 
 
 def _facts(connection: Connection, number: int) -> tuple[int, bool]:
     """How many the address has, and whether the note of a suppression was made of what goes: seldom of a report."""
     rows = connection.execute(select(_fact.c.id, _fact.c.detail).where(_fact.c.address_id == number)).all()
-    kept = [(fact, detail, kept_of_forgotten(detail)) for fact, detail in rows]
+    kept = [(fact, detail, kept_of_erased(detail)) for fact, detail in rows]
     changed = [{"fact": fact, "kept": left} for fact, detail, left in kept if left != detail]
     if changed:
         connection.execute(_KEEP, changed)

@@ -23,10 +23,10 @@ from sqlalchemy import (
     update,
 )
 
-from retour_policy.core.erased import kept_of_forgotten, notes_of
+from retour_policy.core.erased import kept_of_erased, notes_of
 from retour_policy.core.fold import Account
 from retour_policy.erasure.matcher import AddressMatcher
-from retour_policy.ledger.accounts import lock, store
+from retour_policy.ledger.accounts import lock, write
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_portions
@@ -113,7 +113,7 @@ def _mend_fact(connection: Connection, number: int, mention: AddressMatcher) -> 
         return False
     detail = mention.without(row.detail)
     if any(mention.is_in(row.detail.get(name) or "") for name in _NAMES):  # its words are about him
-        detail = kept_of_forgotten(row.detail)
+        detail = kept_of_erased(row.detail)
     if row.address_id is not None and notes_of(detail) != notes_of(row.detail):
         _locked(connection, row.address_id)  # who folds them just now puts its old note where it is looked for below
     connection.execute(update(_fact).where(_fact.c.id == number).values(detail=detail))
@@ -130,7 +130,7 @@ def _mend_suppressions(connection: Connection, number: int, mention: AddressMatc
     """The notes of an address: the same is left of them as of the facts that they come from."""
     address, before = _locked(connection, number)
     after = {scope: replace(one, note=mention.without(one.note)) for scope, one in before.suppressions.items()}
-    store(connection, address, before, replace(before, suppressions=after))
+    write(connection, address, before, replace(before, suppressions=after))
     return after != before.suppressions
 
 

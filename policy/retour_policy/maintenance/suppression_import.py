@@ -54,8 +54,8 @@ class SuppressionImport:
         accounts = lock_all(connection, list(found))
         new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
         if new:
-            forgotten = addresses.forgotten(connection, [one.id for one in new])
-            news = [(one, self._fact(one, of, named=one.id not in forgotten)) for one, of in new.items()]
+            erased = addresses.erased(connection, [one.id for one in new])
+            news = [(one, self._fact(one, of, named=one.id not in erased)) for one, of in new.items()]
             self.ledger.write_many(connection, news, accounts)
         return len(new)
 

@@ -1,4 +1,4 @@
-"""Outgoing: records a message that is about to go out: who gets it, who is left out, and which send is a trial."""
+"""Outgoing: records a message that is about to be sent: who gets it, who is left out, and which send is a trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from retour_policy.address import address_key
 from retour_policy.clock import Clock
-from retour_policy.core.erased import kept_of_forgotten
+from retour_policy.core.erased import kept_of_erased
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
@@ -61,14 +61,14 @@ class SendRecorder:
         for one in new.recipients:
             by_key.setdefault(address_key(self.secret, one), []).append(one)
         late, trying = dict[bytes, Suppression](), list[bytes]()
-        for key, found in suppressions.of_addresses(connection, by_key).items():
+        for key, found in suppressions.read(connection, by_key).items():
             about = self._about(found, new.stream)
             in_force = next((one for one in about if one.in_force(self.clock())), None)
             if in_force:
                 late[key] = in_force
             elif any(one.tries for one in about):
                 trying.append(key)
-        numbers = addresses.find(connection, trying)
+        numbers = addresses.read_numbers(connection, trying)
         for number, key in sorted((numbers[key], key) for key in trying):  # all hosts lock in this order
             quicker = self._try(connection, Address(number, key), new)
             if quicker:
@@ -76,7 +76,7 @@ class SendRecorder:
         return {text: late[key] for key, texts in by_key.items() if key in late for text in texts}
 
     def _about(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
-        transactional = self.ledger.policy.ground(stream).transactional
+        transactional = self.ledger.policy.for_stream(stream).transactional
         return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
 
     def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
@@ -97,7 +97,7 @@ class SendRecorder:
         for address, found in withheld.items():
             detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
             known: dict[str, Any] = {name: value for name, value in detail.items() if value}
-            if addresses.is_forgotten(connection, numbers[address]):
-                known = kept_of_forgotten(known)
+            if addresses.is_erased(connection, numbers[address]):
+                known = kept_of_erased(known)
             fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
             facts.write(connection, fact)

@@ -246,14 +246,14 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
             connection.execute(insert(schema.send_recipient), [{"send_id": one, "address_id": of} for one in made])
     world.wait("120d")
     removed, looked_at = [0], []
-    told = history.told
+    told = history.read
     monkeypatch.setattr(portions, "LONGEST", 0)
 
     def telling(connection, some, *more):
         looked_at.append(len(some))
         return told(connection, some, *more)
 
-    monkeypatch.setattr(history, "told", telling)
+    monkeypatch.setattr(history, "read", telling)
 
     def count(_connection, cursor, statement, *_):
         if statement.startswith("DELETE"):
