@@ -27,10 +27,9 @@ from retour_policy.ledger.policy_versions import Policy
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
-from retour_policy.store import migrate, schema, sends, suppressions
+from retour_policy.store import facts, migrate, schema, sends, suppressions
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.facts import Fact, FactFilter
-from retour_policy.store.facts import read as read_facts
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import Key, KeyRing
@@ -172,7 +171,7 @@ class Book:
 
     def facts(self, **wanted: Any) -> list[Fact]:
         with self.store.reading() as connection:
-            return read_facts(connection, FactFilter(**wanted))
+            return facts.read(connection, FactFilter(**wanted))
 
     def forwarded(self) -> list[bytes]:
         """What waits to be forwarded to postmaster."""

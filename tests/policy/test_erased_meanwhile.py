@@ -12,7 +12,7 @@ from retour_policy.config.model import Stream
 from retour_policy.core.fold import Account
 from retour_policy.erasure.erase import erase
 from retour_policy.ledger import accounts
-from retour_policy.messages import returned as record
+from retour_policy.messages import returned
 from retour_policy.messages.router import Route
 from retour_policy.outbox.resends import Resends
 from retour_policy.store.addresses import Address
@@ -32,11 +32,11 @@ def test_who_was_erased_while_the_lock_was_awaited_is_not_named(
 
     def lock_late(connection: Any, address: Address) -> Account:
         with monkeypatch.context() as patch:
-            patch.setattr(record, "lock", accounts.lock)
+            patch.setattr(returned, "lock", accounts.lock)
             erase(connection, address)  # as another host's transaction did, which held the lock until now
         return accounts.lock(connection, address)
 
-    monkeypatch.setattr(record, "lock", lock_late)
+    monkeypatch.setattr(returned, "lock", lock_late)
     with book.store.writing() as connection:
         recorder.record(connection, book.arrival(Route("verp", "news", send), report, raw=b"raw"))
     with book.store.reading() as connection:

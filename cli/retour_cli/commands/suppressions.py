@@ -25,9 +25,9 @@ from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, 
 from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
-from retour_policy.store import suppressions as table
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.suppressions import count_in_force, iterate_in_force, read_in_force
 
 _DAYS = re.compile(r"(\d{1,5})d")
 _WHERE = {BULK: "bulk mail"}
@@ -50,11 +50,11 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
     """Those that are in force, the oldest first; with --json in no order."""
     now = context.clock()
     if as_json:
-        for address, one in table.iterate_in_force(context.store, now):
+        for address, one in iterate_in_force(context.store, now):
             print_json(lists.to_dict(address, one))
         return
     with context.store.reading() as connection:
-        found, count = table.read_in_force(connection, now, limit=limit), table.count_in_force(connection, now)
+        found, count = read_in_force(connection, now, limit=limit), count_in_force(connection, now)
     if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
@@ -144,7 +144,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     if not as_lines:
         writer.writeheader()
     forgotten = 0
-    for address, one in table.iterate_in_force(context.store, context.clock()):
+    for address, one in iterate_in_force(context.store, context.clock()):
         if address is None:
             forgotten += 1
         elif as_lines:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from retour_policy.clock import HOUR
 from retour_policy.config.model import Config, StormSection
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.core.storm import CALM_WINDOW, Figures, Sides, breaks_out, bucket, is_calm
+from retour_policy.core.storm import CALM_WINDOW_MS, Figures, Sides, breaks_out, bucket, is_calm
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.outbox.announcer import Announcer
@@ -83,7 +83,7 @@ class Storms:
 
     def remove_old_counters(self, connection: Connection, now: int) -> bool:
         """Remove some of the counters that are too old to be looked at; whether there may be more."""
-        oldest = now - max(self.limits.window, CALM_WINDOW) - HOUR
+        oldest = now - max(self.limits.window, CALM_WINDOW_MS) - HOUR
         return storms.remove_counters(connection, oldest, MAX_COUNTERS_REMOVED) == MAX_COUNTERS_REMOVED
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
@@ -116,7 +116,7 @@ class Storms:
         return bool(found)
 
     def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> None:
-        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(now - CALM_WINDOW))
+        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(now - CALM_WINDOW_MS))
         if not is_calm(figures, self.limits):
             if storm.calm_since is not None:
                 storms.write_calm_since(connection, storm.id, None)

@@ -21,7 +21,7 @@ KINDS = (
     *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
 )
 """Of a fact: those of reports, and what Retour, its operator and its storms did."""
-HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
+_HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
 _JUDGED = ("type", "blame", "proof", "stream", "policy_id")
 _OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
@@ -63,7 +63,7 @@ class Fact:
 
     def to_dict(self) -> dict[str, Any]:
         """The fact as plain values, without those that are empty."""
-        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in HIDDEN}
+        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in _HIDDEN}
         values = {"id": self.id, "address": self.address} | rest | self.what.detail
         return {name: value for name, value in values.items() if value not in (None, "", {})}
 

@@ -81,7 +81,7 @@ class Send:
     recipients: dict[int, bytes]
     """Address number to address key."""
     texts: dict[int, str | None] = field(default_factory=dict)
-    """Address number to the address; None: forgotten."""
+    """Address number to the address; None: erased."""
     sender: str = ""
     message_id: str | None = None
     resend_of: int | None = None
