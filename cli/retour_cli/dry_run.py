@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 from retour_bounces import Report
 from retour_cli.context import Context
 from retour_policy.ledger.accounts import refolded
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
@@ -28,8 +27,7 @@ def dry_run(context: Context, data: bytes, report: Report) -> list[str]:
     message = mailbox.parse("", data)
     delivered_to, route = mailbox.route(message, router)
     returned = ReturnedMessage(context.clock(), route, delivered_to, "", message.raw, b"dry run", report)
-    secret, storms = context.ring.address_secret, Storms.of(context.config)
-    recorder = ReturnRecorder(secret, context.ledger, storms, context.config.lmtpd.postmaster, router.reference)
+    recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
     lines: list[str] = []
     try:
         with context.store.writing() as connection:

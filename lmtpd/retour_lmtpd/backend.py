@@ -17,12 +17,9 @@ from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
-from retour_policy.ledger.storms import Storms
-from retour_policy.messages.fingerprint import Identity
+from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route, Router, UnknownAddress
-from retour_policy.messages.signer import Signer
-from retour_policy.outbox.resends import Resends
 from retour_policy.sanitize import clean
 from retour_policy.store.writer import Writer
 from retour_policy.tokens import token
@@ -75,17 +72,9 @@ class Backend:
         Waits for the store, so not for the event loop; safe in any thread.
         """
         self._ring.refresh()
-        router = Router(config, self._ring, self._clock)
-        recorder = ReturnRecorder(
-            secret=self._ring.address_secret,
-            ledger=Ledger.of(config, self._writer, self._clock),
-            storms=Storms.of(config),
-            postmaster=config.lmtpd.postmaster,
-            reference=router.reference,
-            resends=Resends.of(config, Signer(self._ring, self._clock).draw),
-            looped=router.is_forward,
-        )
-        self._settings = _Settings(config, router, recorder, rules)
+        ledger = Ledger.of(config, self._writer, self._clock)
+        recorder = ReturnRecorder.of(config, self._ring, ledger, self._clock)
+        self._settings = _Settings(config, Router(config, self._ring, self._clock), recorder, rules)
 
     @property
     def config(self) -> Config:
@@ -103,9 +92,9 @@ class Backend:
         except token.TokenError as error:
             return Refusal("invalid token", error.reason)
 
-    def new_identity(self) -> Identity:
+    def new_identity(self) -> Fingerprint:
         """The digest by which a message is known when it comes a second time, to be fed as the message comes in."""
-        return Identity()
+        return Fingerprint()
 
     async def tick(self) -> None:
         """Do what open storms need, and each hour remove old counters. Called every few seconds; never raises."""
@@ -115,7 +104,7 @@ class Backend:
             await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
             if now >= self._next_purge:
                 self._next_purge = now + HOUR
-                await self._repeat(lambda connection: storms.forget(connection, now))
+                await self._repeat(lambda connection: storms.remove_old_counters(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
 
@@ -133,7 +122,7 @@ class Backend:
                 recipient=recipient.address,
                 sender=sender,
                 raw=message.raw,
-                identity=message.identity,
+                fingerprint=message.fingerprint,
                 report=report,
                 truncated=message.truncated,
             )

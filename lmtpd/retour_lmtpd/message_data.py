@@ -22,7 +22,7 @@ class MessageData:
     size: int
     """Octets that came over the wire."""
     truncated: bool
-    identity: bytes
+    fingerprint: bytes
     """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
 
 
@@ -39,12 +39,12 @@ class Digest(Protocol):
 class DataReader:
     """Fed with chunks as they come; memory stays under twice the head, three times the tail and a chunk."""
 
-    def __init__(self, identity: Digest) -> None:
+    def __init__(self, fingerprint: Digest) -> None:
         self._carry = _START
         self._size = -len(_START)
         self._head = bytearray()
         self._tail = bytearray()
-        self._identity = identity
+        self._fingerprint = fingerprint
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
@@ -68,11 +68,11 @@ class DataReader:
             tail = tail[tail.find(b"\n") + 1 :]
         joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]
         raw = _LONG_LINES.sub(rb"\1", joined)
-        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
+        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._fingerprint.digest())
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
-        self._identity.update(data)
+        self._fingerprint.update(data)
         room = MAX_HEAD_OCTETS + len(_START) - len(self._head)
         if room > 0:
             self._head += data[:room]

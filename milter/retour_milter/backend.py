@@ -65,7 +65,9 @@ class Backend:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
         key = self._ring.address_key(address)
         with self._store.reading() as connection:
-            return suppressions.look_up(connection, key, stream.name, self.clock(), transactional=stream.transactional)
+            return suppressions.find_in_force(
+                connection, key, stream.name, self.clock(), transactional=stream.transactional
+            )
 
     def record(
         self,

@@ -19,7 +19,7 @@ from retour_cli.output import fit, printable
 from retour_policy.clock import DAY, system_clock
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger import ledger
+from retour_policy.ledger import accounts
 from retour_policy.messages.signer import Signer
 from retour_policy.store import facts, sends
 from retour_policy.store.addresses import Address
@@ -47,7 +47,7 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
         connection.exec_driver_sql("UPDATE address SET text = ?", (HOSTILE,))
         connection.exec_driver_sql("UPDATE send SET tag = ?, stream = ?", (HOSTILE, HOSTILE))
         found = Suppression("*", HOSTILE, system_clock(), system_clock() + DAY, HOSTILE)
-        ledger.store(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
+        accounts.write(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
 
     office.write(work)
     signer = Signer(office.context.ring, system_clock)

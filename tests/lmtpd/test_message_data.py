@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retour_lmtpd.message_data import MAX_HEAD_OCTETS, MAX_LINE_OCTETS, MAX_TAIL_OCTETS, DataReader
-from retour_policy.messages.fingerprint import Identity
+from retour_policy.messages.fingerprint import Fingerprint
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b"\r", b"a\nb", b"\n.\n", b"\0\xff"]), max_size=12)
 
@@ -16,7 +16,7 @@ def wire(body: bytes) -> bytes:
 
 
 def take(octets: bytes, cuts: list[int]) -> tuple[DataReader, bytes]:
-    reader, start = DataReader(Identity()), 0
+    reader, start = DataReader(Fingerprint()), 0
     for cut in [*sorted({c % (len(octets) + 1) for c in cuts}), len(octets)]:
         if cut > start:
             rest = reader.feed(octets[start:cut])
@@ -79,18 +79,18 @@ def test_overlong_lines_are_cut():
     assert content.truncated
 
 
-def identity(octets: bytes, cuts: list[int]) -> bytes:
-    return take(octets, cuts)[0].message().identity
+def fingerprint(octets: bytes, cuts: list[int]) -> bytes:
+    return take(octets, cuts)[0].message().fingerprint
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=6))
 def test_trace_fields_do_not_make_another_message(cuts):
     """A report that comes a second time has other trace fields, and is the same; a changed body is another."""
     body = b"\r\n\r\n" + b"body\r\n" * 50 + b".\r\n"
-    one = identity(b"Received: a\r\n\tb\r\nSubject: x\r\nReturn-Path: <>" + body, [])
-    assert identity(b"received: c\r\nDelivered-To: d\r\nSubject: x" + body, cuts) == one
-    assert identity(b"Subject: y" + body, cuts) != one
-    assert identity(b"Subject: x" + body.replace(b"body", b"text", 1), cuts) != one
+    one = fingerprint(b"Received: a\r\n\tb\r\nSubject: x\r\nReturn-Path: <>" + body, [])
+    assert fingerprint(b"received: c\r\nDelivered-To: d\r\nSubject: x" + body, cuts) == one
+    assert fingerprint(b"Subject: y" + body, cuts) != one
+    assert fingerprint(b"Subject: x" + body.replace(b"body", b"text", 1), cuts) != one
 
 
 @given(LINES)
@@ -98,12 +98,12 @@ def test_a_message_in_a_file_is_the_same_as_over_the_wire(lines):
     """What the daemon has recorded is known when the mailbox is imported."""
     body = b"Subject: x\r\n\r\n" + b"\r\n".join(line for line in lines if b"\n" not in line and b"\r" not in line)
     file = body.replace(b"\r\n", b"\n") + b"\n"
-    assert Identity.of_file(file) == identity(wire(body), [])
+    assert Fingerprint.of_file(file) == fingerprint(wire(body), [])
 
 
 def test_the_part_that_is_not_kept_makes_another_message_too():
     """Two large reports that differ only in the middle are two."""
     lines = [b"x" * 998] * 3_000
-    one = identity(wire(b"Subject: x\r\n\r\n" + b"\r\n".join(lines)), list(range(0, 3_000_000, 65_536)))
+    one = fingerprint(wire(b"Subject: x\r\n\r\n" + b"\r\n".join(lines)), list(range(0, 3_000_000, 65_536)))
     lines[2_000] = b"y" * 998
-    assert identity(wire(b"Subject: x\r\n\r\n" + b"\r\n".join(lines)), [7]) != one
+    assert fingerprint(wire(b"Subject: x\r\n\r\n" + b"\r\n".join(lines)), [7]) != one

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from retour_policy.config.model import Stream
 from retour_policy.core.fold import Account
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger import ledger
+from retour_policy.ledger import accounts
 from retour_policy.messages import returned
 from retour_policy.messages.router import Route
 from retour_policy.outbox.resends import Resends
@@ -32,9 +32,9 @@ def test_who_was_erased_while_the_lock_was_awaited_is_not_named(
 
     def lock_late(connection: Any, address: Address) -> Account:
         with monkeypatch.context() as patch:
-            patch.setattr(returned, "lock", ledger.lock)
+            patch.setattr(returned, "lock", accounts.lock)
             erase(connection, address)  # as another host's transaction did, which held the lock until now
-        return ledger.lock(connection, address)
+        return accounts.lock(connection, address)
 
     monkeypatch.setattr(returned, "lock", lock_late)
     with book.store.writing() as connection:

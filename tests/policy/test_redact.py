@@ -129,7 +129,7 @@ def noted(book: Any, count: int) -> None:
     """The postmaster suppressed Bob's address so many times, each time with a note about the person."""
     recorder = book.recorder
     number = book.number(BOB) or (book.send(BOB), book.number(BOB))[1]
-    key = recorder._key(BOB)
+    key = recorder.matcher.key(BOB)
     ledger: Ledger = recorder.ledger
     with book.store.writing() as connection:
         for n in range(count):

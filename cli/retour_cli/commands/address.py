@@ -15,10 +15,10 @@ from retour_cli.render.fact import as_dict, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
 from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure
-from retour_policy.core.forecast import none_before, outlook
+from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.accounts import good_sends, refolded
+from retour_policy.ledger.accounts import refolded
 from retour_policy.maintenance import suppression_files
 from retour_policy.store import addresses, facts, sends, suppressions
 from retour_policy.store.addresses import Address
@@ -45,7 +45,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
     """
     key = context.key(address)
     with context.store.reading() as connection:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
@@ -65,9 +65,9 @@ class Story:
         self.account, steps = refolded(connection, address)
         self.facts = facts.read(connection, FactFilter(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
-        self.sent = sends.read_times(connection, address.id)
-        self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
-        grounds = {stream.name: context.policy.ground(stream.name) for stream in context.config.stream}
+        self.sent = sends.read_times_and_streams(connection, address.id)
+        self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
+        grounds = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
         self.next = {
             name: self._next(connection, address, name, ground)
             for name, ground in (grounds or {"": context.policy.default}).items()
@@ -80,8 +80,8 @@ class Story:
         if stopped:
             return none_before(stopped)
         after = latest_failure(self.account, stream, ground.rules)
-        good = good_sends(connection, address.id, after, self.now, ground.rules) if after else 0
-        return outlook(self.account, ground, stream, self.now, good).words()
+        good = sends.count_good(connection, address.id, after, self.now, ground.rules) if after else 0
+        return forecast(self.account, ground, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

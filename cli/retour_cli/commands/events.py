@@ -47,10 +47,10 @@ def events(
     with context.store.reading() as connection:
         number = None
         if address:
-            number = addresses.find(connection, [context.key(address)]).get(context.key(address), -1)
+            number = addresses.find_number(connection, context.key(address)) or -1
         wanted = FactFilter(number, context.stream(stream).name if stream else None, kind, since_at, limit)
         found = facts.read(connection, wanted) if limit else []
-    shown = show_json(found if limit else facts.read_all(context.store, wanted)) if as_json else show_table(found)
+    shown = show_json(found if limit else facts.iterate(context.store, wanted)) if as_json else show_table(found)
     if not shown:
         click.echo("nothing happened", err=True)
         raise SystemExit(EX_FAILED)

@@ -15,9 +15,8 @@ from retour_bounces import read
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.errors import EX_FAILED
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages import mailbox
-from retour_policy.messages.fingerprint import Identity
+from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.mailbox import OldMessage
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
@@ -112,15 +111,14 @@ class Importer:
         except Exception as error:
             if not is_of_the_item(error):
                 raise
-            self.faults.append(f"{self._places[message.identity]}: {error}")
+            self.faults.append(f"{self._places[message.fingerprint]}: {error}")
             return "failed"
 
     @cached_property
     def _recorder(self) -> ReturnRecorder:
         """Not to be made inside a transaction: it puts the policy in force."""
-        secret, config = self._context.ring.address_secret, self._context.config
-        storms = Storms.of(config)
-        return ReturnRecorder(secret, self._context.ledger, storms, config.lmtpd.postmaster, self._router.reference)
+        context = self._context
+        return ReturnRecorder.of(context.config, context.ring, context.ledger, self._clock)
 
     def _returned(self, message: OldMessage) -> ReturnedMessage | None:
         if message.fault:
@@ -131,15 +129,15 @@ class Importer:
             return None
         self._clock.at = message.at
         delivered_to, route = mailbox.route(message, self._router)
-        identity = Identity.of_file(message.raw)
-        self._places[identity] = message.place
+        fingerprint = Fingerprint.of_file(message.raw)
+        self._places[fingerprint] = message.place
         return ReturnedMessage(
             at=message.at,
             route=route,
             recipient=delivered_to,
             sender="",
             raw=message.raw,
-            identity=identity,
+            fingerprint=fingerprint,
             report=read(message.raw),
             dated=True,
         )

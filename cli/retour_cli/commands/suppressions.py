@@ -25,9 +25,9 @@ from retour_policy.maintenance.suppression_files import COLUMNS, MAX_NOTE_CHARAC
 from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
-from retour_policy.store import suppressions as table
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.suppressions import count_in_force, iterate_in_force, read_in_force
 
 _DAYS = re.compile(r"(\d{1,5})d")
 _WHERE = {BULK: "bulk mail"}
@@ -50,11 +50,11 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
     """Suppressions in force, the oldest first; with --json in no order."""
     now = context.clock()
     if as_json:
-        for address, one in table.all_listed(context.store, now):
+        for address, one in iterate_in_force(context.store, now):
             print_json(suppression_files.to_dict(address, one))
         return
     with context.store.reading() as connection:
-        found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
+        found, count = read_in_force(connection, now, limit=limit), count_in_force(connection, now)
     if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
@@ -109,7 +109,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     where = _scope(context, scope) if scope else None
 
     def work(connection: Connection) -> list[str]:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             return []
         account = lock(connection, Address(number, key))
@@ -146,7 +146,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     if not as_lines:
         writer.writeheader()
     erased = 0
-    for address, one in table.all_listed(context.store, context.clock()):
+    for address, one in iterate_in_force(context.store, context.clock()):
         if address is None:
             erased += 1
         elif as_lines:

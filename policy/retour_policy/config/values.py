@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 
 from retour_policy.address import is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.core.decide import MOST_KEPT
+from retour_policy.core.decide import MAX_FAILURES_KEPT
 from retour_policy.networks import Network
 from retour_policy.tokens.verp import Pattern
 
@@ -164,7 +164,7 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
-Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
+Threshold = Annotated[StrictInt, Field(ge=0, le=MAX_FAILURES_KEPT)]
 OptionalFile = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_or_none)]
 """An absolute path; "" is none."""
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]

@@ -6,32 +6,32 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
-from retour_policy.core.erased import kept_of_forgotten, notes_of
+from retour_policy.core.erased import kept_of_erased, notes_of
 from retour_policy.erasure.matcher import AddressMatcher
 from retour_policy.erasure.redact import redact_mentions
-from retour_policy.ledger.accounts import lock, refolded, store
+from retour_policy.ledger.accounts import lock, refolded, write
 from retour_policy.outbox.spool import Spool
 from retour_policy.store import personal_data
-from retour_policy.store.addresses import Address, find
+from retour_policy.store.addresses import Address, find_number
 from retour_policy.store.database import Store
 
 
-def erase_everywhere(store_: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
+def erase_everywhere(store: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
     """Erase an address, `text`, wherever it stands; yields how many rows each transaction changed.
 
     Can be run again at any time, and finds what an earlier run that was stopped has left. Raises `OSError`.
     """
-    with store_.reading() as connection:
-        number = find(connection, [key]).get(key)
+    with store.reading() as connection:
+        number = find_number(connection, key)
         copies = personal_data.read_copies(connection, number) if number is not None else []
     for name in copies:  # before their names are erased from the store
         spool.remove(name)
     if number is not None:
-        with store_.writing() as connection:
+        with store.writing() as connection:
             changed = erase(connection, Address(number, key))
         yield changed
-    yield from redact_mentions(store_, AddressMatcher(text))
-    store_.overwrite_log()
+    yield from redact_mentions(store, AddressMatcher(text))
+    store.overwrite_log()
 
 
 def erase(connection: Connection, address: Address) -> int:
@@ -44,13 +44,13 @@ def erase(connection: Connection, address: Address) -> int:
     personal_data.delete_waiting(connection, address.id)
     changed, noted = _erase_from_facts(connection, address.id)
     if noted:
-        store(connection, address, before, refolded(connection, address)[0])
+        write(connection, address, before, refolded(connection, address)[0])
     return 1 + changed + personal_data.erase_from_sends(connection, address.id)
 
 
 def _erase_from_facts(connection: Connection, number: int) -> tuple[int, bool]:
     """How many the address has, and whether the note of a suppression was made of what goes: seldom of a report."""
     rows = personal_data.read_details(connection, number)
-    kept = [(fact, detail, kept_of_forgotten(detail)) for fact, detail in rows]
+    kept = [(fact, detail, kept_of_erased(detail)) for fact, detail in rows]
     personal_data.write_details(connection, {fact: left for fact, detail, left in kept if left != detail})
     return len(rows), any(notes_of(detail) != notes_of(left) for _, detail, left in kept)

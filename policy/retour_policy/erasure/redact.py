@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from retour_policy.core.erased import kept_of_forgotten, notes_of
+from retour_policy.core.erased import kept_of_erased, notes_of
 from retour_policy.core.fold import Account
 from retour_policy.erasure.matcher import AddressMatcher
-from retour_policy.ledger.accounts import lock, store
+from retour_policy.ledger.accounts import lock, write
 from retour_policy.store import addresses, mentions
 from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_batches
@@ -33,19 +33,19 @@ class _RedactionTarget:
     redact: Callable[[Connection, int, AddressMatcher], bool]
     """Looks again at the row with that key, as it may have changed or gone, and takes the address out of it."""
 
-    def keys(self, store_: Store, matcher: AddressMatcher) -> Iterator[list[int]]:
+    def keys(self, store: Store, matcher: AddressMatcher) -> Iterator[list[int]]:
         """The keys of the rows that mention the address, in chunks."""
-        return self.rows.iterate_keys(store_, matcher.needles, lambda row: self.is_mentioned_in(row, matcher))
+        return self.rows.iterate_keys(store, matcher.needles, lambda row: self.is_mentioned_in(row, matcher))
 
 
-def redact_mentions(store_: Store, matcher: AddressMatcher) -> Iterator[int]:
+def redact_mentions(store: Store, matcher: AddressMatcher) -> Iterator[int]:
     """Take the address out of all that is about others or about nobody; yields how many rows each transaction changed.
 
     Reads the whole store, a part at a time, and can be run again at any time. Only what mentions it is written.
     """
     for target in _TARGETS:
-        for keys in target.keys(store_, matcher):
-            for _, changed in in_batches(store_, keys, 1, _redacting(target, matcher)):
+        for keys in target.keys(store, matcher):
+            for _, changed in in_batches(store, keys, 1, _redacting(target, matcher)):
                 yield changed
 
 
@@ -66,7 +66,7 @@ def _redact_fact(connection: Connection, number: int, matcher: AddressMatcher) -
         return False
     detail = matcher.redact(row.detail)
     if any(matcher.matches(row.detail.get(name) or "") for name in _NAMES):  # the report's words are about them
-        detail = kept_of_forgotten(row.detail)
+        detail = kept_of_erased(row.detail)
     if row.address_id is not None and notes_of(detail) != notes_of(row.detail):
         _locked(connection, row.address_id)  # who folds them just now puts its old note where it is looked for below
     mentions.write_fact(connection, number, detail)
@@ -86,7 +86,7 @@ def _redact_suppressions(connection: Connection, number: int, matcher: AddressMa
     """The notes of an address: the same is left of them as of the facts that they come from."""
     address, before = _locked(connection, number)
     after = {scope: replace(one, note=matcher.redact(one.note)) for scope, one in before.suppressions.items()}
-    store(connection, address, before, replace(before, suppressions=after))
+    write(connection, address, before, replace(before, suppressions=after))
     return after != before.suppressions
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from retour_policy.clock import DAY
 from retour_policy.core.fold import carry
 from retour_policy.ledger import history
-from retour_policy.ledger.accounts import lock_all, refolded_of, store_all
+from retour_policy.ledger.accounts import lock_all, refolded_of, write_all
 from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
@@ -114,7 +114,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     if not some:
         return 0
     was = lock_all(connection, some)
-    told = history.told(connection, [one.id for one in some])
+    told = history.read(connection, [one.id for one in some])
     past = {number: one for number, of in told.items() if (one := _past(number, of, bounds, policies))}
     if not past:
         return 0
@@ -122,7 +122,7 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
     retention.delete_send_recipients(connection, [(send, to) for to, one in past.items() for send in one.sends])
     facts.write_without_ids(connection, [one.carried for one in past.values() if one.carried])
     now = refolded_of(connection, list(past), policies, sends={to: one.left for to, one in past.items()})
-    store_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
+    write_all(connection, [(one, was[one.id], now[one.id][0]) for one in some if one.id in past])
     return sum(len(one.facts) + len(one.sends) for one in past.values())
 
 
@@ -133,14 +133,14 @@ def _past(number: int, told: History, bounds: Bounds, policies: Mapping[int, Pol
         return None
     stays = bounds.first_send(cut)
     late = {entry.send for entry in told.entries if entry.at >= cut}
-    spent = [send for send, _ in told.sendings.made if send < stays and send not in late]
+    spent = [send for send, _ in told.send_times.made if send < stays and send not in late]
     failed = {entry.send for entry in old}  # these must not look good from now on
     spent += [send for send in failed if send >= stays]
     account = carried_account(old, told, policies, cut, frozenset(spent))
     speaks = speaks_from(account)
     spent = [send for send in spent if send in failed or (speaks is not None and id_time(send) >= speaks)]
     gone = frozenset(spent)
-    left = [made for made in told.sendings.made if made[0] not in gone]
+    left = [made for made in told.send_times.made if made[0] not in gone]
     if not (account.state.counts or account.state.held or account.suppressions):
         return _Past([entry.id for entry in old], spent, left, None)
     policy_id = told.policy_ids[old[-1].id]

@@ -54,7 +54,7 @@ class SuppressionImport:
         accounts = lock_all(connection, list(found))
         new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
         if new:
-            erased = addresses.forgotten(connection, [one.id for one in new])
+            erased = addresses.erased(connection, [one.id for one in new])
             news = [(one, self._fact(one, of, named=one.id not in erased)) for one, of in new.items()]
             self.ledger.write_many(connection, news, accounts)
         return len(new)

@@ -251,7 +251,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
         looked_at.append(len(some))
         return told(connection, some, *more)
 
-    monkeypatch.setattr(history, "told", telling)
+    monkeypatch.setattr(history, "read", telling)
 
     def count(_connection, cursor, statement, *_):
         if statement.startswith("DELETE"):
