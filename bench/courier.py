@@ -34,7 +34,7 @@ from retour_courier.courier import Courier
 from retour_policy.clock import system_clock
 from retour_policy.config.secrets import Secrets
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox import queue
 from retour_policy.store import schema
 from retour_policy.store.outbox import NewItem

@@ -29,9 +29,9 @@ from retour_policy.clock import DAY
 from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import schema
-from retour_policy.store.database import sqlite_file
 from retour_policy.store.sends import NewSend
-from retour_policy.store.suppressions import look_up
+from retour_policy.store.sqlite import sqlite_file
+from retour_policy.store.suppressions import find_in_force
 
 REPORTS = 1_000
 ROUNDS = 9
@@ -94,7 +94,7 @@ def rows_alone(world: World) -> float:
 
         def work() -> None:
             for number, one in zip(keys, todo, strict=True):
-                seen = {"send_id": one.route.send, "digest": one.identity, "at": one.at}
+                seen = {"send_id": one.route.send, "digest": one.fingerprint, "at": one.at}
                 fact = {
                     "at": one.at,
                     "kind": "bounce",
@@ -134,7 +134,7 @@ def checks(world: World, rows: int) -> tuple[float, float]:
     table = schema.suppression
     bare = select(table).where(table.c.address_key == bindparam("key"), table.c.scope == bindparam("scope"))
     with world.store.reading() as connection:
-        check = timed(lambda: [look_up(connection, key, "news", world.now, transactional=False) for key in keys])
+        check = timed(lambda: [find_in_force(connection, key, "news", world.now, transactional=False) for key in keys])
         select_ = timed(lambda: [connection.execute(bare, {"key": key, "scope": "*"}).first() for key in keys])
     return check, select_
 

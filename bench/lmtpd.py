@@ -20,7 +20,7 @@ from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
 from retour_policy.clock import system_clock
 from retour_policy.config.load import load
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.store.database import open_store
 from retour_policy.store.sends import NewSend, record
 from retour_policy.tokens.keyring import KeyRingFile
@@ -60,9 +60,7 @@ def addresses(config: Path, count: int, mark: str) -> list[tuple[str, str]]:
     with store.writing() as connection:
         for number in range(count):
             to = f"{mark}{number}@example.net"
-            send = record(
-                connection, ring.ring.address_secret, NewSend(stream.name, "a@example.com", (to,)), signer.draw
-            )
+            send = record(connection, ring.address_secret, NewSend(stream.name, "a@example.com", (to,)), signer.draw)
             made.append((signer.envelope_sender(stream, send), to))
     store.close()
     return made

@@ -33,7 +33,7 @@ from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
-from retour_policy.store.suppressions import look_up
+from retour_policy.store.suppressions import find_in_force
 
 STEP = 5 * MINUTE
 PROVIDER = "gmail.example"
@@ -152,7 +152,7 @@ class Replay:
 
     def _mail(self, connection: Connection, person: Person) -> None:
         now, key = self.world.now, address_key(SECRET, person.address)
-        if look_up(connection, key, person.stream, now, transactional=False):
+        if find_in_force(connection, key, person.stream, now, transactional=False):
             self.tally.refused += 1
             return
         new = NewSend(person.stream, "app@example.com", (person.address,))

@@ -1,14 +1,14 @@
-"""Passages: the lines of a message that its report rests on, with the place of the evidence in each."""
+"""Evidence: the lines of a message that its report rests on, with the place of the evidence in each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retour_bounces.message import parts as wire
+from retour_bounces.message.parts import scan
 from retour_bounces.report import Report
 
-MAX_LINES = 12
-"""Lines of one message that are worth showing."""
+MAX_PASSAGES = 12
+"""Passages of one message that are worth showing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Passage:
     end: int
 
 
-def find(data: bytes, report: Report) -> list[Passage]:
+def passages(data: bytes, report: Report) -> list[Passage]:
     """The lines of the message `data` that name a reported recipient or hold the evidence for a verdict; one more than
-    `MAX_LINES` where there are more."""
+    `MAX_PASSAGES` where there are more."""
     wanted = [one.evidence for one in report.reports if len(one.evidence) > 2]
     wanted += [one.recipient for one in report.reports if one.recipient]
     wanted += [report.recipient] if report.recipient else []
-    message = wire.scan(data)
+    message = scan(data)
     texts = [message.fields.text(), *(part.text() for part in message.parts if not part.is_returned)]
     found: list[Passage] = []
     for text in texts:
@@ -34,7 +34,7 @@ def find(data: bytes, report: Report) -> list[Passage]:
             passage = _in_line(line[:2_000], wanted)
             if passage is not None and passage not in found:
                 found.append(passage)
-            if len(found) > MAX_LINES:
+            if len(found) > MAX_PASSAGES:
                 return found
     return found
 

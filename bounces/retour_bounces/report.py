@@ -22,6 +22,15 @@ Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 Type = Literal["hard", "soft"]
 Blame = Literal["recipient", "sender", "content", "network", "nobody"]
 
+_KINDS: tuple[tuple[Action, Kind], ...] = (
+    ("failed", "bounce"),
+    ("delayed", "delayed"),
+    ("delivered", "delivered"),
+    ("relayed", "relayed"),
+    ("expanded", "expanded"),
+)
+"""The kind of a report by the action that says the worst of what it tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientReport:
@@ -87,3 +96,9 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, the form that `retour explain --json` prints."""
         return asdict(self)
+
+
+def kind_of(reports: tuple[RecipientReport, ...]) -> Kind:
+    """The kind of a report about recipients, of whom there is one at least: the worst action names it."""
+    actions = {one.action for one in reports}
+    return next(kind for action, kind in _KINDS if action in actions)

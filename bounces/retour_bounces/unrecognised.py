@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retour_bounces.classify.rules import Rules
-from retour_bounces.message import addresses as address
-from retour_bounces.message import parts as wire
-from retour_bounces.prose import mail_system as speaker
+from retour_bounces.message import addresses
+from retour_bounces.message.parts import scan
+from retour_bounces.readers.view import View
 from retour_bounces.report import Report
 
 _NUMBER = re.compile(r"[0-9a-f]*\d[0-9a-f.:-]*", re.IGNORECASE)
@@ -50,7 +50,7 @@ def group(read: Iterable[tuple[str, bytes, Report]], rules: Rules) -> list[Group
 
 def shape_of(text: str) -> str:
     """`text` with addresses, links, hosts and numbers blotted out."""
-    text = address.FIND.sub("@", text.lower())
+    text = addresses.FIND.sub("@", text.lower())
     return " ".join(_NUMBER.sub("#", _HOST.sub("host", _URL.sub("link", text))).split())[:200]
 
 
@@ -59,6 +59,6 @@ def _fallen(data: bytes, report: Report, vague: frozenset[str]) -> Iterable[tupl
         if one.action == "failed" and (one.rule is None or one.rule in vague):
             yield one.status, one.diagnostic or "(no words)"
     if report.kind == "not-a-report":
-        message = wire.scan(data)
-        if speaker.is_mail_system(message):
-            yield None, f"(no recipient found) {message.fields.get('subject')[:120]}"
+        view = View(scan(data))
+        if view.is_from_mail_system:
+            yield None, f"(no recipient found) {view.fields.get('subject')[:120]}"

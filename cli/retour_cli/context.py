@@ -1,4 +1,4 @@
-"""Setup: the configuration, the key ring and the store, opened when a command first asks for them."""
+"""Context: the configuration, the key ring and the store, opened when a command first asks for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
-from retour_policy.address import address_key, is_address
+from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
 from retour_policy.config.model import Config, Stream
@@ -24,12 +24,12 @@ from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
 
-PATIENCE = 20_000  # milliseconds that a command waits for the store
+STORE_TIMEOUT_MS = 20_000  # that a command waits for the store
 T = TypeVar("T")
 
 
 class Context:
-    """What the commands need."""
+    """What the commands need of one installation, each opened when it is first asked for."""
 
     def __init__(self, path: Path, clock: Clock = system_clock) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class Context:
         """The store's key for an address. Raises `InputError` for what is none."""
         if not is_address(address):
             raise InputError(f"{address!r} is not an e-mail address")
-        return address_key(self.ring.ring.address_secret, address)
+        return self.ring.address_key(address)
 
     def stream(self, name: str) -> Stream:
         """A stream by its name. Raises `InputError`."""
@@ -83,7 +83,7 @@ class Context:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one durable transaction. Raises `StoreUnavailable` where others hold the store too long."""
-        return self._writer.run(work, PATIENCE)
+        return self._writer.run(work, STORE_TIMEOUT_MS)
 
     @cached_property
     def _writer(self) -> Writer:
@@ -95,19 +95,19 @@ def default_path() -> Path:
     return Path(load.DEFAULT_PATH)
 
 
-def _said_first(config: Path) -> Path:
+def _config_path(config: Path) -> Path:
     """The path behind the command, else the one in front of it, else that of the environment or the usual one."""
-    context = click.get_current_context()
-    if context.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+    command = click.get_current_context()
+    if command.get_parameter_source("config") is ParameterSource.COMMANDLINE:
         return config
-    return Path(context.find_root().params.get("config") or config)
+    return Path(command.find_root().params.get("config") or config)
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --config, and hand it a `Context` as its first argument."""
 
     def with_context(config: Path, *args: Any, **named: Any) -> Any:
-        return command(Context(_said_first(config)), *args, **named)
+        return command(Context(_config_path(config)), *args, **named)
 
     with_context.__doc__ = command.__doc__
     with_context.__name__ = command.__name__

@@ -1,50 +1,46 @@
-"""Rehearsal: what recording a returned message would lead to now, found by recording it and taking that back."""
+"""Dry run: what recording a returned message would lead to now, found by recording it and taking that back."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from retour_bounces import Report
 from retour_cli.context import Context
 from retour_policy.ledger.accounts import refolded
-from retour_policy.ledger.storms import Storms
-from retour_policy.messages import mailbox as oldmail
+from retour_policy.messages import mailbox
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
-from retour_policy.store import facts, schema
-from retour_policy.store.addresses import Address
+from retour_policy.store import addresses, facts
 from retour_policy.store.facts import FactFilter
 
 
-class _TakenBack(Exception):
+class _RollBack(Exception):
     """Raised so that nothing of the transaction stays."""
 
 
-def rehearse(context: Context, data: bytes, report: Report) -> list[str]:
+def dry_run(context: Context, data: bytes, report: Report) -> list[str]:
     """What policy would do with a message, a line for each recipient that it is about.
 
     Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`.
     """
     router = Router(context.config, context.ring, context.clock)
-    message = oldmail.parse("", data)
-    came_to, route = oldmail.route(message, router)
-    arrival = ReturnedMessage(context.clock(), route, came_to, "", message.raw, b"rehearsal", report)
-    secret, storms = context.ring.ring.address_secret, Storms.of(context.config)
-    recorder = ReturnRecorder(secret, context.ledger, storms, context.config.lmtpd.postmaster, router.reference)
+    message = mailbox.parse("", data)
+    delivered_to, route = mailbox.route(message, router)
+    returned = ReturnedMessage(context.clock(), route, delivered_to, "", message.raw, b"dry run", report)
+    recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
     lines: list[str] = []
     try:
         with context.store.writing() as connection:
-            lines = _recorded(connection, recorder, arrival)
-            raise _TakenBack
-    except _TakenBack:
+            lines = _recorded(connection, recorder, returned)
+            raise _RollBack
+    except _RollBack:
         return lines
 
 
-def _recorded(connection: Connection, recorder: ReturnRecorder, arrival: ReturnedMessage) -> list[str]:
-    last = connection.scalar(select(func.max(schema.fact.c.id))) or 0
-    outcome = recorder.record(connection, arrival)
-    written = select(schema.fact.c.address_id).where(schema.fact.c.id > last, schema.fact.c.address_id.is_not(None))
-    numbers = sorted(set(connection.scalars(written)))
+def _recorded(connection: Connection, recorder: ReturnRecorder, returned: ReturnedMessage) -> list[str]:
+    last = facts.last_id(connection)
+    outcome = recorder.record(connection, returned)
+    numbers = facts.read_address_ids(connection, after=last)
     lines = [line for number in numbers for line in _led_to(connection, number, last)]
     if outcome == "forwarded":
         lines.append("forwarded to postmaster: nothing that went out matches it")
@@ -52,9 +48,9 @@ def _recorded(connection: Connection, recorder: ReturnRecorder, arrival: Returne
 
 
 def _led_to(connection: Connection, number: int, last: int) -> list[str]:
-    row = connection.execute(select(schema.address).where(schema.address.c.id == number)).one()
-    _, steps = refolded(connection, Address(number, bytes(row.key)))
+    address, text = addresses.find_with_text(connection, number)
+    _, steps = refolded(connection, address)
     found = facts.read(connection, FactFilter(address_id=number))
     judged = [fact for fact in found if fact.what.policy_id is not None]
     new = [(fact, step) for fact, step in zip(judged, steps, strict=True) if fact.id > last]
-    return [f"{row.text or '(forgotten)'}: {step.why or 'recorded, never counted'}" for _, step in new]
+    return [f"{text or '(forgotten)'}: {step.why or 'recorded, never counted'}" for _, step in new]

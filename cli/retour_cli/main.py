@@ -18,16 +18,16 @@ COMMANDS = {
     "lmtpd": ("services.lmtpd", "Run the LMTP daemon: takes returned mail, answers look-ups."),
     "courier": ("services.courier", "Run the courier: hooks, forwards, resends."),
     "explain": ("commands.explain", "What a returned message is, and why."),
-    "events": ("commands.events", "What happened, in order."),
+    "events": ("commands.events", "The history: what came back and what was done."),
     "address": ("commands.address", "Everything about one address, and why it is as it is."),
-    "suppressions": ("commands.suppressions", "List, add and remove addresses that are not written to."),
+    "suppressions": ("commands.suppressions", "List, add and remove suppressed addresses."),
     "storm": ("commands.storm", "Bursts that say more about a receiver than about its users."),
     "undo": ("commands.undo", "Take back what the failures of an outage did."),
     "simulate": ("commands.simulate", "What another configuration would have made of the facts."),
     "rebuild": ("commands.rebuild", "Fold all facts again, and mend what differs."),
     "import": ("commands.import_", "Record old bounces from an mbox, a Maildir or .eml files."),
-    "purge": ("commands.purge", "Forget what is old."),
-    "erase": ("commands.erase", "Forget a person, and still know not to write to him."),
+    "purge": ("commands.purge", "Delete what is old."),
+    "erase": ("commands.erase", "Erase a person's data but keep the suppression."),
     "outbox": ("commands.outbox", "What waits to be done outside; try again, or drop."),
     "stats": ("commands.stats", "Figures at a glance."),
     "token": ("commands.token", "Make a VERP address to try things with, or read one."),
@@ -68,8 +68,19 @@ class LazyGroup(click.Group):
             ctx.exit(status)
 
 
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from retour_cli.version import version_text
+
+    click.echo(f"retour {version_text()}")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.version_option(package_name="retour")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 @click.option("--config", type=click.Path(), help="The configuration file; may stand behind the command, too.")
 def main(config: str | None) -> None:
     """Knows who cannot be reached by mail, and why, and makes the mail server act on it.

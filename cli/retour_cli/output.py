@@ -6,13 +6,13 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
 WIDTH = 80
-NARROWEST = 8
+MIN_COLUMN_WIDTH = 8
 GAP = "  "
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -26,7 +26,12 @@ def print_json(values: dict[str, Any]) -> None:
 
 def printable(text: str) -> str:
     """`text`, with what a terminal could act on (escape sequences, line ends, writing direction) made visible."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
+    return _replaced(text, _visible)
+
+
+def spaced(text: str) -> str:
+    """`text`, with a space in place of each such character: easier to read in words that were folded into lines."""
+    return _replaced(text, lambda _: " ")
 
 
 def say(*lines: str, err: bool = False) -> None:
@@ -44,10 +49,10 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def fit(widths: Sequence[int], total: int) -> list[int]:
-    """`widths` so that the columns and the gaps between them fit into `total`; none narrower than `NARROWEST`."""
+    """`widths` so that columns and gaps fit into `total`; none narrower than `MIN_COLUMN_WIDTH`."""
     fitted = list(widths)
     room = total - len(GAP) * (len(fitted) - 1)
-    while sum(fitted) > room and max(fitted) > NARROWEST:
+    while sum(fitted) > room and max(fitted) > MIN_COLUMN_WIDTH:
         fitted[fitted.index(max(fitted))] -= 1
     return fitted
 
@@ -57,12 +62,16 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else 10_000
 
 
-def wrapped(label: str, text: str) -> list[str]:
-    """Label and text in lines of 80 columns, the text indented as far as it begins."""
+def wrapped(label: str, text: str, *, of_report: bool = False) -> list[str]:
+    """Label and text in lines of 80 columns, the text indented as far as it begins.
+
+    A long word, such as a path, stays whole, to be copied. What stands in a report (`of_report`) may be folded into
+    lines, which become spaces, or be one long word, which is broken.
+    """
     indent = " " * len(label)
     return textwrap.wrap(
-        printable(text), WIDTH, initial_indent=label, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
+        spaced(text) if of_report else printable(text), WIDTH, initial_indent=label, subsequent_indent=indent,
+        break_long_words=of_report, break_on_hyphens=False,
     ) or [label.rstrip()]  # fmt: skip
 
 
@@ -80,6 +89,10 @@ def shortened(text: str, longest: int) -> str:
     """The text, its middle replaced by an ellipsis where it is too long: an address keeps its domain."""
     tail = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _replaced(text: str, replacement: Callable[[str], str]) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else replacement(c) for c in text)
 
 
 def _visible(character: str) -> str:

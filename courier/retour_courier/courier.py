@@ -25,7 +25,7 @@ from retour_policy.clock import Clock
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import Secrets
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox.queue import FORWARD
 from retour_policy.outbox.spool import PARTS
 from retour_policy.store.database import Store

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from retour_courier.leases import Batch
 from retour_courier.outcomes import StoreWrite
 from retour_courier.relay import Relay
-from retour_policy.messages.router import LOOP_GUARD
+from retour_policy.messages.signer import LOOP_GUARD
 from retour_policy.store.outbox import Item
 
 _TEXT = """\

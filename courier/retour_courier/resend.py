@@ -19,11 +19,12 @@ from retour_courier.outcomes import StoreWrite
 from retour_courier.relay import Relay
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
-from retour_policy.core.erased import kept_of_forgotten
+from retour_policy.config.values import REFERENCE
+from retour_policy.core.erased import kept_of_erased
 from retour_policy.core.hook_events import Event
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock
-from retour_policy.messages.router import REFERENCE, Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.outbox.announcer import Announcer, report_data
 from retour_policy.outbox.spool import Spool
 from retour_policy.sanitize import clean
@@ -96,7 +97,7 @@ class ResendCarrier:
                 error = "the address was erased" if text is None else f"there is no stream {send.stream!r} any more"
                 raise DeliveryError(error, temporary=False)
             now, transactional = self.clock(), stream.transactional
-            suppression = suppressions.look_up(connection, key, stream.name, now, transactional=transactional)
+            suppression = suppressions.find_in_force(connection, key, stream.name, now, transactional=transactional)
         return ResendJob(send, stream, body["of"], Address(number, key), text, suppression)
 
     def _copy(self, send: Send) -> bytes:
@@ -114,12 +115,12 @@ class ResendCarrier:
         return stream.static_sender or job.send.sender
 
     def _record(self, connection: Connection, job: ResendJob, kind: str) -> None:
-        """The fact, and for a resend the event. Who was erased since it was looked up is not named job."""
+        """The fact, and for a resend the event. Who was erased since it was looked up is not named again."""
         send, to = job.send, job.address
         lock(connection, to)  # an erasure by another host is over then, or comes after this and finds it
-        erased = addresses.is_forgotten(connection, to.id)
+        erased = addresses.is_erased(connection, to.id)
         detail = _detail(job)
-        known = kept_of_forgotten(detail) if erased else detail
+        known = kept_of_erased(detail) if erased else detail
         new = NewFact(self.clock(), kind, to.id, send.first, send.stream, detail=known)
         number = facts.write(connection, new)
         if kind == "resent":

@@ -1,11 +1,12 @@
-"""Reception: takes a returned message that is complete, reads it, and has it recorded before anybody says 250."""
+"""Backend: what all sessions share: whose an address is, and a returned message read and recorded before the 250."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 from sqlalchemy import Connection
@@ -16,17 +17,35 @@ from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
-from retour_policy.ledger.storms import Storms
+from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
-from retour_policy.messages.router import Route, Router, Signer
-from retour_policy.outbox.resends import Resends
+from retour_policy.messages.router import Route, Router, UnknownAddress
+from retour_policy.sanitize import clean
 from retour_policy.store.writer import Writer
+from retour_policy.tokens import token
 from retour_policy.tokens.keyring import KeyRingFile
 
-LARGE = 64_000  # octets from which on a report is read in a thread, so that other sessions go on
-TRIES = 2  # to record a report that fails for its own sake, before only its head is kept
+MAX_READ_AT_ONCE_OCTETS = 64_000  # a larger report is read in a thread, so that other sessions go on
+MAX_ATTEMPTS = 2  # to record a report that fails for its own sake, before only its head is kept
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """An address of ours that takes mail, and what it stands for."""
+
+    address: str
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an address takes no mail; `reason` is for the log only."""
+
+    kind: Literal["unknown", "invalid token", "unknown key"]
+    """Not ours at all; ours with a token that does not verify; signed with a key that this host may get yet."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ class Backend:
         self._ring = ring
         self._writer = writer
         self._clock = clock
-        self._forget_at = 0
+        self._next_purge = 0
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -53,37 +72,39 @@ class Backend:
         Waits for the store, so not for the event loop; safe in any thread.
         """
         self._ring.refresh()
-        router = Router(config, self._ring, self._clock)
-        recorder = ReturnRecorder(
-            secret=self._ring.ring.address_secret,
-            ledger=Ledger.of(config, self._writer, self._clock),
-            storms=Storms.of(config),
-            postmaster=config.lmtpd.postmaster,
-            reference=router.reference,
-            resends=Resends.of(config, Signer(self._ring, self._clock).draw),
-            looped=router.is_forward,
-        )
-        self._settings = _Settings(config, router, recorder, rules)
+        ledger = Ledger.of(config, self._writer, self._clock)
+        recorder = ReturnRecorder.of(config, self._ring, ledger, self._clock)
+        self._settings = _Settings(config, Router(config, self._ring, self._clock), recorder, rules)
 
     @property
     def config(self) -> Config:
         """The configuration in force."""
         return self._settings.config
 
-    @property
-    def router(self) -> Router:
-        """What tells whose an address is."""
-        return self._settings.router
+    def find_recipient(self, address: str) -> Recipient | Refusal:
+        """Whether `address` (without <>) takes mail, by its signature alone; the store is not asked."""
+        try:
+            return Recipient(clean(address), self._settings.router.route(address))
+        except UnknownAddress:
+            return Refusal("unknown")
+        except token.UnknownKey as error:
+            return Refusal("unknown key", error.reason)
+        except token.TokenError as error:
+            return Refusal("invalid token", error.reason)
+
+    def new_identity(self) -> Fingerprint:
+        """The digest by which a message is known when it comes a second time, to be fed as the message comes in."""
+        return Fingerprint()
 
     async def tick(self) -> None:
-        """Do what open storms need, and each hour forget old counters. Called every few seconds; never raises."""
+        """Do what open storms need, and each hour remove old counters. Called every few seconds; never raises."""
         recorder, now = self._settings.recorder, self._clock()
         storms, ledger = recorder.storms, recorder.ledger
         try:
             await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
-            if now >= self._forget_at:
-                self._forget_at = now + HOUR
-                await self._repeat(lambda connection: storms.forget(connection, now))
+            if now >= self._next_purge:
+                self._next_purge = now + HOUR
+                await self._repeat(lambda connection: storms.remove_old_counters(connection, now))
         except Exception as error:
             log.error("storms not looked after", error=str(error))
 
@@ -91,58 +112,62 @@ class Backend:
         while await asyncio.wrap_future(self._writer.submit(work)):
             pass
 
-    async def deliver(self, sender: str, recipients: list[tuple[str, Route]], content: MessageData) -> list[bool]:
+    async def deliver(self, sender: str, recipients: Sequence[Recipient], message: MessageData) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
-        report = await self._read(sender, content)
-        arrivals = [
+        report = await self._read(sender, message)
+        returned = [
             ReturnedMessage(
                 at=self._clock(),
-                route=route,
-                recipient=recipient,
+                route=recipient.route,
+                recipient=recipient.address,
                 sender=sender,
-                raw=content.raw,
-                identity=content.identity,
+                raw=message.raw,
+                fingerprint=message.fingerprint,
                 report=report,
-                truncated=content.truncated,
+                truncated=message.truncated,
             )
-            for recipient, route in recipients
+            for recipient in recipients
         ]
-        return list(await asyncio.gather(*(self._record(arrival) for arrival in arrivals)))
+        return list(await asyncio.gather(*(self._record(one) for one in returned)))
 
-    async def _read(self, sender: str, content: MessageData) -> Report | None:
+    async def _read(self, sender: str, message: MessageData) -> Report | None:
         # the mark of final delivery (RFC 5321 section 4.4): an empty sender speaks for a report
-        data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + content.raw
+        data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + message.raw
         try:
-            if len(data) > LARGE:
+            if len(data) > MAX_READ_AT_ONCE_OCTETS:
                 return await asyncio.to_thread(read, data, rules=self._settings.rules)
             return read(data, rules=self._settings.rules)
         except Exception:
-            log.exception("report cannot be read", size=content.size)
+            log.exception("report cannot be read", size=message.size)
             return None
 
-    async def _record(self, arrival: ReturnedMessage) -> bool:
-        if arrival.report is not None:
-            for _ in range(TRIES):
+    async def _record(self, message: ReturnedMessage) -> bool:
+        if message.report is not None:
+            for _ in range(MAX_ATTEMPTS):
                 try:
-                    return await self._commit(arrival)
+                    return await self._commit(message)
                 except Exception:
-                    log.exception("report cannot be recorded", send=arrival.route.send, came_to=arrival.recipient)
+                    log.exception("report cannot be recorded", send=message.route.send, delivered_to=message.recipient)
         try:
-            return await self._commit(dataclasses.replace(arrival, report=None))
+            return await self._commit(dataclasses.replace(message, report=None))
         except Exception:
-            log.exception("not even the head of a report can be recorded", came_to=arrival.recipient)
+            log.exception("not even the head of a report can be recorded", delivered_to=message.recipient)
             return False
 
-    async def _commit(self, arrival: ReturnedMessage) -> bool:
+    async def _commit(self, message: ReturnedMessage) -> bool:
         """Whether it is in the store for good. Raises what is wrong with the report itself."""
         recorder = self._settings.recorder
-        future = self._writer.submit(lambda connection: recorder.record(connection, arrival))
+        future = self._writer.submit(lambda connection: recorder.record(connection, message))
         try:
-            wait = self.config.lmtpd.store_timeout / 1000
-            outcome: Outcome = await asyncio.wait_for(asyncio.wrap_future(future), wait)
+            timeout_s = self.config.lmtpd.store_timeout / 1000
+            outcome: Outcome = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
         except (StoreUnavailable, TimeoutError) as error:
-            log.error("store is down, report stays with the mail server", error=str(error), came_to=arrival.recipient)
+            log.error(
+                "store is down, report stays with the mail server", error=str(error), delivered_to=message.recipient
+            )
             return False
-        kind = arrival.report.kind if arrival.report else "unread"
-        log.info(outcome, kind=kind, send=arrival.route.send, stream=arrival.route.stream, came_to=arrival.recipient)
+        kind = message.report.kind if message.report else "unread"
+        log.info(
+            outcome, kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
+        )
         return True

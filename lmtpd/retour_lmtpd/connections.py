@@ -1,13 +1,13 @@
-"""Guests: the connections that are open, how many there may be, and from where."""
+"""Connections: those that are open, how many there may be, and from where."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import Any, Protocol
 
 import structlog
 
+from retour_policy import networks
 from retour_policy.config.model import LmtpdSection
 
 log = structlog.get_logger()
@@ -21,54 +21,48 @@ class Session(Protocol):
 
 
 class Connections:
-    """Counts sessions in, and waits for them to end."""
+    """The sessions that are open."""
 
     def __init__(self) -> None:
-        self._inside: set[Session] = set()
-        self._gone = asyncio.Event()
+        self._open: set[Session] = set()
+        self._none_open = asyncio.Event()
 
     def __contains__(self, session: Session) -> bool:
-        return session in self._inside
+        return session in self._open
 
     def enter(self, session: Session, transport: Any, settings: LmtpdSection) -> str | None:
         """Let a session in, or say why not."""
         peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple) and not _allowed(str(peer[0]), settings):
+        if isinstance(peer, tuple) and not networks.contain(settings.allow, str(peer[0])):
             log.warning("client refused", client=peer[0])
             return "421 4.7.0 you may not connect here"
-        if len(self._inside) >= settings.max_connections:
+        if len(self._open) >= settings.max_connections:
             log.warning("too many connections", most=settings.max_connections)
             return "421 4.3.2 too many connections, try again later"
-        self._inside.add(session)
+        self._open.add(session)
         return None
 
     def wind_up(self) -> None:
-        """Ask all that are inside to end."""
-        for session in list(self._inside):
+        """Ask all that are open to end."""
+        for session in list(self._open):
             session.wind_up()
 
     def leave(self, session: Session) -> bool:
         """A session ended; whether it had been let in."""
-        was_inside = session in self._inside
-        self._inside.discard(session)
-        if not self._inside:
-            self._gone.set()
-        return was_inside
+        was_open = session in self._open
+        self._open.discard(session)
+        if not self._open:
+            self._none_open.set()
+        return was_open
 
     async def wait_for_none(self, timeout: int) -> bool:
-        """Wait at most `timeout` milliseconds until nobody is inside; whether that came."""
-        self._gone.clear()
-        if not self._inside:
+        """Wait at most `timeout` milliseconds until none is open; whether that came."""
+        self._none_open.clear()
+        if not self._open:
             return True
         try:
             async with asyncio.timeout(timeout / 1000):
-                await self._gone.wait()
+                await self._none_open.wait()
         except TimeoutError:
             return False
         return True
-
-
-def _allowed(client: str, settings: LmtpdSection) -> bool:
-    address = ipaddress.ip_address(client)
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return any(mapped in network for network in settings.allow)

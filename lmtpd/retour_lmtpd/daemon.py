@@ -19,10 +19,10 @@ from retour_lmtpd.connections import Connections
 from retour_lmtpd.lmtp import Session
 from retour_lmtpd.socketmap import Lookup
 
-DRAIN = 25_000  # milliseconds that sessions have to finish at the end
-TICK = 5.0  # seconds between looks at open storms
-STOP = (signal.SIGTERM, signal.SIGINT)
-RELOAD = (signal.SIGUSR1, signal.SIGHUP)
+DRAIN_TIMEOUT_MS = 25_000  # that sessions have to finish at the end
+STORM_INTERVAL_S = 5.0  # between looks at open storms
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RELOAD_SIGNALS = (signal.SIGUSR1, signal.SIGHUP)
 
 log = structlog.get_logger()
 
@@ -45,30 +45,30 @@ def serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.s
 async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in STOP:
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    for number in RELOAD:
+    for number in RELOAD_SIGNALS:
         loop.add_signal_handler(number, hooks.reload)
-    connections, askers = Connections(), Connections()
-    servers = [await _listen(loop, lambda: Session(backend, connections), listener) for listener in listeners]
-    asked = await _listen(loop, lambda: Lookup(backend, askers), lookup)
+    sessions, lookups = Connections(), Connections()
+    servers = [await _listen(loop, lambda: Session(backend, sessions), listener) for listener in listeners]
+    lookup_server = await _listen(loop, lambda: Lookup(backend, lookups), lookup)
     hooks.ready()
     ticking = loop.create_task(_tick(backend))
     await stop.wait()
     ticking.cancel()
     hooks.stopping()
     log.info("lmtpd stopping")
-    for server in (*servers, asked):
+    for server in (*servers, lookup_server):
         server.close()
-    connections.wind_up()
-    askers.wind_up()
-    if not await connections.wait_for_none(DRAIN):
-        log.error("sessions cut off at the end", waited_ms=DRAIN)
+    sessions.wind_up()
+    lookups.wind_up()
+    if not await sessions.wait_for_none(DRAIN_TIMEOUT_MS):
+        log.error("sessions cut off at the end", waited_ms=DRAIN_TIMEOUT_MS)
 
 
 async def _tick(backend: Backend) -> None:
     while True:
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(STORM_INTERVAL_S)
         await backend.tick()
 
 

@@ -10,16 +10,14 @@ from typing import Any, cast
 import structlog
 from aiosmtpd.lmtp import LMTP
 
-from retour_lmtpd.backend import Backend
+from retour_lmtpd.backend import Backend, Recipient
 from retour_lmtpd.connections import Connections
 from retour_lmtpd.message_data import DataReader, MessageData
-from retour_policy.messages.router import Route, UnknownAddress
 from retour_policy.sanitize import clean
-from retour_policy.tokens import token
 
 EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
-MOST_RECIPIENTS = 1_000
-CLOSING = 5.0  # seconds that a client has to take its last reply
+MAX_RECIPIENTS = 1_000
+REPLY_GRACE_S = 5.0  # that a client has to take its last reply
 RECORDED = "250 2.0.0 recorded"
 LATER = "451 4.3.0 try again later"
 UNKNOWN = "550 5.1.1 no such address here"
@@ -35,7 +33,7 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class _Transaction:
     sender: str
-    recipients: list[tuple[str, Route]]
+    recipients: list[Recipient]
 
 
 class Session(LMTP):
@@ -121,7 +119,7 @@ class Session(LMTP):
             await self.push("503 5.5.1 need MAIL command")
         elif found is None or found[1].upper() != "TO":
             await self.push("501 5.5.4 Syntax: RCPT TO:<address>")
-        elif len(self._transaction.recipients) >= MOST_RECIPIENTS:
+        elif len(self._transaction.recipients) >= MAX_RECIPIENTS:
             await self.push("452 4.5.3 too many recipients")
         else:
             await self.push(self._accept(self._transaction, found[2]))
@@ -139,14 +137,14 @@ class Session(LMTP):
             return
         await self.push("354 end with <CRLF>.<CRLF>")
         try:
-            content = await self._content()
+            message = await self._read_message()
         except TimeoutError:
             self._hang_up("421 4.4.2 the message took too long")
             return
         self._await_no_command()
-        kept = await self._deliver(transaction, content)
+        recorded = await self._deliver(transaction, message)
         self._reset_timeout()
-        for ok in kept:
+        for ok in recorded:
             await self.push(RECORDED if ok else LATER)
         self._transaction_over()
 
@@ -166,43 +164,41 @@ class Session(LMTP):
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
 
-    async def _deliver(self, transaction: _Transaction, content: MessageData) -> list[bool]:
+    async def _deliver(self, transaction: _Transaction, message: MessageData) -> list[bool]:
         """For each recipient whether the message is recorded; a fault of ours is a no to each."""
         try:
-            return await self._backend.deliver(transaction.sender, transaction.recipients, content)
+            return await self._backend.deliver(transaction.sender, transaction.recipients, message)
         except Exception:
             log.exception("delivery failed")
             return [False] * len(transaction.recipients)
 
     def _accept(self, transaction: _Transaction, recipient: str) -> str:
-        try:
-            route = self._backend.router.route(recipient)
-        except UnknownAddress:
+        found = self._backend.find_recipient(recipient)
+        if isinstance(found, Recipient):
+            transaction.recipients.append(found)
+            return "250 2.1.5 OK"
+        if found.kind == "unknown":
             return UNKNOWN
-        except token.UnknownKey as error:
-            log.warning("recipient put off", recipient=clean(recipient), reason=error.reason)
-            return LATER
-        except token.TokenError as error:
-            log.warning("recipient refused", recipient=clean(recipient), reason=error.reason)
-            return REFUSED
-        transaction.recipients.append((clean(recipient), route))
-        return "250 2.1.5 OK"
+        later = found.kind == "unknown key"
+        event = "recipient put off" if later else "recipient refused"
+        log.warning(event, recipient=clean(recipient), reason=found.reason)
+        return LATER if later else REFUSED
 
-    async def _content(self) -> MessageData:
+    async def _read_message(self) -> MessageData:
         """Read up to the lone dot, whatever the size, within the time that a message may take."""
-        intake = DataReader()
+        reader = DataReader(self._backend.new_identity())
         async with asyncio.timeout(self._backend.config.lmtpd.data_timeout / 1000):
             while True:
                 chunk = await self._reader.read(1 << 30)  # all that is buffered, which the reader bounds
                 if not chunk:
                     raise ConnectionResetError("the client left within a message")
                 self._reset_timeout()
-                rest = intake.feed(chunk)
+                rest = reader.feed(chunk)
                 if rest is not None:
                     break
         if rest:
             self._reader.feed_data(rest)  # pipelined commands; the buffer was emptied, so the order is right
-        return intake.content()
+        return reader.message()
 
     def _timeout_cb(self) -> None:
         """Nothing came for too long: say so, and close."""
@@ -213,4 +209,4 @@ class Session(LMTP):
             transport = cast(asyncio.Transport, self.transport)
             transport.write(reply.encode() + b"\r\n")
             transport.close()
-            self.loop.call_later(CLOSING, transport.abort)  # one that does not read would keep its place for ever
+            self.loop.call_later(REPLY_GRACE_S, transport.abort)  # one that does not read would keep its place for ever

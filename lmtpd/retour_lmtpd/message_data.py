@@ -1,18 +1,17 @@
-"""Content: takes a message in as it comes over the wire, whatever its size, and keeps what a reader needs. Pure."""
+"""Message data: takes a message in as it comes over the wire, whatever its size, and keeps what is read. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
-from retour_policy.messages.fingerprint import Identity
-
-HEAD = 1_000_000  # octets kept from the beginning
-TAIL = 64_000  # octets kept from the end, where reports return the original header
-LONGEST_LINE = 65_536
+MAX_HEAD_OCTETS = 1_000_000  # kept from the beginning
+MAX_TAIL_OCTETS = 64_000  # kept from the end, where reports return the original header
+MAX_LINE_OCTETS = 65_536
 _END = b"\r\n.\r\n"
 _START = b"\r\n"  # as if a line had ended before, so that a dot in the first line is seen as one
-_LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % LONGEST_LINE, re.M)
+_LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % MAX_LINE_OCTETS, re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +22,29 @@ class MessageData:
     size: int
     """Octets that came over the wire."""
     truncated: bool
-    identity: bytes
+    fingerprint: bytes
     """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
 
 
-class DataReader:
-    """Fed with chunks as they come; memory stays under twice `HEAD`, 3 times `TAIL` and a chunk."""
+class Digest(Protocol):
+    """A hash that is fed with a message as it comes in."""
 
-    def __init__(self) -> None:
+    def update(self, data: bytes) -> None:
+        """Take the next octets as they came over the wire."""
+
+    def digest(self) -> bytes:
+        """The hash of all of them."""
+
+
+class DataReader:
+    """Fed with chunks as they come; memory stays under twice the head, three times the tail and a chunk."""
+
+    def __init__(self, fingerprint: Digest) -> None:
         self._carry = _START
         self._size = -len(_START)
         self._head = bytearray()
         self._tail = bytearray()
-        self._identity = Identity()
+        self._fingerprint = fingerprint
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
@@ -50,25 +59,25 @@ class DataReader:
         self._carry = b""
         return data[end + len(_END) :]
 
-    def content(self) -> MessageData:
+    def message(self) -> MessageData:
         """The message, once `feed` has seen its end."""
-        head, tail = bytes(self._head), bytes(self._tail[-TAIL:])
+        head, tail = bytes(self._head), bytes(self._tail[-MAX_TAIL_OCTETS:])
         cut = self._size + len(_START) > len(head) + len(tail)
         if cut:  # at line ends, or half an address could be taken for a whole one
             head = head[: head.rfind(b"\n") + 1]
             tail = tail[tail.find(b"\n") + 1 :]
         joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]
         raw = _LONG_LINES.sub(rb"\1", joined)
-        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._identity.digest())
+        return MessageData(raw, self._size, cut or len(raw) != len(joined), self._fingerprint.digest())
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
-        self._identity.update(data)
-        room = HEAD + len(_START) - len(self._head)
+        self._fingerprint.update(data)
+        room = MAX_HEAD_OCTETS + len(_START) - len(self._head)
         if room > 0:
             self._head += data[:room]
             data = data[room:]
         if data:
             self._tail += data
-            if len(self._tail) > 2 * TAIL:
-                del self._tail[:-TAIL]
+            if len(self._tail) > 2 * MAX_TAIL_OCTETS:
+                del self._tail[:-MAX_TAIL_OCTETS]

@@ -11,14 +11,12 @@ from typing import cast
 
 import structlog
 
-from retour_lmtpd.backend import Backend
+from retour_lmtpd.backend import Backend, Recipient
 from retour_lmtpd.connections import Connections
-from retour_policy.messages.router import UnknownAddress
 from retour_policy.sanitize import clean
-from retour_policy.tokens import token
 
 MAP = "bounce"
-LONGEST = 10_000  # octets of a request; Postfix's own limit for an answer is 100,000
+MAX_REQUEST_OCTETS = 10_000  # Postfix's own limit for an answer is 100,000
 
 log = structlog.get_logger()
 
@@ -32,17 +30,14 @@ def answer(backend: Backend, request: bytes) -> bytes:
     name, _, key = request.decode("utf-8", "surrogateescape").partition(" ")
     if name != MAP:
         return b"PERM no such map"
-    try:
-        backend.router.route(key)
-    except UnknownAddress:
+    found = backend.find_recipient(key)
+    if isinstance(found, Recipient):
+        return b"OK retour"
+    if found.kind == "unknown":
         return b"NOTFOUND "
-    except token.UnknownKey as error:
-        log.warning("look-up put off", address=clean(key), reason=error.reason)
-        return b"TEMP signed with a key that is not here yet"
-    except token.TokenError as error:
-        log.warning("look-up refused", address=clean(key), reason=error.reason)
-        return b"NOTFOUND "
-    return b"OK retour"
+    later = found.kind == "unknown key"
+    log.warning("look-up put off" if later else "look-up refused", address=clean(key), reason=found.reason)
+    return b"TEMP signed with a key that is not here yet" if later else b"NOTFOUND "
 
 
 def netstring(text: bytes) -> bytes:
@@ -55,7 +50,7 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
     found = []
     while buffer:
         digits, colon, rest = buffer.partition(b":")
-        if not digits.isdigit() or len(digits) > 5 or int(digits) > LONGEST:
+        if not digits.isdigit() or len(digits) > 5 or int(digits) > MAX_REQUEST_OCTETS:
             if digits.isdigit() and not colon and len(digits) <= 5:
                 break
             raise SocketmapError("not a netstring, or too long a one")
@@ -77,7 +72,7 @@ class Lookup(asyncio.Protocol):
         self._connections = connections
         self._buffer = b""
         self._transport: asyncio.Transport
-        self._silence: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client: turn it away where there are too many or it may not connect."""
@@ -90,8 +85,8 @@ class Lookup(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
         self._connections.leave(self)
-        if self._silence:
-            self._silence.cancel()
+        if self._idle_timer:
+            self._idle_timer.cancel()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests, or they would pile up here."""
@@ -125,7 +120,7 @@ class Lookup(asyncio.Protocol):
 
     def _await_request(self) -> None:
         """Hang up on who says nothing for too long; Postfix connects again when it has something to ask."""
-        if self._silence:
-            self._silence.cancel()
-        wait = self._backend.config.lmtpd.idle_timeout / 1000
-        self._silence = asyncio.get_running_loop().call_later(wait, self._transport.abort)
+        if self._idle_timer:
+            self._idle_timer.cancel()
+        timeout_s = self._backend.config.lmtpd.idle_timeout / 1000
+        self._idle_timer = asyncio.get_running_loop().call_later(timeout_s, self._transport.abort)

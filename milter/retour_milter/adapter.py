@@ -14,8 +14,8 @@ import structlog
 from retour_milter.backend import Backend
 from retour_milter.session import PASS, STOPPING, Discard, Edits, Reply, Session
 
-NEEDED = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
-QUIET = 7210  # seconds a session may be silent: longer than Postfix waits for its own clients
+ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
+IDLE_TIMEOUT_S = 7210  # longer than Postfix waits for its own clients
 
 log = structlog.get_logger()
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -42,7 +42,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._session = Session(self.backend)
-        self._counted = False
+        self._entered = False
         self._with_body = False
         self._answered = False
 
@@ -57,7 +57,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self._with_body = bool(offered & Milter.P_SKIP) and self.backend.wants_bodies
         if not self._with_body:
             options[1] |= offered & Milter.P_NOBODY
-        options[0] &= NEEDED | Milter.SETSYMLIST
+        options[0] &= ACTIONS | Milter.SETSYMLIST
         if options[0] & Milter.SETSYMLIST:
             # Milter's own @symlist would turn the leaving out of steps off, under Python 3.
             self._ctx.setsymlist(Milter.M_CONNECT, "")
@@ -79,7 +79,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         self._leave()
         if not self.backend.in_flight.enter():
             return self._refuse(STOPPING)
-        self._counted = True
+        self._entered = True
         answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
         if answer is PASS:
             self._last_answer()
@@ -144,15 +144,15 @@ class Adapter(Milter.Base):  # type: ignore[misc]
 
     def _last_answer(self) -> None:
         """The message gets its last answer when this step returns."""
-        if self._counted and not self._answered:
+        if self._entered and not self._answered:
             self._answered = True
             self.backend.in_flight.answered()
 
     def _leave(self) -> None:
         """The message before, if any, is over: libmilter calls the next step only after it has sent the answer."""
-        if self._counted:
+        if self._entered:
             self.backend.in_flight.leave(answered=self._answered)
-            self._counted = self._answered = False
+            self._entered = self._answered = False
 
 
 def serve(backend: Backend, listener: socket.socket) -> None:
@@ -163,6 +163,6 @@ def serve(backend: Backend, listener: socket.socket) -> None:
     """
     Adapter.backend = backend
     Milter.factory = Adapter
-    Milter.set_flags(NEEDED)
+    Milter.set_flags(ACTIONS)
     # libmilter closes the descriptor that it is given.
-    Milter.runmilter("retour", f"fd:{os.dup(listener.fileno())}", QUIET, rmsock=False)
+    Milter.runmilter("retour", f"fd:{os.dup(listener.fileno())}", IDLE_TIMEOUT_S, rmsock=False)

@@ -1,4 +1,4 @@
-"""Stamp: the changes to a message's header that its stream asks for. Pure."""
+"""Header edits: the changes to a message's header that its stream asks for. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from email.header import Header as EncodedWords
 from typing import Any
 
 from retour_policy.config.model import Stream
-from retour_policy.messages.router import REFERENCE
+from retour_policy.config.values import REFERENCE, TAG
 
-TAG = "Retour-Tag"
+MAX_TAG_CHARACTERS = 200
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -75,9 +75,9 @@ def edited(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> b
 
 
 def tag_of(headers: Sequence[tuple[str, str]]) -> str | None:
-    """The application's own reference, cut to 200 characters; None without one."""
+    """The application's own reference, cut to `MAX_TAG_CHARACTERS`; None without one."""
     value = first(headers, TAG)
-    return value.strip()[:200] if value and value.strip() else None
+    return value.strip()[:MAX_TAG_CHARACTERS] if value and value.strip() else None
 
 
 def first(headers: Sequence[tuple[str, str]], name: str) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from retour_policy import networks
 from retour_policy.config.model import Match, Stream
-from retour_policy.config.values import Networks
 
 Header = tuple[str, str]
 
@@ -49,24 +48,12 @@ def find_stream(streams: Iterable[Stream], origin: Origin, headers: Sequence[Hea
     return Found(None)
 
 
-def contains(networks: Networks, client: str | None) -> bool:
-    """Whether the IP address `client` lies in one of `networks`; an IPv4 address written as IPv6 counts as IPv4."""
-    if client is None:
-        return False
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return any(mapped in network for network in networks)
-
-
 def _envelope_matches(match: Match, origin: Origin) -> bool:
     if match.sender and not _any(match.sender, origin.sender):
         return False
     if match.login and (origin.login is None or not _any(match.login, origin.login)):
         return False
-    return not match.client or contains(match.client, origin.client)
+    return not match.client or networks.contain(match.client, origin.client)
 
 
 def _header_matches(name: str, wanted: str | tuple[str, ...], headers: Sequence[Header]) -> bool:

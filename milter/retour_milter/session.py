@@ -10,17 +10,17 @@ from email.utils import formatdate, parseaddr
 import structlog
 
 from retour_milter.backend import Backend, Settings
-from retour_milter.header_edits import TAG, HeaderEdit, edited, first, removal, stamp, tag_of
-from retour_milter.match import Found, Origin, contains, find_stream
+from retour_milter.header_edits import HeaderEdit, edited, first, removal, stamp, tag_of
+from retour_milter.match import Found, Origin, find_stream
+from retour_policy import networks
 from retour_policy.address import domain_of, is_address
 from retour_policy.config.model import Stream
+from retour_policy.config.values import REFERENCE, TAG
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
-from retour_policy.messages.router import REFERENCE
 from retour_policy.sanitize import clean
-from retour_policy.store.sends import NewSend
 
-MOST_HEADER = 1_000_000  # characters of a header that are kept; a longer one is looked at no further
+MAX_HEADER_CHARACTERS = 1_000_000  # that are kept of a header; a longer one is looked at no further
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ class Session:
         settings = self._backend.settings
         by_sendmail = self._by_sendmail and not sender.startswith("<")
         address = bare(sender)
-        served = login or by_sendmail or contains(settings.config.milter.trusted, self._client)
+        served = login or by_sendmail or networks.contain(settings.config.milter.trusted, self._client)
         if not served or not address or settings.router.is_ours(address):
             return PASS
         origin = Origin(None if by_sendmail else self._client, login, address)
@@ -116,7 +116,7 @@ class Session:
     def header(self, name: str, value: str) -> None:
         """A header field."""
         message = self._message
-        if message is not None and message.header_size < MOST_HEADER:
+        if message is not None and message.header_size < MAX_HEADER_CHARACTERS:
             message.header_size += len(name) + len(value)
             message.headers.append((name, value))
 
@@ -181,31 +181,32 @@ class Session:
     def _finish(self, message: _Message, stream: Stream, queue_id: str | None) -> Answer:
         withheld = self._withheld(message, stream)
         kept = [recipient for recipient in message.recipients if recipient not in withheld]
-        tag = tag_of(message.headers)
-        new = NewSend(
-            stream=stream.name,
-            sender=clean(message.origin.sender),
-            recipients=tuple(bare(recipient) for recipient in kept),
+        spool = None if message.body is None else self._backend.name_copy(message.settings, stream)
+        recorded = self._backend.record(
+            message.settings,
+            stream,
+            clean(message.origin.sender),
+            [bare(recipient) for recipient in kept],
+            {bare(recipient): why for recipient, why in withheld.items()},
             message_id=_cleaned(first(message.headers, "Message-ID")),
-            tag=_cleaned(tag),
+            tag=_cleaned(tag_of(message.headers)),
             queue_id=queue_id,
-            spool=None if message.body is None else self._backend.name_copy(message.settings, stream),
+            spool=spool,
         )
-        gone = self._backend.record(message.settings, stream, new, {bare(r): s for r, s in withheld.items()})
-        late = gone.newly_suppressed
+        late = recorded.newly_suppressed
         withheld |= {recipient: late[bare(recipient)] for recipient in kept if bare(recipient) in late}
         kept = [recipient for recipient in kept if recipient not in withheld]
         for recipient, found in withheld.items():
             log.info("recipient withheld", stream=stream.name, recipient=bare(recipient), cause=found.words())
         if not kept:
             return self._nobody_left(message, withheld)
-        edits = self._edits(message, stream, gone.send, kept, tag)
-        if new.spool and message.body is not None:
+        number = recorded.send
+        edits = self._edits(message, stream, number, kept)
+        if spool and message.body is not None:
             copy = edited(message.headers, edits.headers) + b"".join(message.body)
-            self._backend.keep_copy(message.settings, new.spool, copy)
-        log.info(
-            "stamped", stream=stream.name, send=gone.send, sender=edits.sender, recipients=len(kept), queue_id=queue_id
-        )
+            self._backend.keep_copy(message.settings, spool, copy)
+        sender, count = edits.sender, len(kept)
+        log.info("stamped", stream=stream.name, send=number, sender=sender, recipients=count, queue_id=queue_id)
         return dataclasses.replace(edits, delete=tuple(withheld))
 
     def _withheld(self, message: _Message, stream: Stream) -> dict[str, Suppression]:
@@ -222,13 +223,13 @@ class Session:
         recipient, found = next(iter(withheld.items()))
         return refusal(bare(recipient), found)
 
-    def _edits(self, message: _Message, stream: Stream, number: int, kept: list[str], tag: str | None) -> Edits:
+    def _edits(self, message: _Message, stream: Stream, number: int, kept: list[str]) -> Edits:
         signer = self._backend.signer
         sender = self._sender(message, stream, number)
         only = bare(kept[0]) if len(kept) == 1 else None
         values = {
             "stream": stream.name,
-            "tag": tag,
+            "tag": tag_of(message.headers),
             "token": sender_token(stream, sender) or signer.reference(number),
             "recipient": only,
             "recipient_domain": domain_of(only) if only else None,

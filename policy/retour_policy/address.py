@@ -9,7 +9,8 @@ import re
 import idna
 
 KEY_OCTETS = 16
-LONGEST_DOMAIN = 255  # octets, RFC 5321 section 4.5.3.1.2
+MAX_LOCAL_PART_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
+MAX_DOMAIN_OCTETS = 255  # RFC 5321 section 4.5.3.1.2
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
 _NO_LOCAL_PART = re.compile(r'[\s<>()\[\],;:\\"@]')
@@ -39,7 +40,7 @@ def quoted(local: str) -> str:
 def domain_ascii(domain: str) -> str:
     """The lower-case A-label form of `domain` (RFC 5890); a name that has none is only put in lower case."""
     domain = re.sub(r"[.\s]+\Z", "", domain).lower()
-    if domain.isascii() or len(domain) > LONGEST_DOMAIN:
+    if domain.isascii() or len(domain) > MAX_DOMAIN_OCTETS:
         return domain
     try:
         return idna.encode(domain, uts46=True).decode("ascii")
@@ -53,7 +54,7 @@ def domain_of(address: str) -> str:
 
 
 def address_key(secret: bytes, address: str) -> bytes:
-    """The 16 octets that stand for `address` in the store: an HMAC, so that a forgotten address is still known."""
+    """The 16 octets that stand for `address` in the store: an HMAC, so that an erased address is still known."""
     octets = normalise(address).encode("utf-8", "surrogatepass")  # never fails, whatever a report names
     return hmac.digest(secret, octets, hashlib.sha256)[:KEY_OCTETS]
 
@@ -63,7 +64,7 @@ def is_address(text: str) -> bool:
     local, _, domain = text.rpartition("@")
     if not local or not domain or _UNFIT.search(text) or _NO_DOMAIN.search(domain):
         return False
-    if len(local.encode()) > 64 or len(domain.encode()) > LONGEST_DOMAIN:
+    if len(local.encode()) > MAX_LOCAL_PART_OCTETS or len(domain.encode()) > MAX_DOMAIN_OCTETS:
         return False
     return bool(_QUOTED.fullmatch(local)) or not _NO_LOCAL_PART.search(local)
 
@@ -71,4 +72,4 @@ def is_address(text: str) -> bool:
 def is_domain(text: str) -> bool:
     """Whether `text` is a host name of two labels or more, as A-labels (RFC 5890), in lower case."""
     labels = text.split(".")
-    return len(labels) > 1 and len(text) < LONGEST_DOMAIN and all(_LABEL.fullmatch(label) for label in labels)
+    return len(labels) > 1 and len(text) < MAX_DOMAIN_OCTETS and all(_LABEL.fullmatch(label) for label in labels)

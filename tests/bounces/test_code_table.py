@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retour_bounces.classify.status_codes import codes, look_up
+from retour_bounces.classify.status_codes import codes, find
 
 SEED = Path(__file__).resolve().parents[3] / "shared" / "seeds" / "sitefinity-email-settings.txt"
 
@@ -44,5 +44,5 @@ def test_the_types_are_those_of_the_documentation() -> None:
 )
 def test_any_code_has_type_and_blame(status: str | None, kind: str, blame: str) -> None:
     """Codes outside the table take the type of their subject, class 4 is soft, no code is 9.1.1."""
-    row = look_up(status)
+    row = find(status)
     assert (row.type, row.blame) == (kind, blame)

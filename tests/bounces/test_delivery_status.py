@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from retour_bounces import read
-from retour_bounces.message import addresses as address
+from retour_bounces.message import addresses
 
 
 def report(
@@ -29,7 +29,7 @@ def group(recipient: str, action: str = "failed", status: str = "5.1.1", *more: 
 
 
 def test_a_refusal_of_another_recipient_is_not_this_ones() -> None:
-    """Fields without words: the dialogue tells of the one whom it names, and of him alone."""
+    """Fields without words: the dialogue tells of the one whom it names, and of no other."""
     data = (
         b"From: MAILER-DAEMON@mx.example.com\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
         b"--b\n\nThese failed:\n\n<anna@a.example>\n<bert@b.example>\n\n>>> RCPT TO:<anna@a.example>\n"
@@ -185,8 +185,8 @@ def test_a_recipient_that_is_named_twice_is_reported_once() -> None:
 
 def test_an_address_literal_keeps_its_brackets() -> None:
     """user@[192.0.2.1] is an address (RFC 5321 section 4.1.3); brackets around another are none of it."""
-    assert address.tidy("<user@[192.0.2.1]>.") == "user@[192.0.2.1]"
-    assert address.every("[user@example.com] and user@[IPv6:2001:db8::1]") == [
+    assert addresses.tidy("<user@[192.0.2.1]>.") == "user@[192.0.2.1]"
+    assert addresses.every("[user@example.com] and user@[IPv6:2001:db8::1]") == [
         "user@example.com",
         "user@[IPv6:2001:db8::1]",
     ]

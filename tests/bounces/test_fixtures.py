@@ -46,7 +46,7 @@ def test_a_host_that_nobody_answers_at_is_the_networks_failure() -> None:
 
 
 def test_what_is_said_of_one_recipient_does_not_explain_another() -> None:
-    """One host defers, nobody listens at the other: each recipient has the reason of his own side."""
+    """One host defers, nobody listens at the other: each recipient has the reason of their own side."""
     for server in ("courier", "postfix", "sendmail"):
         data = (FOLDER / f"{server}-waiting-2.eml").read_bytes()
         reasons = {one.recipient: one.reason for one in read(data).reports}

@@ -92,7 +92,7 @@ def test_who_may_be_no_mail_system_fails_nobody(sender: str, subject: str, heade
 
 
 def test_a_person_who_writes_as_postmaster_fails_nobody() -> None:
-    """His own address is the sender of what he writes."""
+    """Their own address is the sender of what they write."""
     data = message(GONE + BACK, sender="postmaster@example.com")
     assert read(data).kind == "bounce"
     assert read(data.replace(b"<>", b"<postmaster@example.com>", 1)).kind == "not-a-report"

@@ -40,7 +40,7 @@ WAYS: dict[str, Callable[[str, str], str]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_report_that_a_person_passes_on_fails_nobody(way: str) -> None:
-    """A person begins with words of his own, a report with what became of the message."""
+    """A person begins with words of their own, a report with what became of the message."""
     for subject, text in TEXTS:
         assert read(WAYS[way](subject, text).encode()).reports == (), text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from retour_bounces import read
-from retour_bounces.message.split_original import divide
-from retour_bounces.prose import scan as prose
+from retour_bounces.message.split_original import split_original
+from retour_bounces.prose.scan import MAX_CANDIDATES, scan_text
 
 HEAD = "From: Mail Delivery System <MAILER-DAEMON@mx.example.net>\nTo: us@example.org\nSubject: Undelivered mail\n"
 SAID = "\nYour message could not be delivered:\n\n"
@@ -62,19 +62,19 @@ def test_a_refusal_in_a_dialogue_is_that_of_the_recipient_it_answered() -> None:
 )
 def test_a_reply_belongs_to_the_recipient_that_was_asked_for(dialogue: str, whose: list[str]) -> None:
     """Where several are asked for at once, nobody can tell which one a quoted reply is about."""
-    assert [one.recipient for one in prose.read(divide(dialogue), set()).replies] == whose
+    assert [one.recipient for one in scan_text(split_original(dialogue), set()).replies] == whose
 
 
 def test_names_without_a_domain_are_bounded_as_addresses_are() -> None:
     """What stands behind so many is not read, and the report says so."""
-    text = "".join(f"550 5.1.1 u{number}... User unknown\n" for number in range(prose.MAX_FINDINGS + 100))
-    said = prose.read(divide(text), set())
-    assert (len(said.findings), said.cut) == (prose.MAX_FINDINGS, True)
-    assert not prose.read(divide(text[:1_000]), set()).cut
+    text = "".join(f"550 5.1.1 u{number}... User unknown\n" for number in range(MAX_CANDIDATES + 100))
+    prose = scan_text(split_original(text), set())
+    assert (len(prose.candidates), prose.cut) == (MAX_CANDIDATES, True)
+    assert not scan_text(split_original(text[:1_000]), set()).cut
 
 
 def test_who_wrote_to_a_list_may_be_one_of_those_who_failed() -> None:
-    """A list brings its members their own posts: with a reply of her own the writer is a recipient, else she is not."""
+    """A list brings its members their own posts: only with a reply of their own the writer is a recipient."""
     report = (
         b"From: MAILER-DAEMON@mx.example.com\nTo: list-bounces@example.org\nSubject: failure notice\n\n"
         b"I wasn't able to deliver your message to the following addresses.\n\n<ann@example.com>:\n%s\n"

@@ -333,7 +333,7 @@ def test_a_domain_of_the_recipient_is_not_the_clients(reply: str) -> None:
 
 
 def test_a_mailbox_that_takes_no_mail_takes_none_from_any_sender() -> None:
-    """Naming the sender does not make the reply one about him."""
+    """Naming the sender does not make the reply one about them."""
     assert judge("550 This address does not accept mail (sender: us@example.org)").reason == "notaccept"
 
 

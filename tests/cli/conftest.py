@@ -17,7 +17,6 @@ from retour_bounces import RecipientReport, Report
 from retour_cli import output
 from retour_cli.context import Context
 from retour_cli.main import main
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.store import sends
@@ -94,10 +93,8 @@ class Office:
             "evidence": "", "diagnostic": "no such user",
         }  # fmt: skip
         context, report = self.context, Report("bounce", (RecipientReport(**values | said),))
-        secret, now = context.ring.ring.address_secret, context.clock()
-        recorder = ReturnRecorder(
-            secret, context.ledger, Storms.of(context.config), "postmaster@example.com", lambda _: None
-        )
+        secret, now = context.ring.address_secret, context.clock()
+        recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
 
         def work(connection: Any) -> None:
             for _ in range(times):

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from retour_bounces import RecipientReport, Report
-from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue
-from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import Spool, new_name
 from retour_policy.store import sends
 from retour_policy.store.outbox import NewItem
@@ -50,14 +48,8 @@ class Life:
         self.context = office.context
         self.ring, self.now = self.context.ring.ring, self.context.clock()
         self.spool = Spool(self.context.config.spool.dir)
-        streams = {"news": self.context.config.stream_named("news")}
-        self.recorder = ReturnRecorder(
-            self.ring.address_secret,
-            self.context.ledger,
-            Storms.of(self.context.config),
-            "postmaster@example.com",
-            lambda _: None,
-            Resends(streams, lambda: token.draw_id(self.now)),
+        self.recorder = ReturnRecorder.of(
+            self.context.config, self.context.ring, self.context.ledger, self.context.clock
         )
         self.number = 0
 
@@ -125,7 +117,7 @@ def test_who_was_erased_is_nowhere(office: Any, person: str) -> None:
         place = text.find(form)
         assert place < 0, text[max(0, place - 300) : place + 100]
     assert "the same person as (forgotten)" in office("suppressions", "list").stdout
-    assert len(copies(office)) == 1  # of the message to Bob that she sent
+    assert len(copies(office)) == 1  # of the message to Bob that the erased person sent
     assert office.json("rebuild") == []
     (story,) = office.json("address", "show", person)
     assert [one["cause"] for one in story["suppressions"]] == ["operator"]

@@ -19,8 +19,8 @@ from retour_cli.output import fit, printable
 from retour_policy.clock import DAY, system_clock
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger import ledger
-from retour_policy.messages.router import Signer
+from retour_policy.ledger import accounts
+from retour_policy.messages.signer import Signer
 from retour_policy.store import facts, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
@@ -35,7 +35,7 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
     address = '"' + HOSTILE[:40].replace('"', "") + '"@example.net'
 
     def work(connection: Any) -> None:
-        secret = office.context.ring.ring.address_secret
+        secret = office.context.ring.address_secret
         new = NewSend("news", HOSTILE, (address, A), message_id=HOSTILE, tag=HOSTILE)
         number = sends.record(connection, secret, new, lambda: 1 << 40)
         send = sends.find(connection, number)
@@ -47,7 +47,7 @@ def test_hostile_text_never_reaches_the_terminal(office: Any) -> None:
         connection.exec_driver_sql("UPDATE address SET text = ?", (HOSTILE,))
         connection.exec_driver_sql("UPDATE send SET tag = ?, stream = ?", (HOSTILE, HOSTILE))
         found = Suppression("*", HOSTILE, system_clock(), system_clock() + DAY, HOSTILE)
-        ledger.store(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
+        accounts.write(connection, Address(to, key), Account(), Account(suppressions={"*": found}))
 
     office.write(work)
     signer = Signer(office.context.ring, system_clock)

@@ -11,9 +11,8 @@ import pytest
 
 from retour_policy.clock import DAY, system_clock, time_text
 from retour_policy.messages.returned import ReturnRecorder
-from retour_policy.messages.router import Signer
-from retour_policy.store import batches as portions
-from retour_policy.store import sends
+from retour_policy.messages.signer import Signer
+from retour_policy.store import batches, sends
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 
@@ -51,7 +50,7 @@ def date_text(at: int) -> str:
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
     """Bounces of sends that were made so many days ago, each an hour after its send."""
     context = office.context
-    secret, stream = context.ring.ring.address_secret, context.config.stream_named("news")
+    secret, stream = context.ring.address_secret, context.config.stream_named("news")
     new, found = NewSend("news", "news@example.com", (to,)), []
     for number, day in enumerate(days):
         at = system_clock() - day * DAY
@@ -176,7 +175,7 @@ def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) ->
     """After 20 ms no further message is recorded in the same one."""
     path = as_mbox(office.home, reports(office, tuple(range(100, 110))))
     clock = iter(range(1_000))
-    monkeypatch.setattr(portions.time, "monotonic", lambda: next(clock) * 0.02)
+    monkeypatch.setattr(batches.time, "monotonic", lambda: next(clock) * 0.02)
     begun = []
     writing = Store.writing
     monkeypatch.setattr(Store, "writing", lambda self: begun.append(1) or writing(self))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from retour_cli.services.milter import reload
+from retour_cli.services.reload import reload
 from retour_policy.config.model import Config
 
 

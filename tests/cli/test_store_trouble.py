@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from retour_cli import context as cli_setup
-from retour_policy.store import database as store_module
+from retour_cli import context
+from retour_policy.store import sqlite
 
 A = "anna@example.net"
 WRITING = [["suppressions", "add", A], ["suppressions", "remove", A], ["token", "make", "--stream", "news", "--to", A]]
@@ -47,8 +47,8 @@ def test_a_store_that_others_hold_is_75(
     office: Any, words: list[str], by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command does not wait for ever: try again later, and nothing was done."""
-    monkeypatch.setattr(cli_setup, "PATIENCE", 300)
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT", 100)
+    monkeypatch.setattr(context, "STORE_TIMEOUT_MS", 300)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     with contextlib.ExitStack() as stack:
         if by == "our lock":
             lock = stack.enter_context((office.home / "retour.db.lock").open("w"))

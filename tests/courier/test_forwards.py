@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.policy
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World
 from retour_bounces import Report
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue
 from retour_policy.outbox.queue import FORWARD
@@ -128,8 +129,7 @@ def test_a_forward_that_comes_back_goes_round_no_more(world, server, tmp_path):
 
 
 def _arrives(world, router, raw):
-    recorder = ReturnRecorder(bytes(32), world.ledger, world.storms, "postmaster@example.com", lambda _: None)
-    recorder = type(recorder)(**{**vars(recorder), "looped": router.is_forward})
+    recorder = replace(world.recorder, postmaster="postmaster@example.com", looped=router.is_forward)
     route, to = Route("role"), "postmaster@bounces.example.com"
     arrival = ReturnedMessage(world.now, route, to, "", raw, raw, Report("not-a-report", ()))
     assert world.writer.run(lambda connection: recorder.record(connection, arrival), 10_000) == "forwarded"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retour_lmtpd.socketmap import LONGEST, SocketmapError, netstring, split
+from retour_lmtpd.socketmap import MAX_REQUEST_OCTETS, SocketmapError, netstring, split
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.data())
@@ -29,6 +29,6 @@ def test_what_is_not_a_netstring_is_refused(octets):
 
 def test_what_waits_is_bounded():
     """A request is never longer than the limit."""
-    found, rest = split(b"%d:" % LONGEST + b"x" * LONGEST)
+    found, rest = split(b"%d:" % MAX_REQUEST_OCTETS + b"x" * MAX_REQUEST_OCTETS)
     assert found == []
-    assert len(rest) <= LONGEST + 6
+    assert len(rest) <= MAX_REQUEST_OCTETS + 6

@@ -2,8 +2,8 @@
 
 import threading
 
-from retour_milter import backend as desk
-from retour_milter.backend import InFlight
+from retour_milter import in_flight as module
+from retour_milter.in_flight import InFlight
 
 
 def drained(in_flight):
@@ -18,7 +18,7 @@ def test_an_answer_has_time_to_be_sent(monkeypatch):
     """libmilter sends it after the callback: a process that ended at once would leave the client with a 451
     for a message that is recorded.
     """
-    monkeypatch.setattr(desk, "ANSWER_TIME", 60_000)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_MS", 60_000)
     in_flight = InFlight()
     assert in_flight.enter()
     in_flight.answered()
@@ -32,7 +32,7 @@ def test_an_answer_has_time_to_be_sent(monkeypatch):
 
 def test_an_idle_connection_is_not_waited_for(monkeypatch):
     """Postfix keeps one open as long as its client does; the answer to its last message was sent long ago."""
-    monkeypatch.setattr(desk, "ANSWER_TIME", 1)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_MS", 1)
     in_flight = InFlight()
     assert in_flight.enter()
     in_flight.answered()

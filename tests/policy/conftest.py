@@ -27,10 +27,9 @@ from retour_policy.ledger.policy_versions import Policy
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
-from retour_policy.store import migrate, schema, sends, suppressions
+from retour_policy.store import facts, migrate, schema, sends, suppressions
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.facts import Fact, FactFilter
-from retour_policy.store.facts import read as read_facts
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import Key, KeyRing
@@ -123,8 +122,8 @@ class Book:
         with self.store.writing() as connection:
             return sends.record(connection, SECRET, new, lambda: next(self._drawn))
 
-    def arrival(self, route: Route, report: Report | None, identity: bytes = b"", **values: Any) -> ReturnedMessage:
-        """A report that came to us; each is a new one unless `identity` is given."""
+    def arrival(self, route: Route, report: Report | None, fingerprint: bytes = b"", **values: Any) -> ReturnedMessage:
+        """A report that came to us; each is a new one unless `fingerprint` is given."""
         self._serial = getattr(self, "_serial", 0) + 1
         return ReturnedMessage(
             at=values.pop("at", self.now),
@@ -132,7 +131,7 @@ class Book:
             recipient="b-token@bounces.example.com",
             sender="",
             raw=values.pop("raw", b"raw"),
-            identity=identity or self._serial.to_bytes(16, "big"),
+            fingerprint=fingerprint or self._serial.to_bytes(16, "big"),
             report=report,
             **values,
         )
@@ -151,7 +150,7 @@ class Book:
         with self.store.reading() as connection:
             from retour_policy.store import addresses
 
-            return addresses.find(connection, [address_key(SECRET, address)]).get(address_key(SECRET, address))
+            return addresses.find_number(connection, address_key(SECRET, address))
 
     def counts(self, address: str, scope: str = "*") -> tuple[int, int, int]:
         """Hard, soft and auto-replies of an address."""
@@ -168,11 +167,11 @@ class Book:
     def suppressed(self, address: str, stream: str = "news", at: int | None = None) -> Suppression | None:
         with self.store.reading() as connection:
             key = address_key(SECRET, address)
-            return suppressions.look_up(connection, key, stream, at or self.now, transactional=False)
+            return suppressions.find_in_force(connection, key, stream, at or self.now, transactional=False)
 
     def facts(self, **wanted: Any) -> list[Fact]:
         with self.store.reading() as connection:
-            return read_facts(connection, FactFilter(**wanted))
+            return facts.read(connection, FactFilter(**wanted))
 
     def forwarded(self) -> list[bytes]:
         """What waits to be forwarded to postmaster."""

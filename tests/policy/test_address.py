@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from retour_policy.address import address_key, domain_ascii, domain_of, is_address, is_domain, normalise
 from retour_policy.config.model import Config
-from retour_policy.messages.router import Route, Router, Signer, UnknownAddress
+from retour_policy.messages.router import Route, Router, UnknownAddress
+from retour_policy.messages.signer import Signer
 from retour_policy.sanitize import clean, clean_values
 from retour_policy.store import addresses
 from retour_policy.store.database import Store

@@ -21,7 +21,7 @@ from retour_policy.core.hook_events import EVENTS, GROUPS
 from retour_policy.core.presets import PLAIN
 from retour_policy.errors import ConfigError
 
-EXAMPLE = files("retour_policy").joinpath("example.toml").read_text("utf-8")
+EXAMPLE = files("retour_policy.config").joinpath("example.toml").read_text("utf-8")
 SYSTEM = {
     "@DATABASE@": "/var/lib/retour/retour.db",
     "@KEYRING@": "/etc/retour/keys.toml",

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from retour_policy.config.model import Stream
 from retour_policy.core.fold import Account
 from retour_policy.erasure.erase import erase
-from retour_policy.ledger import ledger
-from retour_policy.messages import returned as record
+from retour_policy.ledger import accounts
+from retour_policy.messages import returned
 from retour_policy.messages.router import Route
 from retour_policy.outbox.resends import Resends
 from retour_policy.store.addresses import Address
@@ -24,7 +24,7 @@ A = "anna@example.net"
 def test_who_was_erased_while_the_lock_was_awaited_is_not_named(
     book: Any, make_part: Any, make_bounce: Any, monkeypatch: pytest.MonkeyPatch, type_: str | None
 ) -> None:
-    """What was read of him before is not written again: neither by a report nor by a resend nor as a raw head."""
+    """What was read of them before is not written again: neither by a report nor by a resend nor as a raw head."""
     send = book.send(A, message_id=f"<1.{A}>", tag=f"order of {A}", spool="2027-01-15-a.gz")
     report = make_bounce(make_part(A, type_, diagnostic=f"<{A}> is gone")) if type_ else None
     stream = Stream(name="news", retry={"interval": "4h", "count": 2})
@@ -32,11 +32,11 @@ def test_who_was_erased_while_the_lock_was_awaited_is_not_named(
 
     def lock_late(connection: Any, address: Address) -> Account:
         with monkeypatch.context() as patch:
-            patch.setattr(record, "lock", ledger.lock)
+            patch.setattr(returned, "lock", accounts.lock)
             erase(connection, address)  # as another host's transaction did, which held the lock until now
-        return ledger.lock(connection, address)
+        return accounts.lock(connection, address)
 
-    monkeypatch.setattr(record, "lock", lock_late)
+    monkeypatch.setattr(returned, "lock", lock_late)
     with book.store.writing() as connection:
         recorder.record(connection, book.arrival(Route("verp", "news", send), report, raw=b"raw"))
     with book.store.reading() as connection:

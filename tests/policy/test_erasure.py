@@ -33,7 +33,7 @@ def erased(book: Any, name: str) -> list[tuple[str, Any]]:
 
     event.listen(engine, "before_cursor_execute", listen)
     with book.store.writing() as connection:
-        erase(connection, Address(book.number(name), book.recorder._key(name)))
+        erase(connection, Address(book.number(name), book.recorder.matcher.key(name)))
     event.remove(engine, "before_cursor_execute", listen)
     return told
 
@@ -72,10 +72,10 @@ def test_a_history_is_folded_only_where_a_note_goes(book: Any, hard: Any) -> Non
     assert book.suppressed(ANN).note == "5.1.1 userunknown"
 
 
-def test_what_the_postmaster_noted_is_forgotten(book: Any, hard: Any) -> None:
+def test_what_the_postmaster_noted_is_erased(book: Any, hard: Any) -> None:
     """The suppression stays."""
     bounced(book, hard, ANN, 1)
-    number, key = book.number(ANN), book.recorder._key(ANN)
+    number, key = book.number(ANN), book.recorder.matcher.key(ANN)
     new = NewFact(book.now, "suppress", number, detail={"scope": "*", "note": "phoned"})
     with book.store.writing() as connection:
         book.recorder.ledger.write(connection, Address(number, key), new)

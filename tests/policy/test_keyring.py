@@ -13,7 +13,8 @@ import pytest
 
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError
-from retour_policy.messages.router import Router, Signer
+from retour_policy.messages.router import Router
+from retour_policy.messages.signer import Signer
 from retour_policy.tokens import keyring, token
 from retour_policy.tokens.keyring import SLOTS, Key, KeyRing, KeyRingFile
 from retour_policy.tokens.token import Forged, Purpose, UnknownKey
@@ -224,7 +225,8 @@ import sys
 from pathlib import Path
 from retour_policy.config.model import Config
 from retour_policy.tokens.keyring import KeyRingFile
-from retour_policy.messages.router import Router, Signer
+from retour_policy.messages.router import Router
+from retour_policy.messages.signer import Signer
 config = Config.model_validate({"stream": [{"name": "news", "envelope_from": "b-%@bounces.example.com"}]})
 ring = KeyRingFile(Path(sys.argv[1]))
 signer, router = Signer(ring, lambda: 1_800_000_000_000), Router(config, ring, lambda: 1_800_000_000_000)

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from retour_bounces import Original, RecipientReport, Report
+from retour_policy.address import address_key
 from retour_policy.clock import DAY
 from retour_policy.config.model import PolicySection
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger import ledger
-from retour_policy.messages import returned as record
+from retour_policy.ledger import accounts
+from retour_policy.messages import matching
 from retour_policy.messages.router import Route
 from retour_policy.store.addresses import Address
 
@@ -117,10 +118,10 @@ def test_failures_and_auto_replies_of_a_send_count_apart(book: Any, hard: Any) -
 def test_the_same_report_twice_is_recorded_once(book: Any, hard: Any) -> None:
     """The second delivery changes nothing and is still a success."""
     send = book.send(A)
-    assert book.back(send, hard(A), identity=b"x" * 16) == "recorded"
-    assert book.back(send, hard(A), identity=b"x" * 16) == "duplicate"
-    assert book.back(None, hard(B), identity=b"x" * 16) == "forwarded"  # at another address it is another one
-    assert book.back(None, hard(B), identity=b"x" * 16) == "duplicate"
+    assert book.back(send, hard(A), fingerprint=b"x" * 16) == "recorded"
+    assert book.back(send, hard(A), fingerprint=b"x" * 16) == "duplicate"
+    assert book.back(None, hard(B), fingerprint=b"x" * 16) == "forwarded"  # at another address it is another one
+    assert book.back(None, hard(B), fingerprint=b"x" * 16) == "duplicate"
     assert book.counts(A) == (1, 0, 0) and len(book.facts()) == 2 and len(book.forwarded()) == 1
 
 
@@ -131,7 +132,7 @@ def test_made_up_xverp_parts_do_not_multiply_a_message(book: Any) -> None:
     """
     send = book.send(A, B)
     for named in (A, B, "x1@example.net", "x2@example.net", "x3@example.net"):
-        book.back(send, Report("autoreply"), named=named, identity=b"x" * 16)
+        book.back(send, Report("autoreply"), named=named, fingerprint=b"x" * 16)
     assert [fact.address for fact in book.facts()] == [A, B, None]
     assert len(book.facts()) == 3 and len(book.forwarded()) == 1
 
@@ -231,8 +232,8 @@ def test_what_the_operator_set_for_good_stays(book: Any, hard: Any) -> None:
     book.send(A)
     with book.store.writing() as connection:
         new = Suppression("*", "operator", book.now, None, "asked us")
-        address = Address(book.number(A), record.address_key(bytes(range(32)), A))
-        ledger.store(connection, address, Account(), Account(suppressions={"*": new}))
+        address = Address(book.number(A), address_key(bytes(range(32)), A))
+        accounts.write(connection, address, Account(), Account(suppressions={"*": new}))
     for _ in range(5):
         book.back(book.send(A), hard(A))
     assert (book.suppressed(A).cause, book.suppressed(A).until) == ("operator", None)
@@ -271,7 +272,7 @@ def test_a_report_of_thousands_is_bounded(book: Any, make_part: Any, make_bounce
     book.back(send, report)
     book.back(None, Report("bounce", report.reports, Original(message_id="<none@example.com>")))
     assert time.monotonic() - began < 5
-    assert len(book.facts()) <= 1 + 2 * (2 * record.MOST_ALIKE)
+    assert len(book.facts()) <= 1 + 2 * (2 * matching.MAX_ALIKE_PARTS)
     assert book.counts(A) == (2, 0, 0)
 
 
@@ -331,11 +332,11 @@ def test_facts_of_any_number_are_read_in_order_and_in_chunks(book: Any, monkeypa
     """Each chunk has a transaction of its own, so that a pager left open does not hold the log file back."""
     from retour_policy.store import facts
 
-    monkeypatch.setattr(facts, "CHUNK", 7)
+    monkeypatch.setattr(facts, "MAX_FACTS_READ", 7)
     for n in range(30):
         book.back(None, Report("not-a-report"), at=book.now + n % 4)
     expected = [fact.id for fact in book.facts()]
-    found = facts.read_all(book.store, facts.FactFilter())
+    found = facts.iterate(book.store, facts.FactFilter())
     first = next(found)
     assert book.store._reader.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert [first.id, *(fact.id for fact in found)] == expected

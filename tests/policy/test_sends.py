@@ -10,7 +10,7 @@ from sqlalchemy import text
 from retour_policy.clock import DAY
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger import ledger
+from retour_policy.ledger import accounts
 from retour_policy.store import schema, sends, suppressions, upsert
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
@@ -71,14 +71,14 @@ def suppress(store: Store, book: Any) -> Any:
     def add(scope: str, since: int, until: int | None, cause: str = "hard") -> None:
         with store.writing() as connection:
             one = Suppression(scope, cause, since, until)
-            ledger.store(connection, Address(book.number(A), KEY), Account(), Account(suppressions={scope: one}))
+            accounts.write(connection, Address(book.number(A), KEY), Account(), Account(suppressions={scope: one}))
 
     return add
 
 
 def look_up(store: Store, stream: str, now: int) -> str | None:
     with store.reading() as connection:
-        found = suppressions.look_up(connection, KEY, stream, now, transactional=False)
+        found = suppressions.find_in_force(connection, KEY, stream, now, transactional=False)
         return found.scope if found else None
 
 
@@ -96,9 +96,9 @@ def test_listed_are_those_in_force(store: Store, suppress: Any) -> None:
     suppress("news", NOW + 1, None)
     suppress("*", NOW, NOW + DAY)
     with store.reading() as connection:
-        assert [one.scope for _, one in suppressions.listed(connection, NOW + DAY - 1)] == ["*", "news"]
-        assert [one.scope for _, one in suppressions.listed(connection, NOW + DAY, key=KEY)] == ["news"]
-        assert suppressions.listed(connection, NOW, key=b"other") == []
+        assert [one.scope for _, one in suppressions.read_in_force(connection, NOW + DAY - 1)] == ["*", "news"]
+        assert [one.scope for _, one in suppressions.read_in_force(connection, NOW + DAY, key=KEY)] == ["news"]
+        assert suppressions.read_in_force(connection, NOW, key=b"other") == []
 
 
 def test_the_words_of_a_suppression_are_one_line() -> None:

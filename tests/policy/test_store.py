@@ -20,8 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from retour_policy.clock import system_clock
 from retour_policy.errors import ConfigError, StoreRefused, StoreUnavailable
-from retour_policy.store import database as store
-from retour_policy.store import migrate, schema
+from retour_policy.store import migrate, schema, sqlite
 from retour_policy.store.database import Store, open_store
 
 
@@ -292,7 +291,7 @@ def test_a_store_that_is_away_is_temporary(tmp_path: Path, database: Path) -> No
 
 def test_a_database_locked_by_others_is_temporary(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody in the sqlite3 shell holds it: the writer gives up after a while, readers go on."""
-    monkeypatch.setattr(store, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
     ours, theirs = open_store(url(database)), sqlite3.connect(database, isolation_level=None)
     theirs.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"), ours.writing():

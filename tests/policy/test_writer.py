@@ -17,8 +17,7 @@ from sqlalchemy import Connection, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store import database as store
-from retour_policy.store import schema, writer
+from retour_policy.store import schema, sqlite, writer
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
 
@@ -34,7 +33,7 @@ def commits(store: Store) -> list[int]:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine does not change what shares a commit."""
-    monkeypatch.setattr(writer, "LONGEST", 60_000)
+    monkeypatch.setattr(writer, "MAX_GROUP_MS", 60_000)
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_a_long_group_is_committed_in_pieces(
     desk: Writer, commits: list[int], database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other processes wait for the store meanwhile: a burst of reports is not to hold up the mail that goes out."""
-    monkeypatch.setattr(writer, "LONGEST", -1)
+    monkeypatch.setattr(writer, "MAX_GROUP_MS", -1)
     gate = Gate(desk)
     futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
     gate.open.set()
@@ -208,7 +207,7 @@ def test_a_store_that_is_down_fails_the_group_and_comes_back(
     desk: Writer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locked by others: all futures raise `StoreUnavailable`, at once and once; later items are written."""
-    monkeypatch.setattr(store, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
     slow = Writer(open_store(f"sqlite:///{database}"))
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -253,7 +252,7 @@ def test_what_was_given_up_is_not_held_in_memory(desk: Writer) -> None:
 
 def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue has a bound; who does not fit is told at once to come back later."""
-    monkeypatch.setattr(writer, "WAITING", 3)
+    monkeypatch.setattr(writer, "MAX_QUEUED_ITEMS", 3)
     small = Writer(desk._store)
     gate = Gate(small)
     futures = [small.submit(add(b"%d" % n)) for n in range(4)]

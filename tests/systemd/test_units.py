@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retour_cli.services.sockets import Place, open_socket
+from retour_cli.services.sockets import Setting, open_socket
 from retour_policy.config.model import SocketsSection
 
 NOBODY = 65534
@@ -152,7 +152,7 @@ def listen_as_nobody(path: Path) -> None:
     os.setgid(NOBODY)
     os.setuid(NOBODY)
     os.umask(0o007)
-    open_socket(Place("retour.toml", "lmtpd.listen"), f"unix:{path.name}", SocketsSection())
+    open_socket(Setting("retour.toml", "lmtpd.listen"), f"unix:{path.name}", SocketsSection())
 
 
 def test_the_units_and_the_postfix_recipe_name_the_same_sockets() -> None:

@@ -15,7 +15,8 @@ from lab.wait import wait_until
 from lab.world import World
 from retour_courier.courier import Courier
 from retour_policy.config.secrets import Secrets
-from retour_policy.messages.router import Router, Signer
+from retour_policy.messages.router import Router
+from retour_policy.messages.signer import Signer
 from retour_policy.store import outbox_selection
 from retour_policy.store.database import Store
 from retour_policy.store.outbox import Item

@@ -25,7 +25,7 @@ from retour_courier.courier import Courier
 from retour_policy.clock import system_clock
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import Secrets
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.store.database import open_store
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile

@@ -19,19 +19,18 @@ from retour_policy.config.model import Config
 from retour_policy.core.suppression import Suppression
 from retour_policy.erasure.erase import erase
 from retour_policy.ledger.ledger import Ledger
-from retour_policy.ledger.storms import Storm, Storms, settle
-from retour_policy.ledger.storms import listed as listed_storms
+from retour_policy.ledger.storms import Storms, settle
 from retour_policy.maintenance.rebuild import stored
 from retour_policy.maintenance.undo import Window, failures, undo
 from retour_policy.messages.outgoing import SendRecorder
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
-from retour_policy.store import migrate
-from retour_policy.store.addresses import Address, ensure, find
+from retour_policy.store import migrate, storms, suppressions
+from retour_policy.store.addresses import Address, ensure, find_number
 from retour_policy.store.database import open_store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend
-from retour_policy.store.suppressions import listed, look_up, of_addresses
+from retour_policy.store.storms import Storm
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.token import draw_id
 
@@ -117,18 +116,20 @@ class World:
 
     def returned(self, send: int, report: Report, to: str, *, at: int | None = None) -> str:
         """Record a report."""
-        identity = str(next(self._numbers)).encode()
+        fingerprint = str(next(self._numbers)).encode()
         route, came_at = Route("verp", None, send), self.now if at is None else at
         arrival = ReturnedMessage(
-            came_at, route, "b-x@bounces.example.com", "", b"", identity, report, dated=at is not None
+            came_at, route, "b-x@bounces.example.com", "", b"", fingerprint, report, dated=at is not None
         )
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
     def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
         """Why an address must not get mail of a stream now."""
-        transactional = self.ledger.policy.ground(stream).transactional
+        transactional = self.ledger.policy.for_stream(stream).transactional
         with self.store.reading() as connection:
-            return look_up(connection, address_key(SECRET, to), stream, self.now, transactional=transactional)
+            return suppressions.find_in_force(
+                connection, address_key(SECRET, to), stream, self.now, transactional=transactional
+            )
 
     def suppress(self, to: str, scope: str = "*", until: int | None = None) -> None:
         """What `retour suppressions add` does."""
@@ -140,7 +141,7 @@ class World:
         with self.store.reading() as connection:
             scopes = [
                 one.scope
-                for one in of_addresses(connection, [address_key(SECRET, to)]).get(address_key(SECRET, to), [])
+                for one in suppressions.read(connection, [address_key(SECRET, to)]).get(address_key(SECRET, to), [])
             ]
         if scopes:
             self._operator(to, NewFact(self.now, "lift", reason="operator", detail={"scopes": scopes}))
@@ -155,7 +156,7 @@ class World:
         """What `retour erase` does to the store."""
         key = address_key(SECRET, to)
         with self.store.writing() as connection:
-            number = find(connection, [key]).get(key)
+            number = find_number(connection, key)
             if number:
                 erase(connection, Address(number, key))
 
@@ -169,14 +170,17 @@ class World:
 
     def settle(self, storm: int, *, count: bool) -> None:
         """What `retour storm apply` and `discard` do."""
-        for _ in settle(self.store, self.ledger, storm, self.now, count=count):
+        with self.store.reading() as connection:
+            found = storms.find(connection, storm)
+        assert found is not None, f"there is no storm {storm}"
+        for _ in settle(self.store, self.ledger, found, self.now, count=count):
             pass
 
     def counts(self, to: str) -> dict[str, dict[str, int]]:
         """What is counted about an address, by scope."""
         key = address_key(SECRET, to)
         with self.store.reading() as connection:
-            number = find(connection, [key]).get(key, 0)
+            number = find_number(connection, key) or 0
             account = stored(connection, [Address(number, key)])[number]
         return {scope: dict(count.totals) for scope, count in account.state.counts.items()}
 
@@ -196,12 +200,15 @@ class World:
     def storm_list(self) -> list[Storm]:
         """All storms so far."""
         with self.store.reading() as connection:
-            return listed_storms(connection)
+            return storms.read(connection)
 
     def suppressed(self) -> dict[str, str]:
         """Who is suppressed now, and why: address to "scope cause"."""
         with self.store.reading() as connection:
-            return {text or "?": f"{one.scope} {one.cause}" for text, one in listed(connection, self.now)}
+            return {
+                text or "?": f"{one.scope} {one.cause}"
+                for text, one in suppressions.read_in_force(connection, self.now)
+            }
 
 
 LIKE = {

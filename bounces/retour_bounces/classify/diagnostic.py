@@ -1,15 +1,15 @@
-"""Wording: what a server said, cleaned, and the codes and the command that it names."""
+"""Diagnostic: what a server said, cleaned, and the codes and the command that it names."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from retour_bounces.classify import status_codes as code_table
-from retour_bounces.message import addresses as address
+from retour_bounces.classify.status_codes import STATUS
+from retour_bounces.message import addresses
 from retour_bounces.phrases.normalise import plain
 
-MAX_TEXT = 1_000
+MAX_DIAGNOSTIC_CHARACTERS = 1_000
 """Characters of a diagnostic that are kept and looked at."""
 
 _CODE = re.compile(r"([245][0-5]\d)(?<![\w.:/@-]...)(?=[ :;,)\]\"'-]|$|\.\s)")
@@ -34,7 +34,7 @@ _HINTS = (
 )  # fmt: skip
 """One of them stands in every text that names a command; to look for them is cheaper than for the
 expression."""
-_NAMES = {
+_COMMANDS = {
     "rcpt": "RCPT", "rcpt to": "RCPT", "mail from": "MAIL", "text": "DATA", "data": "DATA",
     "bodyend": "DATA", "helo": "EHLO", "ehlo": "EHLO", "starttls": "STARTTLS",
     "auth": "AUTH", "initial connection": "CONN", "banner": "CONN", "connect": "CONN",
@@ -63,9 +63,9 @@ class Wording(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A diagnostic on one line: marks of continued replies and control characters gone, at most `MAX_TEXT`
-    long."""
-    text = " ".join(text[: MAX_TEXT * 3].split())
+    """A diagnostic on one line, cut at `MAX_DIAGNOSTIC_CHARACTERS`: marks of continued replies and control characters
+    are gone."""
+    text = " ".join(text[: MAX_DIAGNOSTIC_CHARACTERS * 3].split())
     if (wrapped := _WRAPPED.match(text)) and not wrapped[1].isalpha():
         text = wrapped[1]
     text = quoted(text) or text
@@ -73,7 +73,7 @@ def clean(text: str) -> str:
         text = _REPEATED.sub("", text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "" for c in text)
-    return text[:MAX_TEXT]
+    return text[:MAX_DIAGNOSTIC_CHARACTERS]
 
 
 def quoted(text: str) -> str:
@@ -86,9 +86,9 @@ def wording_of(text: str) -> Wording:
     """What a clean passage says."""
     words = plain(_HOST.sub(_dots, text) if "[" in text or "talking to" in text else text)
     if "@" in words:
-        words = address.replaced(words, _blot)
+        words = addresses.replaced(words, _blot)
     code = _CODE.search(text)
-    statuses = [match[0] for match in code_table.STATUS.finditer(text) if match[1] != "2"]
+    statuses = [match[0] for match in STATUS.finditer(text) if match[1] != "2"]
     return Wording(words, code[1] if code else "", statuses, command_in(words))
 
 
@@ -104,15 +104,14 @@ def _dots(match: re.Match[str]) -> str:
 def command_in(text: str) -> str:
     """The SMTP command that `text`, in lower case, says was answered; "" where it does not say."""
     match = _COMMAND.search(text) if any(map(text.__contains__, _HINTS)) else None
-    return _NAMES[match[match.lastindex or 0]] if match else ""
+    return _COMMANDS[match[match.lastindex or 0]] if match else ""
 
 
-def best_status(field: str | None, told: list[str]) -> str | None:
-    """The most telling enhanced status code: one of those `told` in the server's words, else that of the Status
-    field."""
-    telling = [code for code in told if not code.endswith(".0")] or [code for code in told if code[2] != "0"]
+def best_status(field: str | None, codes: list[str]) -> str | None:
+    """The most telling enhanced status code: one of the `codes` in its words, else that of the Status field."""
+    telling = [code for code in codes if not code.endswith(".0")] or [code for code in codes if code[2] != "0"]
     if field is None or field.endswith(".0.0") or field[0] == "2":
-        return telling[-1] if telling else (told[0] if told else None) if field is None else field
+        return telling[-1] if telling else (codes[0] if codes else None) if field is None else field
     if telling and (telling[-1][2] != "0" or field.endswith(".0")):
         return telling[-1] if not telling[-1].endswith(".0") or field.endswith(".0") else field
     return field

@@ -1,4 +1,4 @@
-"""Vocabulary: every reason, who can mend it, and the status concluded from it where a message holds none."""
+"""Reasons: every reason, who can mend it, and the status concluded from it where a message holds none."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Reason:
 @cache
 def reasons() -> dict[str, Reason]:
     """All reasons by name."""
-    raw = resources.files("retour_bounces").joinpath("data/vocabulary.toml").read_text(encoding="utf-8")
+    raw = resources.files("retour_bounces").joinpath("data/reasons.toml").read_text(encoding="utf-8")
     return {name: Reason(name, **row) for name, row in tomllib.loads(raw).items()}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from retour_bounces.classify import verdict
 from retour_bounces.classify.rules import Rules
-from retour_bounces.classify.verdict import Verdict
+from retour_bounces.classify.verdict import Judge, Verdict
 
 
 def judge(reply: str, *, status: str | None = None, command: str = "", rules: Rules | None = None) -> Verdict:
@@ -17,4 +16,4 @@ def judge(reply: str, *, status: str | None = None, command: str = "", rules: Ru
     kind, semicolon, rest = reply.partition(";")
     if semicolon and kind.strip().lower() in ("smtp", "lmtp", "x-postfix"):
         reply = rest
-    return verdict.Judge(rules or Rules.bundled())(reply, status, command)
+    return Judge(rules or Rules.bundled())(reply, status, command)

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from retour_bounces.classify import reasons as vocabulary
-from retour_bounces.classify import safe_regex as patterns
 from retour_bounces.classify.diagnostic import best_status, clean, wording_of
+from retour_bounces.classify.reasons import reasons
+from retour_bounces.classify.safe_regex import Pattern, PatternError
 from retour_bounces.phrases.index import PhraseIndex
 from retour_bounces.phrases.normalise import plain
 from retour_bounces.report import Blame, Type
@@ -25,9 +25,9 @@ _LISTS = ("words", "match", "all", "also", "unless", "status", "code", "command"
 _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 
-MAX_PHRASE = 200
+MAX_PHRASE_CHARACTERS = 200
 """Characters that one phrase of a rule may have."""
-_ADDRESS = re.compile(r"https?:[^\s>)]+")
+_LINK = re.compile(r"https?:[^\s>)]+")
 """A page to read on: that it is called "senderguidelines" says nothing about the sender."""
 
 
@@ -58,7 +58,7 @@ class Rule:
     blame: Blame | None = None
     words: tuple[str, ...] = ()
     """Phrases of which one must stand in the text, at the beginning of a word."""
-    match: tuple[patterns.Pattern, ...] = ()
+    match: tuple[Pattern, ...] = ()
     """Regular expressions; one that is found does instead of one of the `words`."""
     all: tuple[str, ...] = ()
     """Phrases that must all stand in the text."""
@@ -111,7 +111,7 @@ class Rule:
             return False
         text = reply.text
         if self.unless:
-            said = _ADDRESS.sub("", text) if "http" in text else text
+            said = _LINK.sub("", text) if "http" in text else text
             if any(map(said.__contains__, self.unless)):
                 return False
         if self.also and not any(map(text.__contains__, self.also)):
@@ -218,7 +218,7 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     for key in ("name", "reason"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise RuleError(f"{origin}: {key!r} is missing or not a text")
-    _one_of(row, "reason", set(vocabulary.reasons()), origin)
+    _one_of(row, "reason", set(reasons()), origin)
     _one_of(row, "type", set(get_args(Type)), origin)
     _one_of(row, "blame", set(get_args(Blame)), origin)
     lists = {key: tuple(_texts(row, key, origin)) for key in _LISTS}
@@ -232,15 +232,15 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         if command not in COMMANDS | {"?"}:
             raise RuleError(f"{origin}: 'command': {command!r} is none of {', '.join(sorted(COMMANDS))}, ?")
     try:
-        compiled = tuple(patterns.Pattern(text) for text in lists["match"])
-    except patterns.PatternError as error:
+        compiled = tuple(Pattern(text) for text in lists["match"])
+    except PatternError as error:
         raise RuleError(f"{origin}: 'match': {error}") from error
     for key in ("words", "all", "also", "unless"):
         lists[key] = tuple(plain(text) for text in lists[key])
         if not all(text.strip() for text in lists[key]):
             raise RuleError(f"{origin}: {key!r}: spaces, dashes, underscores and stars alone stand in any reply")
-        if long := next((text for text in lists[key] if len(text) > MAX_PHRASE), None):
-            raise RuleError(f"{origin}: {key!r}: {long[:30]!r}... is longer than {MAX_PHRASE} characters")
+        if long := next((text for text in lists[key] if len(text) > MAX_PHRASE_CHARACTERS), None):
+            raise RuleError(f"{origin}: {key!r}: {long[:30]!r}... is longer than {MAX_PHRASE_CHARACTERS} characters")
     return Rule(
         row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
         lists["also"], lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
@@ -276,5 +276,5 @@ def _texts(row: dict[str, Any], key: str, origin: str) -> Iterator[str]:
 
 @cache
 def _bundled() -> Rules:
-    raw = resources.files("retour_bounces").joinpath("data/reasons.toml").read_text(encoding="utf-8")
-    return parse(raw, "reasons.toml")
+    raw = resources.files("retour_bounces").joinpath("data/rules.toml").read_text(encoding="utf-8")
+    return parse(raw, "rules.toml")

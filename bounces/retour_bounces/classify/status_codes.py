@@ -1,4 +1,4 @@
-"""Code table: type and blame of each enhanced status code, before any rule has looked at the words."""
+"""Status codes: type and blame of each enhanced status code, before any rule has looked at the words (RFC 3463)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def extensions() -> dict[str, Code]:
 
 
 @cache
-def look_up(status: str | None) -> Code:
+def find(status: str | None) -> Code:
     """The line for `status`, "5.1.1"; `None` or what is no code at all gives the line of 9.1.1.
 
     A code of class 4 has the blame and the text of its class 5 twin and is soft. A code that nothing

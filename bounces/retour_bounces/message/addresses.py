@@ -11,11 +11,10 @@ _WIDE = "：，；。、（）「」『』【】《》〈〉“”！？"
 """Punctuation of Chinese and Japanese, which stands without spaces around it."""
 _LOCAL = rf'(?:"[^"\n\r]{{1,100}}"|[^\s<>()\[\],;:@"\\|{_WIDE}]{{1,256}})'
 _DOMAIN = rf"(?:\[[0-9A-Fa-f.:IPv]{{3,45}}\]|[^\s<>()\[\],;:@\"\\|/'`=?!*&%$#~{{}}^{_WIDE}]{{1,255}})"
-TEXT = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
-"""Regular expression of an address in running text; it begins only where a word begins, so a scan is
-linear."""
+ADDRESS = rf"(?<![^\s<>()\[\],;:=\"'|{_WIDE}]){_LOCAL}@{_DOMAIN}"
+"""Regular expression of an address in running text; it begins only where a word begins, so a scan is linear."""
 
-FIND = re.compile(TEXT)
+FIND = re.compile(ADDRESS)
 _TIDY = re.compile(
     r"(?!smtp=|imceasmtp-)[\w.+=-]{1,64}@(?=[a-z0-9])(?:[a-z0-9-]{1,63}\.){0,5}[a-z0-9]{1,63}", re.ASCII | re.IGNORECASE
 )

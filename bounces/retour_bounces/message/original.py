@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import re
 
-from retour_bounces.message import addresses as address
-from retour_bounces.message import parts as wire
+from retour_bounces.message import addresses
 from retour_bounces.message.encoded_word import decoded
-from retour_bounces.message.split_original import divide
+from retour_bounces.message.parts import MAX_HEADER_OCTETS, Header, Message, head_of, named
+from retour_bounces.message.split_original import split_original
 from retour_bounces.report import Original
 
-_FIELDS = wire.named("message-id", "retour-ref", "from", "to", "subject")
+_FIELDS = named("message-id", "retour-ref", "from", "to", "subject")
 _INDENT = re.compile(r"\n[> \t]{1,8}(?=[A-Za-z-]{2,40}:)")
 
 
-def of(message: wire.Message, text: str = "", envelope_id: str | None = None) -> Original:
+def of(message: Message, text: str = "", envelope_id: str | None = None) -> Original:
     """The original of a report: from the part that holds it, else from the end of its `text`."""
     part = message.returned
     if part is not None:
-        return from_header(wire.head_of(part.body, part.whole), envelope_id)
+        return from_header(head_of(part.body, part.whole), envelope_id)
     if text:
-        return from_text(divide(text)[1], envelope_id)
+        return from_text(split_original(text)[1], envelope_id)
     return Original(envelope_id=envelope_id)
 
 
 def from_text(text: str, envelope_id: str | None = None) -> Original:
     """Reads the returned message at the end of a text; quote marks and indents in front of its fields are
     forgiven."""
-    block = _INDENT.sub("\n", "\n" + text[: wire.MAX_HEADER].lstrip("\n")) if text else ""
-    return from_header(wire.head_of(block.encode("utf-8", "replace")), envelope_id)
+    block = _INDENT.sub("\n", "\n" + text[:MAX_HEADER_OCTETS].lstrip("\n")) if text else ""
+    return from_header(head_of(block.encode("utf-8", "replace")), envelope_id)
 
 
-def from_header(fields: wire.Header, envelope_id: str | None = None) -> Original:
+def from_header(fields: Header, envelope_id: str | None = None) -> Original:
     """Reads the header of the returned message; what is missing is None."""
     found = fields.some(_FIELDS)
-    to = address.every(decoded(found.get("to", "")[:4_000]))
+    to = addresses.every(decoded(found.get("to", "")[:4_000]))
     return Original(
         message_id=found.get("message-id", "").strip()[:998] or None,
         retour_ref=found.get("retour-ref", "").strip()[:200] or None,
-        sender=address.first(found.get("from", "")[:4_000]),
+        sender=addresses.first(found.get("from", "")[:4_000]),
         recipient=to[0] if len(to) == 1 else None,
         subject=" ".join(decoded(found.get("subject", "")[:4_000]).split())[:500] or None,
         envelope_id=envelope_id,

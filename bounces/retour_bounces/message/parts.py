@@ -1,4 +1,4 @@
-"""Wire form of a message: header fields and MIME parts, found by scanning; no tree, nothing decoded unread."""
+"""Parts: the header fields and MIME parts of a message, found by scanning; no tree, nothing decoded unread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import binascii
 import re
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 from retour_bounces.message.charset import characters, loose
 
@@ -15,14 +14,14 @@ MAX_PARTS = 40
 MAX_DEPTH = 12
 PREAMBLE = "text/x-preamble"
 """Kind given to what stands before the first delimiter of a multipart."""
-MAX_HEADER = 65_536
-"""Bytes of a header block that are read."""
-FEW = 6
+MAX_HEADER_OCTETS = 65_536
+"""Octets of a header block that are read."""
+MAX_SINGLE_FIELDS = 6
 """Fields that are looked for one by one; when more are asked for, the whole block is taken apart once."""
-MAX_TEXT = 1_000_000
-"""Bytes of a text that are decoded."""
-MAX_STATUS = 4_000_000
-"""Bytes of a part with fields that are decoded."""
+MAX_TEXT_OCTETS = 1_000_000
+"""Octets of a text that are decoded."""
+MAX_STATUS_OCTETS = 4_000_000
+"""Octets of a part with fields that are decoded."""
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]{1,40})(?:\*0?\*?)?\s*=\s*(?:"([^"\n]{0,300})"|([^\s;"]{1,300}))')
 _DELIMITER = re.compile(rb"^--([^\n]{1,200}?)[ \t]*\n(?=content-[a-z-]{1,40}[ \t]*:)", re.IGNORECASE | re.MULTILINE)
@@ -42,7 +41,7 @@ class Header:
     __slots__ = ("_asked", "_block", "_fields", "_lower")
 
     def __init__(self, block: bytes = b"") -> None:
-        self._block = b"\n" + block[:MAX_HEADER]
+        self._block = b"\n" + block[:MAX_HEADER_OCTETS]
         self._lower = b""
         self._fields: dict[bytes, list[bytes]] | None = None
         self._asked = 0
@@ -78,7 +77,7 @@ class Header:
         return len(self._block) > 1
 
     def _first(self, name: bytes) -> bytes | None:
-        if self._fields is None and self._asked < FEW:
+        if self._fields is None and self._asked < MAX_SINGLE_FIELDS:
             self._asked += 1
             return self._found(name)
         values = self._all().get(name)
@@ -128,14 +127,14 @@ class Part:
         return self.kind in _RETURNED
 
     @property
-    def limit(self) -> int:
-        """Bytes that are decoded."""
-        return MAX_STATUS if self.kind.startswith("message/") else MAX_TEXT
+    def max_octets(self) -> int:
+        """Octets that are decoded."""
+        return MAX_STATUS_OCTETS if self.kind.startswith("message/") else MAX_TEXT_OCTETS
 
     @property
     def is_cut(self) -> bool:
         """Is it a text of which the end is not read?"""
-        return len(self.body) > self.limit and not self.is_returned and self.kind.startswith(("text/", "message/"))
+        return len(self.body) > self.max_octets and not self.is_returned and self.kind.startswith(("text/", "message/"))
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -146,7 +145,7 @@ class Part:
 
     def text(self) -> str:
         """The part's text: encodings undone, line ends as `\\n`; a last line that may be cut is left off."""
-        raw, whole = self.body[: self.limit], self.whole and len(self.body) <= self.limit
+        raw, whole = self.body[: self.max_octets], self.whole and len(self.body) <= self.max_octets
         encoding = self.fields.get("content-transfer-encoding", "").strip().strip('"').lower()
         if encoding.startswith("base64"):
             raw = _base64(raw)
@@ -169,8 +168,6 @@ class Message:
     parts: list[Part]
     report_type: str
     truncated: bool
-    known: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What readers found out about the message, so that it is found out once."""
 
     @property
     def returned(self) -> Part | None:
@@ -187,36 +184,36 @@ def scan(data: bytes) -> Message:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     data = data.lstrip(b"\n \t") if data[:1] in (b"\n", b" ", b"\t") else data
-    head, body = divide(data)
+    head, body = head_and_body(data)
     top = _typed(Header(head), body)
     whole = bool(body) or head.endswith(b"\n")
     if not whole:
         top.fields = Header(head[: head.rfind(b"\n") + 1])
     report_type = top.parameters.get("report-type", "").lower()
     parts, closed = _leaves(top)
-    whole = whole and closed and not (len(data) > MAX_TEXT and any(part.is_cut for part in parts))
+    whole = whole and closed and not (len(data) > MAX_TEXT_OCTETS and any(part.is_cut for part in parts))
     return Message(top.fields, top.kind, parts, report_type, not whole)
 
 
-def divide(data: bytes) -> tuple[bytes, bytes]:
+def head_and_body(data: bytes) -> tuple[bytes, bytes]:
     """Header block and body of a message or part, at the first empty line."""
     if data[:1] == b"\n":
         return b"", data[1:]
     end = data.find(b"\n\n")
     if end < 0:
-        return data[:MAX_HEADER], b""
-    return data[: min(end + 1, MAX_HEADER)], data[end + 2 :]
+        return data[:MAX_HEADER_OCTETS], b""
+    return data[: min(end + 1, MAX_HEADER_OCTETS)], data[end + 2 :]
 
 
 def head_of(data: bytes, whole: bool = True) -> Header:
     """The header of a message that came back, empty lines before it forgiven; what `data` that is not whole may have
     lost the end of is left off."""
     start = len(data) - len(data.lstrip(b"\n")) if data[:1] == b"\n" else 0
-    end = data.find(b"\n\n", start, start + MAX_HEADER)
+    end = data.find(b"\n\n", start, start + MAX_HEADER_OCTETS)
     if end >= 0:
         return Header(data[start : end + 1])
-    block = data[start : start + MAX_HEADER]
-    return Header(block if whole and len(data) - start <= MAX_HEADER else _without_last_field(block))
+    block = data[start : start + MAX_HEADER_OCTETS]
+    return Header(block if whole and len(data) - start <= MAX_HEADER_OCTETS else _without_last_field(block))
 
 
 def _without_last_field(block: bytes) -> bytes:
@@ -289,7 +286,7 @@ def _part(raw: bytes, whole: bool) -> Part:
     if _FIRST_FIELD.match(raw) is None:
         head, body = b"", raw.lstrip(b"\n")
     else:
-        head, body = divide(raw)
+        head, body = head_and_body(raw)
     return _typed(Header(head), body, whole)
 
 

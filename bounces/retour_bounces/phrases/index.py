@@ -1,4 +1,4 @@
-"""Phrase index: finds which of thousands of phrases stand in a text, in one walk over its words."""
+"""Index of phrases: finds which of thousands of phrases stand in a text, in one walk over its words."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-V = TypeVar("V")
+Value = TypeVar("Value")
 
-_OPEN = 5
+_MIN_OPEN_LETTERS = 5
 """From so many letters on a phrase's last word may go on in the text: "reject" in "rejected", not "mime" in
 "mimecast"."""
 _UNSPACED = "\u0e00"
 """From this character on scripts put no spaces between words (Thai, Chinese, Japanese)."""
 
 
-class PhraseIndex(Generic[V]):
+class PhraseIndex(Generic[Value]):
     """Phrases in the form of `plain` text, each with a value; a phrase is found where it begins a word."""
 
-    def __init__(self, phrases: Iterable[tuple[str, V]]) -> None:
-        values: dict[str, list[V]] = {}
+    def __init__(self, phrases: Iterable[tuple[str, Value]]) -> None:
+        values: dict[str, list[Value]] = {}
         for phrase, value in phrases:
             values.setdefault(phrase, []).append(value)
         self._within = {phrase: _beginnings(phrase, values) for phrase in values}
@@ -29,7 +29,7 @@ class PhraseIndex(Generic[V]):
         self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
         self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
-    def find(self, text: str) -> Iterator[tuple[int, str, list[V]]]:
+    def find(self, text: str) -> Iterator[tuple[int, str, list[Value]]]:
         """Place, phrase and values of all that stands in `text`, in no order."""
         text = f" {text}"
         within = self._within
@@ -55,7 +55,7 @@ class PhraseIndex(Generic[V]):
         return next(self.find(text), None) is not None
 
 
-def _beginnings(phrase: str, values: dict[str, list[V]]) -> list[tuple[str, bool, list[V]]]:
+def _beginnings(phrase: str, values: dict[str, list[Value]]) -> list[tuple[str, bool, list[Value]]]:
     """The phrase and all shorter ones that it begins with, which stand wherever it stands; each with whether
     its last word may go on."""
     starts = (phrase[:end] for end in range(1, len(phrase) + 1))
@@ -64,8 +64,8 @@ def _beginnings(phrase: str, values: dict[str, list[V]]) -> list[tuple[str, bool
 
 def _is_open(phrase: str) -> bool:
     """May a letter follow the phrase in the text?"""
-    tail = phrase[-_OPEN:]
-    return (len(tail) == _OPEN and tail.isalpha()) or not phrase[-1].isalnum() or phrase[-1] >= _UNSPACED
+    tail = phrase[-_MIN_OPEN_LETTERS:]
+    return (len(tail) == _MIN_OPEN_LETTERS and tail.isalpha()) or not phrase[-1].isalnum() or phrase[-1] >= _UNSPACED
 
 
 def _expression(before: str, phrases: list[str]) -> re.Pattern[str]:

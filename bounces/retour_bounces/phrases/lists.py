@@ -1,4 +1,4 @@
-"""Phrases: the bundled words by which a passage of text shows what it is about."""
+"""Lists of phrases: the bundled words by which a passage of text shows what it is about."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Phrases:
     """What those write who are away but not gone."""
     challenges: PhraseIndex[None]
     addressed: PhraseIndex[None]
-    """What the text of a report says to its reader, about his own mail."""
+    """What the text of a report says to its readers, about their own mail."""
     summaries: PhraseIndex[None]
     """What the Subject of statistics and digests says, which tell of many messages."""
     incoming: PhraseIndex[None]
     """What a notice to the recipient of a message says."""
     goods: PhraseIndex[None]
     """What the Subject names that is no mail."""
-    fates: PhraseIndex[Action]
+    actions: PhraseIndex[Action]
     """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
     """Words before a recipient, up to the address."""
@@ -54,10 +54,10 @@ def phrases() -> Phrases:
     """The bundled phrases."""
     rows, lines = _table("phrases"), _table("separators")["lines"]
     labels = "|".join(re.escape(word) for word in sorted(rows["labels"], key=len, reverse=True))
-    fates: tuple[Action, ...] = ("failed", "delayed", "delivered")
+    actions: tuple[Action, ...] = ("failed", "delayed", "delivered")
     return Phrases(
         **{name: _index(rows[name]) for name in _LISTS},
-        fates=PhraseIndex((plain(word), fate) for fate in fates for word in rows[fate]),
+        actions=PhraseIndex((plain(word), action) for action in actions for word in rows[action]),
         label=re.compile(
             rf"(?:^|[\s*(.-])(?:{labels})\s{{0,3}}[:=：]?\s{{0,20}}\[?(?:rfc822;|smtp:)?\s{{0,3}}[\"'<(\[]{{0,2}}$"
         ),

@@ -1,4 +1,4 @@
-"""Plain text: the form in which words are compared."""
+"""Normalise: brings text into the plain form in which words are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding: an address that a text names, and which of all that it names are its recipients."""
+"""Candidates: the addresses that a text names, and which of them are its recipients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from retour_bounces.classify.status_codes import PERMANENT, TEMPORARY
 from retour_bounces.report import Action
 
-MAX_LINES = 40
+MAX_CANDIDATE_LINES = 40
 """Lines kept of what is said about one address."""
 
 
 @dataclass(slots=True)
-class Finding:
+class Candidate:
     """An address that a text names, and what it says about it."""
 
     recipient: str
@@ -30,33 +30,34 @@ class Finding:
         return " ".join(self.lines)
 
 
-def said_in(text: str) -> list[str]:
-    """The lines of a finding about which one `text` is said, maybe empty."""
+def lines_of(text: str) -> list[str]:
+    """The lines of a candidate about which one `text` is said, maybe empty."""
     return [text] if text else []
 
 
-def _failed_too(one: Finding) -> bool:
+def _has_own_reply(one: Candidate) -> bool:
     """Does an address stand alone or before a reply that is not about it as a sender?"""
     refused = PERMANENT.search(one.text) or TEMPORARY.search(one.text)
     return one.rank == 1 and refused is not None and "sender" not in one.text.lower()
 
 
-def chosen(findings: list[Finding], strangers: set[str], writers: Collection[str] = ()) -> list[Finding]:
-    """The findings of the surest kind, one an address; what else is said of the same address joins it.
+def recipients_among(candidates: list[Candidate], excluded: set[str], writers: Collection[str] = ()) -> list[Candidate]:
+    """The candidates of the surest kind, one an address; what else is said of the same address joins it.
 
-    `strangers` are hardly recipients; `writers`, who wrote the returned message, only where they have a reply of their
-    own: a list brings its members their own posts.
+    The `excluded` (in lower case) are hardly recipients; `writers`, who wrote the returned message, only where they
+    have a reply of their own: a list brings its members their own posts.
     """
-    known: dict[str, Finding] = {}
-    for finding in findings:
-        key = finding.recipient.lower()
-        first = known.setdefault(key, finding)
-        if first is not finding:
-            first.lines = [*first.lines, *(line for line in finding.lines if line not in first.lines)][:MAX_LINES]
-            first.rank = min(first.rank, finding.rank)
-            first.original = first.original or finding.original
-    usable = [one for key, one in known.items() if key not in strangers or (key in writers and _failed_too(one))]
-    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to himself
+    known: dict[str, Candidate] = {}
+    for candidate in candidates:
+        key = candidate.recipient.lower()
+        first = known.setdefault(key, candidate)
+        if first is not candidate:
+            further = [line for line in candidate.lines if line not in first.lines]
+            first.lines = [*first.lines, *further][:MAX_CANDIDATE_LINES]
+            first.rank = min(first.rank, candidate.rank)
+            first.original = first.original or candidate.original
+    usable = [one for key, one in known.items() if key not in excluded or (key in writers and _has_own_reply(one))]
+    usable = usable or [one for one in known.values() if one.rank in (1, 3)]  # who wrote to themselves
     best = min((one.rank for one in usable), default=0)
     kept = [one for one in usable if one.rank == best or (best <= 2 and one.rank <= 2)]
     if best == 4 and len({_beginning(one.text) for one in kept}) > 2:

@@ -1,13 +1,12 @@
-"""Speaker: whether a mail system speaks in a message of its own, or a person, a list, a shop."""
+"""Mail system: the signs that tell a mail system's own words from those of a person, a list or a shop."""
 
 from __future__ import annotations
 
 import re
 
-from retour_bounces.message import parts as wire
 from retour_bounces.message.encoded_word import decoded
-from retour_bounces.message.split_original import divide
-from retour_bounces.message.text import divided, subject_of, text_of
+from retour_bounces.message.parts import Header
+from retour_bounces.message.split_original import split_original
 from retour_bounces.phrases.index import PhraseIndex
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
@@ -28,153 +27,94 @@ _GREETING = re.compile(
     r"|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
     re.IGNORECASE,
 )
-_USUAL = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
+_USUAL_SENDERS = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
+MAX_REFUSAL_CHARACTERS = 50_000
+"""Characters of a text in which a refusal, or the returned message, is looked for."""
 
 
-def speaks(message: wire.Message) -> bool:
-    """Does a mail system speak of its own, neither a person in its name nor a newsletter of such a name?"""
-    fields = message.fields
-    answers = "in-reply-to" in fields and _is_re(fields.get("subject"))
-    listed = fields.holds_any(_LIST_FIELDS) and not borne_out(message)
-    return is_mail_system(message) and not answers and not listed and not tells_recipient(message)
-
-
-def tells_recipient(message: wire.Message) -> bool:
-    """Does a notice tell the recipient of a message that he does not get it? It does not give the message back."""
-    return not divided(message)[1] and phrases().incoming.any(_start(message)[:300])
-
-
-def is_mail_system(message: wire.Message) -> bool:
+def is_sender(fields: Header) -> bool:
     """Does the sender look like a mail system?"""
-    if "sender" not in message.known:
-        message.known["sender"] = _is_sent_by_mail_system(message.fields)
-    return bool(message.known["sender"])
-
-
-def _is_sent_by_mail_system(fields: wire.Header) -> bool:
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
-    if any(name in sender for name in _USUAL):
+    if any(name in sender for name in _USUAL_SENDERS):
         return True
     if "mailer-daemon" in fields.get("return-path").lower():
         return True
-    return _has(phrases().senders, sender)
+    return _holds(phrases().senders, sender)
 
 
-def by_mail_system(message: wire.Message) -> bool:
-    """Do sender or subject look as if a mail system wrote the message?"""
-    if "system" not in message.known:
-        message.known["system"] = _by_mail_system(message)
-    return bool(message.known["system"])
+def is_list_mail(fields: Header) -> bool:
+    """Do the fields of a mailing list stand in the header (RFC 2369, RFC 2919)?"""
+    return fields.holds_any(_LIST_FIELDS)
 
 
-def _by_mail_system(message: wire.Message) -> bool:
-    fields = message.fields
-    if is_mail_system(message):
-        return not _tells_of_many(message)
-    if _is_answer(fields):
-        return False
-    listed = fields.holds_any(_LIST_FIELDS)
-    if fields.get("return-path") == "<>" and not listed and (brings_back(message) or _quotes_refusal(message)):
-        return True  # a null sender alone is also that of receipts and of answers by program (RFC 3834 section 3.3)
-    if _has(phrases().goods, subject_of(message)) and not brings_back(message):
-        return False
-    if not says_failure(message) or not borne_out(message):
-        return False
-    return fields.get("return-path") == "<>" or _begins_as_report(message)
-
-
-def _begins_as_report(message: wire.Message) -> bool:
-    """Do the first words tell what became of a message? Who passes a report on puts words of his own before it."""
-    paragraphs = [one for one in map(str.strip, divided(message)[0][:2_000].split("\n\n")) if _WORD.search(one)]
-    if paragraphs and _GREETING.search(paragraphs[0]):
-        del paragraphs[0]
-    return bool(paragraphs) and phrases().fates.any(plain(" ".join(paragraphs[0].split())))
-
-
-def borne_out(message: wire.Message) -> bool:
-    """Does more than the Subject speak for a report: a returned message, or a text that tells the reader of
-    his own mail? Newsletters, tickets and people talk about failures too."""
-    if brings_back(message):
-        return True
-    return phrases().addressed.any(_start(message))
-
-
-def _start(message: wire.Message) -> str:
-    """The beginning of what a report says itself."""
-    human, _ = divided(message)
-    return plain(" ".join(human[:600].split()))
-
-
-def brings_back(message: wire.Message) -> bool:
-    """Does it hold (the header of) a returned message, or fields?"""
-    if message.report_type == "delivery-status" or message.returned:
-        return True
-    return bool(divided(message)[1].strip())
-
-
-def returns(message: wire.Message) -> bool:
-    """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a digest, a
-    shop, an answer by program?"""
-    fields = message.fields
-    subject = subject_of(message)
-    if not speaks(message) or not says_failure(message) or _is_answer(fields) or _is_re(subject):
-        return False
-    if _has(phrases().summaries, subject) or _has(phrases().goods, subject):
-        return False
-    attached = message.returned is not None
-    return (attached or _holds_returned(text_of(message)[:50_000])) and _is_machine(fields, attached)
-
-
-def _is_re(subject: str) -> bool:
-    return subject.lstrip()[:3].lower() == "re:"
-
-
-def _holds_returned(text: str) -> bool:
-    """Does a returned message stand in the text? A last line without an end may be half of anything."""
-    return bool(divide(text[: text.rfind("\n") + 1])[1].strip())
-
-
-def _is_machine(fields: wire.Header, attached: bool) -> bool:
-    """Does the message come from an address at which no person or list writes?"""
-    path = fields.get("return-path").strip().lower()
-    if "mailer-daemon" in f"{fields.get('from')[:2_000].lower()} {path}":
-        return True
-    listed = fields.holds_any(_LIST_FIELDS)
-    return not listed and (path == "<>" or (attached and not path))
-
-
-def _quotes_refusal(message: wire.Message) -> bool:
-    """Does the text hold a reply by which a server refuses?"""
-    return _REFUSAL.search(text_of(message)[:50_000]) is not None
-
-
-def _tells_of_many(message: wire.Message) -> bool:
-    """Does the Subject announce statistics, a log or a digest, in which addresses only occur? A report's
-    Subject may repeat that of such a message."""
-    return not brings_back(message) and _has(phrases().summaries, subject_of(message)) and not borne_out(message)
-
-
-def says_failure(message: wire.Message) -> bool:
-    if "titled" not in message.known:
-        message.known["titled"] = _titled(message)
-    return bool(message.known["titled"])
-
-
-def _titled(message: wire.Message) -> bool:
-    return _has(phrases().subjects, subject_of(message))
-
-
-def _is_answer(fields: wire.Header) -> bool:
+def is_answer(fields: Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
     if fields.get("auto-submitted").lower().startswith("auto-replied"):
         return True
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 
-def is_passed_on(message: wire.Message) -> bool:
-    """Does a person answer, or pass on what a mail system wrote?"""
-    return not is_mail_system(message) and _is_answer(message.fields)
+def is_re(subject: str) -> bool:
+    """Does the Subject begin with "Re:"?"""
+    return subject.lstrip()[:3].lower() == "re:"
 
 
-def _has(index: PhraseIndex[None], text: str) -> bool:
+def is_machine(fields: Header, attached: bool) -> bool:
+    """Does the message come from an address at which no person or list writes? It may have a returned message
+    `attached`."""
+    path = fields.get("return-path").strip().lower()
+    if "mailer-daemon" in f"{fields.get('from')[:2_000].lower()} {path}":
+        return True
+    return not is_list_mail(fields) and (path == "<>" or (attached and not path))
+
+
+def names_failure(subject: str) -> bool:
+    """Does the Subject tell of a report?"""
+    return _holds(phrases().subjects, subject)
+
+
+def names_goods(subject: str) -> bool:
+    """Does the Subject tell of goods, which are undeliverable too?"""
+    return _holds(phrases().goods, subject)
+
+
+def names_summary(subject: str) -> bool:
+    """Does the Subject announce statistics, a log or a digest, in which addresses only occur?"""
+    return _holds(phrases().summaries, subject)
+
+
+def addresses_sender(text: str) -> bool:
+    """Does a text tell, where it begins, its readers of their own mail?"""
+    return phrases().addressed.any(_beginning(text))
+
+
+def addresses_recipient(text: str) -> bool:
+    """Does a text tell, where it begins, the recipient of a message that they do not get it?"""
+    return phrases().incoming.any(_beginning(text)[:300])
+
+
+def _beginning(text: str) -> str:
+    return plain(" ".join(text[:600].split()))
+
+
+def begins_as_report(text: str) -> bool:
+    """Do the first words tell what became of a message? Who passes a report on puts words of their own before it."""
+    paragraphs = [one for one in map(str.strip, text[:2_000].split("\n\n")) if _WORD.search(one)]
+    if paragraphs and _GREETING.search(paragraphs[0]):
+        del paragraphs[0]
+    return bool(paragraphs) and phrases().actions.any(plain(" ".join(paragraphs[0].split())))
+
+
+def quotes_refusal(text: str) -> bool:
+    """Does the text hold a reply by which a server refuses?"""
+    return _REFUSAL.search(text[:MAX_REFUSAL_CHARACTERS]) is not None
+
+
+def holds_returned(text: str) -> bool:
+    """Does a returned message stand in the text? A last line without an end may be half of anything."""
+    text = text[:MAX_REFUSAL_CHARACTERS]
+    return bool(split_original(text[: text.rfind("\n") + 1])[1].strip())
+
+
+def _holds(index: PhraseIndex[None], text: str) -> bool:
     return index.any(plain(" ".join(text.split())))

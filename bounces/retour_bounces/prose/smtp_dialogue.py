@@ -1,11 +1,11 @@
-"""Dialogue: the refusals that a report quotes from an SMTP session, each with the recipient that it answers."""
+"""SMTP dialogue: the refusals that a report quotes from an SMTP session, each with the recipient that it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from retour_bounces.message import addresses as address
+from retour_bounces.message import addresses
 
 
 class Refusal(NamedTuple):
@@ -20,25 +20,25 @@ class Refusal(NamedTuple):
     @property
     def named(self) -> set[str]:
         """The addresses that it is about, in lower case; none where it tells of none."""
-        return {one for one in (self.recipient, *address.written(self.reply.lower())) if one}
+        return {one for one in (self.recipient, *addresses.written(self.reply.lower())) if one}
 
 
 @dataclass(slots=True)
-class Asked:
-    """The recipients that a client asked for since the server last answered."""
+class PendingRecipients:
+    """The recipients that a client named (RCPT) since the server last answered."""
 
     _names: list[str] = field(default_factory=list)
-    _answered: bool = False
+    _replied: bool = False
 
-    def ask(self, name: str | None) -> None:
-        """The client names a recipient; None stands for any other command."""
-        if self._answered or name is None:
+    def command(self, name: str | None) -> None:
+        """Takes a command of the client: the recipient that it names, None for any other than RCPT."""
+        if self._replied or name is None:
             self._names = []
         if name is not None:
             self._names.append(name.lower())
-        self._answered = False
+        self._replied = False
 
-    def answer(self) -> str:
-        """Whom the server's next reply is about; "" where the client asked for several at once."""
-        self._answered = True
+    def reply(self) -> str:
+        """Takes a reply of the server: whom it is about, "" where the client named several at once."""
+        self._replied = True
         return self._names[0] if len(self._names) == 1 else ""

@@ -1,5 +1,4 @@
-"""Notification: Amazon's JSON about a bounce, a complaint or a delivery, as its notification service mails
-it."""
+"""Amazon SES: its JSON about a bounce, a complaint or a delivery, as Amazon's notification service mails it."""
 
 from __future__ import annotations
 
@@ -7,13 +6,13 @@ import json
 import re
 from typing import Any
 
-from retour_bounces.classify import status_codes as code_table
-from retour_bounces.classify import verdict
 from retour_bounces.classify.rules import Rules
-from retour_bounces.message import addresses as address
-from retour_bounces.message import parts as wire
-from retour_bounces.readers import plain_text as textual
-from retour_bounces.report import Action, Original, RecipientReport, Report
+from retour_bounces.classify.status_codes import STATUS
+from retour_bounces.classify.verdict import Judge, recipient_report
+from retour_bounces.message import addresses
+from retour_bounces.message.parts import Message, Part
+from retour_bounces.readers.view import View
+from retour_bounces.report import Action, Original, RecipientReport, Report, kind_of
 
 _START = re.compile(r'\{\s*"(?:notificationType|eventType|Type|bounce|complaint|delivery)"\s*:')
 _FOLD = re.compile(r"!?\n ?")
@@ -25,14 +24,14 @@ _RECIPIENTS: dict[str, tuple[str, Action]] = {
 MAX_RECIPIENTS = 10_000
 
 
-def read(message: wire.Message, rules: Rules) -> Report | None:
+def read(view: View, rules: Rules) -> Report | None:
     """Reads the JSON in a message's text; None where there is none, or it is about something else."""
-    parts = message.text_parts()
-    text = next((part.text() for part in parts if b"otificationType" in part.body or b"eventType" in part.body), "")
+    readable = view.message.text_parts()
+    text = next((part.text() for part in readable if b"otificationType" in part.body or b"eventType" in part.body), "")
     if not text:
-        text = next((t for part in parts if _encoded(part) and "otificationType" in (t := part.text())), "")
+        text = next((t for part in readable if _is_encoded(part) and "otificationType" in (t := part.text())), "")
     start = _START.search(text)
-    if start is None or (text[: start.start()].strip() and not _is_amazon(message)):
+    if start is None or (text[: start.start()].strip() and not _is_amazon(view.message)):
         return None  # behind other words a person quotes it
     notice = _object(text[start.start() :])
     if notice is None:
@@ -46,11 +45,11 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     return _delivery(notice, kind, body, rules) if kind in _RECIPIENTS else None
 
 
-def _is_amazon(message: wire.Message) -> bool:
+def _is_amazon(message: Message) -> bool:
     return "@sns.amazonaws.com" in message.fields.get("from").lower()
 
 
-def _encoded(part: wire.Part) -> bool:
+def _is_encoded(part: Part) -> bool:
     return part.fields.get("content-transfer-encoding").lower().startswith(("base64", "quoted"))
 
 
@@ -70,7 +69,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _delivery(notice: dict[str, Any], kind: str, body: dict[str, Any], rules: Rules) -> Report | None:
     key, action = _RECIPIENTS[kind]
-    judge = verdict.Judge(rules)
+    judge = Judge(rules)
     rows = body.get(key)
     reports = [
         one
@@ -79,16 +78,16 @@ def _delivery(notice: dict[str, Any], kind: str, body: dict[str, Any], rules: Ru
     ]
     if not reports:
         return None
-    return Report(textual.kind_of(tuple(reports)), tuple(reports), _original(notice))
+    return Report(kind_of(tuple(reports)), tuple(reports), _original(notice))
 
 
-def _recipient(row: Any, action: Action, body: dict[str, Any], judge: verdict.Judge) -> RecipientReport | None:
+def _recipient(row: Any, action: Action, body: dict[str, Any], judge: Judge) -> RecipientReport | None:
     fields = row if isinstance(row, dict) else {"emailAddress": row}
-    name = address.first(str(fields.get("emailAddress", ""))[:1_000])
+    name = addresses.first(str(fields.get("emailAddress", ""))[:1_000])
     if name is None:
         return None
     if action == "delivered":
-        return verdict.report(name, None, action, None, str(body.get("smtpResponse", ""))[:3_000])
+        return recipient_report(name, None, action, None, str(body.get("smtpResponse", ""))[:3_000])
     subtype = str(body.get("bounceSubType") or body.get("delayType") or "")
     words = {
         "MailboxFull": "mailbox full",
@@ -97,9 +96,9 @@ def _recipient(row: Any, action: Action, body: dict[str, Any], judge: verdict.Ju
     }
     status = str(fields.get("status", ""))[:20]
     diagnostic = str(fields.get("diagnosticCode", ""))[:3_000].removeprefix("smtp;")
-    known = status if code_table.STATUS.fullmatch(status) else None
-    judged = judge(diagnostic, known, "", (words.get(subtype, ""), subtype))
-    return verdict.report(name, None, action, judged)
+    known = status if STATUS.fullmatch(status) else None
+    verdict = judge(diagnostic, known, "", (words.get(subtype, ""), subtype))
+    return recipient_report(name, None, action, verdict)
 
 
 def _complaint(notice: dict[str, Any], body: dict[str, Any]) -> Report:
@@ -110,7 +109,7 @@ def _complaint(notice: dict[str, Any], body: dict[str, Any]) -> Report:
         "complaint",
         original=_original(notice),
         reason=kind or "abuse",
-        recipient=address.first(str(first.get("emailAddress", ""))[:1_000]),
+        recipient=addresses.first(str(first.get("emailAddress", ""))[:1_000]),
     )
 
 
@@ -124,9 +123,9 @@ def _original(notice: dict[str, Any]) -> Original:
         for row in (rows if isinstance(rows, list) else [])[:200]
         if isinstance(row, dict)
     }
-    to = address.every(fields.get("to", ""))
+    to = addresses.every(fields.get("to", ""))
     return Original(
         fields.get("message-id"), fields.get("retour-ref"),
-        address.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
+        addresses.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
         fields.get("subject"),
     )  # fmt: skip

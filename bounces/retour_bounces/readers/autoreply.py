@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from retour_bounces.classify.rules import Rules
-from retour_bounces.message import addresses as address
-from retour_bounces.message import parts as wire
-from retour_bounces.message import text as human_text
+from retour_bounces.message import addresses
 from retour_bounces.message.encoded_word import decoded
+from retour_bounces.message.parts import Header, Message
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
-from retour_bounces.prose import mail_system as speaker
+from retour_bounces.readers.view import View
 from retour_bounces.report import Original, Report
 
 _QUOTED = re.compile(r"(?:^|\n)[ \t]*>[^\n]*")
@@ -31,38 +30,38 @@ _CHALLENGES = {
 }  # fmt: skip
 
 
-def read(message: wire.Message, rules: Rules) -> Report | None:
+def read(view: View, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
-    fields = message.fields
+    message, fields = view.message, view.fields
     challenge = fields.holds_any(_CHALLENGES)
-    if not challenge and speaker.is_mail_system(message):
+    if not challenge and view.is_from_mail_system:
         return None
-    subject = plain(human_text.subject_of(message))
-    marked = _marked(fields) or phrases().autoreplies.any(subject)
+    subject = plain(view.subject)
+    marked = _is_marked(fields) or phrases().autoreplies.any(subject)
     asks = phrases().challenges.any(subject)
-    silent = _is_silent(message)
+    silent = _is_silent(view)
     if not (marked or challenge or asks or silent):
         return None
-    text = plain(_QUOTED.sub("", human_text.text_of(message)[:20_000]))
+    text = plain(_QUOTED.sub("", view.text[:20_000]))
     if challenge or phrases().challenges.any(text):
         return _report("challenge", None, message)
     if not marked and not (silent and phrases().autoreplies.any(text[:500])):
         return None
-    return _report("autoreply", "left" if _left(subject, text) else "vacation", message)
+    return _report("autoreply", "left" if _has_left(subject, text) else "vacation", message)
 
 
-def _is_silent(message: wire.Message) -> bool:
+def _is_silent(view: View) -> bool:
     """Does the sender want no answer (RFC 3834 section 3.3), and report nothing either?"""
-    return message.fields.get("return-path") == "<>" and not speaker.by_mail_system(message)
+    return view.fields.get("return-path") == "<>" and not view.may_be_report
 
 
-def _left(subject: str, text: str) -> bool:
+def _has_left(subject: str, text: str) -> bool:
     """Is the writer gone for good? Behind a colon the Subject repeats that of the answered mail."""
     said = phrases().left.any(subject.partition(":")[0]) or phrases().left.any(text)
     return said and not phrases().returning.any(text)
 
 
-def _marked(fields: wire.Header) -> bool:
+def _is_marked(fields: Header) -> bool:
     """Does a field say that a program answered?"""
     if fields.get("auto-submitted").lower().startswith("auto-replied") or fields.holds_any(_MARKS):
         return True
@@ -70,12 +69,12 @@ def _marked(fields: wire.Header) -> bool:
     return "auto_reply" in precedence or "auto-reply" in precedence or "autoreply" in fields.get("preference").lower()
 
 
-def _report(kind: str, reason: str | None, message: wire.Message) -> Report:
+def _report(kind: str, reason: str | None, message: Message) -> Report:
     answered = message.fields.get("in-reply-to").strip()[:998]
     return Report(
         "challenge" if kind == "challenge" else "autoreply",
         original=Original(message_id=answered or None),
         reason=reason,
-        recipient=address.first(decoded(message.fields.get("from")[:2_000])),
+        recipient=addresses.first(decoded(message.fields.get("from")[:2_000])),
         truncated=message.truncated,
     )

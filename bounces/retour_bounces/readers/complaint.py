@@ -6,10 +6,9 @@ import re
 from dataclasses import replace
 
 from retour_bounces.classify.rules import Rules
-from retour_bounces.message import addresses as address
-from retour_bounces.message import original
-from retour_bounces.message import parts as wire
-from retour_bounces.message import text as human_text
+from retour_bounces.message import addresses
+from retour_bounces.message.parts import Header, Message, head_of
+from retour_bounces.readers.view import View
 from retour_bounces.report import Report
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
@@ -19,24 +18,25 @@ _RETURNED = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to")
 got."""
 
 
-def read(message: wire.Message, rules: Rules) -> Report | None:
+def read(view: View, rules: Rules) -> Report | None:
     """Reads a message with a feedback report, or Outlook.com's forwarded complaint; None where there is
     neither."""
+    message = view.message
     part = next((p for p in message.parts if p.kind == "message/feedback-report"), None)
     returned = message.returned
     named_so = message.report_type == "feedback-report"
     if part is None and not named_so and returned is None:
         return None
-    header = wire.head_of(returned.body, returned.whole) if returned else wire.Header()
-    if part is None and not named_so and not _forwarded(message, header):
+    header = head_of(returned.body, returned.whole) if returned else Header()
+    if part is None and not named_so and not _is_forwarded(message, header):
         return None
-    fields = _fields(part.text() if part else human_text.text_of(message))
+    fields = _fields(part.text() if part else view.text)
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
-    back = original.of(message)
+    back = view.attached_original
     if back.message_id is None and fields.get("original-message-id"):
         back = replace(back, message_id=fields.get("original-message-id")[:998])
-    named = [address.first(fields.get(name)) for name in _RECIPIENTS]
-    named += [address.first(header.get(name)) for name in _RETURNED[:1]]
+    named = [addresses.first(fields.get(name)) for name in _RECIPIENTS]
+    named += [addresses.first(header.get(name)) for name in _RETURNED[:1]]
     return Report(
         "complaint",
         original=back,
@@ -46,12 +46,12 @@ def read(message: wire.Message, rules: Rules) -> Report | None:
     )
 
 
-def _fields(text: str) -> wire.Header:
+def _fields(text: str) -> Header:
     """The fields of a feedback report, from the first that it must have."""
     start = _TYPE.search(text)
-    return wire.Header(text[start.start() if start else 0 :].encode("utf-8", "replace"))
+    return Header(text[start.start() if start else 0 :].encode("utf-8", "replace"))
 
 
-def _forwarded(message: wire.Message, header: wire.Header) -> bool:
+def _is_forwarded(message: Message, header: Header) -> bool:
     subject = message.fields.get("subject").strip().lower()
     return _RETURNED[0] in header or (bool(header) and subject.startswith("complaint about message from"))

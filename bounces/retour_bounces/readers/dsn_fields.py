@@ -1,11 +1,11 @@
-"""Delivery status: the fields of RFC 3464 and RFC 6533 reports, wherever they stand and however broken."""
+"""DSN fields: the delivery-status fields of RFC 3464 and RFC 6533 reports, wherever they stand and however broken."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from retour_bounces.message import addresses as address
+from retour_bounces.message import addresses
 from retour_bounces.message.encoded_word import decoded
 from retour_bounces.report import Action
 
@@ -37,7 +37,7 @@ _KIND = re.compile(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*")
 _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
 
-MAX_VALUE = 4_000
+MAX_VALUE_CHARACTERS = 4_000
 """Characters of a field that are read."""
 MAX_GROUPS = 8_000
 """Recipients of one report that are read."""
@@ -49,7 +49,7 @@ class Group(NamedTuple):
     recipient: str | None
     original_recipient: str | None
     inner_recipient: str | None
-    """The final address where it is a name inside the same house, and `recipient` the outer one."""
+    """The final address where it is a name inside the receiving organisation, and `recipient` the outer one."""
     action: Action | None
     status: str | None
     """Status field's code, None where it is missing or no code."""
@@ -70,14 +70,14 @@ class Status(NamedTuple):
     """There were more recipients than are read."""
 
 
-def loose_fields(text: str) -> str:
+def fields_in(text: str) -> str:
     """The delivery-status fields out of running text, quote marks and indents taken off."""
     lower = text.lower()
     start = _START.search(text) if any(map(lower.__contains__, _SIGNS)) else None
     return _QUOTED.sub("", text[start.start() :]) if start else ""
 
 
-def read(text: str) -> Status:
+def parse(text: str) -> Status:
     """Reads the fields of a delivery-status part (RFC 3464 section 2.1)."""
     blocks = _blocks(text)
     message: dict[str, str] = {}
@@ -117,15 +117,15 @@ def _blocks(text: str) -> list[dict[str, str]]:
             continue
         match = None if line[0] in " \t" else _FIELD.match(line)
         if match is None:
-            if name and len(block[name]) < MAX_VALUE:
+            if name and len(block[name]) < MAX_VALUE_CHARACTERS:
                 block[name] += "\n" + line.strip()
             continue
         name = match[1].lower()
         if name in block and name in _OPENING:
             blocks.append(block)
             block = {}
-        value = match[2][:MAX_VALUE]
-        block[name] = f"{block[name]}\n{value}" if name in block and len(block[name]) < MAX_VALUE else value
+        value = match[2][:MAX_VALUE_CHARACTERS]
+        block[name] = f"{block[name]}\n{value}" if name in block and len(block[name]) < MAX_VALUE_CHARACTERS else value
         if len(blocks) >= MAX_GROUPS:
             break
     return [*blocks, block] if block else blocks
@@ -133,10 +133,10 @@ def _blocks(text: str) -> list[dict[str, str]]:
 
 def _group(block: dict[str, str]) -> Group:
     final, original = _recipient(block, "final-recipient"), _recipient(block, "original-recipient")
-    original = original if original and address.tidy(original) else None
+    original = original if original and addresses.tidy(original) else None
     actual = _recipient(block, "x-actual-recipient")
-    inner = final if final and address.tidy(final) else None
-    final = _outer(inner, original) or (actual if actual and address.tidy(actual) else None) or _bare(block)
+    inner = final if final and addresses.tidy(final) else None
+    final = _outer(inner, original) or (actual if actual and addresses.tidy(actual) else None) or _bare(block)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
@@ -153,7 +153,7 @@ def _group(block: dict[str, str]) -> Group:
 
 
 def _outer(final: str | None, original: str | None) -> str | None:
-    """The final address; the original where the final one is a name inside the same house
+    """The final address; the original where the final one is a name inside the same organisation
     (user@host.example.com)."""
     if final and original:
         inner, outer = final.rpartition("@")[2].lower(), original.rpartition("@")[2].lower()
@@ -170,7 +170,7 @@ def _bare(block: dict[str, str]) -> str | None:
 
 def _recipient(block: dict[str, str], name: str) -> str | None:
     value = block.get(name, "")
-    return address.typed(decoded(value[:1_000]))[1] or None if value else None
+    return addresses.typed(decoded(value[:1_000]))[1] or None if value else None
 
 
 def diagnostic_of(value: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Address: the story of one address."""
+"""Address: what the store has about one address, and what would happen next."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from retour_cli.commands.events import as_dict, words
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, printable, say, wrapped
+from retour_cli.render.fact import as_dict, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
 from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure
-from retour_policy.core.forecast import none_before, outlook
+from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
-from retour_policy.ledger.accounts import good_sends, refolded
-from retour_policy.maintenance import suppression_files as lists
-from retour_policy.store import addresses, facts, schema, suppressions
+from retour_policy.ledger.accounts import refolded
+from retour_policy.maintenance import suppression_files
+from retour_policy.store import addresses, facts, sends, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.tokens.token import id_time
 
-MOST = 50  # facts shown on a terminal
+MAX_SHOWN_FACTS = 50  # on a terminal
 
 
 @click.group()
@@ -45,7 +45,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
     """
     key = context.key(address)
     with context.store.reading() as connection:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
             raise SystemExit(1)
@@ -60,16 +60,14 @@ class Story:
     """What the store has about one address, folded from its facts."""
 
     def __init__(self, connection: Connection, context: Context, address: Address) -> None:
-        sent = schema.send_recipient.c
-        query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == address.id)
-        self.sends, self.last_send = connection.execute(query).one()
+        self.sends, self.last_send = sends.count_to(connection, address.id)
         self.now = context.clock()
         self.account, steps = refolded(connection, address)
         self.facts = facts.read(connection, FactFilter(address_id=address.id))
         self.why = _by_fact(self.facts, steps)
-        self.sent = _sent(connection, address.id)
-        self.suppressed = [one for _, one in suppressions.listed(connection, self.now, key=address.key)]
-        grounds = {stream.name: context.policy.ground(stream.name) for stream in context.config.stream}
+        self.sent = sends.read_times_and_streams(connection, address.id)
+        self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
+        grounds = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
         self.next = {
             name: self._next(connection, address, name, ground)
             for name, ground in (grounds or {"": context.policy.default}).items()
@@ -82,8 +80,8 @@ class Story:
         if stopped:
             return none_before(stopped)
         after = latest_failure(self.account, stream, ground.rules)
-        good = good_sends(connection, address.id, after, self.now, ground.rules) if after else 0
-        return outlook(self.account, ground, stream, self.now, good).words()
+        good = sends.count_good(connection, address.id, after, self.now, ground.rules) if after else 0
+        return forecast(self.account, ground, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -92,7 +90,7 @@ class Story:
             "last_send": iso_text(id_time(self.last_send)) if self.last_send else None,
             "counts": {scope: _numbers(count) for scope, count in self.account.state.counts.items()},
             "held": len(self.account.state.held),
-            "suppressions": [lists.to_dict(None, one) | {"address": None} for one in self.suppressed],
+            "suppressions": [suppression_files.to_dict(None, one) | {"address": None} for one in self.suppressed],
             "next": self.next,
             "events": [as_dict(fact) | {"led_to": self.why.get(fact.id, "")} for fact in self.facts],
         }
@@ -114,9 +112,9 @@ class Story:
             say(*wrapped("  next bounce   ", f"{', '.join(names)}: {text}" if any(names) else text))
         say("", "What happened (UTC):")
         lines = [*self._lines()]
-        if len(lines) > MOST:
-            say(f"  the latest {MOST} of {len(lines)}; --json shows all events")
-        for line in lines[-MOST:] or [["  nothing"]]:
+        if len(lines) > MAX_SHOWN_FACTS:
+            say(f"  the latest {MAX_SHOWN_FACTS} of {len(lines)}; --json shows all events")
+        for line in lines[-MAX_SHOWN_FACTS:] or [["  nothing"]]:
             say(*line)
 
     def _lines(self) -> Iterator[list[str]]:
@@ -128,16 +126,8 @@ class Story:
         yield from _sent_until(sent, None)
 
 
-def _sent(connection: Connection, number: int) -> list[tuple[int, str]]:
-    """When something was sent to the address, and of which stream."""
-    part, send = schema.send_recipient.c, schema.send.c
-    query = select(send.id, send.stream).join(schema.send_recipient, part.send_id == send.id)
-    rows = connection.execute(query.where(part.address_id == number).order_by(part.send_id))
-    return [(id_time(send_id), stream) for send_id, stream in rows]
-
-
 def _sent_until(sent: deque[tuple[int, str]], until: int | None) -> Iterator[list[str]]:
-    """A line for each stream of which something was sent up to then; what was told is taken away."""
+    """A line for each stream of which something was sent up to then; those are taken off `sent`."""
     found: dict[str, list[int]] = {}
     while sent and (until is None or sent[0][0] <= until):
         at, stream = sent.popleft()

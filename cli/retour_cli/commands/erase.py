@@ -1,4 +1,4 @@
-"""Erase: forgets a person."""
+"""Erase: erases a person's data but keeps the suppression."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from retour_policy.outbox.spool import Spool
 @click.command()
 @click.argument("address")
 @options
-@click.confirmation_option("--yes", help="Do not ask.", prompt="This cannot be taken back. Forget this address?")
+@click.confirmation_option("--yes", help="Do not ask.", prompt="This cannot be undone. Erase this address?")
 @json_option
 def erase(context: Context, address: str, as_json: bool) -> None:
-    """Forget ADDRESS: its text, diagnostics, copies and header values.
+    """Erase a person's data but keep the suppression.
 
-    What was decided stays: a suppressed person stays suppressed, also when
-    an old list names the address again. The whole store is searched for
-    mentions, and what waits for postmaster and names the address goes.
-    Exit status 1 where it is nowhere. Backups and logs are yours to clear.
+    Erased are the text of ADDRESS, diagnostics, copies and header values. A
+    suppressed address stays suppressed, also when an old list names it
+    again. The whole store is searched for mentions, and what waits for
+    postmaster and names the address is deleted. Exit status 1 where it is
+    nowhere. Backups and logs are yours to clear.
     """
     from retour_policy.erasure.erase import erase_everywhere
 
@@ -36,4 +37,4 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     if as_json:
         print_json({"address": address, "rows": changed})
         return
-    say(f"{address}: forgotten ({changed} rows)")
+    say(f"{address}: erased ({changed} rows)")

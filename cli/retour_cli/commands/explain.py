@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import click
 
 from retour_bounces import Report, RuleError, Rules, read, unrecognised
-from retour_cli.output import counted
-from retour_cli.render import report as explanation
-from retour_cli.render.report import clean, wrap
+from retour_cli.output import counted, spaced, wrapped
+from retour_cli.render.report import report_lines
+from retour_policy.errors import EX_CONFIG, EX_FAILED
 
 if TYPE_CHECKING:
     from retour_cli.context import Context
 
-CONFIGURATION = 78
+MAX_EXAMPLE_CHARACTERS = 400
 _SEVERAL = re.compile(rb"From .*?\n\r?\nFrom \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ", re.DOTALL)
 _MAIL = re.compile(rb"\s*(?:From |[!-9;-~]{1,80}[ \t]*:)")
 
@@ -72,7 +72,7 @@ def explain(
     for one in _each(files, unrecognised, rules):
         failures += not one.opened
         if one.complaint:
-            click.echo(clean(f"retour explain: {one.file}: {one.complaint}"), err=True)
+            click.echo(spaced(f"retour explain: {one.file}: {one.complaint}"), err=True)
         if unrecognised:
             heap += [(one.file, one.data, one.report)] if one.complaint is None else []
         elif as_json or one.opened:
@@ -82,7 +82,7 @@ def explain(
         _list_unrecognised(heap, rules, as_json)
     elif kinds.total() > 1 and not as_json:
         click.echo(f"{kinds.total()} messages: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()))
-    sys.exit(1 if failures else 0)
+    sys.exit(EX_FAILED if failures else 0)
 
 
 def _context(config: Path) -> Context:
@@ -97,10 +97,10 @@ Policy = Callable[[bytes, Report], list[str]]
 
 def _policy(config: Path) -> Policy:
     """What says what policy would do; loaded only where it is asked for."""
-    from retour_cli.dry_run import rehearse
+    from retour_cli.dry_run import dry_run
 
     context = _context(config)
-    return lambda data, report: rehearse(context, data, report)
+    return lambda data, report: dry_run(context, data, report)
 
 
 def _print(one: Read, as_json: bool, policy: Policy | None) -> None:
@@ -109,9 +109,13 @@ def _print(one: Read, as_json: bool, policy: Policy | None) -> None:
         said = {"error": one.complaint} if one.complaint else {}
         click.echo(json.dumps({"file": one.file} | one.report.to_dict() | said | ({"policy": would} if policy else {})))
         return
-    lines = list(explanation.lines(one.file, one.data, one.report))
+    lines = list(report_lines(one.file, one.data, one.report))
     if would:
-        lines += ["", "  What policy would do now", *(line for text in would for line in wrap("    ", clean(text)))]
+        lines += [
+            "",
+            "  What policy would do now",
+            *(line for text in would for line in wrapped("    ", text, of_report=True)),
+        ]
     click.echo("\n".join([*lines, ""]))
 
 
@@ -122,8 +126,8 @@ def _rules(path: str | None) -> Rules:
         return Rules.from_file(path)
     except (RuleError, OSError) as error:
         said = str(error) if isinstance(error, RuleError) else f"{path}: {error.strerror}"
-        click.echo(clean(f"retour explain: {said}"), err=True)
-        sys.exit(CONFIGURATION)
+        click.echo(spaced(f"retour explain: {said}"), err=True)
+        sys.exit(EX_CONFIG)
 
 
 def _each(names: tuple[str, ...], folders: bool, rules: Rules) -> Iterator[Read]:
@@ -163,7 +167,8 @@ def _messages(name: str) -> Iterator[tuple[str, bytes]]:
     else:
         data = Path(name).read_bytes()
         if _SEVERAL.match(data):
-            click.echo(clean(f"retour explain: {name}: only its first message is read; call an mbox *.mbox"), err=True)
+            text = f"retour explain: {name}: only its first message is read; call an mbox *.mbox"
+            click.echo(spaced(text), err=True)
         yield name, data
 
 
@@ -182,9 +187,10 @@ def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_j
         if as_json:
             click.echo(json.dumps({"count": one.count, "status": one.status, "text": one.example, "file": one.file}))
             continue
-        for line in wrap(f"{one.count:5d}  {one.status or '-':<7} ", clean(one.example)[:400]):
+        label = f"{one.count:5d}  {one.status or '-':<7} "
+        for line in wrapped(label, one.example[:MAX_EXAMPLE_CHARACTERS], of_report=True):
             click.echo(line)
-        click.echo(f"{'':15}{clean(one.file)}")
+        click.echo(f"{'':15}{spaced(one.file)}")
     if not as_json:
         count = sum(one.count for one in groups)
         click.echo(

@@ -14,17 +14,18 @@ from sqlalchemy import Connection
 from retour_bounces import read
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
-from retour_policy.ledger.storms import Storms
-from retour_policy.messages import mailbox as oldmail
-from retour_policy.messages.fingerprint import Identity
+from retour_policy.errors import EX_FAILED
+from retour_policy.messages import mailbox
+from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.mailbox import OldMessage
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import is_of_the_item
+from retour_policy.tokens.token import EPOCH
 
-CHUNK = 20  # messages read at a time
-_WORDS = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}
+MESSAGES_AT_ONCE = 20
+_OUTCOMES = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}
 
 
 @click.command("import")
@@ -43,11 +44,11 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     mail of ours; those from before Retour do with `count_unsigned = true`.
     """
     importer = Importer(context, dry_run)
-    with click.progressbar(length=oldmail.count(path), label="reading", hidden=as_json) as bar:
+    with click.progressbar(length=mailbox.count(path), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
-        for message in oldmail.messages(path):
+        for message in mailbox.messages(path):
             chunk.append(message)
-            if len(chunk) == CHUNK:
+            if len(chunk) == MESSAGES_AT_ONCE:
                 importer.take(chunk)
                 bar.update(len(chunk))
                 chunk = []
@@ -61,7 +62,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     for line in importer.faults:
         say(line, err=True)
     if importer.faults:
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
 
 
 @dataclass
@@ -89,55 +90,54 @@ class Importer:
     def take(self, messages: list[OldMessage]) -> None:
         """Read and record some messages, in short transactions."""
         self._places.clear()
-        arrivals = [arrival for arrival in map(self._arrival, messages) if arrival]
-        if self._dry_run or not arrivals:
-            self.outcomes.update(f"{one.report.kind if one.report else 'unread'}, not recorded" for one in arrivals)
+        returned = [one for one in map(self._returned, messages) if one]
+        if self._dry_run or not returned:
+            self.outcomes.update(f"{one.report.kind if one.report else 'unread'}, not recorded" for one in returned)
             return
         recorder = self._recorder
 
-        def work(connection: Connection, some: Sequence[ReturnedMessage]) -> int:
-            outcomes = [self._recorded(connection, recorder, one) for one in some]
-            self.outcomes.update(_WORDS.get(outcome, outcome) for outcome in outcomes)
+        def work(connection: Connection, batch: Sequence[ReturnedMessage]) -> int:
+            outcomes = [self._recorded(connection, recorder, one) for one in batch]
+            self.outcomes.update(_OUTCOMES.get(outcome, outcome) for outcome in outcomes)
             return len(outcomes)
 
-        for _ in in_portions(self._context.store, arrivals, 1, work):
+        for _ in in_batches(self._context.store, returned, 1, work):
             pass
 
-    def _recorded(self, connection: Connection, recorder: ReturnRecorder, arrival: ReturnedMessage) -> str:
+    def _recorded(self, connection: Connection, recorder: ReturnRecorder, message: ReturnedMessage) -> str:
         try:
             with connection.begin_nested():
-                return recorder.record(connection, arrival)
+                return recorder.record(connection, message)
         except Exception as error:
             if not is_of_the_item(error):
                 raise
-            self.faults.append(f"{self._places[arrival.identity]}: {error}")
+            self.faults.append(f"{self._places[message.fingerprint]}: {error}")
             return "failed"
 
     @cached_property
     def _recorder(self) -> ReturnRecorder:
         """Not to be made inside a transaction: it puts the policy in force."""
-        secret, config = self._context.ring.ring.address_secret, self._context.config
-        storms = Storms.of(config)
-        return ReturnRecorder(secret, self._context.ledger, storms, config.lmtpd.postmaster, self._router.reference)
+        context = self._context
+        return ReturnRecorder.of(context.config, context.ring, context.ledger, self._clock)
 
-    def _arrival(self, message: OldMessage) -> ReturnedMessage | None:
+    def _returned(self, message: OldMessage) -> ReturnedMessage | None:
         if message.fault:
             self.faults.append(f"{message.place}: {message.fault}")
             return None
-        if message.at is None or not oldmail.EARLIEST <= message.at <= self._context.clock():
+        if message.at is None or not EPOCH <= message.at <= self._context.clock():
             self.faults.append(f"{message.place}: has no date, or one that cannot be")
             return None
         self._clock.at = message.at
-        came_to, route = oldmail.route(message, self._router)
-        identity = Identity.of_file(message.raw)
-        self._places[identity] = message.place
+        delivered_to, route = mailbox.route(message, self._router)
+        fingerprint = Fingerprint.of_file(message.raw)
+        self._places[fingerprint] = message.place
         return ReturnedMessage(
             at=message.at,
             route=route,
-            recipient=came_to,
+            recipient=delivered_to,
             sender="",
             raw=message.raw,
-            identity=identity,
+            fingerprint=fingerprint,
             report=read(message.raw),
             dated=True,
         )

@@ -119,7 +119,7 @@ def _undone_on_failure(places: Places) -> Iterator[None]:
 
 def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
     """The commented configuration for these places and domains."""
-    text = files("retour_policy").joinpath("example.toml").read_text("utf-8")
+    text = files("retour_policy.config").joinpath("example.toml").read_text("utf-8")
     values = {
         "@DATABASE@": str(places.database),
         "@KEYRING@": str(places.keyring),
@@ -148,7 +148,7 @@ def _domains(text: str) -> tuple[str, str]:
 
 
 def _give_away(places: Places) -> None:
-    """As root, and where the service's user exists, everything is his; the sockets' folder is Postfix's to enter."""
+    """As root, and where the service's user exists, everything is theirs; the sockets' folder is Postfix's to enter."""
     with contextlib.suppress(KeyError, PermissionError):
         group = grp.getgrnam("postfix").gr_gid
         os.chown(places.sockets, -1, group)

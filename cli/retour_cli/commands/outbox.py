@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import click
 from sqlalchemy import Connection
 
-from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table, say
+from retour_cli.times import parse_since
 from retour_policy.clock import iso_text, time_text
 from retour_policy.outbox import manage
 from retour_policy.store import outbox_selection

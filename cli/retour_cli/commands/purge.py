@@ -1,4 +1,4 @@
-"""Purge: forgets what is old."""
+"""Purge: deletes what is old."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _DAYS = re.compile("[0-9]{1,6}d")
 @click.option("--keep", default="400d", show_default=True, help="How much to keep, in days.")
 @json_option
 def purge(context: Context, keep: str, as_json: bool) -> None:
-    """Forget facts and sends that are older than --keep.
+    """Delete facts and sends that are older than --keep.
 
-    For each address one fact first holds what the older ones had come to,
-    so nothing that is decided changes. Can be stopped and run again.
+    For each address one fact first holds the state that the older ones
+    led to, so no decision changes. Can be stopped and run again.
     """
-    from retour_policy.maintenance import purge as purging
+    from retour_policy.maintenance.purge import MIN_KEEP_MS
+    from retour_policy.maintenance.purge import purge as purge_store
 
     days = int(keep[:-1]) if _DAYS.fullmatch(keep) else 0
-    if days * DAY < purging.SHORTEST:
-        raise InputError(f"--keep {keep}: right would be a number of days, at least {purging.SHORTEST // DAY}d")
+    if days * DAY < MIN_KEEP_MS:
+        raise InputError(f"--keep {keep}: right would be a number of days, at least {MIN_KEEP_MS // DAY}d")
     before = max(0, context.clock() - days * DAY)
-    went = sum(purging.purge(context.store, before))
+    deleted = sum(purge_store(context.store, before))
     if as_json:
-        print_json({"before": day_text(before), "rows": went})
+        print_json({"before": day_text(before), "rows": deleted})
         return
-    click.echo(f"{went} rows from before {day_text(before)} are gone")
+    click.echo(f"{deleted} rows from before {day_text(before)} deleted")

@@ -8,6 +8,7 @@ from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_policy.core.fold import Account
 from retour_policy.core.scope import scope_text
+from retour_policy.errors import EX_FAILED
 
 
 @click.command()
@@ -19,10 +20,10 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
 
     On a healthy store nothing does. Exit status 1 where something did.
     """
-    from retour_policy.maintenance import rebuild as rebuilding
+    from retour_policy.maintenance.rebuild import differences, mend
 
     found = 0
-    for one in rebuilding.differences(context.store):
+    for one in differences(context.store):
         found += 1
         if as_json:
             print_json({"address": one.text, "mended": not only_check})
@@ -31,11 +32,11 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
             say(f"{one.text or '(forgotten)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
             say(*wrapped("  by facts  ", _words(one.right)))
         if not only_check:
-            rebuilding.mend(context.store, one)
+            mend(context.store, one)
     if not as_json:
         click.echo(f"{counted(found, 'address')} differed from the facts" if found else "no difference")
     if found:
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
 
 
 def _words(account: Account) -> str:

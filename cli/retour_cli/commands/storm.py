@@ -8,7 +8,8 @@ from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table
 from retour_policy.clock import iso_text, time_text
 from retour_policy.errors import InputError
-from retour_policy.ledger import storms
+from retour_policy.ledger.storms import settle
+from retour_policy.store import storms
 
 
 @click.group()
@@ -22,7 +23,7 @@ def storm() -> None:
 def list_(context: Context, as_json: bool) -> None:
     """All storms, the oldest first."""
     with context.store.reading() as connection:
-        found = storms.listed(connection)
+        found = storms.read(connection)
     if as_json:
         for one in found:
             closed = iso_text(one.closed) if one.closed else None
@@ -75,9 +76,10 @@ def discard(context: Context, number: int, as_json: bool) -> None:
 
 def _decide(context: Context, number: int, *, count: bool, as_json: bool) -> None:
     with context.store.reading() as connection:
-        if number not in {one.id for one in storms.listed(connection)}:
-            raise InputError(f"there is no storm {number}; see `retour storm list`")
-    changed = sum(storms.settle(context.store, context.ledger, number, context.clock(), count=count))
+        found = storms.find(connection, number)
+    if found is None:
+        raise InputError(f"there is no storm {number}; see `retour storm list`")
+    changed = sum(settle(context.store, context.ledger, found, context.clock(), count=count))
     if as_json:
         print_json({"storm": number, "addresses": changed, "count": count})
     else:

@@ -1,4 +1,4 @@
-"""Suppressions: the addresses that are not written to, listed, added, removed, and exchanged with other systems."""
+"""Suppressions: which addresses are suppressed: listed, added, lifted, and exchanged with other systems."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
+from retour_cli.times import parse_since
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text
 from retour_policy.core.suppression import CAUSES, Suppression
-from retour_policy.errors import InputError
+from retour_policy.errors import EX_FAILED, InputError
 from retour_policy.ledger.accounts import lock
-from retour_policy.maintenance import suppression_files as lists
-from retour_policy.maintenance.suppression_files import COLUMNS, Fault, Format, Row
+from retour_policy.maintenance import suppression_files
+from retour_policy.maintenance.suppression_files import COLUMNS, MAX_NOTE_CHARACTERS, Fault, Format, Row
 from retour_policy.maintenance.suppression_import import SuppressionImport
 from retour_policy.sanitize import clean
 from retour_policy.store import addresses
-from retour_policy.store import suppressions as table
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.suppressions import count_in_force, iterate_in_force, read_in_force
 
 _DAYS = re.compile(r"(\d{1,5})d")
 _WHERE = {BULK: "bulk mail"}
@@ -39,7 +39,7 @@ format_option = click.option("--format", "format_", type=click.Choice(["csv", "j
 
 @click.group()
 def suppressions() -> None:
-    """Addresses that are not written to."""
+    """Suppressed addresses."""
 
 
 @suppressions.command("list")
@@ -47,14 +47,14 @@ def suppressions() -> None:
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
 @json_option
 def list_(context: Context, limit: int, as_json: bool) -> None:
-    """Those that are in force, the oldest first; with --json in no order."""
+    """Suppressions in force, the oldest first; with --json in no order."""
     now = context.clock()
     if as_json:
-        for address, one in table.all_listed(context.store, now):
-            print_json(lists.to_dict(address, one))
+        for address, one in iterate_in_force(context.store, now):
+            print_json(suppression_files.to_dict(address, one))
         return
     with context.store.reading() as connection:
-        found, count = table.listed(connection, now, limit=limit), table.number(connection, now)
+        found, count = read_in_force(connection, now, limit=limit), count_in_force(connection, now)
     if found:
         print_table(("address", "where", "since", "until", "why"), [_as_row(*one) for one in found])
     else:
@@ -71,14 +71,16 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
 @json_option
 def add(context: Context, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
-    """Do not write to ADDRESS any more.
+    """Suppress ADDRESS.
 
-    It takes the place of what suppressed the address there before.
+    This replaces a suppression that the address has there already.
     """
     key, now = context.key(address), context.clock()
-    new = Suppression(_scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, 200).split()))
+    new = Suppression(
+        _scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, MAX_NOTE_CHARACTERS).split())
+    )
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
-    ledger, secret = context.ledger, context.ring.ring.address_secret
+    ledger, secret = context.ledger, context.ring.address_secret
 
     def work(connection: Connection) -> None:
         number = addresses.ensure(connection, secret, [address])[address]
@@ -88,7 +90,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 
     context.write(work)
     if as_json:
-        print_json(lists.to_dict(address, new))
+        print_json(suppression_files.to_dict(address, new))
     else:
         say(f"{address}: {new.words()}")
 
@@ -99,7 +101,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 @scope_option
 @json_option
 def remove(context: Context, address: str, scope: str | None, as_json: bool) -> None:
-    """Write to ADDRESS again; its counts begin anew.
+    """Lift the suppression of ADDRESS; its counts begin anew.
 
     Exit status 1 where it was not suppressed, and had no counts.
     """
@@ -107,7 +109,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     where = _scope(context, scope) if scope else None
 
     def work(connection: Connection) -> list[str]:
-        number = addresses.find(connection, [key]).get(key)
+        number = addresses.find_number(connection, key)
         if number is None:
             return []
         account = lock(connection, Address(number, key))
@@ -122,7 +124,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     scopes = context.write(work)
     if not scopes:
         say(f"{address}: was not suppressed", err=True)
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     if as_json:
         print_json({"address": address, "lifted": scopes})
     else:
@@ -134,7 +136,7 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
 @format_option
 @json_option
 def export(context: Context, format_: Format | None, as_json: bool) -> None:
-    """Print all that are in force, as CSV or JSON lines.
+    """Print all suppressions in force, as CSV or JSON lines.
 
     `retour suppressions import` reads both. Addresses that were erased are
     left out.
@@ -143,16 +145,16 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     if not as_lines:
         writer.writeheader()
-    forgotten = 0
-    for address, one in table.all_listed(context.store, context.clock()):
+    erased = 0
+    for address, one in iterate_in_force(context.store, context.clock()):
         if address is None:
-            forgotten += 1
+            erased += 1
         elif as_lines:
-            print_json(lists.to_dict(address, one))
+            print_json(suppression_files.to_dict(address, one))
         else:
-            writer.writerow(lists.to_dict(address, one))
-    if forgotten:
-        say(f"left out: {forgotten} of addresses that were erased", err=True)
+            writer.writerow(suppression_files.to_dict(address, one))
+    if erased:
+        say(f"left out: {erased} of addresses that were erased", err=True)
 
 
 @suppressions.command("import")
@@ -171,19 +173,19 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
     changes nothing the second time; a run that was stopped can be repeated.
-    What is suppressed for longer already stays so; what has run out is
-    passed over.
+    An address that is suppressed for longer already stays so; suppressions
+    that have run out are skipped.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     count = _checked(context, file, shape, as_json=as_json)
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
-    intake = SuppressionImport(context.store, context.ring.ring.address_secret, context.ledger, context.clock())
+    importer = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
     rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
-        for done, fresh in intake.apply(rows):
+        for done, fresh in importer.apply(rows):
             bar.update(done)
             applied += fresh
     if as_json:
@@ -206,7 +208,7 @@ def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> i
         else:
             number = counted(good + faults, "line")
             click.echo(f"nothing was applied: {faults} of {number} {'is' if faults == 1 else 'are'} wrong")
-        raise SystemExit(1)
+        raise SystemExit(EX_FAILED)
     return good
 
 
@@ -214,7 +216,7 @@ def _read(context: Context, file: Path, shape: Format) -> Iterator[Row | Fault]:
     streams = [stream.name for stream in context.config.stream]
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from lists.read(text, shape, streams, context.clock())
+            yield from suppression_files.read_rows(text, shape, streams, context.clock())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 

@@ -10,7 +10,8 @@ from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.clock import iso_text
 from retour_policy.errors import InputError
-from retour_policy.messages.router import Router, Signer
+from retour_policy.messages.router import Router
+from retour_policy.messages.signer import Signer
 from retour_policy.store import sends
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import token as tokens
@@ -55,7 +56,7 @@ def make(context: Context, stream: str, address: str, purpose: str, server: str,
     if purpose == Purpose.BOUNCE and not found.pattern:
         raise InputError(f"stream {stream} has no pattern with %; try --purpose reference")
     new = NewSend(found.name, "", (address,))
-    secret = context.ring.ring.address_secret
+    secret = context.ring.address_secret
     number = context.write(lambda connection: sends.record(connection, secret, new, signer.draw))
     made = signer.reference(number) if purpose == Purpose.REFERENCE else signer.envelope_sender(found, number)
     line = swaks_line(server, made, address) if purpose == Purpose.BOUNCE else None

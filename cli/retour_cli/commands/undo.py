@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from retour_cli.commands.events import parse_since
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json
+from retour_cli.times import parse_since
 from retour_policy.address import domain_ascii
 from retour_policy.errors import InputError
 

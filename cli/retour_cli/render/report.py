@@ -1,17 +1,16 @@
-"""Explanation: the lines that explain a returned message to a person, none wider than a terminal."""
+"""Report: the lines that explain a returned message to a person, none wider than a terminal."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 import click
 
 from retour_bounces import RecipientReport, Report
-from retour_bounces import evidence as passages
 from retour_bounces.classify.status_codes import NO_CODE
+from retour_bounces.evidence import MAX_PASSAGES, Passage, passages
+from retour_cli.output import WIDTH, spaced, wrapped
 
-WIDTH = 80
 MORE = "…"
 """Where a line is cut."""
 
@@ -19,24 +18,24 @@ MORE = "…"
 _BRINGS_BACK = {"bounce", "delayed", "delivered", "relayed", "expanded", "complaint"}
 
 
-def lines(file: str, data: bytes, report: Report) -> Iterator[str]:
+def report_lines(file: str, data: bytes, report: Report) -> Iterator[str]:
     """What a message is, and why: its kind, each recipient's verdict, and the passages that it rests on."""
     cut = ", not read to its end (truncated)" if report.truncated and data.strip() else ""
-    yield f"{clean(file)}: {click.style(report.kind, bold=True)}{cut}"
+    yield f"{spaced(file)}: {click.style(report.kind, bold=True)}{cut}"
     about = ", ".join(filter(None, (report.reason, report.recipient)))
     if about:
-        yield from wrap("  ", clean(about))
+        yield from wrapped("  ", about, of_report=True)
     for recipient in report.reports:
         yield ""
         yield from _recipient(recipient)
     yield from _original(report)
-    found = passages.find(data, report)
+    found = passages(data, report)
     if found:
         yield ""
         yield "  Lines that this rests on"
-        for passage in found[: passages.MAX_LINES]:
+        for passage in found[:MAX_PASSAGES]:
             yield from _marked(passage)
-        if len(found) > passages.MAX_LINES:
+        if len(found) > MAX_PASSAGES:
             yield f"    {MORE} and more"
 
 
@@ -54,13 +53,13 @@ def _original(report: Report) -> Iterator[str]:
         yield "  The message that came back" if report.kind in _BRINGS_BACK else "  The message that it answers"
         for label, value in facts.items():
             if value:
-                yield from wrap(f"    {label:<12} ", clean(value))
+                yield from wrapped(f"    {label:<12} ", value, of_report=True)
 
 
 def _recipient(one: RecipientReport) -> Iterator[str]:
     verdict = ", ".join(filter(None, (one.action, one.type, one.reason)))
     blame = f"; {one.blame} can mend it" if one.blame and one.blame != "nobody" else ""
-    yield from wrap("  ", f"{clean(one.recipient or 'a recipient that is not named')}: {verdict}{blame}")
+    yield from wrapped("  ", f"{one.recipient or 'a recipient that is not named'}: {verdict}{blame}", of_report=True)
     facts = {
         "first sent to": one.original_recipient if one.original_recipient != one.recipient else None,
         "known inside as": one.inner_recipient,
@@ -72,7 +71,7 @@ def _recipient(one: RecipientReport) -> Iterator[str]:
     }
     for label, value in facts.items():
         if value:
-            yield from wrap(f"    {label:<15} ", clean(value))
+            yield from wrapped(f"    {label:<15} ", value, of_report=True)
 
 
 def _status(one: RecipientReport) -> str | None:
@@ -91,11 +90,11 @@ def _rule(one: RecipientReport) -> str | None:
     return None if counts else "none knows these words, so it counts for nobody: docs/rules.md"
 
 
-def _marked(passage: passages.Passage) -> Iterator[str]:
+def _marked(passage: Passage) -> Iterator[str]:
     """A line around its evidence, and marks beneath it."""
     room = WIDTH - 6
     begin = max(0, min(passage.start - 20, len(passage.line) - room))
-    line = clean(passage.line[begin : begin + room])
+    line = spaced(passage.line[begin : begin + room])
     if begin:
         line = MORE + line[1:]
     if begin + room < len(passage.line):
@@ -103,15 +102,3 @@ def _marked(passage: passages.Passage) -> Iterator[str]:
     start, end = passage.start - begin, min(passage.end - begin, room)
     yield f"    | {line}"
     yield f"      {' ' * start}{'^' * max(1, end - start)}"
-
-
-def wrap(label: str, text: str) -> list[str]:
-    """`text` behind `label`, on as many lines as it needs."""
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=label, subsequent_indent=" " * min(len(label), 24), break_on_hyphens=False
-    ) or [label.rstrip()]
-
-
-def clean(text: str) -> str:
-    """`text` without what would move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -10,12 +10,12 @@ import structlog
 
 from retour_cli.context import Context, options
 from retour_cli.services import logs
-from retour_cli.services.milter import reload_aside
+from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_courier.courier import Courier
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import load_secrets
-from retour_policy.messages.router import Signer
+from retour_policy.messages.signer import Signer
 from retour_policy.store.writer import Writer
 
 log = structlog.get_logger()

@@ -9,9 +9,8 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs
-from retour_cli.services import sockets as listen
-from retour_cli.services.milter import reload_aside
+from retour_cli.services import logs, sockets
+from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_policy.config.load import load_rules
 from retour_policy.config.model import Config
@@ -39,8 +38,8 @@ def lmtpd(context: Context) -> None:
         writer = Writer(context.store)
         backend = Backend(config, context.rules, context.ring, writer, context.clock)
 
-        def adopt(fresh: Config) -> None:
-            backend.adopt(fresh, load_rules(context.path, fresh))
+        def adopt(new: Config) -> None:
+            backend.adopt(new, load_rules(context.path, new))
 
         def ready() -> None:
             log.info("lmtpd ready", listen=", ".join(config.lmtpd.listen), lookup=config.lmtpd.lookup)
@@ -58,9 +57,9 @@ def lmtpd(context: Context) -> None:
 
 def _open_all(context: Context, undo: contextlib.ExitStack) -> list[socket.socket]:
     """The listeners and the look-up's socket; `undo` removes their paths. Raises `ConfigError`."""
-    asked = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
+    wanted = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
     found = []
-    for key, spec in [*asked, ("lmtpd.lookup", context.config.lmtpd.lookup)]:
-        found.append(listen.open_socket(listen.Place(str(context.path), key), spec, context.config.sockets))
-        undo.callback(listen.remove, spec)
+    for key, spec in [*wanted, ("lmtpd.lookup", context.config.lmtpd.lookup)]:
+        found.append(sockets.open_socket(sockets.Setting(str(context.path), key), spec, context.config.sockets))
+        undo.callback(sockets.remove, spec)
     return found

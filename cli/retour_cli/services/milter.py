@@ -11,20 +11,16 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs
-from retour_cli.services import sockets as listen
-from retour_cli.services.restart import kept_until_restart
+from retour_cli.services import logs, sockets
+from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_milter.backend import Backend
-from retour_policy.config import load
 from retour_policy.config.model import Config
-from retour_policy.errors import ConfigError
 from retour_policy.store.writer import Writer
 
-RELOAD = {signal.SIGUSR1, signal.SIGHUP}
-STOP = {signal.SIGTERM, signal.SIGINT}
+RELOAD_SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
-_one_at_a_time = threading.Lock()
 log = structlog.get_logger()
 
 
@@ -39,17 +35,18 @@ def milter(context: Context) -> None:
     from retour_milter import adapter
 
     logs.set_up()
-    signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD | STOP)  # before the first thread, so that all inherit it
+    # before the first thread, so that all inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
-    place = listen.Place(str(context.path), "milter.socket")
-    listener = listen.open_socket(place, context.config.milter.socket, context.config.sockets)
+    setting = sockets.Setting(str(context.path), "milter.socket")
+    listener = sockets.open_socket(setting, context.config.milter.socket, context.config.sockets)
     failed = _start(lambda: adapter.serve(backend, listener))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     notify("READY=1")
     _wait_for_stop(context, backend.adopt)
     notify("STOPPING=1")
-    listen.remove(context.config.milter.socket)
+    sockets.remove(context.config.milter.socket)
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
         log.error("messages cut off at the end", waited_ms=backend.settings.config.milter.drain)
     if not writer.close():
@@ -77,37 +74,5 @@ def _start(serve: Callable[[], None]) -> threading.Event:
 
 def _wait_for_stop(context: Context, adopt: Callable[[Config], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
-    while signal.sigwait(RELOAD | STOP) in RELOAD:
+    while signal.sigwait(RELOAD_SIGNALS | STOP_SIGNALS) in RELOAD_SIGNALS:
         reload_aside(context, adopt)
-
-
-def reload_aside(context: Context, adopt: Callable[[Config], None]) -> None:
-    """`reload` in a thread of its own: it can wait for seconds for the store, and whoever asks must not."""
-    threading.Thread(target=reload, args=(context, adopt), name="reload", daemon=True).start()
-
-
-def reload(context: Context, adopt: Callable[[Config], None]) -> None:
-    """Read the configuration again; a bad one is logged and changes nothing.
-
-    Signals can come faster than this ends. One after the other, the last to adopt has read what the file says now.
-    """
-    with _one_at_a_time:
-        notify("RELOADING=1")
-        try:
-            _reload(context, adopt)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("configuration refused, the old one stays", problem=str(problem))
-        except Exception:
-            log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
-        finally:
-            notify("READY=1")
-
-
-def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
-    config = load.load(context.path)
-    load.load_keyring(context.path, config)
-    adopt(config)
-    log.info("configuration reloaded", streams=len(config.stream))
-    for key in kept_until_restart(context.config, config):
-        log.warning("changed, and takes effect at the next start only", key=key)

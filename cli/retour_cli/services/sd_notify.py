@@ -1,4 +1,4 @@
-"""Notify: tells the service manager how a service is doing (the protocol of sd_notify(3))."""
+"""Sd_notify: tells the service manager how a service is doing (the protocol of sd_notify(3))."""
 
 from __future__ import annotations
 

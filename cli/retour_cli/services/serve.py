@@ -18,7 +18,7 @@ from retour_cli.services import logs
 from retour_cli.services.sd_notify import notify
 
 SERVICES = ("milter", "lmtpd", "courier")
-STOP = 60.0  # seconds that a service may take to finish: longer than the milter's drain and a store that stands still
+STOP_TIMEOUT_S = 60.0  # that a service may take to finish: longer than the milter's drain and a store that stands still
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Supervisor:
             self._send(name, signal.SIGTERM)
         for name, child in self._children.items():
             try:
-                child.wait(STOP)
+                child.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 log.error("a service does not stop and is killed", service=name)
                 child.kill()

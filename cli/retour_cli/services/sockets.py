@@ -1,83 +1,73 @@
-"""Listen: opens the sockets that the configuration names, or says clearly why it cannot."""
+"""Sockets: opens those that the configuration names, or says clearly why it cannot."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError, Problem
+from retour_policy.files import folder_locked
 
-LONGEST_PATH = 107  # octets, the kernel's limit for a unix socket
+MAX_PATH_OCTETS = 107  # the kernel's limit for a unix socket, unix(7)
 BACKLOG = 128
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a socket is asked for: the file and the key, for messages."""
+class Setting:
+    """The setting that asks for a socket: its file and key, for messages."""
 
     file: str
     key: str
 
-    def wrong(self, text: str) -> ConfigError:
-        """An error about this place."""
+    def error(self, text: str) -> ConfigError:
+        """An error about this setting."""
         return ConfigError(Problem(self.file, self.key, text))
 
 
-def open_socket(place: Place, spec: str, settings: SocketsSection) -> socket.socket:
+def open_socket(setting: Setting, spec: str, settings: SocketsSection) -> socket.socket:
     """A listening socket for "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME". Raises `ConfigError`."""
     kind, _, rest = spec.partition(":")
     if kind == "unix":
-        return _unix(place, Path(rest), settings)
+        return _unix(setting, Path(rest), settings)
     if kind == "inet":
-        return _inet(place, rest)
-    return _handed_over(place, rest)
+        return _inet(setting, rest)
+    return _handed_over(setting, rest)
 
 
-def _unix(place: Place, path: Path, settings: SocketsSection) -> socket.socket:
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise place.wrong(f"the path {path} has {len(os.fsencode(path))} octets; a socket's may have {LONGEST_PATH}")
+def _unix(setting: Setting, path: Path, settings: SocketsSection) -> socket.socket:
+    octets = len(os.fsencode(path))
+    if octets > MAX_PATH_OCTETS:
+        raise setting.error(f"the path {path} has {octets} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
-        raise place.wrong(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
+        raise setting.error(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            with _alone_in(path.parent):
-                _remove_stale(place, path)
+            # One process at a time: a socket that is bound and does not listen yet looks stale to another.
+            with folder_locked(path.parent):
+                _remove_stale(setting, path)
                 listener.bind(str(path))
                 undo.callback(path.unlink, missing_ok=True)
-                _give_to_group(place, path, settings)
+                _give_to_group(setting, path, settings)
                 listener.listen(BACKLOG)
         except OSError as error:
-            raise place.wrong(f"cannot listen on {path}: {error.strerror}") from error
+            raise setting.error(f"cannot listen on {path}: {error.strerror}") from error
         undo.pop_all()
     return listener
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time: a socket that is bound and does not listen yet looks stale to another."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_stale(place: Place, path: Path) -> None:
+def _remove_stale(setting: Setting, path: Path) -> None:
     """Remove a socket that nobody listens on any more; another kind of file, or a live one, stays."""
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_socket():
-        raise place.wrong(f"{path} is there and is not a socket; name another path or remove it")
+        raise setting.error(f"{path} is there and is not a socket; name another path or remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(1)
@@ -86,26 +76,26 @@ def _remove_stale(place: Place, path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise place.wrong(f"{path} is in use and does not answer: {error.strerror}") from error
-    raise place.wrong(f"{path} is in use: another process listens there; is Retour running already?")
+            raise setting.error(f"{path} is in use and does not answer: {error.strerror}") from error
+    raise setting.error(f"{path} is in use: another process listens there; is Retour running already?")
 
 
-def _give_to_group(place: Place, path: Path, settings: SocketsSection) -> None:
+def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> None:
     path.chmod(int(settings.mode, 8))
     try:
         os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
     except KeyError:
-        raise Place(place.file, "sockets.group").wrong(
+        raise Setting(setting.file, "sockets.group").error(
             f"there is no group {settings.group!r} on this machine"
         ) from None
     except PermissionError:
         text = (
             f"{path} cannot be given to group {settings.group}; add this user to it: usermod -aG {settings.group} USER"
         )
-        raise Place(place.file, "sockets.group").wrong(text) from None
+        raise Setting(setting.file, "sockets.group").error(text) from None
 
 
-def _inet(place: Place, rest: str) -> socket.socket:
+def _inet(setting: Setting, rest: str) -> socket.socket:
     port, _, host = rest.partition("@")
     with contextlib.ExitStack() as undo:
         try:
@@ -118,24 +108,24 @@ def _inet(place: Place, rest: str) -> socket.socket:
             listener.listen(BACKLOG)
         except (OSError, OverflowError, UnicodeError) as error:
             what = error.strerror if isinstance(error, OSError) else str(error)
-            raise place.wrong(f"cannot listen on port {port} of {host}: {what}") from error
+            raise setting.error(f"cannot listen on port {port} of {host}: {what}") from error
         undo.pop_all()
     return listener
 
 
-def _handed_over(place: Place, name: str) -> socket.socket:
+def _handed_over(setting: Setting, name: str) -> socket.socket:
     """A socket that systemd opened: LISTEN_FDS and LISTEN_FDNAMES, as sd_listen_fds(3) has it."""
     count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     wanted = [FIRST_DESCRIPTOR + n for n in range(count) if n < len(names) and names[n] == name]
     if not wanted:
-        raise place.wrong(f"no socket named {name!r} came from systemd; see FileDescriptorName= in systemd.socket(5)")
+        raise setting.error(f"no socket named {name!r} came from systemd; see FileDescriptorName= in systemd.socket(5)")
     if len(wanted) > 1:
-        raise place.wrong(f"{len(wanted)} sockets named {name!r} came from systemd; give each a name, and list them")
+        raise setting.error(f"{len(wanted)} sockets named {name!r} came from systemd; give each a name, and list them")
     try:
         return socket.socket(fileno=wanted[0])
     except OSError as error:
-        raise place.wrong(
+        raise setting.error(
             f"what systemd handed over as {name!r} is no socket: {os.strerror(error.errno or 0)}"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Section: one table of the configuration."""
+"""Base: what all tables of the configuration have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outside: the parts of the configuration that are about other programs: hooks, relays, resends, the courier."""
+"""Courier: the parts of the configuration that are about what leaves the host: hooks, relays, resends, the spool."""
 
 from __future__ import annotations
 

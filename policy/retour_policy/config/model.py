@@ -1,4 +1,4 @@
-"""Config: what the postmaster's file says, as frozen values; `load` reads it."""
+"""Model: what the postmaster's file says, as frozen values; `load` reads it."""
 
 from __future__ import annotations
 

@@ -1,21 +1,20 @@
-"""Targets: what hooks, relays and resends refer to: each other, programs, and files with secrets; checked and read."""
+"""Secrets: the files with keys and passwords that hooks and relays name, and their commands; checked and read."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retour_policy.config.courier import HookSection, RelaySection
+from retour_policy import files
+from retour_policy.config.courier import RelaySection
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError, Problem
 
-PREFIX = "whsec_"
-SHORTEST, LONGEST = 24, 64  # octets of a secret (Standard Webhooks, "Signature scheme")
+SECRET_PREFIX = "whsec_"
+MIN_SECRET_OCTETS, MAX_SECRET_OCTETS = 24, 64  # Standard Webhooks, "Signature scheme"
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,6 @@ class Secrets:
 
 class _Fault(ValueError):
     """What is wrong with one file."""
-
-
-def contradictions(config: Config) -> Iterator[tuple[str, str]]:
-    """What does not fit together, without a look at any other file: key and words."""
-    names = [hook.name for hook in config.hook]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"hook[{name}].name", "two hooks have this name; right is one of each"
-    for hook in config.hook:
-        yield from _of_hook(config, hook)
-    for relay_name, relay in config.relay.items():
-        if relay.user is not None and relay.password_file is None:
-            yield f"relay.{relay_name}.password_file", f"is missing; {relay.user} needs one to log in"
-    yield from _of_streams(config)
-    if config.forward.relay not in config.relay:
-        yield "forward.relay", _no_relay(config, config.forward.relay)
 
 
 def load_secrets(file: Path, config: Config) -> Secrets:
@@ -70,38 +54,6 @@ def load_secrets(file: Path, config: Config) -> Secrets:
     return Secrets(hooks, relays)
 
 
-def _of_hook(config: Config, hook: HookSection) -> Iterator[tuple[str, str]]:
-    key = f"hook[{hook.name}]"
-    if bool(hook.webhook) == bool(hook.command):
-        what = "two targets" if hook.webhook else "no target"
-        yield key, f"has {what}; right is one of webhook and command"
-    if hook.webhook and hook.webhook.startswith("http:") and not hook.allow_http:
-        text = "http would send addresses over the network for all to read; right is https, or allow_http = true"
-        yield f"{key}.webhook", text
-    if hook.webhook and hook.secret_file is None:
-        text = "is missing; it holds the secret that signs: (printf whsec_; openssl rand -base64 32) > FILE"
-        yield f"{key}.secret_file", text
-    for name in hook.streams:
-        if config.stream_named(name) is None:
-            yield f"{key}.streams", f"there is no stream {name!r}"
-
-
-def _of_streams(config: Config) -> Iterator[tuple[str, str]]:
-    for stream in config.stream:
-        if stream.relay not in config.relay:
-            yield f"stream[{stream.name}].relay", _no_relay(config, stream.relay)
-        if stream.retry and not stream.track:
-            text = "needs track = true: what is not recorded cannot be sent again"
-            yield f"stream[{stream.name}].retry", text
-        if stream.retry and not stream.pattern and stream.headers is False:
-            text = "needs a sender with % or headers: a resend without token and Retour-Ref would be taken for new mail"
-            yield f"stream[{stream.name}].retry", text
-
-
-def _no_relay(config: Config, name: str) -> str:
-    return f"there is no relay {name!r}; there are {', '.join(config.relay)}"
-
-
 def _not_executable(program: str) -> str:
     """What is wrong with a command's first word, if anything."""
     if not program.startswith("/"):
@@ -113,8 +65,8 @@ def _not_executable(program: str) -> str:
 
 def _secret_text(path: Path) -> str:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o007:
+        mode = files.open_to_others(path)
+        if mode is not None:
             raise _Fault(f"others can use {path} (mode {mode:04o}); right: chmod 0600 {path}")
         return path.read_text("utf-8")
     except OSError as error:
@@ -134,11 +86,11 @@ def _none() -> tuple[bytes, ...]:
 
 def _key(line: str) -> bytes:
     try:
-        key = base64.b64decode(line.removeprefix(PREFIX), validate=True)
+        key = base64.b64decode(line.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error as error:
         raise _Fault(f"holds no secret in base64 ({error})") from error
-    if not line.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
-        raise _Fault(f"a secret is whsec_ and {SHORTEST} to {LONGEST} octets in base64, one a line")
+    if not line.startswith(SECRET_PREFIX) or not MIN_SECRET_OCTETS <= len(key) <= MAX_SECRET_OCTETS:
+        raise _Fault(f"a secret is whsec_ and {MIN_SECRET_OCTETS} to {MAX_SECRET_OCTETS} octets in base64, one a line")
     return key
 
 

@@ -11,18 +11,22 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 
 from retour_policy.address import is_address
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
-from retour_policy.core.decide import MOST_KEPT
+from retour_policy.core.decide import MAX_FAILURES_KEPT
+from retour_policy.networks import Network
 from retour_policy.tokens.verp import Pattern
 
 PLACEHOLDERS = ("stream", "tag", "token", "recipient", "recipient_domain", "date")
-OWN_HEADERS = ("retour-ref", "retour-tag")
+REFERENCE = "Retour-Ref"
+"""The header field that refers to the send of a message, by a token."""
+TAG = "Retour-Tag"
+"""The header field by which an application gives a message its own reference."""
+OWN_HEADERS = (REFERENCE, TAG)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZES = {"k": 1024, "M": 1024 * 1024}
-LONGEST = 36_500 * DAY  # a date that far away can still be written
+MAX_DURATION_MS = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _duration(value: object) -> object:
@@ -30,8 +34,8 @@ def _duration(value: object) -> object:
         found = re.fullmatch(r"(\d{1,9})([smhd])", value)
         if found:
             length = int(found[1]) * _UNITS[found[2]]
-            if length > LONGEST:
-                raise ValueError(f"is longer than a hundred years; right are at most {LONGEST // DAY}d")
+            if length > MAX_DURATION_MS:
+                raise ValueError(f"is longer than a hundred years; right are at most {MAX_DURATION_MS // DAY}d")
             return length
     raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
 
@@ -131,7 +135,7 @@ def check_headers(value: object) -> object:
 def _check_header(name: str, edit: object) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a header field's name; right would be something like X-Campaign")
-    if name.lower() in OWN_HEADERS:
+    if name.lower() in map(str.lower, OWN_HEADERS):
         raise ValueError(f"{name} is Retour's own; right is another name")
     special = isinstance(edit, dict) and list(edit) in (["add"], ["default"])
     text = next(iter(edit.values())) if isinstance(edit, dict) and special else edit
@@ -160,7 +164,7 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
-Threshold = Annotated[StrictInt, Field(ge=0, le=MOST_KEPT)]
+Threshold = Annotated[StrictInt, Field(ge=0, le=MAX_FAILURES_KEPT)]
 OptionalFile = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_or_none)]
 """An absolute path; "" is none."""
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]

@@ -1,4 +1,4 @@
-"""Decide: what a new fact about an address leads to. Pure: no store, no clock, none of the other modules."""
+"""Decision: what a new fact about an address leads to. Pure: no store, no clock, none of the other modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERYWHERE = "*"
 BULK = "*bulk"  # every stream that is not transactional
 DAY = 86_400_000  # milliseconds
 FAILURES: tuple[Class, ...] = ("hard", "soft", "network")
-MOST_KEPT = 64  # counted failures kept; a threshold cannot be higher
+MAX_FAILURES_KEPT = 64  # of those that count; a threshold cannot be higher
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Signal:
     """What a fact says that matters for counting."""
 
     at: int
-    """Milliseconds since 1970; before that of an earlier happening only where what a storm held counts after all."""
+    """Milliseconds since 1970. Signals come in order, but for held failures of a storm that count after all."""
     class_: Class
     stream: str
     transactional: bool = False
@@ -70,7 +70,7 @@ class Signal:
     good_sends: int = 0
     """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
     fact: int = 0
-    """For the reader of a suppression: the fact that tipped the scale."""
+    """For the reader of a suppression: the fact that triggered it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,133 +141,134 @@ class Decision:
     why: str
 
 
-def decide(state: State, what: Signal, rules: RuleSet) -> Decision:
-    """Count `what`, and pause or suppress the address where the rules say so."""
-    scope = what.stream if rules.scope == "stream" else EVERYWHERE
-    count = _healed(state.counts.get(scope, Count()), what, rules)
-    count, suppress, why = _step(count, what, rules)
+def decide(state: State, signal: Signal, rules: RuleSet) -> Decision:
+    """Count `signal`, and pause or suppress the address where the rules say so."""
+    scope = signal.stream if rules.scope == "stream" else EVERYWHERE
+    count = _healed(state.counts.get(scope, Count()), signal, rules)
+    count, suppress, why = _step(count, signal, rules)
     counts = {**state.counts, scope: count}
     kept = {name: one for name, one in counts.items() if one != Count()}
-    return Decision(replace(state, counts=kept, last=max(state.last, what.at)), suppress, why)
+    return Decision(replace(state, counts=kept, last=max(state.last, signal.at)), suppress, why)
 
 
 Step = tuple[Count, tuple[Suppress, ...], str]
 
 
-def _step(count: Count, what: Signal, rules: RuleSet) -> Step:
-    if not what.first:
+def _step(count: Count, signal: Signal, rules: RuleSet) -> Step:
+    if not signal.first:
         return count, (), "this send is counted already"
-    if what.class_ not in FAILURES:
-        return _claimed(count, what, rules)
-    if what.shared and count.unconfirmed is None and not count.failures:
-        count = replace(count, unconfirmed=CountedFailure(what.class_, what.at, what.send))
+    if signal.class_ not in FAILURES:
+        return _claimed(count, signal, rules)
+    if signal.shared and count.unconfirmed is None and not count.failures:
+        count = replace(count, unconfirmed=CountedFailure(signal.class_, signal.at, signal.send))
         return count, (), "shared proof: counts when another send fails too"
-    return _confirmed(count, what, rules)
+    return _confirmed(count, signal, rules)
 
 
-def _confirmed(count: Count, what: Signal, rules: RuleSet) -> Step:
-    """Anybody among the recipients could write a shared report: it counts once another send has failed too."""
+def _confirmed(count: Count, signal: Signal, rules: RuleSet) -> Step:
+    """Any of the recipients can forge a report with a shared token: it counts once another send has failed too."""
     if count.unconfirmed is None:
-        return _counted(count, what, rules)
-    return _both(replace(count, unconfirmed=None), count.unconfirmed, what, rules)
+        return _counted(count, signal, rules)
+    return _both(replace(count, unconfirmed=None), count.unconfirmed, signal, rules)
 
 
-def _claimed(count: Count, what: Signal, rules: RuleSet) -> Step:
-    """The same for complaints and their like: no recipient is to unsubscribe another."""
-    waiting = next((one for one in count.claims if one.class_ == what.class_), None)
+def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
+    """The same for complaints and unsubscriptions: no recipient can unsubscribe another."""
+    waiting = next((one for one in count.claims if one.class_ == signal.class_), None)
     if waiting is not None:
         others = tuple(one for one in count.claims if one != waiting)
-        return _both(replace(count, claims=others), waiting, what, rules)
-    if not what.shared or count.totals.get(what.class_):
-        return _counted(count, what, rules)
-    claims = (*count.claims, CountedFailure(what.class_, what.at, what.send))
+        return _both(replace(count, claims=others), waiting, signal, rules)
+    if not signal.shared or count.totals.get(signal.class_):
+        return _counted(count, signal, rules)
+    claims = (*count.claims, CountedFailure(signal.class_, signal.at, signal.send))
     return replace(count, claims=claims), (), "shared proof: counts when another send is answered so too"
 
 
-def _both(count: Count, waiting: CountedFailure, what: Signal, rules: RuleSet) -> Step:
-    earlier = replace(what, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
+def _both(count: Count, waiting: CountedFailure, signal: Signal, rules: RuleSet) -> Step:
+    earlier = replace(signal, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
     count, before, _ = _counted(count, earlier, rules)
-    count, suppress, why = _counted(count, what, rules)
+    count, suppress, why = _counted(count, signal, rules)
     return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
 
-def _healed(count: Count, what: Signal, rules: RuleSet) -> Count:
-    """Forget what good sends have cleared, and what is too old."""
-    if what.class_ not in FAILURES:
+def _healed(count: Count, signal: Signal, rules: RuleSet) -> Count:
+    """The count without what good sends have cleared, and without what is too old."""
+    if signal.class_ not in FAILURES:
         return count
-    good = what.good_sends + count.good
+    good = signal.good_sends + count.good
     if rules.heal_sends and good >= rules.heal_sends:
         totals = {name: n for name, n in count.totals.items() if name not in FAILURES}
         return Count(totals=totals, claims=count.claims)
-    if count.unconfirmed and _outdated(count.unconfirmed, what, rules, good):
+    if count.unconfirmed and _outdated(count.unconfirmed, signal, rules, good):
         count = replace(count, unconfirmed=None)
-    kept = [one for one in count.failures if not _outdated(one, what, rules, good)]
+    kept = [one for one in count.failures if not _outdated(one, signal, rules, good)]
     if len(kept) == len(count.failures):
         return count
     totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
 
 
-def _outdated(one: CountedFailure, what: Signal, rules: RuleSet, good: int) -> bool:
-    if rules.forget_after and what.at - one.at > rules.forget_after:
+def _outdated(one: CountedFailure, signal: Signal, rules: RuleSet, good: int) -> bool:
+    if rules.forget_after and signal.at - one.at > rules.forget_after:
         return True
     return one.class_ == "network" and bool(rules.heal_sends and good)  # one good send shows that the network works
 
 
-def _counted(count: Count, what: Signal, rules: RuleSet) -> Step:
-    name = what.class_
-    refused = _not_counted(count, what, rules)
+def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
+    name = signal.class_
+    refused = _not_counted(count, signal, rules)
     if refused:
         return count, (), refused
-    count = _add(count, CountedFailure(name, what.at, what.send))
+    count = _add(count, CountedFailure(name, signal.at, signal.send))
     threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
         return count, (), f"{name} {reached}, recorded only"
     words = f"{name} {reached} of {threshold}"
     span = _span(count, name)
     if reached < threshold or span < _least_span(name, rules):
-        return _below(count, what, rules, words, span)
-    return _suppressed(count, what, rules, words)
+        return _below(count, signal, rules, words, span)
+    return _suppressed(count, signal, rules, words)
 
 
-def _not_counted(count: Count, what: Signal, rules: RuleSet) -> str:
+def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
-    same = [one for one in count.failures if one.class_ == what.class_]
-    if rules.longest and what.class_ in FAILURES and what.sent_at < count.ends:  # or it would make the next one longer
-        return f"{what.class_}: sent before the suppression was over"
-    if rules.distinct_days and any(one.at // DAY == what.at // DAY for one in same):
-        return f"{what.class_}: one is counted already today"
-    if what.class_ == "hard" and rules.pause and same and what.sent_at < max(one.ends for one in same):
+    same = [one for one in count.failures if one.class_ == signal.class_]
+    # without this it would make the next suppression longer
+    if rules.longest and signal.class_ in FAILURES and signal.sent_at < count.ends:
+        return f"{signal.class_}: sent before the suppression was over"
+    if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
+        return f"{signal.class_}: one is counted already today"
+    if signal.class_ == "hard" and rules.pause and same and signal.sent_at < max(one.ends for one in same):
         return "hard: sent before the pause was over"
     return ""
 
 
-def _below(count: Count, what: Signal, rules: RuleSet, words: str, span: int) -> Step:
+def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) -> Step:
     """Not enough to suppress; a hard failure pauses."""
-    if what.class_ != "hard" or not rules.pause:
-        days = f" over {span // DAY} days" if what.class_ in ("soft", "network") and rules.distinct_days else ""
+    if signal.class_ != "hard" or not rules.pause:
+        days = f" over {span // DAY} days" if signal.class_ in ("soft", "network") and rules.distinct_days else ""
         return count, (), words + days
-    until = what.at + rules.pause
+    until = signal.at + rules.pause
     last = replace(count.failures[-1], ends=until)
-    pause = Suppress(_bulk(what, rules), "pause", what.at, until, tries=False)
+    pause = Suppress(_bulk(signal, rules), "pause", signal.at, until, tries=False)
     return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
 
 
-def _suppressed(count: Count, what: Signal, rules: RuleSet, words: str) -> Step:
-    base = _lasts(what.class_, rules)
+def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Step:
+    base = _lasts(signal.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
-    until = what.at + lasts if base else None
-    scopes = _scopes(what, rules)
-    suppress = tuple(Suppress(scope, what.class_, what.at, until, tries=base > 0) for scope in scopes)
-    if what.class_ in FAILURES:
+    until = signal.at + lasts if base else None
+    scopes = _scopes(signal, rules)
+    suppress = tuple(Suppress(scope, signal.class_, signal.at, until, tries=base > 0) for scope in scopes)
+    if signal.class_ in FAILURES:
         count = replace(count, suppressed=count.suppressed + 1, ends=until or count.ends)
     span = f"for {lasts // DAY} days" if base else "for good"
     return count, suppress, f"{words}: suppressed {span}"
 
 
 def _add(count: Count, one: CountedFailure) -> Count:
-    failures = (*count.failures, one)[-MOST_KEPT:] if one.class_ in FAILURES else count.failures
-    # A total stops at a million: it decides nothing more, and a loop of reports cannot make it grow for ever.
+    failures = (*count.failures, one)[-MAX_FAILURES_KEPT:] if one.class_ in FAILURES else count.failures
+    # A total stops at a million: more decides nothing, and a loop of reports cannot make it grow for ever.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
     good = 0 if one.class_ in FAILURES else count.good
     return replace(count, failures=failures, good=good, totals={**count.totals, one.class_: total})
@@ -287,20 +288,20 @@ def _lasts(name: Class, rules: RuleSet) -> int:
     return spans.get(name, rules.autoreply_for if name == "autoreply" else 0)
 
 
-def _bulk(what: Signal, rules: RuleSet) -> str:
+def _bulk(signal: Signal, rules: RuleSet) -> str:
     """The scope for what transactional streams take no part in."""
-    return what.stream if rules.scope == "stream" else BULK
+    return signal.stream if rules.scope == "stream" else BULK
 
 
-def _scopes(what: Signal, rules: RuleSet) -> tuple[str, ...]:
+def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
 
-    In "plain" counting, which heeds no blame, whatever fails is suppressed everywhere.
+    In "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """
-    if what.class_ == "unsubscribe" or rules.scope == "stream":
-        return (what.stream,)
-    if what.class_ == "complaint":
-        return (BULK, what.stream) if what.transactional else (BULK,)
-    if what.class_ == "hard" or not rules.heed_blame:
+    if signal.class_ == "unsubscribe" or rules.scope == "stream":
+        return (signal.stream,)
+    if signal.class_ == "complaint":
+        return (BULK, signal.stream) if signal.transactional else (BULK,)
+    if signal.class_ == "hard" or not rules.heed_blame:
         return (EVERYWHERE,)
     return (BULK,)

@@ -1,4 +1,4 @@
-"""Forgotten: what may be kept of a fact about a person who was erased. Pure."""
+"""Erased: what may be kept of a fact about a person who was erased. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retour_policy.core.suppression import CAUSES
 KEPT = frozenset(
     {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
 )
-"""What a fact's detail keeps: what the fold needs, and nothing that tells of a person."""
+"""What a fact's detail keeps: what the fold needs, and no personal data."""
 
 _NOTES = ("note", "suppressions", "status", "reason")
 
@@ -20,8 +20,8 @@ def notes_of(detail: Mapping[str, Any]) -> list[Any]:
     return [detail.get(name) for name in _NOTES]
 
 
-def kept_of_forgotten(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What stays of the detail of a fact about a person who was forgotten."""
+def kept_of_erased(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of the detail of a fact about a person who was erased."""
     kept = {name: value for name, value in detail.items() if name in KEPT}
     if kept.get("cause") not in CAUSES:  # of withheld mail, it tells the cause in words, with the postmaster's note
         kept.pop("cause", None)

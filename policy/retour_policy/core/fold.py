@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.core.decide import EVERYWHERE, MOST_KEPT, Class, RuleSet, Signal, State, Suppress, decide
+from retour_policy.core.decide import EVERYWHERE, MAX_FAILURES_KEPT, Class, RuleSet, Signal, State, Suppress, decide
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 
@@ -53,33 +53,33 @@ class StepResult:
     why: str
 
 
-def step(account: Account, entry: Entry, ground: StreamPolicy, good_sends: int) -> StepResult:
+def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> StepResult:
     """The account after one more fact. `good_sends`: good ones since the latest counted failure."""
     special = _SPECIAL.get(entry.kind)
     if special:
-        return special(account, entry, ground)
+        return special(account, entry, stream_policy)
     if entry.detail.get("storm"):
         return _held(account, entry, [entry.id])
-    what = happening(entry, ground, good_sends)
-    if what is None:
+    signal = signal_of(entry, stream_policy, good_sends)
+    if signal is None:
         return StepResult(_seen(account, entry.at), "")
-    decision = decide(account.state, what, ground.rules)
+    decision = decide(account.state, signal, stream_policy.rules)
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
         suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
     return StepResult(Account(decision.state, suppressions), decision.why)
 
 
-def happening(entry: Entry, ground: StreamPolicy, good_sends: int) -> Signal | None:
+def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Signal | None:
     """What a fact means for counting; None where it counts for nobody."""
-    class_ = class_of(entry.kind, entry.type, entry.blame, ground.rules)
-    if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, ground.rules):
+    class_ = class_of(entry.kind, entry.type, entry.blame, stream_policy.rules)
+    if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policy.rules):
         return None
     return Signal(
         at=entry.at,
         class_=class_,
         stream=entry.stream,
-        transactional=ground.transactional,
+        transactional=stream_policy.transactional,
         send=entry.send,
         sent_at=entry.sent_at,
         shared=entry.proof == "shared",
@@ -126,26 +126,26 @@ class SendTimes:
 
 
 def fold(
-    entries: Iterable[Entry], grounds: Mapping[int, StreamPolicy], sendings: SendTimes
+    entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy], send_times: SendTimes
 ) -> tuple[Account, list[StepResult]]:
     """The account that all facts of an address, in order, lead to, and what each of them did.
 
-    `grounds` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
+    `stream_policies` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
     counted where that was decided.
     """
-    history = list(_with_first(entries, grounds))
+    history = list(_with_first(entries, stream_policies))
     skipped = passed_over(history)
     undone = {number for entry in history if entry.kind == "undone" for number in entry.detail["facts"]}
     by_id = {entry.id: entry for entry in history if entry.id not in undone}
     account, steps = Account(), []
     for entry in history:
-        ground = grounds[entry.id]
+        stream_policy = stream_policies[entry.id]
         if entry.id in skipped:
-            done = StepResult(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
+            result = StepResult(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
         else:
-            done = _with_revived(account, entry, ground, sendings, by_id)
-        account = done.account
-        steps.append(done)
+            result = _with_revived(account, entry, stream_policy, send_times, by_id)
+        account = result.account
+        steps.append(result)
     return account, steps
 
 
@@ -154,13 +154,13 @@ def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, r
     return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
 
 
-def _with_first(entries: Iterable[Entry], grounds: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
+def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
     """The facts, each marked whether it is the first of its kind for its send that counts."""
     counted: set[tuple[int, str]] = set()
     for entry in entries:
         mark = (entry.send, entry.kind)
         yield replace(entry, first=False) if mark in counted else entry
-        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, grounds[entry.id].rules):
+        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policies[entry.id].rules):
             counted.add(mark)
 
 
@@ -170,22 +170,24 @@ def passed_over(history: Iterable[Entry]) -> set[int]:
 
 
 def _with_revived(
-    account: Account, entry: Entry, ground: StreamPolicy, sendings: SendTimes, by_id: Mapping[int, Entry]
+    account: Account, entry: Entry, stream_policy: StreamPolicy, send_times: SendTimes, by_id: Mapping[int, Entry]
 ) -> StepResult:
     if entry.kind == "held":
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
         return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind != "revived":
-        good = sendings.good(latest_failure(account, entry.stream, ground.rules), entry.at, ground.rules)
-        return step(account, entry, ground, good)
+        good = send_times.good(
+            latest_failure(account, entry.stream, stream_policy.rules), entry.at, stream_policy.rules
+        )
+        return step(account, entry, stream_policy, good)
     why = ""
     account = _without_held(account, entry.detail["facts"])
     for number in entry.detail["facts"]:
         if number in by_id:
             freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
-            done = step(account, freed, ground, 0)
-            account, why = done.account, done.why
+            result = step(account, freed, stream_policy, 0)
+            account, why = result.account, result.why
     return StepResult(_seen(account, entry.at), f"held before, counts now: {why}")
 
 
@@ -199,9 +201,9 @@ def _seen(account: Account, at: int) -> Account:
 
 
 def _held(account: Account, entry: Entry, facts: Sequence[int]) -> StepResult:
-    """Failures of a storm: remembered, not counted. What two storms hold one after the other is held by the second."""
+    """Failures held by a storm: kept, not counted. What two storms hold one after the other is held by the second."""
     seen = _seen(_without_held(account, facts), entry.at)
-    held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MOST_KEPT:]
+    held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MAX_FAILURES_KEPT:]
     return StepResult(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
 
 
@@ -211,7 +213,7 @@ def _without_held(account: Account, facts: Sequence[int]) -> Account:
 
 
 def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
-    """What is in force keeps its dates and cause, unless it gives way."""
+    """The suppression in force keeps its dates and cause, unless it gives way to the new one."""
     if old is not None and old.in_force(new.since) and not _gives_way(old, new):
         return old
     because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
@@ -257,10 +259,10 @@ def _lifted(scope: str, scopes: set[str]) -> bool:
     return scope in scopes or (scope == EVERYWHERE and any(one.startswith("*") for one in scopes))
 
 
-def _trial(account: Account, entry: Entry, ground: StreamPolicy) -> StepResult:
-    """A suppression has run out and one send tries; others wait until it has had its time."""
+def _trial(account: Account, entry: Entry, stream_policy: StreamPolicy) -> StepResult:
+    """A suppression has run out: one send is the trial, and others wait until `heal_after` has passed."""
     tried = {
-        scope: replace(one, cause="trial", until=entry.at + ground.rules.heal_after, tries=False)
+        scope: replace(one, cause="trial", until=entry.at + stream_policy.rules.heal_after, tries=False)
         for scope, one in account.suppressions.items()
         if scope in entry.detail["scopes"]
     }

@@ -1,4 +1,4 @@
-"""Outlook: what would happen to an address at its next bounce. Pure."""
+"""Forecast: what would happen to an address at its next bounce. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = {"hard": "a hard one", "soft": "a soft one", "network": "one of the net
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Forecast:
     """What the next bounce of each class, of a send made now, would lead to."""
 
     decisions: tuple[tuple[Class, Decision], ...]
@@ -24,18 +24,19 @@ class Outlook:
         return "; ".join(f"{_NAMES[name]} {_does(decision)}" for name, decision in self.decisions)
 
 
-def outlook(account: Account, ground: StreamPolicy, stream: str, now: int, good_sends: int = 0) -> Outlook:
+def forecast(account: Account, stream_policy: StreamPolicy, stream: str, now: int, good_sends: int = 0) -> Forecast:
     """What would follow if a send made now failed at once, after so many good sends since the latest failure."""
-    classes = [
-        name for name in FAILURES if getattr(ground.rules, name) and (name != "network" or ground.rules.heed_blame)
-    ]
-    return Outlook(tuple((name, _next(account, ground, stream, now, name, good_sends)) for name in classes))
+    rules = stream_policy.rules
+    classes = [name for name in FAILURES if getattr(rules, name) and (name != "network" or rules.heed_blame)]
+    return Forecast(tuple((name, _next(account, stream_policy, stream, now, name, good_sends)) for name in classes))
 
 
-def _next(account: Account, ground: StreamPolicy, stream: str, now: int, name: Class, good_sends: int) -> Decision:
+def _next(
+    account: Account, stream_policy: StreamPolicy, stream: str, now: int, name: Class, good_sends: int
+) -> Decision:
     at = max(now, account.state.last)
-    what = Signal(at, name, stream, ground.transactional, -1, at, good_sends=good_sends)
-    return decide(account.state, what, ground.rules)
+    signal = Signal(at, name, stream, stream_policy.transactional, -1, at, good_sends=good_sends)
+    return decide(account.state, signal, stream_policy.rules)
 
 
 def none_before(found: Sequence[Suppression]) -> str:

@@ -1,4 +1,4 @@
-"""Rules: the two sets of numbers of a policy that have a name."""
+"""Presets: the two sets of numbers of a policy that have a name. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State as JSON: how the state of an address stands in the store."""
+"""State as JSON: how the store holds the state of an address."""
 
 from __future__ import annotations
 

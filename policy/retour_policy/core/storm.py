@@ -9,8 +9,8 @@ from typing import Protocol
 from retour_policy.address import domain_ascii, domain_of
 from retour_policy.clock import HOUR, MINUTE
 
-BUCKET = 5 * MINUTE
-CALM_WINDOW = HOUR  # the sends by which it is judged whether a storm goes on
+BUCKET_MS = 5 * MINUTE
+CALM_WINDOW_MS = HOUR  # the sends by which it is judged whether a storm goes on
 
 
 class Limits(Protocol):
@@ -54,7 +54,7 @@ def is_calm(figures: Figures, limits: Limits) -> bool:
 
 def bucket(at: int) -> int:
     """The five minutes that `at` (milliseconds) lies in."""
-    return at - at % BUCKET
+    return at - at % BUCKET_MS
 
 
 class Sides:

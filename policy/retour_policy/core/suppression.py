@@ -1,4 +1,4 @@
-"""Suppression: one address that is not written to in one scope; cause, dates, and the words for it. Pure."""
+"""Suppression: one address that is suppressed in one scope; cause, dates, and the words for it. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Suppression:
     tries: bool = False
     """When it has run out, one send may try, and the others wait for what becomes of it."""
     fact: int = 0
-    """The fact that tipped the scale."""
+    """The fact that triggered it."""
 
     def in_force(self, now: int) -> bool:
         """Whether it holds at `now`."""

@@ -1,4 +1,4 @@
-"""Decoded: a message as it reads once its encodings are undone, whether its MIME structure can be read or not. Pure."""
+"""Decodings: a message as it reads once its encodings are undone, be its MIME structure readable or not. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import binascii
 import re
 from collections.abc import Iterator
 
-DEPTH = 2  # encodings inside each other: a message in base64 within another one
-SHORTEST_RUN = 8  # base64 characters that could hold an address
+MAX_DEPTH = 2  # encodings inside each other: a message in base64 within another one
+MIN_RUN_CHARACTERS = 8  # base64 characters that could hold an address
 _ENCODING = re.compile(rb"^[ \t>]*content-transfer-encoding:[ \t\r\n]*\"?([a-z0-9-]*+)", re.IGNORECASE | re.MULTILINE)
 _SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")  # RFC 2045 section 6.7: what begins the next line may be half a name
 _GAP = re.compile(rb"(?<=\?=)[ \t\r\n]+(?==\?)")
@@ -18,7 +18,7 @@ _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 _BETWEEN = b"CgoK"  # three line ends
 
 
-def readings(raw: bytes, depth: int = DEPTH) -> Iterator[bytes]:
+def readings(raw: bytes, depth: int = MAX_DEPTH) -> Iterator[bytes]:
     """`raw` as it is, its lines joined where quoted-printable broke them, and all that its encodings may stand for.
 
     The time it takes grows with the length of `raw`, and with nothing else that a stranger chose.
@@ -55,7 +55,7 @@ def _parts(raw: bytes) -> Iterator[tuple[bytes, bool]]:
 def _base64(raw: bytes) -> list[bytes]:
     """Whatever looks like base64, read from each of the four places where a group may begin."""
     runs = (run[0].translate(None, _NO_BASE64) for run in _RUN.finditer(raw + b"\n"))
-    packed = b"".join(run + b"A" * (-len(run) % 4) + _BETWEEN for run in runs if len(run) >= SHORTEST_RUN)
+    packed = b"".join(run + b"A" * (-len(run) % 4) + _BETWEEN for run in runs if len(run) >= MIN_RUN_CHARACTERS)
     return [_unpacked(b"A" * shift + packed) for shift in range(4)] if packed else []
 
 

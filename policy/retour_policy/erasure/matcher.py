@@ -1,4 +1,4 @@
-"""Mention: finds an address in text, in each way that mail writes it, and takes it out. Pure."""
+"""Matcher: finds an address in text, in each way that mail writes it, and takes it out. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import idna
 from retour_policy.address import domain_ascii, normalise
 from retour_policy.erasure.decodings import readings
 
-FORGOTTEN = "(forgotten)"
+ERASED = "(forgotten)"  # stands in the store where an address was
 _RUN = re.compile(r"[a-z0-9.-]+")
 # As it is, in quoted-printable (RFC 2045 section 6.7), in a link (RFC 3986 section 2.1) or a link in one, in HTML.
 _AT = r"(?:@|=40|%(?:25)?40|&#0*64;|&#x0*40;|&commat;)"
@@ -34,12 +34,12 @@ class AddressMatcher:
         with suppress(idna.IDNAError, UnicodeError):
             self._domains.add(idna.decode(domain))
         self._local = local
-        of = "|".join(map(_escaped, sorted(self._domains)))
+        domains = "|".join(map(_escaped, sorted(self._domains)))
         user = _escaped(local)
         ends = r"(?![\w-])(?!\.\w)"
         begins, begins_verp = rf"(?:(?<![\w.%+-])|{_AFTER_ESCAPE})", rf"(?:(?<![\w.%-])|{_AFTER_ESCAPE})"
-        inside = rf"{begins_verp}{user}=(?:{of}){ends}|(?<![\w.-])(?:{of})={user}(?=@)"
-        self._pattern = re.compile(rf"{begins}{user}{_AT}(?:{of}){ends}|{inside}", re.IGNORECASE)
+        inside = rf"{begins_verp}{user}=(?:{domains}){ends}|(?<![\w.-])(?:{domains})={user}(?=@)"
+        self._pattern = re.compile(rf"{begins}{user}{_AT}(?:{domains}){ends}|{inside}", re.IGNORECASE)
 
     @property
     def needles(self) -> tuple[list[str], list[str]]:
@@ -47,35 +47,35 @@ class AddressMatcher:
         local, *domains = (max(_RUN.findall(text) or [""], key=len) for text in (self._local, *sorted(self._domains)))
         return [local], domains
 
-    def is_in(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Whether `text` mentions it."""
         return self._pattern.search(text) is not None
 
-    def without(self, value: Any) -> Any:
-        """A value as JSON holds it, with every mention replaced."""
+    def redact(self, value: Any) -> Any:
+        """A value as JSON holds it, with every mention replaced by `ERASED`."""
         if isinstance(value, str):
-            return self._pattern.sub(FORGOTTEN, value)
+            return self._pattern.sub(ERASED, value)
         if isinstance(value, list):
-            return [self.without(one) for one in value]
+            return [self.redact(one) for one in value]
         if isinstance(value, dict):
-            return {name: self.without(one) for name, one in value.items()}
+            return {name: self.redact(one) for name, one in value.items()}
         return value
 
-    def may_be_in(self, raw: bytes) -> bool:
+    def may_match(self, raw: bytes) -> bool:
         """Whether octets that are not encoded can mention it at all: quick, and seldom true."""
         lower = raw.lower()
         return all(any(needle.encode() in lower for needle in one_of) for one_of in self.needles)
 
-    def is_in_mail(self, raw: bytes) -> bool:
+    def matches_mail(self, raw: bytes) -> bool:
         """Whether a message mentions it, also where it is encoded. What cannot be decoded is read as it is."""
-        return any(self._is_read_in(one) for one in readings(raw))
+        return any(self._matches_reading(one) for one in readings(raw))
 
-    def _is_read_in(self, raw: bytes) -> bool:
+    def _matches_reading(self, raw: bytes) -> bool:
         plain = raw.replace(b"\0", b"")  # UTF-16
-        if not self.may_be_in(plain):
+        if not self.may_match(plain):
             return False
         encodings = ("utf-8",) if self._local.isascii() else ("utf-8", "latin-1")
-        return any(self.is_in(plain.decode(encoding, "replace")) for encoding in encodings)
+        return any(self.matches(plain.decode(encoding, "replace")) for encoding in encodings)
 
 
 def _escaped(name: str) -> str:

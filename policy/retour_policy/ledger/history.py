@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection
 
 from retour_policy.core.fold import Entry, SendTimes
-from retour_policy.store import schema
+from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
-
-_fact, _sent = schema.fact, schema.send_recipient
-_FACTS = (
-    select(_fact)
-    .where(_fact.c.address_id.in_(bindparam("numbers", expanding=True)), _fact.c.policy_id.is_not(None))
-    .order_by(_fact.c.at, _fact.c.id)
-)
-_SENDS = (
-    select(_sent.c.address_id, _sent.c.send_id)
-    .where(_sent.c.address_id.in_(bindparam("numbers", expanding=True)))
-    .order_by(_sent.c.address_id, _sent.c.send_id)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +20,46 @@ class History:
     entries: list[Entry]
     policy_ids: dict[int, int]
     """By fact: the policy that it was judged by."""
-    sendings: SendTimes
+    send_times: SendTimes
 
 
-def entry(number: int, new: NewFact | Row[Any], *, first: bool = True) -> Entry:
-    """A fact that was just written, or its row, as the fold sees it."""
-    noted = {"status": new.status, "reason": new.reason} | new.detail
-    sent_at = id_time(new.send_id) if new.send_id else new.at
+def entry(number: int, fact: NewFact, *, first: bool = True) -> Entry:
+    """A fact with that number, as the fold sees it."""
     return Entry(
-        number,
-        new.at,
-        new.kind,
-        new.stream or "",
-        new.send_id or 0,
-        sent_at,
-        new.type,
-        new.blame,
-        new.proof or "",
-        first,
-        noted,
+        id=number,
+        at=fact.at,
+        kind=fact.kind,
+        stream=fact.stream or "",
+        send=fact.send_id or 0,
+        sent_at=id_time(fact.send_id) if fact.send_id else fact.at,
+        type=fact.type,
+        blame=fact.blame,
+        proof=fact.proof or "",
+        first=first,
+        detail={"status": fact.status, "reason": fact.reason} | fact.detail,
     )
 
 
-def told(
-    connection: Connection, numbers: Sequence[int], sends: Mapping[int, Sequence[tuple[int, int]]] | None = None
+def read(
+    connection: Connection, numbers: Sequence[int], made: Mapping[int, Sequence[tuple[int, int]]] | None = None
 ) -> dict[int, History]:
     """The histories of some addresses, by their numbers; for all of them in two statements.
 
-    Where their `sends` are known, ids and times in order, these are not read again.
+    Where the sends `made` to them are known, ids and times in order, these are not read again.
     """
-    rows: dict[int, list[Any]] = {number: [] for number in numbers}
-    for row in connection.execute(_FACTS, {"numbers": list(numbers)}):
-        rows[row.address_id].append(row)
-    made = _made(connection, [number for number, of in rows.items() if of]) if sends is None else sends
-    return {number: _told(of, made.get(number, ())) for number, of in rows.items()}
+    judged = facts.read_judged(connection, numbers)
+    if made is None:
+        made = sends.read_times(connection, [number for number, of in judged.items() if of])
+    return {number: _history_of(of, made.get(number, ())) for number, of in judged.items()}
 
 
-def _made(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
-    if numbers:
-        for number, send in connection.execute(_SENDS, {"numbers": numbers}):
-            made[number].append((send, id_time(send)))
-    return made
-
-
-def _told(rows: Sequence[Any], made: Sequence[tuple[int, int]]) -> History:
+def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
     failed: dict[int, int] = {}
-    for row in rows:
-        if row.action == "failed" and row.send_id:
-            failed.setdefault(row.send_id, row.at)
+    for _, fact in judged:
+        if fact.action == "failed" and fact.send_id:
+            failed.setdefault(fact.send_id, fact.at)
     return History(
-        [entry(row.id, row) for row in rows], {row.id: row.policy_id for row in rows}, SendTimes(made, failed)
+        entries=[entry(number, fact) for number, fact in judged],
+        policy_ids={number: fact.policy_id for number, fact in judged if fact.policy_id is not None},
+        send_times=SendTimes(made, failed),
     )

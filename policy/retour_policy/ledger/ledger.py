@@ -13,17 +13,16 @@ from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
 from retour_policy.errors import StoreUnavailable
-from retour_policy.ledger import history
-from retour_policy.ledger.accounts import good_sends, lock, refolded, store, store_all
+from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
 from retour_policy.outbox.announcer import Announcer
-from retour_policy.store import facts
+from retour_policy.store import facts, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.writer import Writer
 
-ADOPT_TIMEOUT = 2_000  # milliseconds
-REFOLDED = ("held", "undone", "revived")  # kinds that change what earlier facts count for
+ADOPT_TIMEOUT_MS = 2_000
+_REFOLDING_KINDS = ("held", "undone", "revived")  # they change what earlier facts count for
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Ledger:
         policy = Policy.of(config)
         number: int | None = None
         with contextlib.suppress(StoreUnavailable):
-            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT)
+            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT_MS)
         return cls(policy, number, Announcer.of(config))
 
     def write(
@@ -56,56 +55,61 @@ class Ledger:
     ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and in words what it led to.
 
-        The address's row is locked until the transaction ends; `account` is what `lock` gave where it is already.
-        A fact that is older than the address's latest one (from an import) is put in its place, and the state folded
-        anew. `news` is whether hooks are to be told of it, where that is not the same as being the first.
+        The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
+        locked already. A fact that is older than the address's latest one (from an import) is put in its place, and
+        the state folded anew. `news` is whether hooks are told of it, where that is not the same as being the first.
         """
-        account = account or lock(connection, address)
+        account = account or accounts.lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
         policy_id = self.policy_id or put_in_force(connection, self.policy, new.at)
         number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
-        if in_place or new.kind in REFOLDED:
-            after, why = refolded(connection, address)[0], ""
+        if in_place or new.kind in _REFOLDING_KINDS:
+            after, why = accounts.refolded(connection, address)[0], ""
         else:
-            done = self._step(connection, address, account, number, new, first=first)
-            after, why = done.account, done.why
-        store(connection, address, account, after)
+            result = self._step(connection, address, account, number, new, first=first)
+            after, why = result.account, result.why
+        accounts.write(connection, address, account, after)
         suppressions = (account.suppressions, after.suppressions)
-        told = (first if news is None else news) and self._believed(new)
-        self.announcer.fact(connection, number, new, suppressions, why, counts=told)
+        is_news = (first if news is None else news) and self._believed(new)
+        self.announcer.fact(connection, number, new, suppressions, why, counts=is_news)
         return number, why
 
     def write_many(
-        self, connection: Connection, news: Sequence[tuple[Address, NewFact]], accounts: Mapping[int, Account]
+        self, connection: Connection, new_facts: Sequence[tuple[Address, NewFact]], locked: Mapping[int, Account]
     ) -> None:
-        """Write facts that are new, and no bounces: one about each address, whose rows are locked. Nobody is told."""
-        policy_id = self.policy_id or put_in_force(connection, self.policy, news[0][1].at)
-        late = [max(new.at, accounts[address.id].state.last) for address, new in news]
-        dated = [dataclasses.replace(new, at=at, policy_id=policy_id) for (_, new), at in zip(news, late, strict=True)]
-        changed = []
-        for (address, _), new, number in zip(news, dated, facts.write_many(connection, dated), strict=True):
-            before = accounts[address.id]
-            changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
-        store_all(connection, changed)
+        """Write facts that are new, and no bounces: one about each address. Hooks are not told.
 
-    def counts(self, connection: Connection, what: NewFact) -> bool:
+        `locked` is what `accounts.lock_all` gave for these addresses.
+        """
+        policy_id = self.policy_id or put_in_force(connection, self.policy, new_facts[0][1].at)
+        dated = [
+            dataclasses.replace(new, at=max(new.at, locked[address.id].state.last), policy_id=policy_id)
+            for address, new in new_facts
+        ]
+        changed = []
+        for (address, _), new, number in zip(new_facts, dated, facts.write_many(connection, dated), strict=True):
+            before = locked[address.id]
+            changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
+        accounts.write_all(connection, changed)
+
+    def counts(self, connection: Connection, fact: NewFact) -> bool:
         """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
-        mine = what.policy_id is None or what.policy_id == self.policy_id
-        policy = self.policy if mine else all_policies(connection)[what.policy_id or 0]
-        return counts(what.kind, what.type, what.blame, what.proof, policy.ground(what.stream).rules)
+        ours = fact.policy_id is None or fact.policy_id == self.policy_id
+        policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
+        return counts(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
 
     def _believed(self, new: NewFact) -> bool:
-        return new.proof != "unsigned" or self.policy.ground(new.stream).rules.count_unsigned
+        return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned
 
     def _step(
         self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool
     ) -> StepResult:
-        ground = self.policy.ground(new.stream)
+        stream_policy = self.policy.for_stream(new.stream)
         entry = history.entry(number, new, first=first)
         good = 0
         if entry.kind == "bounce":
-            after = latest_failure(account, entry.stream, ground.rules)
-            good = good_sends(connection, address.id, after, entry.at, ground.rules) if after else 0
-        return step(account, entry, ground, good)
+            after = latest_failure(account, entry.stream, stream_policy.rules)
+            good = sends.count_good(connection, address.id, after, entry.at, stream_policy.rules) if after else 0
+        return step(account, entry, stream_policy, good)

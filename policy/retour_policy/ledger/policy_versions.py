@@ -1,4 +1,4 @@
-"""Policies: the policy in force, and those that older facts were judged by."""
+"""Policy versions: the policy in force, and those that older facts were judged by."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from retour_policy.config.model import Config
 from retour_policy.core.decide import RuleSet
 from retour_policy.core.fold import StreamPolicy
 from retour_policy.core.presets import CAREFUL
-from retour_policy.store import schema
-from retour_policy.store.upsert import ignoring
-
-_table = schema.policy
+from retour_policy.store import policies
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,11 @@ class Policy:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Policy:
         """The policy that `to_dict` wrote; a number that it lacks is the careful one."""
-        return cls(_ground(values["default"]), {name: _ground(one) for name, one in values["streams"].items()})
+        return cls(
+            _stream_policy(values["default"]), {name: _stream_policy(one) for name, one in values["streams"].items()}
+        )
 
-    def ground(self, stream: str | None) -> StreamPolicy:
+    def for_stream(self, stream: str | None) -> StreamPolicy:
         """What the facts of a stream are judged by."""
         return self.streams.get(stream or "", self.default)
 
@@ -52,24 +51,18 @@ class Policy:
 
 def put_in_force(connection: Connection, policy: Policy, now: int) -> int:
     """The policy's number in the store; one that is new there gets a row."""
-    digest = policy.digest()
-    row = {"hash": digest, "at": now, "content": policy.to_dict()}
-    connection.execute(ignoring(connection, _table), row)
-    return int(connection.scalar(select(_table.c.id).where(_table.c.hash == digest)) or 0)
+    return policies.ensure(connection, policy.digest(), policy.to_dict(), now)
 
 
 def all_policies(connection: Connection) -> dict[int, Policy]:
     """Every policy that a fact was ever judged by, by its number."""
-    return {
-        number: Policy.from_dict(content)
-        for number, content in connection.execute(select(_table.c.id, _table.c.content))
-    }
+    return {number: Policy.from_dict(content) for number, content in policies.read(connection).items()}
 
 
-def _values(ground: StreamPolicy) -> dict[str, Any]:
-    return asdict(ground.rules) | {"transactional": ground.transactional}
+def _values(stream_policy: StreamPolicy) -> dict[str, Any]:
+    return asdict(stream_policy.rules) | {"transactional": stream_policy.transactional}
 
 
-def _ground(values: dict[str, Any]) -> StreamPolicy:
+def _stream_policy(values: dict[str, Any]) -> StreamPolicy:
     numbers = {name: values.get(name, getattr(CAREFUL, name)) for name in RuleSet.__slots__}
     return StreamPolicy(RuleSet(**numbers), values.get("transactional", False))

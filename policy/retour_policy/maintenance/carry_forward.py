@@ -1,11 +1,11 @@
-"""Carrying: what the old facts of an address have come to, and how far back they must be kept. Pure."""
+"""Carry forward: what the old facts of an address have come to, and how far back they must be kept. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from retour_policy.core.decide import MOST_KEPT, Count
+from retour_policy.core.decide import MAX_FAILURES_KEPT, Count
 from retour_policy.core.fold import Account, Entry, fold
 from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy
@@ -30,9 +30,9 @@ def carried_account(
     old: Sequence[Entry], told: History, policies: Mapping[int, Policy], cut: int, spent: frozenset[int]
 ) -> Account:
     """The account that the facts before `cut` lead to, with the good ones noted among the sends that go with them."""
-    grounds = {entry.id: policies[told.policy_ids[entry.id]].ground(entry.stream) for entry in old}
-    account, _ = fold(old, grounds, told.sendings)
-    good = [made for send, made in told.sendings.made if send in spent and send not in told.sendings.failed]
+    stream_policies = {entry.id: policies[told.policy_ids[entry.id]].for_stream(entry.stream) for entry in old}
+    account, _ = fold(old, stream_policies, told.send_times)
+    good = [made for send, made in told.send_times.made if send in spent and send not in told.send_times.failed]
     counts = {scope: _noted(count, good) for scope, count in account.state.counts.items()}
     return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
 
@@ -40,14 +40,14 @@ def carried_account(
 def speaks_from(account: Account) -> int | None:
     """From when on the good sends of an address must go together with the facts that they were noted beside.
 
-    An older one, made before the latest failure, is counted never again, and one more than `MOST_KEPT` changes nothing:
-    these can go later. None: all can.
+    An older one, made before the latest failure, is counted never again, and one more than `MAX_FAILURES_KEPT` changes
+    nothing: these can go later. None: all can.
     """
-    open_ = [one for one in account.state.counts.values() if one.good < MOST_KEPT]
+    open_ = [one for one in account.state.counts.values() if one.good < MAX_FAILURES_KEPT]
     return min((one.latest() + 1 for one in open_ if one.latest() or one.suppressed), default=None)
 
 
 def _noted(count: Count, good: Sequence[int]) -> Count:
     latest = count.latest()
     number = sum(made > latest for made in good) if latest else 0
-    return dataclasses.replace(count, good=min(count.good + number, MOST_KEPT))
+    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT))

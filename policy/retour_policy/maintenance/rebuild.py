@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection
 
 from retour_policy.core.decide import State
 from retour_policy.core.fold import Account
-from retour_policy.core.state_json import from_dict
-from retour_policy.ledger.accounts import lock, refolded, refolded_of, store
+from retour_policy.ledger import accounts
 from retour_policy.ledger.policy_versions import all_policies
-from retour_policy.store import schema
+from retour_policy.store import addresses, states
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
-from retour_policy.store.suppressions import of_addresses
 
-CHUNK = 500  # addresses a read transaction
-
-_table = schema.address
-_state = schema.address_state.c
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
-_CLEAR = update(schema.address_state).where(_state.address_id == bindparam("number")).values(state={})
-_STATES = select(_state.address_id, _state.state).where(_state.address_id.in_(bindparam("numbers", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,57 +28,36 @@ class Difference:
     right: Account
 
 
-def known(store_: Store) -> Iterator[list[tuple[Address, str | None]]]:
-    """All addresses with their text (None: forgotten), in chunks, each read by itself."""
-    last = 0
-    while True:
-        query = select(_table).where(_table.c.id > last).order_by(_table.c.id).limit(CHUNK)
-        with store_.reading() as connection:
-            chunk = [(Address(row.id, bytes(row.key)), row.text) for row in connection.execute(query)]
-        if not chunk:
-            return
-        yield chunk
-        last = chunk[-1][0].id
-
-
-def differences(store_: Store) -> Iterator[Difference]:
+def differences(store: Store) -> Iterator[Difference]:
     """Every address whose state or suppressions differ from what its facts lead to. Changes nothing."""
-    for chunk in known(store_):
-        with store_.reading() as connection:
+    for chunk in addresses.iterate(store):
+        with store.reading() as connection:
             has = stored(connection, [address for address, _ in chunk])
-            right = refolded_of(connection, [address.id for address, _ in chunk], all_policies(connection))
+            right = accounts.refolded_of(connection, [address.id for address, _ in chunk], all_policies(connection))
         for address, text in chunk:
             if has[address.id] != right[address.id][0]:
                 yield Difference(address, text, has[address.id], right[address.id][0])
 
 
-def mend(store_: Store, difference: Difference) -> None:
+def mend(store: Store, difference: Difference) -> None:
     """Write the right state of one address, folded once more under its lock."""
-    with store_.writing() as connection:
-        connection.execute(_CLEAR, {"number": difference.address.id})  # it may be none that can be read
-        before = lock(connection, difference.address)
-        store(connection, difference.address, before, refolded(connection, difference.address)[0])
+    address = difference.address
+    with store.writing() as connection:
+        states.clear(connection, address.id)  # it may be none that can be read
+        before = accounts.lock(connection, address)
+        accounts.write(connection, address, before, accounts.refolded(connection, address)[0])
 
 
 def stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
     """What the store has of some addresses, by their numbers; a state that cannot be read is like no other."""
     try:
-        return _stored(connection, some)
+        return accounts.read(connection, some)
     except _UNREADABLE:
         return {one.id: _stored_or_damaged(connection, one) for one in some}
 
 
 def _stored_or_damaged(connection: Connection, one: Address) -> Account:
     try:
-        return _stored(connection, [one])[one.id]
+        return accounts.read(connection, [one])[one.id]
     except _UNREADABLE:
         return Account(State(last=-1))
-
-
-def _stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
-    states = dict(connection.execute(_STATES, {"numbers": [one.id for one in some]}).all())
-    rows = of_addresses(connection, [one.key for one in some])
-    return {
-        one.id: Account(from_dict(states.get(one.id) or {}), {row.scope: row for row in rows.get(one.key, ())})
-        for one in some
-    }

@@ -1,4 +1,4 @@
-"""Simulation: what another policy would have made of the same facts."""
+"""Simulate: what another policy would have made of the same facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import refolded_of
 from retour_policy.ledger.policy_versions import Policy
-from retour_policy.maintenance.rebuild import known, stored
+from retour_policy.maintenance.rebuild import stored
+from retour_policy.store import addresses
 from retour_policy.store.database import Store
 from retour_policy.store.suppressions import applies
 
@@ -36,7 +37,7 @@ def changes(store: Store, config: Config, now: int) -> Iterator[Change]:
     """What would be different at `now` if `config` had been in force from the first fact on. Changes nothing."""
     judge = Policy.of(config)
     streams = {stream.name: stream.transactional for stream in config.stream}
-    for chunk in known(store):
+    for chunk in addresses.iterate(store):
         with store.reading() as connection:
             before = stored(connection, [address for address, _ in chunk])
             after = refolded_of(connection, [address.id for address, _ in chunk], {}, judge)

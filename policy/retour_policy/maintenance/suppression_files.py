@@ -1,4 +1,4 @@
-"""Lists: suppressions from other systems and for them, as CSV or JSON lines. Pure but for the file it is given."""
+"""Suppression files: suppressions from and for other systems, as CSV or JSON lines. Pure but for the file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ from retour_policy.sanitize import clean
 
 Format = Literal["csv", "jsonl"]
 COLUMNS = ("address", "cause", "scope", "since", "until", "note")
-LONGEST_LINE = 10_000  # characters
-MOST_LINES = 20  # that a quoted field may go over
-LONGEST_NOTE = 200  # characters
-_ENDING = ("pause", "trial")  # causes that are nothing without an end
+MAX_LINE_CHARACTERS = 10_000
+MAX_RECORD_LINES = 20  # of a file: a quoted field may go over several
+MAX_NOTE_CHARACTERS = 200
+MAX_TIME_MS = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
+_NEED_UNTIL = ("pause", "trial")  # causes that are nothing without an end
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of it
 
 
-LATEST = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
-
-
-class WrongLine(ValueError):
+class LineError(ValueError):
     """What is wrong with a line, and what would be right."""
 
 
@@ -51,7 +49,7 @@ class Fault:
     text: str
 
 
-def read(file: IO[str], format_: Format, streams: Collection[str], now: int) -> Iterator[Row | Fault]:
+def read_rows(file: IO[str], format_: Format, streams: Collection[str], now: int) -> Iterator[Row | Fault]:
     """The rows and the faults of a file, one after the other, in bounded memory.
 
     The file is to be opened as UTF-8 with `surrogateescape`, and for CSV with its line ends as they are.
@@ -63,7 +61,7 @@ def read(file: IO[str], format_: Format, streams: Collection[str], now: int) -> 
             continue
         try:
             yield Row(line, *_row(values, streams, now))
-        except WrongLine as error:
+        except LineError as error:
             yield Fault(line, str(error))
 
 
@@ -102,10 +100,10 @@ def _records(file: IO[str]) -> Iterator[tuple[int, list[str] | str]]:
     A quoted field may go over some lines. Where a quotation mark is never closed, only its line is wrong.
     """
     lines = _numbered(file)
-    ahead: deque[Line] = deque()
+    ahead: deque[_Line] = deque()
     while ahead or (ahead := deque(itertools.islice(lines, 1))):
         taken = [ahead.popleft()]
-        while _is_open(taken) and len(taken) < MOST_LINES and (more := _next(ahead, lines)):
+        while _is_open(taken) and len(taken) < MAX_RECORD_LINES and (more := _next(ahead, lines)):
             taken.append(more)
         if _is_open(taken):
             ahead.extendleft(reversed(taken[1:]))
@@ -116,18 +114,18 @@ def _records(file: IO[str]) -> Iterator[tuple[int, list[str] | str]]:
             yield taken[0].number, _fields(taken)
 
 
-def _fields(taken: list[Line]) -> list[str] | str:
+def _fields(taken: list[_Line]) -> list[str] | str:
     try:
         return next(csv.reader([line.text for line in taken]), [])
     except csv.Error as error:
         return f"is not CSV: {error}"
 
 
-def _next(ahead: deque[Line], lines: Iterator[Line]) -> Line | None:
+def _next(ahead: deque[_Line], lines: Iterator[_Line]) -> _Line | None:
     return ahead.popleft() if ahead else next(lines, None)
 
 
-def _is_open(lines: list[Line]) -> bool:
+def _is_open(lines: list[_Line]) -> bool:
     return not lines[0].fault and sum(one.text.count('"') for one in lines) % 2 == 1
 
 
@@ -141,7 +139,7 @@ def _head_fault(head: list[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class _Line:
     """A line of a file, or what is wrong with it."""
 
     number: int
@@ -149,16 +147,16 @@ class Line:
     fault: str = ""
 
 
-def _numbered(file: IO[str]) -> Iterator[Line]:
+def _numbered(file: IO[str]) -> Iterator[_Line]:
     """All lines, each bounded; one that cannot be used is named and gone past."""
     number = 0
-    while line := file.readline(LONGEST_LINE):
+    while line := file.readline(MAX_LINE_CHARACTERS):
         number += 1
         fault = _line_fault(line)
         rest = line
-        while len(rest) >= LONGEST_LINE and not rest.endswith("\n"):
-            rest, fault = file.readline(LONGEST_LINE), f"is longer than {LONGEST_LINE} characters"
-        yield Line(number, "" if fault else line, fault)
+        while len(rest) >= MAX_LINE_CHARACTERS and not rest.endswith("\n"):
+            rest, fault = file.readline(MAX_LINE_CHARACTERS), f"is longer than {MAX_LINE_CHARACTERS} characters"
+        yield _Line(number, "" if fault else line, fault)
 
 
 def _line_fault(line: str) -> str:
@@ -191,20 +189,20 @@ def _object(line: str) -> dict[str, Any] | str:
 def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[str, Suppression]:
     wrong = next((name for name, value in values.items() if value is not None and not isinstance(value, str)), None)
     if wrong:
-        raise WrongLine(f"{wrong} is not text")
+        raise LineError(f"{wrong} is not text")
     texts = {name: (values.get(name) or "").strip() for name in COLUMNS}
     if not is_address(texts["address"]):
-        raise WrongLine(f"{texts['address']!r} is not an e-mail address")
+        raise LineError(f"{texts['address']!r} is not an e-mail address")
     cause = texts["cause"].lower() or "operator"
     if cause not in CAUSES:
-        raise WrongLine(f"unknown cause {cause!r}; there are {', '.join(sorted(CAUSES))}")
+        raise LineError(f"unknown cause {cause!r}; there are {', '.join(sorted(CAUSES))}")
     since = _time("since", texts["since"]) if texts["since"] else now
     until = _time("until", texts["until"]) if texts["until"] else None
     if until is not None and until <= since:
-        raise WrongLine("until is not after since")
-    if until is None and cause in _ENDING:
-        raise WrongLine(f"a {cause} needs until")
-    note = clean(" ".join(texts["note"].split()), LONGEST_NOTE)  # one line: an SMTP reply may show it
+        raise LineError("until is not after since")
+    if until is None and cause in _NEED_UNTIL:
+        raise LineError(f"a {cause} needs until")
+    note = clean(" ".join(texts["note"].split()), MAX_NOTE_CHARACTERS)  # one line: an SMTP reply may show it
     new = Suppression(_scope(texts["scope"], streams), cause, since, until, note)
     return texts["address"], new
 
@@ -213,7 +211,7 @@ def _scope(text: str, streams: Collection[str]) -> str:
     try:
         return parse_scope(text, streams)
     except LookupError as error:
-        raise WrongLine(*error.args) from None
+        raise LineError(*error.args) from None
 
 
 def _time(name: str, text: str) -> int:
@@ -223,8 +221,8 @@ def _time(name: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
     except ValueError:
-        raise WrongLine(f"{name} {text!r} is no time; right would be 2026-01-31 or 2026-01-31T12:00:00Z") from None
+        raise LineError(f"{name} {text!r} is no time; right would be 2026-01-31 or 2026-01-31T12:00:00Z") from None
     found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    if not 0 <= found <= LATEST:
-        raise WrongLine(f"{name} {text!r} lies before 1970 or after 9000")
+    if not 0 <= found <= MAX_TIME_MS:
+        raise LineError(f"{name} {text!r} lies before 1970 or after 9000")
     return found

@@ -1,4 +1,4 @@
-"""Intake: applies a list of suppressions, a few at a time, once however often it is run, and never to free anybody."""
+"""Suppression import: applies the rows of a file, each once however often it is run, and lifts no suppression."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance.suppression_files import Row
 from retour_policy.store import addresses
 from retour_policy.store.addresses import Address
-from retour_policy.store.batches import in_portions
+from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 
-FEW = 50  # rows together
+MAX_ROWS_APPLIED = 50  # at a time; a short transaction takes several times as many
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,28 @@ class SuppressionImport:
     def apply(self, rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
         """Apply the rows; yields after each transaction how many rows were in it, and how many were new.
 
-        Whoever takes what is yielded may dawdle: no transaction is open then.
+        No transaction is open while the caller handles what is yielded. Raises `StoreUnavailable`.
         """
-        yield from in_portions(self.store, rows, FEW, self._some)
+        yield from in_batches(self.store, rows, MAX_ROWS_APPLIED, self._apply)
 
-    def _some(self, connection: Connection, rows: Sequence[Row]) -> int:
+    def _apply(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Apply some rows; where an address stands in several, the later ones after it."""
         fresh = 0
         while rows:
             of_each = {address_key(self.secret, row.address): row for row in reversed(rows)}  # the first that names it
-            fresh += self._one_of_each(connection, of_each)
+            fresh += self._apply_one_of_each(connection, of_each)
             taken = set(map(id, of_each.values()))
             rows = [row for row in rows if id(row) not in taken]
         return fresh
 
-    def _one_of_each(self, connection: Connection, rows: Mapping[bytes, Row]) -> int:
+    def _apply_one_of_each(self, connection: Connection, rows: Mapping[bytes, Row]) -> int:
         numbers = addresses.ensure(connection, self.secret, [row.address for row in rows.values()])
         found = {Address(numbers[row.address], key): row.new for key, row in rows.items()}
         accounts = lock_all(connection, list(found))
         new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
         if new:
-            forgotten = addresses.forgotten(connection, [one.id for one in new])
-            news = [(one, self._fact(one, of, named=one.id not in forgotten)) for one, of in new.items()]
+            erased = addresses.erased(connection, [one.id for one in new])
+            news = [(one, self._fact(one, of, named=one.id not in erased)) for one, of in new.items()]
             self.ledger.write_many(connection, news, accounts)
         return len(new)
 
@@ -64,7 +64,7 @@ class SuppressionImport:
         return new.in_force(self.now) and not (there and _lasts_as_long(there, new))
 
     def _fact(self, address: Address, new: Suppression, *, named: bool) -> NewFact:
-        note = new.note if named else ""  # of somebody who was forgotten it may hold the name
+        note = new.note if named else ""  # of a person who was erased it may hold the name
         detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": note}
         return NewFact(self.now, "suppress", address.id, reason="import", detail=detail)
 

@@ -1,4 +1,4 @@
-"""Attribute: which recorded recipient each part of a report speaks of, and how sure that is. Pure."""
+"""Attribution: which recorded recipient each part of a report speaks of, and how sure that is. Pure."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ NAMELESS = RecipientReport(
 
 @dataclass(frozen=True, slots=True)
 class AttributedPart:
-    """One part of a report (None for an auto-reply and its like), and whose it is."""
+    """One part of a report (None for an auto-reply and its like), and the recipient that it is about."""
 
     part: RecipientReport | None
     address_id: int | None
-    """None: nobody whom the send record names."""
+    """None: no recipient whom the send record names."""
     key: bytes | None = None
     conflict: str | None = None
     """The address that the text names where it is not the recorded one."""
@@ -43,7 +43,7 @@ class AttributedPart:
 def attribute(
     report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf, *, guess: bool = True
 ) -> list[AttributedPart]:
-    """Lay the parts of `report` to the recorded `recipients` (address number to key) of its send.
+    """Assign the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
     With one recipient the token decides, whatever address the text names: people forward their mail.
     With several, the text (Original-Recipient, Final-Recipient) or `named`, which XVERP put into the
@@ -54,7 +54,7 @@ def attribute(
     only = _only(recipients, by_key, named, key_of) if guess else None
     if only is None or any(one.address_id == only for one in found):
         return found
-    return [_lay_to(only, recipients[only], one, report.recipient) for one in found]
+    return [_assigned(only, recipients[only], one, report.recipient) for one in found]
 
 
 def _only(recipients: dict[int, bytes], by_key: dict[bytes, int], named: str | None, key_of: KeyOf) -> int | None:
@@ -71,13 +71,13 @@ def parts_of(report: Report) -> list[RecipientReport | None]:
 
 
 def _attributed(
-    part: RecipientReport | None, speaks_of: str | None, by_key: dict[bytes, int], key_of: KeyOf
+    part: RecipientReport | None, named: str | None, by_key: dict[bytes, int], key_of: KeyOf
 ) -> AttributedPart:
-    texts = (part.original_recipient, part.recipient) if part else (speaks_of,)
+    texts = (part.original_recipient, part.recipient) if part else (named,)
     key = next((key for key in (key_of(text) for text in texts if text) if key in by_key), None)
     return AttributedPart(part, by_key[key], key) if key else AttributedPart(part, None)
 
 
-def _lay_to(only: int, key: bytes, one: AttributedPart, speaks_of: str | None) -> AttributedPart:
-    named = (one.part.original_recipient or one.part.recipient) if one.part else speaks_of
-    return replace(one, address_id=only, key=key, conflict=named)
+def _assigned(only: int, key: bytes, one: AttributedPart, named: str | None) -> AttributedPart:
+    conflict = (one.part.original_recipient or one.part.recipient) if one.part else named
+    return replace(one, address_id=only, key=key, conflict=conflict)

@@ -1,16 +1,16 @@
-"""Identity: what makes a returned message this one and no other, however often it comes. Pure."""
+"""Fingerprint: what makes a returned message this one and no other, however often it comes. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-LONGEST_HEADER = 1_000_000  # octets; what has no end by then is all body
-_TRACE = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
+MAX_HEADER_OCTETS = 1_000_000  # a header without an end by then is body
+_TRACE_FIELDS = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
 _FIELD = re.compile(rb"[^\n]+\n?(?:[ \t][^\n]*\n?)*")
 
 
-class Identity:
+class Fingerprint:
     """Hashes a message as it comes. The header is collected until its end, a body without one at once."""
 
     def __init__(self) -> None:
@@ -21,10 +21,10 @@ class Identity:
     @classmethod
     def of_file(cls, raw: bytes) -> bytes:
         """That of a message that lies in a file: the same as if it had come over the wire."""
-        identity = cls()
+        fingerprint = cls()
         wire = b"\r\n" + re.sub(rb"\r?\n", b"\r\n", raw).replace(b"\r\n.", b"\r\n..")
-        identity.update(wire if wire.endswith(b"\r\n") else wire + b"\r\n")
-        return identity.digest()
+        fingerprint.update(wire if wire.endswith(b"\r\n") else wire + b"\r\n")
+        return fingerprint.digest()
 
     def update(self, data: bytes) -> None:
         """Take a chunk of the message as it goes over the wire: CRLF, dots stuffed, an empty line before it."""
@@ -34,7 +34,7 @@ class Identity:
         seen = max(0, len(self._header) - 3)
         self._header += data
         end = self._header.find(b"\r\n\r\n", seen)
-        if end < 0 and len(self._header) > LONGEST_HEADER:
+        if end < 0 and len(self._header) > MAX_HEADER_OCTETS:
             end = len(self._header)
         if end >= 0:
             self._in_body = True
@@ -44,5 +44,5 @@ class Identity:
     def digest(self) -> bytes:
         """32 octets, once all is taken."""
         fields = _FIELD.findall(bytes(self._header).lstrip(b"\r\n"))
-        kept = b"".join(field for field in fields if not field.lower().startswith(_TRACE))
+        kept = b"".join(field for field in fields if not field.lower().startswith(_TRACE_FIELDS))
         return hashlib.sha256(kept.rstrip(b"\r\n") + b"\0" + self._body.digest()).digest()

@@ -1,4 +1,4 @@
-"""Old mail: bounces from before, in an mbox, a Maildir or a folder of .eml files, read and dated. No store."""
+"""Mailbox: bounces from before, in an mbox, a Maildir or a folder of .eml files, read and dated. No store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mailbox
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.parser import BytesHeaderParser
 from email.utils import getaddresses, parsedate_to_datetime
 from pathlib import Path
@@ -15,8 +15,8 @@ from retour_policy.errors import InputError
 from retour_policy.messages.router import Route, Router, UnknownAddress
 from retour_policy.tokens.token import TokenError
 
-LARGEST = 1_064_000  # octets kept of a message, as the LMTP daemon keeps them
-_CAME_TO = ("X-Original-To", "Delivered-To", "Envelope-To", "To", "Cc")
+MAX_MESSAGE_OCTETS = 1_064_000  # kept of a message, as the LMTP daemon keeps them
+_DELIVERED_TO = ("X-Original-To", "Delivered-To", "Envelope-To", "To", "Cc")
 _LAST_DATE = re.compile(r";\s*([^;]+)$")
 
 
@@ -28,8 +28,8 @@ class OldMessage:
     raw: bytes
     at: int | None
     """When it was received (the first Received field, else Date), in milliseconds; None where it does not say."""
-    came_to: tuple[str, ...]
-    """Addresses that it may have come to, the likeliest first."""
+    delivered_to: tuple[str, ...]
+    """Addresses that it may have been delivered to, the likeliest first."""
     fault: str = ""
     """Why it could not be read."""
 
@@ -72,7 +72,7 @@ def _mbox(path: Path) -> mailbox.mbox:
 def _read_file(path: Path) -> OldMessage:
     try:
         with path.open("rb") as file:
-            return parse(str(path), file.read(LARGEST))
+            return parse(str(path), file.read(MAX_MESSAGE_OCTETS))
     except OSError as error:
         return OldMessage(str(path), b"", None, (), error.strerror or "cannot be read")
 
@@ -90,22 +90,24 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def parse(place: str, raw: bytes) -> OldMessage:
     """The message in `raw`, which lies at `place`."""
-    header = BytesHeaderParser().parsebytes(raw[:LARGEST].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0])
-    texts = [str(value) for name in _CAME_TO for value in header.get_all(name, [])]
-    came_to = tuple(dict.fromkeys(address for _, address in getaddresses(texts) if "@" in address))
+    header = BytesHeaderParser().parsebytes(raw[:MAX_MESSAGE_OCTETS].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0])
+    texts = [str(value) for name in _DELIVERED_TO for value in header.get_all(name, [])]
+    delivered_to = tuple(dict.fromkeys(address for _, address in getaddresses(texts) if "@" in address))
     received = _LAST_DATE.search(str(header.get("Received", "")))
     dates = [received[1] if received else None, header.get("Date")]
-    return OldMessage(place, raw[:LARGEST], next((at for at in map(_time, dates) if at is not None), None), came_to)
+    return OldMessage(
+        place, raw[:MAX_MESSAGE_OCTETS], next((at for at in map(_time, dates) if at is not None), None), delivered_to
+    )
 
 
 def route(message: OldMessage, router: Router) -> tuple[str, Route]:
-    """Which address of ours a message came to, as far as its header tells, and what that stands for."""
-    for address in message.came_to:
+    """Which address of ours a message was delivered to, as far as its header tells, and what that stands for."""
+    for address in message.delivered_to:
         try:
             return address, router.route(address)
         except (UnknownAddress, TokenError):
             continue
-    return (message.came_to[0] if message.came_to else ""), Route("static")
+    return (message.delivered_to[0] if message.delivered_to else ""), Route("static")
 
 
 def _time(text: object) -> int | None:
@@ -116,7 +118,3 @@ def _time(text: object) -> int | None:
     if at is None:
         return None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-EARLIEST = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)
-"""Before that no token of ours was drawn."""

@@ -1,4 +1,4 @@
-"""Outgoing: records a message that is about to go out: who gets it, who is left out, and which send is a trial."""
+"""Outgoing: records a message that is about to be sent: who gets it, who is left out, and which send is a trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from retour_policy.address import address_key
 from retour_policy.clock import Clock
-from retour_policy.core.erased import kept_of_forgotten
+from retour_policy.core.erased import kept_of_erased
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
@@ -48,56 +48,58 @@ class SendRecorder:
 
         With `watch` the recipients are looked up once more, under the lock of the transaction.
         """
-        late = self._late(connection, new) if watch else {}
-        kept = replace(new, recipients=tuple(one for one in new.recipients if one not in late))
-        self._left_out(connection, new, {**withheld, **late})
+        newly = self._newly_suppressed(connection, new) if watch else {}
+        kept = replace(new, recipients=tuple(one for one in new.recipients if one not in newly))
+        self._write_withheld(connection, new, {**withheld, **newly})
         if not track or not kept.recipients:
-            return RecordedSend(self.draw(), late)
+            return RecordedSend(self.draw(), newly)
         self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
-        return RecordedSend(sends.record(connection, self.secret, kept, self.draw), late)
+        return RecordedSend(sends.record(connection, self.secret, kept, self.draw), newly)
 
-    def _late(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
+    def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
+        """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""
         by_key: dict[bytes, list[str]] = {}
-        for one in new.recipients:
-            by_key.setdefault(address_key(self.secret, one), []).append(one)
-        late, trying = dict[bytes, Suppression](), list[bytes]()
-        for key, found in suppressions.of_addresses(connection, by_key).items():
-            about = self._about(found, new.stream)
-            in_force = next((one for one in about if one.in_force(self.clock())), None)
+        for recipient in new.recipients:
+            by_key.setdefault(address_key(self.secret, recipient), []).append(recipient)
+        newly, on_trial = dict[bytes, Suppression](), list[bytes]()
+        for key, found in suppressions.read(connection, by_key).items():
+            applying = self._applying(found, new.stream)
+            in_force = next((one for one in applying if one.in_force(self.clock())), None)
             if in_force:
-                late[key] = in_force
-            elif any(one.tries for one in about):
-                trying.append(key)
-        numbers = addresses.find(connection, trying)
-        for number, key in sorted((numbers[key], key) for key in trying):  # all hosts lock in this order
-            quicker = self._try(connection, Address(number, key), new)
-            if quicker:
-                late[key] = quicker
-        return {text: late[key] for key, texts in by_key.items() if key in late for text in texts}
+                newly[key] = in_force
+            elif any(one.tries for one in applying):
+                on_trial.append(key)
+        numbers = addresses.read_numbers(connection, on_trial)
+        for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
+            in_force = self._try(connection, Address(number, key), new)
+            if in_force:
+                newly[key] = in_force
+        return {recipient: newly[key] for key, texts in by_key.items() if key in newly for recipient in texts}
 
-    def _about(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
-        transactional = self.ledger.policy.ground(stream).transactional
+    def _applying(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
+        transactional = self.ledger.policy.for_stream(stream).transactional
         return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
 
     def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
-        """A suppression has run out: this send tries, and others wait until it has had its time.
+        """A suppression has run out: this send is the trial, and others wait until `heal_after` has passed.
 
         What is returned is in force all the same: another host was quicker.
         """
-        now, about = self.clock(), self._about(lock(connection, address).suppressions.values(), new.stream)
-        in_force = next((one for one in about if one.in_force(now)), None)
-        scopes = [one.scope for one in about if one.tries]
+        now, applying = self.clock(), self._applying(lock(connection, address).suppressions.values(), new.stream)
+        in_force = next((one for one in applying if one.in_force(now)), None)
+        scopes = [one.scope for one in applying if one.tries]
         if in_force is None and scopes:
             trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})
             self.ledger.write(connection, address, trial)
         return in_force
 
-    def _left_out(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
+    def _write_withheld(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
+        """Write a fact about each recipient that is left out."""
         numbers = addresses.ensure(connection, self.secret, withheld)
-        for address, found in withheld.items():
-            detail = {"cause": clean(found.words()), "tag": new.tag, "queue_id": new.queue_id}
-            known: dict[str, Any] = {name: value for name, value in detail.items() if value}
-            if addresses.is_forgotten(connection, numbers[address]):
-                known = kept_of_forgotten(known)
-            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=known)
+        for address, suppression in withheld.items():
+            values = {"cause": clean(suppression.words()), "tag": new.tag, "queue_id": new.queue_id}
+            detail: dict[str, Any] = {name: value for name, value in values.items() if value}
+            if addresses.is_erased(connection, numbers[address]):
+                detail = kept_of_erased(detail)
+            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=detail)
             facts.write(connection, fact)

@@ -1,4 +1,4 @@
-"""Route: whose mail it is that comes to an address of ours, by the address alone, without the store."""
+"""Router: whose mail it is that comes to an address of ours, by the address alone, without the store."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Literal
 from retour_policy.address import domain_of, normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
+from retour_policy.messages.signer import LOOP_GUARD
 from retour_policy.tokens import token
 from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import Purpose, UnknownKey
 
-REFERENCE = "Retour-Ref"
-"""The header field that refers to the send of a message."""
-LOOP_GUARD = "Retour-Forwarded"
-"""The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
-_MOST_HEADER = 100_000  # octets in which the loop guard is looked for
+_MAX_HEADER_OCTETS = 100_000  # in which the loop guard is looked for
 ROLES = ("postmaster", "abuse")  # RFC 2142; each domain that takes mail must have them
 
 
@@ -62,7 +59,7 @@ class Router:
 
     def is_forward(self, raw: bytes) -> bool:
         """Whether a message is a forward that we made."""
-        head = raw[:_MOST_HEADER].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+        head = raw[:_MAX_HEADER_OCTETS].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
         for line in head.decode("ascii", "replace").splitlines():
             name, _, value = line.partition(":")
             if name.lower() == LOOP_GUARD.lower():
@@ -107,29 +104,3 @@ class Router:
             if self._ring.ring is ring:  # another thread may have been the one that read it again
                 raise
         return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
-
-
-class Signer:
-    """Makes the tokens that a `Router` reads."""
-
-    def __init__(self, ring: KeyRingFile, clock: Clock) -> None:
-        self._ring = ring
-        self._clock = clock
-
-    def draw(self) -> int:
-        """A new id for now."""
-        return token.draw_id(self._clock())
-
-    def envelope_sender(self, stream: Stream, number: int) -> str:
-        """The VERP address of a send in a stream that has a pattern."""
-        if not stream.pattern:
-            raise ValueError(f"stream {stream.name} has no pattern")
-        return stream.pattern.address(token.make(self._ring.ring, Purpose.BOUNCE, stream.pattern.domain, number))
-
-    def forward(self) -> str:
-        """The value of a new loop guard."""
-        return token.make(self._ring.ring, Purpose.FORWARD, "", self.draw())
-
-    def reference(self, number: int) -> str:
-        """The value of a Retour-Ref field."""
-        return token.make(self._ring.ring, Purpose.REFERENCE, "", number)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from retour_policy import files
 from retour_policy.clock import SECOND
 
 _NAME = re.compile(r"([0-9a-f]{10})-[0-9a-f]{16}\.gz")
 PARTS = 64  # in which the copies are looked through, for there can be a million
-_QUICK = 1  # level of compression: a message waits for it
+_COMPRESSION_LEVEL = 1  # the quickest: a message waits for it
 
 
 def new_name(expires: int) -> str:
@@ -33,16 +34,7 @@ class Spool:
         """Write a copy; it is on the disk for good when this returns. Raises `OSError`."""
         path = self._path(name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(gzip.compress(content, _QUICK))
-                file.flush()
-                os.fsync(file.fileno())
-            _sync_folder(path.parent)
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
+        files.write_new(path, gzip.compress(content, _COMPRESSION_LEVEL))
 
     def get(self, name: str) -> bytes:
         """A copy. Raises `OSError` where it is gone, cut or damaged."""
@@ -75,11 +67,3 @@ def _dated(entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
     except FileNotFoundError:
         return None
     return (entry.name, int(found[1], 16) * SECOND, written) if found else None
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

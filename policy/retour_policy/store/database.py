@@ -1,25 +1,20 @@
-"""Store: opens the database, refuses one that is not ours, and lets one process at a time write to it."""
+"""Database: opens the store, refuses a database that is not ours, and lets one process at a time write to it."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
-from sqlalchemy.pool import QueuePool
 
 from retour_policy.errors import ConfigError, Problem, StoreRefused, StoreUnavailable
+from retour_policy.store import sqlite
 from retour_policy.store.schema import REVISION, VERSION_TABLE
 
-BUSY_TIMEOUT = 5_000  # milliseconds that SQLite waits for a lock; our own processes wait on the flock instead
-READERS = 8
-DEADLOCKS = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
+READ_CONNECTIONS = 8
+DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
 
 class Store:
@@ -27,10 +22,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._file = sqlite_file(url)
-        self._lock = _FileLock(self._file) if self._file else None
-        self._reader = self._engine(writes=False)
-        self._writer = self._engine(writes=True)
+        self._file = sqlite.sqlite_file(url)
+        self._reader = self._reading_engine()
+        self._writer = self._writing_engine()
 
     @property
     def name(self) -> str:
@@ -52,7 +46,7 @@ class Store:
         """A transaction that is durable when the block ends. Raises `StoreUnavailable`."""
         with (
             _temporary(self.name),
-            self._lock or contextlib.nullcontext(),
+            self._write_lock(),
             self._writer.begin() as connection,
         ):
             yield connection
@@ -62,11 +56,7 @@ class Store:
         if self.exists() or self._file is None:
             return
         with _temporary(self.name):
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            try:
-                _give_to_owner(descriptor, self._file.parent)
-            finally:
-                os.close(descriptor)
+            sqlite.create_file(self._file)
 
     def check(self) -> None:
         """Raise `StoreRefused` unless this version can use the database as it is."""
@@ -106,48 +96,35 @@ class Store:
         """Let nothing that was deleted stay in SQLite's log. Others that read just now can keep it from that."""
         if self._file is None:
             return
-        with _temporary(self.name), self._lock or contextlib.nullcontext():
-            connection = self._writer.raw_connection()
-            try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.close()
+        with _temporary(self.name), self._write_lock():
+            sqlite.truncate_log(self._writer)
 
     def close(self) -> None:
         """Give all connections back."""
         self._reader.dispose()
         self._writer.dispose()
 
-    def _engine(self, *, writes: bool) -> Engine:
-        if not self._file:
-            engine = create_engine(self.url, pool_size=1 if writes else READERS, pool_pre_ping=True)
-            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            return engine if writes else engine.execution_options(**one_state)
-        engine = create_engine(
-            self.url,
-            poolclass=QueuePool,
-            pool_size=1 if writes else READERS,
-            max_overflow=0 if writes else READERS,
-            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT / 1000},
-        )
-        event.listen(engine, "connect", _tune_writer if writes else _tune_reader)
-        event.listen(engine, "begin", _begin_immediate if writes else _begin)
-        return engine
+    def _write_lock(self) -> contextlib.AbstractContextManager[None]:
+        """Between processes; a database server needs none."""
+        return sqlite.write_lock(self._file) if self._file else contextlib.nullcontext()
 
+    def _reading_engine(self) -> Engine:
+        if self._file:
+            return sqlite.reading_engine(self.url, READ_CONNECTIONS)
+        engine = create_engine(self.url, pool_size=READ_CONNECTIONS, pool_pre_ping=True)
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # one state
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL, None for another database."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    return Path(parsed.database or "")
+    def _writing_engine(self) -> Engine:
+        if self._file:
+            return sqlite.writing_engine(self.url)
+        return create_engine(self.url, pool_size=1, pool_pre_ping=True)
 
 
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
     right = 'right would be "sqlite:////var/lib/retour/retour.db"'
     try:
-        path = sqlite_file(url)
+        path = sqlite.sqlite_file(url)
         if path is not None and (not path.name or path.name == ":memory:"):
             raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
         if path is not None and (not path.is_absolute() or "?" in url):
@@ -160,36 +137,6 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     if check:
         store.check()
     return store
-
-
-class _FileLock:
-    """A lock between processes. Without it two busy writers starve a third, as SQLite does not queue them."""
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._path = database.with_name(database.name + ".lock")
-        self._descriptor = -1
-
-    def __enter__(self) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        try:
-            _give_to_owner(descriptor, self._database)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-
-def _give_to_owner(descriptor: int, of: Path) -> None:
-    """Where root makes a file beside the service's, it is the service's too, or that could not write any more."""
-    if os.geteuid() == 0 and of.exists():
-        was, now = of.stat(), os.fstat(descriptor)
-        if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
-            os.fchown(descriptor, was.st_uid, was.st_gid)
 
 
 @contextlib.contextmanager
@@ -217,25 +164,4 @@ def is_of_the_item(error: BaseException) -> bool:
 
 def is_deadlock(error: BaseException) -> bool:
     """Whether the database gave this transaction up because another one had to go on; the same again may succeed."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCKS
-
-
-def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # or the driver would begin transactions of its own
-    connection.execute("PRAGMA query_only = ON")
-
-
-def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to be read from the file
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCK_STATES

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, tuple_
 
 from retour_bounces.report import Kind
 from retour_policy.store import schema
 from retour_policy.store.database import Store
 
-CHUNK = 1_000  # facts read in one transaction
+MAX_FACTS_READ = 1_000  # in one transaction
 _table = schema.fact
 _INSERT = insert(_table)
 _INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
@@ -21,10 +21,15 @@ KINDS = (
     *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
 )
 """Of a fact: those of reports, and what Retour, its operator and its storms did."""
-HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
+_HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
 _JUDGED = ("type", "blame", "proof", "stream", "policy_id")
 _OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
+_JUDGED_OF_ADDRESSES = (
+    select(_table)
+    .where(_table.c.address_id.in_(bindparam("numbers", expanding=True)), _table.c.policy_id.is_not(None))
+    .order_by(_table.c.at, _table.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Fact:
 
     def to_dict(self) -> dict[str, Any]:
         """The fact as plain values, without those that are empty."""
-        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in HIDDEN}
+        rest = {name: getattr(self.what, name) for name in NewFact.__slots__ if name not in _HIDDEN}
         values = {"id": self.id, "address": self.address} | rest | self.what.detail
         return {name: value for name, value in values.items() if value not in (None, "", {})}
 
@@ -93,10 +98,30 @@ def row_of(new: NewFact) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
-def judged_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
+def read_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
     """What came back of that kind from one recipient of a send, as far as it matters for counting: each sort once."""
     rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
     return [NewFact(0, kind, **row._mapping) for row in rows]
+
+
+def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, NewFact]]]:
+    """What counts for some addresses, by their numbers: ids and facts in the order (recorded at, id)."""
+    found: dict[int, list[tuple[int, NewFact]]] = {number: [] for number in numbers}
+    for row in connection.execute(_JUDGED_OF_ADDRESSES, {"numbers": list(numbers)}):
+        found[row.address_id].append((row.id, _what(row)))
+    return found
+
+
+def find_last_id(connection: Connection) -> int:
+    """The id of the latest fact; 0 where there is none."""
+    return connection.scalar(select(func.max(_table.c.id))) or 0
+
+
+def find_first_id(connection: Connection, since: int) -> int | None:
+    """The lowest id of a fact recorded since then, found by the index on times; None where there is none."""
+    lowest = func.min(_table.c.id + 0)  # a bare min(id) would tempt SQLite to walk the table by its ids
+    found: int | None = connection.scalar(select(lowest).where(_table.c.at >= since))
+    return found
 
 
 def read(connection: Connection, wanted: FactFilter) -> list[Fact]:
@@ -108,18 +133,18 @@ def read(connection: Connection, wanted: FactFilter) -> list[Fact]:
     return [_fact(row) for row in latest][::-1]
 
 
-def read_all(store: Store, wanted: FactFilter) -> Iterator[Fact]:
+def iterate(store: Store, wanted: FactFilter) -> Iterator[Fact]:
     """The facts in the order (recorded at, id), whatever their number, without a limit.
 
     Each chunk has a transaction of its own: one that stays open while somebody pages through the output would
-    keep SQLite from ever folding its log into the database.
+    keep SQLite from ever writing its log back into the database.
     """
     while True:
         with store.reading() as connection:
-            rows = connection.execute(_query(wanted).order_by(_table.c.at, _table.c.id).limit(CHUNK))
+            rows = connection.execute(_query(wanted).order_by(_table.c.at, _table.c.id).limit(MAX_FACTS_READ))
             chunk = [_fact(row) for row in rows]
         yield from chunk
-        if len(chunk) < CHUNK:
+        if len(chunk) < MAX_FACTS_READ:
             return
         wanted = replace(wanted, after=(chunk[-1].what.at, chunk[-1].id))
 
@@ -141,7 +166,28 @@ def _query(wanted: FactFilter) -> Select[Any]:
 
 
 def _fact(row: Any) -> Fact:
-    return Fact(row.id, row.text, NewFact(**{name: getattr(row, name) for name in NewFact.__slots__}))
+    return Fact(row.id, row.text, _what(row))
+
+
+def _what(row: Any) -> NewFact:
+    return NewFact(**{name: getattr(row, name) for name in NewFact.__slots__})
+
+
+def write_without_ids(connection: Connection, news: Sequence[NewFact]) -> None:
+    """Write facts whose ids nobody needs."""
+    if news:
+        connection.execute(_INSERT, [row_of(new) for new in news])
+
+
+def last_id(connection: Connection) -> int:
+    """The id of the fact that was written last; 0: there is none."""
+    return connection.scalar(select(func.max(_table.c.id))) or 0
+
+
+def read_address_ids(connection: Connection, after: int) -> list[int]:
+    """The numbers of the addresses that facts with ids above `after` are about, in order."""
+    written = select(_table.c.address_id).where(_table.c.id > after, _table.c.address_id.is_not(None))
+    return sorted(set(connection.scalars(written)))
 
 
 def failed_attempts(connection: Connection, send_id: int, address_id: int | None, kind: str) -> list[int]:

@@ -31,7 +31,7 @@ AutoIncrement = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up
 
 
 def _only_where(rows: ColumnElement[bool]) -> dict[str, Any]:
-    """What makes an index one of these rows alone."""
+    """The options that make an index a partial one, of these rows alone."""
     return {"sqlite_where": rows, "postgresql_where": rows}
 
 
@@ -40,7 +40,7 @@ address = Table(
     metadata,
     Column("id", AutoIncrement, primary_key=True),
     Column("key", LargeBinary(16), nullable=False, unique=True, comment="HMAC of the normalised address"),
-    Column("text", String(320), comment="NULL once forgotten"),
+    Column("text", String(320), comment="NULL once erased"),
 )
 
 send = Table(
@@ -138,7 +138,7 @@ suppression = Table(
     Column(
         "tries", SmallInteger, nullable=False, server_default="0", comment="1: when it has run out, one send may try"
     ),
-    Column("fact_id", BigInteger, nullable=False, server_default="0", comment="the fact that tipped the scale"),
+    Column("fact_id", BigInteger, nullable=False, server_default="0", comment="the fact that triggered it"),
     Column("note", Text, nullable=False, server_default=""),
     Index("suppression_by_address", "address_id"),
     sqlite_with_rowid=False,
@@ -150,7 +150,7 @@ storm_counter = Table(
     Column("stream", String(64), primary_key=True),
     Column("side", String(255), primary_key=True),
     Column("bucket", BigInteger, primary_key=True, comment="beginning of the five minutes in which the mail was sent"),
-    Column("writer", String(40), primary_key=True, comment="a process, so that no row is hot"),
+    Column("writer", String(40), primary_key=True, comment="a process, to avoid contention on one row"),
     Column("sent", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     sqlite_with_rowid=False,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, exists, func, insert, select
 
+from retour_policy.core.decide import RuleSet
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
+from retour_policy.tokens.token import first_id, id_time
 
 MAX_ID_DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
@@ -19,6 +21,39 @@ _RECIPIENTS = (
     .where(schema.send_recipient.c.send_id == bindparam("id"))
 )
 _INSERT_RECIPIENT = insert(schema.send_recipient)
+_TO_ADDRESSES = (
+    select(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
+    .where(schema.send_recipient.c.address_id.in_(bindparam("numbers", expanding=True)))
+    .order_by(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
+)
+
+
+def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+    """The sends to some addresses, by the addresses' numbers: id and time (milliseconds), in order."""
+    made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+    if numbers:
+        for number, send in connection.execute(_TO_ADDRESSES, {"numbers": numbers}):
+            made[number].append((send, id_time(send)))
+    return made
+
+
+def count_good(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:
+    """How many sends to the address made after `after` were good at `at`; at most `heal_sends` are looked for."""
+    if not rules.heal_sends:
+        return 0
+    sent, fact = schema.send_recipient.c, schema.fact.c
+    failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
+    good = (
+        select(sent.send_id)
+        .where(
+            sent.address_id == address_id,
+            sent.send_id >= first_id(after + 1),
+            sent.send_id < first_id(at - rules.heal_after + 1),
+            ~failed,
+        )
+        .limit(rules.heal_sends)
+    )
+    return int(connection.scalar(select(func.count()).select_from(good.subquery())) or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +81,7 @@ class Send:
     recipients: dict[int, bytes]
     """Address number to address key."""
     texts: dict[int, str | None] = field(default_factory=dict)
-    """Address number to the address; None: forgotten."""
+    """Address number to the address; None: erased."""
     sender: str = ""
     message_id: str | None = None
     resend_of: int | None = None
@@ -137,3 +172,19 @@ def _with_recipients(connection: Connection, row: object) -> Send:
     recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
     return Send(recipients=recipients, texts=texts, **{name: getattr(row, name) for name in names})
+
+
+def count_to(connection: Connection, number: int) -> tuple[int, int | None]:
+    """How many sends went to the address with that number, and the id of the last one."""
+    sent = schema.send_recipient.c
+    query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == number)
+    count, last = connection.execute(query).one()
+    return count, last
+
+
+def read_times_and_streams(connection: Connection, number: int) -> list[tuple[int, str]]:
+    """When something was sent to the address with that number (milliseconds since 1970), and of which stream."""
+    part, send = schema.send_recipient.c, schema.send.c
+    query = select(send.id, send.stream).join(schema.send_recipient, part.send_id == send.id)
+    rows = connection.execute(query.where(part.address_id == number).order_by(part.send_id))
+    return [(id_time(send_id), stream) for send_id, stream in rows]

@@ -1,20 +1,22 @@
-"""Suppressions: the table of addresses that are not to be written to, looked up and listed."""
+"""Suppressions: the table of addresses that are suppressed, where, why and until when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, tuple_
 
 from retour_policy.core.decide import BULK, EVERYWHERE
 from retour_policy.core.suppression import Suppression
 from retour_policy.store import schema
+from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
+from retour_policy.store.upsert import replacing
 
-CHUNK = 1_000  # rows read in one transaction
+MAX_ROWS_READ = 1_000  # in one transaction
 _table = schema.suppression
-_LOOK_UP = (
+_OF_STREAM = (
     select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note, _table.c.tries)
     .where(
         _table.c.address_key == bindparam("key"),
@@ -23,19 +25,23 @@ _LOOK_UP = (
     .order_by(_table.c.scope)
 )
 _BY_KEYS = select(_table).where(_table.c.address_key.in_(bindparam("keys", expanding=True)))
+_REMOVE = delete(_table).where(_table.c.address_key == bindparam("key"), _table.c.scope == bindparam("where"))
+_CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 
 
-def look_up(connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool) -> Suppression | None:
+def find_in_force(
+    connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool
+) -> Suppression | None:
     """The suppression in force at `now` for the address with that key in that stream, if any."""
     names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
-    for scope, cause, since, until, note, tries in connection.execute(_LOOK_UP, names):
+    for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names):
         if until is None or until > now:
             return Suppression(scope, cause, since, until, note, bool(tries))
     return None
 
 
-def of_addresses(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:
-    """All rows of some addresses, those that have run out included."""
+def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:
+    """All suppressions of some addresses by the addresses' keys, those that have run out included."""
     found: dict[bytes, list[Suppression]] = {}
     for row in connection.execute(_BY_KEYS, {"keys": sorted(keys)}):
         found.setdefault(bytes(row.address_key), []).append(_of(row))
@@ -47,11 +53,26 @@ def applies(one: Suppression, stream: str, *, transactional: bool) -> bool:
     return one.scope in (EVERYWHERE, stream) or (one.scope == BULK and not transactional)
 
 
-Listed = list[tuple[str | None, Suppression]]
-"""Suppressions with their addresses; None: forgotten."""
+def write(connection: Connection, rows: Sequence[tuple[Address, Suppression]]) -> None:
+    """Write suppressions of some addresses, each in the place of the one that its scope has."""
+    if rows:
+        values = [_row(address, suppression) for address, suppression in rows]
+        connection.execute(replacing(connection, _table, _CHANGED), values)
 
 
-def listed(connection: Connection, now: int, *, key: bytes | None = None, limit: int | None = None) -> Listed:
+def remove(connection: Connection, rows: Sequence[tuple[Address, str]]) -> None:
+    """Remove the suppressions of some addresses in some scopes."""
+    if rows:
+        connection.execute(_REMOVE, [{"key": address.key, "where": scope} for address, scope in rows])
+
+
+Addressed = tuple[str | None, Suppression]
+"""A suppression with its address; None: erased."""
+
+
+def read_in_force(
+    connection: Connection, now: int, *, key: bytes | None = None, limit: int | None = None
+) -> list[Addressed]:
     """Those in force at `now`, the oldest first, at most so many, of all addresses or of one."""
     query = _in_force(now).order_by(_table.c.since, schema.address.c.text, _table.c.scope)
     if key is not None:
@@ -61,21 +82,21 @@ def listed(connection: Connection, now: int, *, key: bytes | None = None, limit:
     return [(row.text, _of(row)) for row in connection.execute(query)]
 
 
-def number(connection: Connection, now: int) -> int:
+def count_in_force(connection: Connection, now: int) -> int:
     """How many are in force at `now`."""
     return connection.scalar(select(func.count()).select_from(_in_force(now).subquery())) or 0
 
 
-def all_listed(store: Store, now: int) -> Iterator[tuple[str | None, Suppression]]:
+def iterate_in_force(store: Store, now: int) -> Iterator[Addressed]:
     """Those in force at `now`, whatever their number, each chunk in a transaction of its own."""
     last = (b"", "")
     while True:
         beyond = tuple_(_table.c.address_key, _table.c.scope) > tuple_(*last)
-        query = _in_force(now).where(beyond).order_by(_table.c.address_key, _table.c.scope).limit(CHUNK)
+        query = _in_force(now).where(beyond).order_by(_table.c.address_key, _table.c.scope).limit(MAX_ROWS_READ)
         with store.reading() as connection:
             rows = connection.execute(query).all()
         yield from ((row.text, _of(row)) for row in rows)
-        if len(rows) < CHUNK:
+        if len(rows) < MAX_ROWS_READ:
             return
         last = (bytes(rows[-1].address_key), rows[-1].scope)
 
@@ -90,3 +111,17 @@ def _in_force(now: int) -> Select[Any]:
 
 def _of(row: Any) -> Suppression:
     return Suppression(row.scope, row.cause, row.since, row.until, row.note, bool(row.tries), row.fact_id)
+
+
+def _row(address: Address, suppression: Suppression) -> dict[str, Any]:
+    return {
+        "address_key": address.key,
+        "scope": suppression.scope,
+        "address_id": address.id,
+        "cause": suppression.cause,
+        "since": suppression.since,
+        "until": suppression.until,
+        "tries": int(suppression.tries),
+        "fact_id": suppression.fact,
+        "note": suppression.note,
+    }

@@ -17,10 +17,10 @@ from retour_policy.store.database import Store, is_deadlock, is_of_the_item
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-GROUP = 200  # items a commit: at 200 the share of the fsync in the cost of an item is gone
-LONGEST = 80  # milliseconds of work a commit: other processes wait meanwhile
-CLOSING = 10_000  # milliseconds
-WAITING = 10_000  # items that may wait before callers are turned away
+MAX_GROUP_ITEMS = 200  # a commit: at 200 the share of the fsync in the cost of an item is gone
+MAX_GROUP_MS = 80  # of work a commit: other processes wait meanwhile
+CLOSE_TIMEOUT_MS = 10_000
+MAX_QUEUED_ITEMS = 10_000  # before callers are turned away
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Writer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(MAX_QUEUED_ITEMS)
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -61,7 +61,7 @@ class Writer:
                 self._queue.put_nowait(item)
                 future.add_done_callback(item.let_go)
             except queue.Full:
-                future.set_exception(StoreUnavailable(f"{WAITING} items wait for the store"))
+                future.set_exception(StoreUnavailable(f"{MAX_QUEUED_ITEMS} items wait for the store"))
         return future
 
     def run(self, work: Work[T], timeout: int) -> T:
@@ -75,7 +75,7 @@ class Writer:
                 return future.result()  # it came just now, or the error is the work's own
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
-    def close(self, timeout: int = CLOSING) -> bool:
+    def close(self, timeout: int = CLOSE_TIMEOUT_MS) -> bool:
         """Finish what is queued, and stop; whether that came within `timeout` milliseconds.
 
         What is not finished was not acknowledged to anybody.
@@ -98,13 +98,13 @@ class Writer:
                 return
 
     def _next_group(self) -> tuple[list[_Item[Any]], bool]:
-        """What waits now, at most `GROUP` items, and whether it is the end."""
+        """What waits now, at most `MAX_GROUP_ITEMS`, and whether it is the end."""
         group: list[_Item[Any]] = []
         item = self._queue.get()
         while item is not None:
             if item.future.set_running_or_notify_cancel():
                 group.append(item)
-            if len(group) == GROUP:
+            if len(group) == MAX_GROUP_ITEMS:
                 return group, False
             try:
                 item = self._queue.get_nowait()
@@ -147,10 +147,10 @@ class Writer:
             self._attempt([item])
 
     def _attempt(self, group: list[_Item[Any]]) -> int:
-        """Commit as many of the group's items as can be done in `LONGEST`, one at least; how many that were."""
+        """Commit as many of the group's items as can be done in `MAX_GROUP_MS`, one at least; how many that were."""
         outcomes = []
         with self._store.writing() as connection:
-            end = time.monotonic() + LONGEST / 1000
+            end = time.monotonic() + MAX_GROUP_MS / 1000
             for item in group:
                 outcomes.append(_outcome(connection, item))
                 if time.monotonic() > end:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 import threading
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from retour_policy import files
+from retour_policy.address import address_key
 from retour_policy.clock import day_text
 from retour_policy.errors import ConfigError, Problem
 from retour_policy.tokens.token import Purpose
@@ -64,6 +61,15 @@ class KeyRingFile:
         self._lock = threading.Lock()
         self._seen = _identity(path)
         self.ring = load(path)
+
+    @property
+    def address_secret(self) -> bytes:
+        """The secret under which addresses are stored; no rotation changes it."""
+        return self.ring.address_secret
+
+    def address_key(self, address: str) -> bytes:
+        """The 16 octets that stand for `address` in the store."""
+        return address_key(self.address_secret, address)
 
     def refresh(self) -> bool:
         """Read the file again where it has changed; whether it had. A file that cannot be read changes nothing."""
@@ -126,7 +132,7 @@ def load(path: Path) -> KeyRing:
 
 def rotate_file(path: Path, now: int) -> tuple[KeyRing, KeyRing]:
     """Rotate the ring in a file, one process at a time; the ring before and after. Raises `ConfigError`, `OSError`."""
-    with _folder_locked(path.resolve().parent):
+    with files.folder_locked(path.resolve().parent):
         before = load(path)
         after = rotate(before, now)
         save(path, after)
@@ -142,38 +148,9 @@ def save(path: Path, ring: KeyRing) -> None:
         lines.append(f'created = "{key.created}"\nsecret = "{key.secret.hex()}"\n')
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        if path.exists():
-            _keep_owner(descriptor, path)
-        file.write("".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
+    files.write_new(fresh, "".join(lines).encode("ascii"), like=path if path.exists() else None)
     fresh.replace(path)
-    with _folder(path.parent) as descriptor:
-        os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _folder_locked(path: Path) -> Iterator[None]:
-    with _folder(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-
-
-def _keep_owner(descriptor: int, path: Path) -> None:
-    was = path.stat()
-    os.fchown(descriptor, was.st_uid, was.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+    files.sync_folder(path.parent)
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
@@ -186,11 +163,11 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 def _refuse_open_mode(path: Path) -> None:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        mode = files.open_to_others(path)
     except OSError as error:
         why = error.strerror or "cannot be read"
         raise ConfigError(Problem(str(path), "", f"{why}; `retour init` makes a key ring")) from error
-    if mode & 0o007:
+    if mode is not None:
         raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); right: chmod 0600 {path}"))
 
 

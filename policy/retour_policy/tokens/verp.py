@@ -1,21 +1,20 @@
-"""Pattern: an envelope sender with one `%`, where the token stands."""
+"""VERP: the pattern of an envelope sender, with one `%` where the token stands."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from retour_policy.address import domain_ascii, is_domain, quoted, unquoted
+from retour_policy.address import MAX_LOCAL_PART_OCTETS, domain_ascii, is_domain, quoted, unquoted
 from retour_policy.tokens import token
 
-LOCAL_PART_LIMIT = 64  # octets, RFC 5321 section 4.5.3.1.1
-SRS_LIMIT = 51  # octets of a whole address that forwarders which rewrite by SRS leave whole
+MAX_SRS_OCTETS = 51  # of a whole address that forwarders which rewrite by SRS leave whole
 _ATOM = re.compile(r"[a-z0-9!#$&'*+/=?^_`{|}~.-]*")  # RFC 5322 section 3.2.3, without the %
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """What the local part of a returned VERP address holds, unverified."""
+class Unverified:
+    """What the local part of a returned VERP address holds; nobody has looked at the signature yet."""
 
     token: str
     recipient: str | None
@@ -42,10 +41,10 @@ class Pattern:
         pattern = cls(prefix, suffix, domain_ascii(domain))
         _check_characters(pattern)
         length = len(prefix.encode()) + token.LENGTH + len(suffix.encode())
-        if length > LOCAL_PART_LIMIT:
+        if length > MAX_LOCAL_PART_OCTETS:
             raise ValueError(
                 f"its local part would have {length} octets with the token; "
-                f"right are at most {LOCAL_PART_LIMIT}, so shorten it by {length - LOCAL_PART_LIMIT}"
+                f"right are at most {MAX_LOCAL_PART_OCTETS}, so shorten it by {length - MAX_LOCAL_PART_OCTETS}"
             )
         return pattern
 
@@ -57,7 +56,7 @@ class Pattern:
         """Octets of a whole address made from this pattern."""
         return len(self.address("x" * token.LENGTH).encode())
 
-    def match(self, address: str) -> Returned | None:
+    def match(self, address: str) -> Unverified | None:
         """What `address` holds where this pattern could have made it, else None. Nothing is verified."""
         local, _, domain = address.rpartition("@")
         local = unquoted(local)  # mail servers put quotes around all of it where XVERP's part needs them
@@ -68,16 +67,16 @@ class Pattern:
         ours = local[: end + len(self.suffix)]
         if len(found) != token.LENGTH or not ours.isascii() or not behind.lower().startswith(self.suffix):
             return None  # the Kelvin sign in lower case is a k, but it is none of ours
-        return self._returned(found, behind[len(self.suffix) :])
+        return self._unverified(found, behind[len(self.suffix) :])
 
     @staticmethod
-    def _returned(found: str, behind: str) -> Returned | None:
+    def _unverified(found: str, behind: str) -> Unverified | None:
         if not behind:
-            return Returned(found, None)
+            return Unverified(found, None)
         if behind[0] not in "+-" or "=" not in behind:
             return None
         local, _, domain = behind[1:].rpartition("=")
-        return Returned(found, f"{quoted(local)}@{domain}")
+        return Unverified(found, f"{quoted(local)}@{domain}")
 
 
 def _check_characters(pattern: Pattern) -> None:

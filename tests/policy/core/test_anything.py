@@ -19,7 +19,7 @@ from retour_policy.erasure.erase import erase
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.maintenance.undo import Window, failures
-from retour_policy.store.addresses import Address, find
+from retour_policy.store.addresses import Address, find_number
 
 ROOT = Path(__file__).parents[3]
 PEOPLE = [f"{name}@{side}.example" for name in ("ann", "bob", "eve", "joe") for side in ("one", "two")]
@@ -131,7 +131,7 @@ class Life:
     def _erase(self, to, _):
         key = address_key(SECRET, to)
         with self.world.store.writing() as connection:
-            number = find(connection, [key]).get(key)
+            number = find_number(connection, key)
             if number:
                 erase(connection, Address(number, key))
 

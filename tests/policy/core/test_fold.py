@@ -11,14 +11,14 @@ from sqlalchemy import delete, event, update
 from lab.world import LIKE, SECRET, World
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.core.decide import MOST_KEPT, Count, CountedFailure, State
+from retour_policy.core.decide import MAX_FAILURES_KEPT, Count, CountedFailure, State
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.erasure.erase import erase
 from retour_policy.maintenance.purge import purge
 from retour_policy.maintenance.rebuild import differences, mend
 from retour_policy.maintenance.simulate import changes
 from retour_policy.store import schema
-from retour_policy.store.addresses import Address, find
+from retour_policy.store.addresses import Address, find_number
 
 BEGINS = 1_767_268_800_000  # 2026-01-01 at noon, where the world begins
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 1}}, {"name": "invoices", "transactional": True}]
@@ -113,7 +113,7 @@ def test_an_erased_person_stays_suppressed_and_forgotten(world):
         world.wait("4d")
     with world.store.writing() as connection:
         key = address_key(SECRET, to)
-        assert erase(connection, Address(find(connection, [key])[key], key)) > 3
+        assert erase(connection, Address(find_number(connection, key), key)) > 3
     world.suppress("ANN@example.net", "news")
     assert world.why_not(to)
     assert list(differences(world.store)) == []
@@ -167,7 +167,7 @@ def test_a_state_survives_the_way_through_json(last, times):
 
 def test_the_state_of_an_address_is_bounded(plain):
     """A loop of reports cannot make a row grow for ever."""
-    for _ in range(MOST_KEPT + 20):
+    for _ in range(MAX_FAILURES_KEPT + 20):
         plain.bounce(plain.send(stream="invoices") or plain.send("x@example.net"), like="full")
         plain.lift("bob@example.net")
         plain.wait("1m")

@@ -1,5 +1,7 @@
 """Proof: what a report that several could have written, or anybody, leads to."""
 
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy import event
 
@@ -7,10 +9,10 @@ from lab.world import SECRET
 from retour_policy.address import address_key
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.messages import outgoing
-from retour_policy.store.addresses import find
-from retour_policy.store.facts import judged_of_send
+from retour_policy.store import suppressions
+from retour_policy.store.addresses import find_number
+from retour_policy.store.facts import read_of_send
 from retour_policy.store.sends import NewSend
-from retour_policy.store.suppressions import of_addresses
 
 BOTH = ("ann@example.net", "bob@example.net")
 ANN, BOB = BOTH
@@ -158,8 +160,8 @@ def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
     for number in range(60):
         world.bounce(send, like=("blocked", "gone")[number % 2])
     with world.store.reading() as connection:
-        (number,) = find(connection, [address_key(SECRET, BOB)]).values()
-        assert len(judged_of_send(connection, send, number, "bounce")) == 2
+        number = find_number(connection, address_key(SECRET, BOB))
+        assert len(read_of_send(connection, send, number, "bounce")) == 2
     asked = []
     event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append(args[2]))
     world.bounce(send, like="gone")
@@ -173,9 +175,10 @@ def test_two_hosts_make_one_trial(world, monkeypatch):
         world.wait("4d")
     world.wait("180d")
     with world.store.reading() as connection:
-        stale = of_addresses(connection, [address_key(SECRET, BOB)])
+        stale = suppressions.read(connection, [address_key(SECRET, BOB)])
     assert world.send()
-    monkeypatch.setattr(outgoing.suppressions, "of_addresses", lambda *_: stale)
+    looked_before = SimpleNamespace(read=lambda *_: stale, applies=suppressions.applies)
+    monkeypatch.setattr(outgoing, "suppressions", looked_before)
     new = NewSend("promo", "app@example.com", (BOB,))
     gone = world.write(lambda connection: world.outgoing.record(connection, new, {}, track=True, watch=True))
     assert gone.newly_suppressed[BOB].cause == "trial"

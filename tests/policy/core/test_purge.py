@@ -1,4 +1,4 @@
-"""Purging: what is old is forgotten, and nobody is treated otherwise for it."""
+"""Purging: what is old is deleted, and nobody is treated otherwise for it."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,11 +9,9 @@ from sqlalchemy.dialects import postgresql
 from lab.world import World
 from retour_policy.clock import DAY
 from retour_policy.ledger import history
-from retour_policy.maintenance import purge as forgetting
-from retour_policy.maintenance.purge import purge
+from retour_policy.maintenance import purge
 from retour_policy.maintenance.rebuild import differences
-from retour_policy.store import addresses, schema
-from retour_policy.store import batches as portions
+from retour_policy.store import addresses, batches, retention, schema
 from retour_policy.tokens.token import first_id
 
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 3}}, {"name": "invoices", "transactional": True}]
@@ -32,8 +30,8 @@ STEPS = st.lists(
 )
 
 
-def forget(world, keep=90):
-    return sum(purge(world.store, world.now - keep * DAY))
+def run_purge(world, keep=90):
+    return sum(purge.purge(world.store, world.now - keep * DAY))
 
 
 def perform(world, steps, *, purging):
@@ -53,7 +51,7 @@ def perform(world, steps, *, purging):
         elif what == "undo" and which < 85:
             world.undo(world.now - which * DAY, world.now)
         elif what == "purge" and purging:
-            forget(world)
+            run_purge(world)
             assert list(differences(world.store)) == []
         told.append([str(world.why_not(stream=stream["name"])) for stream in STREAMS])
     return [[text.partition("fact=")[0] for text in one] for one in told]
@@ -62,7 +60,7 @@ def perform(world, steps, *, purging):
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, begins=st.integers(0, 6))
 def test_who_purges_decides_as_who_keeps_everything(tmp_path_factory, steps, begins):
-    """The same weeks in two stores, one of which forgets again and again."""
+    """The same weeks in two stores, one of which is purged again and again."""
     steps = [("send", "news", None), ("bounce", 0, "gone")] * bool(begins % 2) + steps
     found = []
     for purging in (True, False):
@@ -85,7 +83,7 @@ def test_good_sends_heal_after_their_records_are_purged(world):
         assert world.send()
         world.wait("1d")
     world.wait("120d")
-    assert forget(world) > 4
+    assert run_purge(world) > 4
     assert rows(world, schema.send) == rows(world, schema.send_recipient) == 0
     assert list(differences(world.store)) == []
     world.bounce(world.send())
@@ -97,13 +95,13 @@ def test_good_sends_between_two_purges_heal_too(world):
     """The failure is carried over by the first purge, and the good sends fall to the second."""
     world.bounce(world.send())
     world.wait("95d")
-    forget(world)
+    run_purge(world)
     for _ in range(3):
         assert world.send()
         world.wait("1d")
     world.wait("120d")
-    forget(world)
-    forget(world)
+    run_purge(world)
+    run_purge(world)
     world.bounce(world.send())
     assert world.why_not().cause == "pause"
     assert list(differences(world.store)) == []
@@ -120,25 +118,25 @@ def test_what_the_postmaster_let_count_still_counts_after_a_purge(world):
     before = world.counts("u1@gmail.example")
     assert before
     world.wait("60d")  # the failures are 110 days old, the word of the postmaster 60
-    forget(world)
+    run_purge(world)
     assert world.counts("u1@gmail.example") == before
     assert list(differences(world.store)) == []
 
 
 def test_purging_reads_each_table_once(world, monkeypatch):
-    """Young rows, carried ones and young counters are not gone through again with every few that are forgotten."""
+    """Young rows, carried ones and young counters are not gone through again with every few that are deleted."""
     for number in range(400):
         world.bounce(world.send(f"u{number}@side{number}.example"), f"u{number}@side{number}.example", like="full")
     world.wait("120d")
     reads = []
     reading = world.store.reading
     monkeypatch.setattr(world.store, "reading", lambda: reads.append(1) or reading())
-    assert forget(world) >= 1_200
+    assert run_purge(world) >= 1_200
     assert len(reads) < 60
     assert list(differences(world.store)) == []
 
 
-def test_who_is_not_written_to_any_more_is_forgotten(world):
+def test_an_address_that_is_not_written_to_any_more_is_deleted(world):
     """Neither an address that all mail reached, nor one whose mail was only delayed, stays in the store for ever."""
     world.send("fine@example.net")
     world.answer(world.send("slow@example.net"), "delayed", "slow@example.net")
@@ -148,7 +146,7 @@ def test_who_is_not_written_to_any_more_is_forgotten(world):
     world.suppress("stopped@example.net")
     world.wait("120d")
     world.send("young@example.net")
-    forget(world)
+    run_purge(world)
     with world.store.reading() as connection:
         left = set(connection.scalars(select(schema.address.c.text)))
     assert left == {"gone@example.net", "stopped@example.net", "young@example.net", None}
@@ -160,7 +158,7 @@ def test_what_comes_in_between_keeps_an_address(world):
     """Found without anything known of it, and written to before it is removed."""
     world.send("back@example.net")
     world.wait("120d")
-    forget_addresses = forgetting._forget_addresses
+    delete_unknown_addresses = retention.delete_unknown_addresses
     with pytest.MonkeyPatch.context() as patch:
 
         def late(connection, keys):
@@ -168,33 +166,33 @@ def test_what_comes_in_between_keeps_an_address(world):
             row = {"send_id": 1, "address_id": number}
             connection.execute(schema.send.insert().values(id=1, stream="news", sender="a", recipients=1))
             connection.execute(schema.send_recipient.insert().values(row))
-            forget_addresses(connection, keys)
+            delete_unknown_addresses(connection, keys)
 
-        patch.setattr(forgetting, "_forget_addresses", late)
-        forget(world)
+        patch.setattr(retention, "delete_unknown_addresses", late)
+        run_purge(world)
     assert rows(world, schema.address) == 1
 
 
 @pytest.mark.parametrize("stays", [0, 1])
 def test_two_purges_at_once(world, monkeypatch, stays):
-    """The timers of two hosts go off together: what one has found the other has forgotten."""
+    """The timers of two hosts go off together: what one has found the other has deleted."""
     for name in ("slow", "late"):
         world.answer(world.send(f"{name}@example.net"), "delayed", f"{name}@example.net")
     if stays:
         world.bounce(world.send("gone@example.net"), "gone@example.net")
     world.wait("120d")
-    to_carry = forgetting._to_carry
+    iterate = retention.iterate_addresses_to_carry
 
-    def overtaken(store, bounds):
-        for found in to_carry(store, bounds):
+    def overtaken(*args):
+        for found in iterate(*args):
             assert len(found) == 2 + stays
             with monkeypatch.context() as patch:
-                patch.setattr(forgetting, "_to_carry", to_carry)
-                forget(world)
+                patch.setattr(retention, "iterate_addresses_to_carry", iterate)
+                run_purge(world)
             yield found
 
-    monkeypatch.setattr(forgetting, "_to_carry", overtaken)
-    forget(world)
+    monkeypatch.setattr(retention, "iterate_addresses_to_carry", overtaken)
+    run_purge(world)
     assert rows(world, schema.address) == stays
     assert list(differences(world.store)) == []
 
@@ -202,8 +200,8 @@ def test_two_purges_at_once(world, monkeypatch, stays):
 def test_what_is_being_written_about_is_passed_by():
     """On a server with many writers both sides lock the address, and neither waits for the other nor fails."""
     for statement, end in (
-        (forgetting._FREE, "FOR UPDATE SKIP LOCKED"),
-        (forgetting._KEPT, "FOR KEY SHARE"),
+        (retention._LOCK_UNLOCKED, "FOR UPDATE SKIP LOCKED"),
+        (retention._KEEP_BY_IDS, "FOR KEY SHARE"),
         (addresses._KEEP_BY_KEYS, "FOR KEY SHARE"),
     ):
         assert str(statement.compile(dialect=postgresql.dialect())).endswith(end)
@@ -211,7 +209,7 @@ def test_what_is_being_written_about_is_passed_by():
 
 @pytest.mark.parametrize("good", [63, 64, 65, 150])
 def test_good_sends_count_once_however_often_a_purge_is_stopped(tmp_path, good):
-    """What was noted before it goes neither makes others good nor is forgotten: the 64th clears the count."""
+    """What was noted before it goes neither makes others good nor is lost: the 64th clears the count."""
     with World(tmp_path / "w", {"stream": STREAMS, "policy": {"heal_sends": 64}}) as world:
         world.bounce(world.send())
         world.wait("4d")
@@ -220,11 +218,11 @@ def test_good_sends_count_once_however_often_a_purge_is_stopped(tmp_path, good):
         world.wait("120d")
         for _ in range(3):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(forgetting, "_walks", lambda _: [])
-                forget(world)
+                patch.setattr(purge, "_sweeps", lambda _: [])
+                run_purge(world)
             world.wait("1d")
             assert list(differences(world.store)) == []
-        forget(world)
+        run_purge(world)
         assert rows(world, schema.send_recipient) == 0
         world.bounce(world.send())
         assert world.counts("bob@example.net") == {"*": {"hard": 2 if good < 64 else 1}}
@@ -247,13 +245,13 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
     world.wait("120d")
     removed, looked_at = [0], []
     told = history.told
-    monkeypatch.setattr(portions, "LONGEST", 0)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
 
     def telling(connection, some, *more):
         looked_at.append(len(some))
         return told(connection, some, *more)
 
-    monkeypatch.setattr(history, "told", telling)
+    monkeypatch.setattr(history, "read", telling)
 
     def count(_connection, cursor, statement, *_):
         if statement.startswith("DELETE"):
@@ -261,7 +259,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
 
     event.listen(world.store._writer, "after_cursor_execute", count)
     event.listen(world.store._writer, "commit", lambda _: removed.append(0))
-    forget(world)
+    run_purge(world)
     assert sum(removed) >= 2 * 7_200
     assert max(removed) <= 100
     assert max(looked_at) == 3  # of 600 sends each
@@ -274,7 +272,7 @@ def test_what_was_seen_is_found_by_its_time(world):
     world.bounce(world.send())
     asked = []
     event.listen(world.store._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
-    forget(world)
+    run_purge(world)
     ((statement, values),) = [(text, given) for text, given in asked if "FROM seen" in text]
     with world.store.reading() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())

@@ -302,7 +302,7 @@ def test_counters_do_not_grow_for_ever(outage):
         outage.send(f"a@side{number}.example")
     outage.wait("1d")
     burst(outage, 19, 19)
-    while outage.write(lambda connection: outage.storms.forget(connection, outage.now)):
+    while outage.write(lambda connection: outage.storms.remove_old_counters(connection, outage.now)):
         pass
     with outage.store.reading() as connection:
         sides = set(connection.scalars(select(schema.storm_counter.c.side)))

@@ -12,7 +12,7 @@ def upgrade() -> None:
         "address",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("key", sa.LargeBinary(length=16), nullable=False, comment="HMAC of the normalised address"),
-        sa.Column("text", sa.String(length=320), nullable=True, comment="NULL once forgotten"),
+        sa.Column("text", sa.String(length=320), nullable=True, comment="NULL once erased"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key"),
     )
@@ -149,7 +149,7 @@ def upgrade() -> None:
             nullable=False,
             comment="beginning of the five minutes in which the mail was sent",
         ),
-        sa.Column("writer", sa.String(length=40), nullable=False, comment="a process, so that no row is hot"),
+        sa.Column("writer", sa.String(length=40), nullable=False, comment="a process, to avoid contention on one row"),
         sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "side", "bucket", "writer"),
@@ -226,9 +226,7 @@ def upgrade() -> None:
             nullable=False,
             comment="1: when it has run out, one send may try",
         ),
-        sa.Column(
-            "fact_id", sa.BigInteger(), server_default="0", nullable=False, comment="the fact that tipped the scale"
-        ),
+        sa.Column("fact_id", sa.BigInteger(), server_default="0", nullable=False, comment="the fact that triggered it"),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
             ["address_id"],

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from lab.ports import answers, free_port
-from retour_cli.services import sockets as listen
-from retour_cli.services.sockets import LONGEST_PATH, Place, open_socket
+from retour_cli.services import sockets
+from retour_cli.services.sockets import MAX_PATH_OCTETS, Setting, open_socket
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError
 
-PLACE = Place("/etc/retour/retour.toml", "lmtpd.listen")
+PLACE = Setting("/etc/retour/retour.toml", "lmtpd.listen")
 OURS = SocketsSection(group=grp.getgrgid(os.getgid()).gr_name)
 
 
@@ -54,14 +54,14 @@ def test_a_unix_socket_answers_and_is_its_groups(folder: Path) -> None:
         was = (folder / "s").stat()
         assert (was.st_mode & 0o777, was.st_gid) == (0o660, grp.getgrnam("postfix").gr_gid)
         assert not listener.get_inheritable()
-    listen.remove(f"unix:{folder}/s")
-    listen.remove(f"unix:{folder}/s")  # again: nothing happens
+    sockets.remove(f"unix:{folder}/s")
+    sockets.remove(f"unix:{folder}/s")  # again: nothing happens
     assert list(folder.iterdir()) == []
 
 
 def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
     """107 octets work; with 108 the error tells both numbers."""
-    path = folder / ("x" * (LONGEST_PATH - len(str(folder)) - 1))
+    path = folder / ("x" * (MAX_PATH_OCTETS - len(str(folder)) - 1))
     with opened(f"unix:{path}"):
         assert answers(path)
     said = refused(f"unix:{path}x")
@@ -97,14 +97,14 @@ def test_of_several_that_start_at_once_one_listens(folder: Path, monkeypatch: py
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / "s"))
     between = threading.Barrier(4, timeout=0.5)
-    real = listen._give_to_group
+    real = sockets._give_to_group
 
     def slowly(*args: object) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):
             between.wait()  # all come here at once, or nobody else does
         real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(listen, "_give_to_group", slowly)
+    monkeypatch.setattr(sockets, "_give_to_group", slowly)
     winners: list[socket.socket] = []
     refusals: list[str] = []
 
@@ -153,11 +153,11 @@ def test_a_group_that_this_user_is_not_in(folder: Path) -> None:
     folder.chmod(0o777)
     code = f"""
 import os
-from retour_cli.services.sockets import Place, open_socket
+from retour_cli.services.sockets import Setting, open_socket
 from retour_policy.config.model import SocketsSection
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    open_socket(Place("retour.toml", "x"), "unix:{folder}/s", SocketsSection(group="postfix"))
+    open_socket(Setting("retour.toml", "x"), "unix:{folder}/s", SocketsSection(group="postfix"))
 except Exception as error:
     print(error)
 """
@@ -172,11 +172,11 @@ def test_a_folder_without_the_right_to_write(folder: Path) -> None:
         return
     code = f"""
 import os
-from retour_cli.services.sockets import Place, open_socket
+from retour_cli.services.sockets import Setting, open_socket
 from retour_policy.config.model import SocketsSection
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    open_socket(Place("retour.toml", "x"), "unix:{folder}/s", SocketsSection())
+    open_socket(Setting("retour.toml", "x"), "unix:{folder}/s", SocketsSection())
 except Exception as error:
     print(error)
 """
@@ -228,10 +228,10 @@ def test_two_sockets_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 ACTIVATED = """
 import sys
-from retour_cli.services.sockets import Place, open_socket
+from retour_cli.services.sockets import Setting, open_socket
 from retour_policy.config.model import SocketsSection
 for name in sys.argv[1:]:
-    listener = open_socket(Place("retour.toml", "lmtpd.listen"), "fd:" + name, SocketsSection())
+    listener = open_socket(Setting("retour.toml", "lmtpd.listen"), "fd:" + name, SocketsSection())
     client, _ = listener.accept()
     client.sendall(name.encode())
     client.close()

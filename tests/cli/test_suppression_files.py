@@ -1,4 +1,4 @@
-"""Lists in and out: nothing applied where a line is wrong, and what goes out comes in again."""
+"""Suppression files in and out: nothing applied where a line is wrong, and what goes out comes in again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from retour_policy.clock import DAY, day_text, system_clock
-from retour_policy.maintenance import suppression_import as intake
-from retour_policy.maintenance.suppression_files import Fault, Row, read
-from retour_policy.store import batches as portions
+from retour_policy.maintenance import suppression_import
+from retour_policy.maintenance.suppression_files import Fault, Row, read_rows
+from retour_policy.store import batches
 
 A, B = "anna@example.net", "bert@example.net"
 HEAD = "address,cause,scope,since,until,note\n"
@@ -142,7 +142,7 @@ def test_a_field_may_go_over_lines_and_a_note_is_one_line(office: Any) -> None:
     assert [(one[0], one[-1]) for one in listed(office)] == [(A, "first second third"), (B, "")]
 
 
-def test_an_import_never_frees_anybody(office: Any) -> None:
+def test_an_import_never_lifts_a_suppression(office: Any) -> None:
     """Neither a row that has run out, nor one that ends sooner, takes the place of what is in force."""
     day = day_text(system_clock() + 20 * DAY)
     office("suppressions", "add", A, "--until", "40d")
@@ -157,16 +157,16 @@ def test_an_import_never_frees_anybody(office: Any) -> None:
 def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between two transactions: what was applied stays, the rest comes with the next run."""
     path = put(office, HEAD + "".join(f"u{n}@example.net,hard,,,,\n" for n in range(120)))
-    monkeypatch.setattr(intake, "FEW", 25)
-    working, calls = intake.SuppressionImport._some, itertools.count()
+    monkeypatch.setattr(suppression_import, "MAX_ROWS_APPLIED", 25)
+    working, calls = suppression_import.SuppressionImport._apply, itertools.count()
 
     def stopping(*args: Any) -> int:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return working(*args)
 
-    monkeypatch.setattr(portions, "LONGEST", 0)
-    monkeypatch.setattr(intake.SuppressionImport, "_some", stopping)
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
+    monkeypatch.setattr(suppression_import.SuppressionImport, "_apply", stopping)
     office("suppressions", "import", path, status=1)
     assert len(listed(office)) == 50
     monkeypatch.undo()
@@ -177,20 +177,23 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
 def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two transactions the store is free, however long a terminal takes."""
     context = office.context
-    monkeypatch.setattr(portions, "LONGEST", 0)
-    rows = [Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net")))) for n in range(2 * intake.FEW)]
-    applying = intake.SuppressionImport(
-        context.store, context.ring.ring.address_secret, context.ledger, context.clock()
+    monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
+    rows = [
+        Row(n, f"u{n}@example.net", next(iter(rows_of("x@example.net"))))
+        for n in range(2 * suppression_import.MAX_ROWS_APPLIED)
+    ]
+    applying = suppression_import.SuppressionImport(
+        context.store, context.ring.address_secret, context.ledger, context.clock()
     ).apply(rows)
     next(applying)
     with next(office.home.glob("*.db.lock")).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert len(listed(office)) == intake.FEW
+    assert len(listed(office)) == suppression_import.MAX_ROWS_APPLIED
     list(applying)
 
 
 def rows_of(address: str) -> Any:
-    found = list(read(io.StringIO(f"{HEAD}{address},,,,,\n"), "csv", [], system_clock()))
+    found = list(read_rows(io.StringIO(f"{HEAD}{address},,,,,\n"), "csv", [], system_clock()))
     return [one.new for one in found if isinstance(one, Row)]
 
 
@@ -217,7 +220,7 @@ def test_memory_is_bounded_whatever_the_length(form: Any) -> None:
 
     lines = 12_000
     tracemalloc.start()
-    found = read(Endless(lines), form, [], system_clock())  # type: ignore[arg-type]
+    found = read_rows(Endless(lines), form, [], system_clock())  # type: ignore[arg-type]
     faults = sum(isinstance(one, Fault) for one in found)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

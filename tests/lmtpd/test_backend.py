@@ -7,7 +7,7 @@ import pytest
 
 from lab.site import DOMAIN, retour
 from retour_cli.context import Context
-from retour_lmtpd import backend as backend
+from retour_lmtpd import backend
 from retour_lmtpd.message_data import MessageData
 from retour_policy.messages.returned import ReturnRecorder
 from retour_policy.store.writer import Writer
@@ -37,9 +37,9 @@ def taken(config):
     context = Context(config)
     writer = Writer(context.store)
     try:
-        desk = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
+        shared = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
         content = MessageData(RAW, len(RAW), False, bytes(32))
-        kept = asyncio.run(desk.deliver("", [(made["token"], desk.router.route(made["token"]))], content))
+        kept = asyncio.run(shared.deliver("", [shared.find_recipient(made["token"])], content))
     finally:
         writer.close()
         context.store.close()

@@ -1,4 +1,4 @@
-"""Who was erased stays forgotten, whatever happens to him later."""
+"""Who was erased stays erased, whatever happens to them later."""
 
 from sqlalchemy import select
 
@@ -21,7 +21,7 @@ def withhold(world):
     world.write(lambda connection: world.outgoing.record(connection, new, why, track=True, watch=True))
 
 
-def test_mail_that_is_withheld_tells_nothing_of_him(world):
+def test_mail_that_is_withheld_tells_nothing_of_them(world):
     """Before, the note of the postmaster and the application's reference; after, that it was withheld."""
     world.suppress(BOB)  # with a note
     withhold(world)

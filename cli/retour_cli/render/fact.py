@@ -1,0 +1,27 @@
+"""Fact: an entry of the history, in a few words and as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retour_policy.clock import iso_text
+from retour_policy.store.facts import Fact
+
+
+def as_dict(fact: Fact) -> dict[str, Any]:
+    """A fact as plain values, its time as text."""
+    return fact.to_dict() | {"at": iso_text(fact.what.at)}
+
+
+def words(fact: Fact) -> str:
+    """A fact in a few words, such as "bounce hard 5.1.1 userunknown"."""
+    what = fact.what
+    parts = [what.kind, what.type, what.status, what.reason, what.detail.get("cause")]
+    if what.detail.get("resend"):
+        which = f"resend {what.detail['resend']} of {what.detail.get('of')}"
+        parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
+    if what.proof == "unsigned":
+        parts.append("(unsigned)")
+    if what.detail.get("lost_send"):
+        parts.append("(record gone)")
+    return " ".join(part for part in parts if part)

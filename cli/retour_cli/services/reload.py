@@ -1,0 +1,50 @@
+"""Reload: reads the configuration of a running service again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from retour_cli.context import Context
+from retour_cli.services.restart import kept_until_restart
+from retour_cli.services.sd_notify import notify
+from retour_policy.config import load
+from retour_policy.config.model import Config
+from retour_policy.errors import ConfigError
+
+_one_at_a_time = threading.Lock()
+log = structlog.get_logger()
+
+
+def reload_aside(context: Context, adopt: Callable[[Config], None]) -> None:
+    """`reload` in a thread of its own: it can wait for seconds for the store, and whoever asks must not."""
+    threading.Thread(target=reload, args=(context, adopt), name="reload", daemon=True).start()
+
+
+def reload(context: Context, adopt: Callable[[Config], None]) -> None:
+    """Read the configuration again; a bad one is logged and changes nothing.
+
+    Signals can come faster than this ends. One after the other, the last to adopt has read what the file says now.
+    """
+    with _one_at_a_time:
+        notify("RELOADING=1")
+        try:
+            _reload(context, adopt)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("configuration refused, the old one stays", problem=str(problem))
+        except Exception:
+            log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
+        finally:
+            notify("READY=1")
+
+
+def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
+    config = load.load(context.path)
+    load.load_keyring(context.path, config)
+    adopt(config)
+    log.info("configuration reloaded", streams=len(config.stream))
+    for key in kept_until_restart(context.config, config):
+        log.warning("changed, and takes effect at the next start only", key=key)

@@ -1,0 +1,38 @@
+"""Signer: makes the tokens that mail carries, and names the header field of the loop guard."""
+
+from __future__ import annotations
+
+from retour_policy.clock import Clock
+from retour_policy.config.model import Stream
+from retour_policy.tokens import token
+from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.tokens.token import Purpose
+
+LOOP_GUARD = "Retour-Forwarded"
+"""The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
+
+
+class Signer:
+    """Makes the tokens that a `Router` reads."""
+
+    def __init__(self, ring: KeyRingFile, clock: Clock) -> None:
+        self._ring = ring
+        self._clock = clock
+
+    def draw(self) -> int:
+        """A new id for now."""
+        return token.draw_id(self._clock())
+
+    def envelope_sender(self, stream: Stream, number: int) -> str:
+        """The VERP address of a send in a stream that has a pattern."""
+        if not stream.pattern:
+            raise ValueError(f"stream {stream.name} has no pattern")
+        return stream.pattern.address(token.make(self._ring.ring, Purpose.BOUNCE, stream.pattern.domain, number))
+
+    def forward(self) -> str:
+        """The value of a new loop guard."""
+        return token.make(self._ring.ring, Purpose.FORWARD, "", self.draw())
+
+    def reference(self, number: int) -> str:
+        """The value of a Retour-Ref field."""
+        return token.make(self._ring.ring, Purpose.REFERENCE, "", number)

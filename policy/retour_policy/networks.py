@@ -1,0 +1,21 @@
+"""Networks: whether a client lies in one of some IP networks."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def contain(networks: Iterable[Network], client: str | None) -> bool:
+    """Whether the IP address `client` lies in one of `networks`; an IPv4 address written as IPv6 counts as IPv4.
+
+    What is no IP address, as the None of a client without one, lies in none.
+    """
+    try:
+        address = ipaddress.ip_address(client or "")
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in network for network in networks)
