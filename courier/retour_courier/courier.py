@@ -27,7 +27,7 @@ from retour_policy.config.model import Config
 from retour_policy.config.secrets import Secrets
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox.queue import FORWARD
-from retour_policy.outbox.spool import PARTS
+from retour_policy.outbox.spool import SWEEP_PARTS
 from retour_policy.store.database import Store
 from retour_policy.store.writer import Writer
 
@@ -109,9 +109,9 @@ class Courier:
 
     async def _keep_sweeping(self) -> None:
         """Look after what nobody asks for any more, now and then."""
-        for turn in itertools.count(random.randrange(PARTS)):
+        for turn in itertools.count(random.randrange(SWEEP_PARTS)):
             try:
-                await sweep.sweep(self._leases, [channel.name for channel in self._channels], turn % PARTS)
+                await sweep.sweep(self._leases, [channel.name for channel in self._channels], turn % SWEEP_PARTS)
             except Exception as error:  # the next time is soon
                 log.error("sweep failed", error=str(error) or repr(error))
             await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -19,7 +19,7 @@ from retour_policy.clock import DAY, HOUR, system_clock
 from retour_policy.erasure.erase import erase
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.outbox.resends import Resends
-from retour_policy.outbox.spool import PARTS, Spool, new_name
+from retour_policy.outbox.spool import SWEEP_PARTS, Spool, new_name
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import FactFilter, read
@@ -229,7 +229,7 @@ def test_copies_are_removed_when_their_time_is_over(world, spool):
     assert {name for name, _, _ in spool.names()} == {kept, orphan}
     assert remove_copies(spool, world.store, now + 2 * HOUR) == 1
     assert {name for name, _, _ in spool.names()} == {kept}
-    assert sum(remove_copies(spool, world.store, now + DAY, part) for part in range(PARTS)) == 1
+    assert sum(remove_copies(spool, world.store, now + DAY, part) for part in range(SWEEP_PARTS)) == 1
 
 
 def test_an_erased_persons_copies_and_items_go(world, spool, tmp_path):

@@ -15,7 +15,7 @@ from retour_policy import files
 from retour_policy.clock import SECOND
 
 _NAME = re.compile(r"([0-9a-f]{10})-[0-9a-f]{16}\.gz")
-PARTS = 64  # in which the copies are looked through, for there can be a million
+SWEEP_PARTS = 64  # in which the copies are looked through, for there can be a million
 _COMPRESSION_LEVEL = 1  # the quickest: a message waits for it
 
 
@@ -48,9 +48,9 @@ class Spool:
         self._path(name).unlink(missing_ok=True)
 
     def names(self, part: int | None = None) -> Iterator[tuple[str, int, int]]:
-        """Every copy, or those of one part of `PARTS`: its name, and when it expires and was written (milliseconds)."""
+        """Every copy, or those of one of `SWEEP_PARTS`: name, and when it expires and was written (milliseconds)."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
-            if part is None or int(folder.name, 16) % PARTS == part:
+            if part is None or int(folder.name, 16) % SWEEP_PARTS == part:
                 with os.scandir(folder) as entries:
                     yield from filter(None, map(_dated, entries))
 
