@@ -20,6 +20,23 @@ MAY_IMPORT = {
     "retour_cli": {"retour_bounces", "retour_policy", "retour_milter", "retour_lmtpd", "retour_courier", "retour_web"},
 }
 FILES = sorted(path for path in ROOT.glob("*/retour_*/**/*.py"))
+POLICY = sorted(ROOT.glob("policy/retour_policy/**/*.py"))
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts[1:]).removesuffix(".__init__") for path in FILES}
+# What each wing of the policy room may import, the ground besides; docs/architecture.md draws it.
+MAY_USE = {
+    "ground": set(),
+    "core": {"ground"},
+    "tokens": {"ground"},
+    "config": {"core", "tokens", "ground"},
+    "store": {"core", "tokens", "ground"},
+    "outbox": {"config", "store", "core", "ground"},
+    "ledger": {"outbox", "config", "store", "core", "tokens", "ground"},
+    "messages": {"ledger", "outbox", "store", "config", "core", "tokens", "ground"},
+    "maintenance": {"ledger", "store", "config", "core", "tokens", "ground"},
+    "erasure": {"ledger", "store", "core", "outbox", "ground"},
+}
+IMPURE = {"sqlalchemy", "os", "pathlib", "time", "socket", "structlog", "threading"}
+TELLS_TIME = ("id_time", "first_id")
 
 
 def imported(path: Path) -> set[str]:
@@ -40,9 +57,9 @@ def room(path: Path) -> str:
     return path.relative_to(ROOT).parts[1]
 
 
-def module(name: str) -> Path:
-    """A module of the policy room."""
-    return ROOT / "policy/retour_policy" / (name.replace(".", "/") + ".py")
+def modules_imported(path: Path) -> set[str]:
+    """The modules among what a file imports: `from m import name` counts as m, and as m.name where that is one."""
+    return {name for name in imported(path) if name in MODULES}
 
 
 def test_all_rooms_are_looked_at() -> None:
@@ -62,29 +79,75 @@ def test_imports_go_the_ways_of_the_design(path: Path) -> None:
     assert not used & {"lab", "tests", "pytest"}
 
 
-def test_decide_imports_none_of_the_others() -> None:
-    """The pure core: neither the store nor the configuration nor the clock."""
-    for name in ("core.decide",):
-        used = imported(module(name))
-        assert {one.partition(".")[0] for one in used} <= {"__future__", "collections", "dataclasses", "typing"}
+def wing(module: str) -> str:
+    """The wing of the policy room that a module is in, or `ground`; "" for what is not of that room."""
+    parts = module.split(".")
+    if parts[0] != "retour_policy":
+        return ""
+    return parts[1] if len(parts) > 1 and parts[1] in MAY_USE else "ground"
 
 
-def test_the_pure_modules_touch_neither_store_nor_system() -> None:
-    """Tokens, patterns, addresses and attribution are functions of what they are given."""
-    for name in (
-        "tokens.token",
-        "tokens.verp",
-        "address",
-        "messages.attribution",
-        "sanitize",
-        "core.decide",
-        "core.fold",
-        "core.presets",
-        "core.storm",
-        "core.forecast",
-    ):
-        used = {one.partition(".")[0] for one in imported(module(name))}
-        assert not used & {"sqlalchemy", "os", "pathlib", "time", "socket", "structlog", "threading"}, name
+def name_of(path: Path) -> str:
+    """The full name of the module in a file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts[1:])
+
+
+@pytest.mark.parametrize("path", POLICY, ids=name_of)
+def test_each_wing_of_policy_imports_only_what_lies_below_it(path: Path) -> None:
+    """The table of docs/architecture.md: messages stand on the ledger, the ledger on the store, all on the ground."""
+    own = wing(name_of(path))
+    used = {wing(name) for name in modules_imported(path)} - {"", own}
+    assert used <= MAY_USE[own]
+
+
+@pytest.mark.parametrize("path", [p for p in POLICY if wing(name_of(p)) in ("core", "tokens")], ids=name_of)
+def test_core_and_tokens_touch_neither_store_nor_system(path: Path) -> None:
+    """They are functions of what they are given; only the key ring's file is read from the disk."""
+    outside = {name.partition(".")[0] for name in imported(path)} & IMPURE
+    assert not outside or (path.name == "keyring.py" and "sqlalchemy" not in outside)
+
+
+def test_decide_imports_nothing_but_the_standard_library() -> None:
+    """The pure heart: neither the store nor the configuration nor the clock."""
+    used = imported(ROOT / "policy/retour_policy/core/decide.py")
+    assert {one.partition(".")[0] for one in used} <= {"__future__", "collections", "dataclasses", "typing"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_the_store_speaks_sql(path: Path) -> None:
+    """Whoever adds a table or a database meets every statement in one wing."""
+    if wing(name_of(path)) == "store":
+        return
+    found = imported(path)
+    assert "retour_policy.store.schema" not in found or name_of(path) == "retour_cli.commands.db"
+    assert not {name for name in found if name.startswith("sqlalchemy.")} - {"sqlalchemy.Connection"}
+
+
+def test_of_the_tokens_the_store_uses_only_an_ids_time() -> None:
+    """What is signed, and how, is none of its business."""
+    for path in POLICY:
+        if wing(name_of(path)) == "store":
+            used = {name for name in imported(path) if name.startswith("retour_policy.tokens.")}
+            assert used <= {"retour_policy.tokens.token"} | {f"retour_policy.tokens.token.{n}" for n in TELLS_TIME}, (
+                path
+            )
+
+
+def test_of_the_outbox_the_erasure_uses_only_the_spool() -> None:
+    """An erased person's copies lie there; what waits in the outbox it finds by the store."""
+    for path in POLICY:
+        if wing(name_of(path)) == "erasure":
+            used = {name for name in modules_imported(path) if name.startswith("retour_policy.outbox")}
+            assert used <= {"retour_policy.outbox.spool"}, path
+
+
+@pytest.mark.parametrize("package", ["retour_milter", "retour_lmtpd", "retour_web"])
+def test_only_the_backend_touches_what_policy_does(package: str) -> None:
+    """The other modules of a service translate a protocol: they know the configuration and the ground, no more."""
+    for path in FILES:
+        if room(path) == package and path.name != "backend.py":
+            used = {wing(name) for name in modules_imported(path)}
+            assert not used & {"messages", "maintenance", "erasure", "ledger", "outbox", "store"}, path
 
 
 def test_one_module_imports_pymilter() -> None:
