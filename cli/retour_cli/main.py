@@ -15,7 +15,7 @@ COMMANDS = {
     "check": ("commands.check", "Check the configuration, and say what it means."),
     "serve": ("services.serve", "Run all services in one go, for a small host or a try-out."),
     "milter": ("services.milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
-    "lmtpd": ("services.lmtpd", "Run the LMTP daemon: takes returned mail, answers look-ups."),
+    "lmtpd": ("services.lmtpd", "Run the LMTP daemon: takes returned mail, answers lookups."),
     "courier": ("services.courier", "Run the courier: hooks, forwards, resends."),
     "explain": ("commands.explain", "What a returned message is, and why."),
     "events": ("commands.events", "The history: what came back and what was done."),

@@ -219,7 +219,7 @@ class Channel:
         if self._workers:
             _, late = await asyncio.wait(self._workers, timeout=drain_s)
             for worker in late:
-                log.error("attempt cut off at the end", channel=self.name)
+                log.error("attempt cut off at shutdown", channel=self.name)
                 worker.cancel()
             if late:
                 await asyncio.wait(late, timeout=CANCEL_GRACE_S)

@@ -1,1 +1,1 @@
-"""Receives returned mail over LMTP and answers look-ups."""
+"""Receives returned mail over LMTP and answers lookups."""

@@ -106,7 +106,7 @@ class Backend:
                 self._next_purge = now + HOUR
                 await self._repeat(lambda connection: storms.remove_old_counters(connection, now))
         except Exception as error:
-            log.error("storms not looked after", error=str(error))
+            log.error("storms not updated", error=str(error))
 
     async def _repeat(self, work: Callable[[Connection], bool]) -> None:
         while await asyncio.wrap_future(self._writer.submit(work)):
@@ -138,7 +138,7 @@ class Backend:
                 return await asyncio.to_thread(read, data, rules=self._settings.rules)
             return read(data, rules=self._settings.rules)
         except Exception:
-            log.exception("report cannot be read", size=message.size)
+            log.exception("reading the report failed", size=message.size)
             return None
 
     async def _record(self, message: ReturnedMessage) -> bool:
@@ -147,11 +147,11 @@ class Backend:
                 try:
                     return await self._commit(message)
                 except Exception:
-                    log.exception("report cannot be recorded", send=message.route.send, delivered_to=message.recipient)
+                    log.exception("recording the report failed", send=message.route.send, delivered_to=message.recipient)
         try:
             return await self._commit(dataclasses.replace(message, report=None))
         except Exception:
-            log.exception("not even the head of a report can be recorded", delivered_to=message.recipient)
+            log.exception("recording the report's head failed", delivered_to=message.recipient)
             return False
 
     async def _commit(self, message: ReturnedMessage) -> bool:

@@ -37,7 +37,7 @@ class Connections:
             log.warning("client refused", client=peer[0])
             return "421 4.7.0 you may not connect here"
         if len(self._open) >= settings.max_connections:
-            log.warning("too many connections", most=settings.max_connections)
+            log.warning("too many connections", max=settings.max_connections)
             return "421 4.3.2 too many connections, try again later"
         self._open.add(session)
         return None

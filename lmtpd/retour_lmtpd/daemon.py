@@ -1,4 +1,4 @@
-"""Daemon: runs the LMTP listeners and the look-ups in one event loop until it is told to stop."""
+"""Daemon: runs the LMTP listeners and the lookups in one event loop until it is told to stop."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: s
     sessions.wind_up()
     lookups.wind_up()
     if not await sessions.wait_for_none(DRAIN_TIMEOUT_MS):
-        log.error("sessions cut off at the end", waited_ms=DRAIN_TIMEOUT_MS)
+        log.error("sessions cut off at shutdown", waited_ms=DRAIN_TIMEOUT_MS)
 
 
 async def _tick(backend: Backend) -> None:

@@ -169,7 +169,7 @@ class Session(LMTP):
         try:
             return await self._backend.deliver(transaction.sender, transaction.recipients, message)
         except Exception:
-            log.exception("delivery failed")
+            log.exception("LMTP delivery failed")
             return [False] * len(transaction.recipients)
 
     def _accept(self, transaction: _Transaction, recipient: str) -> str:
@@ -179,10 +179,11 @@ class Session(LMTP):
             return "250 2.1.5 OK"
         if found.kind == "unknown":
             return UNKNOWN
-        later = found.kind == "unknown key"
-        event = "recipient put off" if later else "recipient refused"
-        log.warning(event, recipient=clean(recipient), reason=found.reason)
-        return LATER if later else REFUSED
+        if found.kind == "unknown key":
+            log.warning("recipient deferred", recipient=clean(recipient), reason=found.reason)
+            return LATER
+        log.warning("recipient refused", recipient=clean(recipient), reason=found.reason)
+        return REFUSED
 
     async def _read_message(self) -> MessageData:
         """Read up to the lone dot, whatever the size, within the time that a message may take."""

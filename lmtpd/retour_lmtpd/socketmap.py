@@ -35,9 +35,11 @@ def answer(backend: Backend, request: bytes) -> bytes:
         return b"OK retour"
     if found.kind == "unknown":
         return b"NOTFOUND "
-    later = found.kind == "unknown key"
-    log.warning("look-up put off" if later else "look-up refused", address=clean(key), reason=found.reason)
-    return b"TEMP signed with a key that is not here yet" if later else b"NOTFOUND "
+    if found.kind == "unknown key":
+        log.warning("lookup deferred", address=clean(key), reason=found.reason)
+        return b"TEMP signed with a key that is not here yet"
+    log.warning("lookup refused", address=clean(key), reason=found.reason)
+    return b"NOTFOUND "
 
 
 def netstring(text: bytes) -> bytes:
@@ -101,7 +103,7 @@ class Lookup(asyncio.Protocol):
         try:
             requests, self._buffer = split(self._buffer + data)
         except SocketmapError as error:
-            log.warning("look-up connection closed", reason=str(error))
+            log.warning("lookup connection closed", reason=str(error))
             self._transport.close()
             return
         self._transport.write(b"".join(netstring(self._answer(request)) for request in requests))
@@ -115,7 +117,7 @@ class Lookup(asyncio.Protocol):
         try:
             return answer(self._backend, request)
         except Exception:
-            log.exception("look-up failed")
+            log.exception("lookup failed")
             return b"TEMP try again later"
 
     def _await_request(self) -> None:

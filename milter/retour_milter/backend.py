@@ -110,4 +110,4 @@ class Backend:
         try:
             Spool(settings.config.spool.dir).put(name, content)
         except OSError as error:
-            log.error("no copy kept", error=str(error), spool=name)
+            log.error("copy not written", error=str(error), spool=name)

@@ -237,7 +237,7 @@ class Session:
         }
         made = stamp(stream, message.headers, values, signer.reference(number))
         if made.left_off:
-            log.warning("header fields left off", stream=stream.name, fields=made.left_off, send=number)
+            log.warning("header fields omitted", stream=stream.name, fields=made.left_off, send=number)
         return Edits(sender, (), made.edits)
 
     def _sender(self, message: _Message, stream: Stream, number: int) -> str | None:

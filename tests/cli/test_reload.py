@@ -70,7 +70,7 @@ def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
 
     with capture_logs() as logs:
         reload(office.context, adopt)
-    assert [entry["event"] for entry in logs] == ["configuration not reloaded, the old one stays"]
+    assert [entry["event"] for entry in logs] == ["reload failed, the old configuration stays in force"]
 
 
 @pytest.mark.parametrize(

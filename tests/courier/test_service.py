@@ -61,7 +61,7 @@ def test_it_works_reloads_and_ends(courier, folder, config):
     arrives(folder, "one")
     good = config.read_text()
     config.write_text(good + HOOK.format(name="two", file=folder / "two").replace("/usr/bin/tee", "/nowhere/program"))
-    reload(courier, "configuration refused, the old one stays")
+    reload(courier, "configuration refused, the old one stays in force")
     assert "hook[two].command: /nowhere/program: no such file" in courier.log()
     config.write_text(good + HOOK.format(name="two", file=folder / "two"))
     reload(courier, "configuration reloaded")

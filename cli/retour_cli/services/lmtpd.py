@@ -24,7 +24,7 @@ log = structlog.get_logger()
 def lmtpd(context: Context) -> None:
     """Run the LMTP daemon in the foreground.
 
-    It takes returned mail from the mail server and answers its look-ups.
+    It takes returned mail from the mail server and answers its lookups.
     SIGTERM lets sessions finish; SIGUSR1 or SIGHUP reads the configuration
     again.
     """
@@ -51,12 +51,12 @@ def lmtpd(context: Context) -> None:
 
         serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping))
     if not writer.close():
-        log.error("store is down at the end, work left undone")
+        log.error("store is down at shutdown, work not finished")
     log.info("lmtpd stopped")
 
 
 def _open_all(context: Context, undo: contextlib.ExitStack) -> list[socket.socket]:
-    """The listeners and the look-up's socket; `undo` removes their paths. Raises `ConfigError`."""
+    """The listeners and the lookup's socket; `undo` removes their paths. Raises `ConfigError`."""
     wanted = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
     found = []
     for key, spec in [*wanted, ("lmtpd.lookup", context.config.lmtpd.lookup)]:

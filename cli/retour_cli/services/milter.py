@@ -48,9 +48,9 @@ def milter(context: Context) -> None:
     notify("STOPPING=1")
     sockets.remove(context.config.milter.socket)
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
-        log.error("messages cut off at the end", waited_ms=backend.settings.config.milter.drain)
+        log.error("messages cut off at shutdown", waited_ms=backend.settings.config.milter.drain)
     if not writer.close():
-        log.error("store is down at the end, work left undone")
+        log.error("store is down at shutdown, work not finished")
     log.info("milter stopped")
     # libmilter would notice after five seconds; nothing is under way, and all is written.
     os._exit(1 if failed.is_set() else 0)

@@ -34,9 +34,9 @@ def reload(context: Context, adopt: Callable[[Config], None]) -> None:
             _reload(context, adopt)
         except ConfigError as error:
             for problem in error.problems:
-                log.error("configuration refused, the old one stays", problem=str(problem))
+                log.error("configuration refused, the old one stays in force", problem=str(problem))
         except Exception:
-            log.exception("configuration not reloaded, the old one stays")  # or no signal would ever be heard again
+            log.exception("reload failed, the old configuration stays in force")  # or no signal would ever be heard again
         finally:
             notify("READY=1")
 
@@ -47,4 +47,4 @@ def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
     adopt(config)
     log.info("configuration reloaded", streams=len(config.stream))
     for key in kept_until_restart(context.config, config):
-        log.warning("changed, and takes effect at the next start only", key=key)
+        log.warning("change takes effect at the next start only", key=key)

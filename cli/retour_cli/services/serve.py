@@ -69,7 +69,7 @@ class Supervisor:
         died = self._dead()
         self._stop()
         for name in died:
-            log.error("a service died", service=name, status=self._children[name].returncode)
+            log.error("service died", service=name, status=self._children[name].returncode)
         return self._status(died)
 
     def _start(self, name: str) -> socket.socket:
@@ -126,7 +126,7 @@ class Supervisor:
             try:
                 child.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                log.error("a service does not stop and is killed", service=name)
+                log.error("service does not stop, killed", service=name)
                 child.kill()
                 child.wait()
 
