@@ -168,11 +168,8 @@ class Message:
     parts: list[Part]
     report_type: str
     truncated: bool
-
-    @property
-    def returned(self) -> Part | None:
-        """The part that holds (the header of) the message that came back."""
-        return next((part for part in self.parts if part.is_returned), None)
+    returned: Part | None
+    """The part that holds (the header of) the message that came back."""
 
     def text_parts(self) -> list[Part]:
         """Leaves that people read, in order."""
@@ -192,7 +189,8 @@ def scan(data: bytes) -> Message:
     report_type = top.parameters.get("report-type", "").lower()
     parts, closed = _leaves(top)
     whole = whole and closed and not (len(data) > MAX_TEXT_OCTETS and any(part.is_cut for part in parts))
-    return Message(top.fields, top.kind, parts, report_type, not whole)
+    returned = next((part for part in parts if part.is_returned), None)
+    return Message(top.fields, top.kind, parts, report_type, not whole, returned)
 
 
 def head_and_body(data: bytes) -> tuple[bytes, bytes]:

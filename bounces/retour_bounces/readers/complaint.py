@@ -9,7 +9,7 @@ from retour_bounces.classify.rules import Rules
 from retour_bounces.message import addresses
 from retour_bounces.message.parts import Header, Message, head_of
 from retour_bounces.readers.view import View
-from retour_bounces.report import Report
+from retour_bounces.report import Original, Report
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
 _TYPE = re.compile(r"^(?:feedback-type|user-agent|version)[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -32,7 +32,7 @@ def read(view: View, rules: Rules) -> Report | None:
         return None
     fields = _fields(part.text() if part else view.text)
     kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
-    back = view.attached_original
+    back = view.attached_original or Original()
     if back.message_id is None and fields.get("original-message-id"):
         back = replace(back, message_id=fields.get("original-message-id")[:998])
     named = [addresses.first(fields.get(name)) for name in _RECIPIENTS]

@@ -18,7 +18,7 @@ def read(view: View, rules: Rules) -> Report | None:
     if part is None and message.report_type != "disposition-notification":
         return None
     fields = Header(part.text().encode("utf-8", "replace")) if part else Header()
-    headers = view.attached_original
+    headers = view.attached_original or Original()
     if headers.message_id is None and "original-message-id" in fields:
         headers = Original(message_id=fields.get("original-message-id").strip()[:998] or None)
     who = fields.get("final-recipient") or fields.get("original-recipient") or ""

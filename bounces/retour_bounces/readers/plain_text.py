@@ -57,7 +57,7 @@ def read(view: View, rules: Rules) -> Report | None:
     system = view.is_from_mail_system
     if not failed and (view.is_notice_to_recipient if system else _QUOTE.search(prose.own_text)):
         return None
-    back = view.attached_original if message.returned else original.from_text(prose.returned)
+    back = view.attached_original or original.from_text(prose.returned)
     candidates = _named_by_field(failed, prose) if failed else _trusted(view, back, rules)
     if not candidates and (to := original.to_whom(back)) and view.names_failure and prose.actions:
         vouched = system or view.fields.get("return-path") == "<>"  # people attach mail too, and write about it
@@ -85,7 +85,7 @@ def read_nameless(view: View, rules: Rules) -> Report | None:
     explained = _REFUSED.search(prose.own_text) or _explains(prose.own_text, rules)
     if not explained or _may_wait(f"{view.subject}\n{prose.own_text}"):
         return None
-    back = original.from_text(prose.returned) if prose.returned else view.attached_original
+    back = original.from_text(prose.returned) if prose.returned else view.attached_original or Original()
     reports = _recipients([Candidate("", 0)], prose, "failed", rules)
     return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=prose.cut)
 

@@ -47,15 +47,17 @@ class View:
         return self.divided_text[0]
 
     @cached_property
-    def attached_original(self) -> Original:
-        """What is known of the returned message from the part that holds it; nothing where there is none."""
-        return original.of(self.message)
+    def attached_original(self) -> Original | None:
+        """What is known of the returned message from the part that holds it; None where no part does."""
+        return original.of(self.message) if self.message.returned else None
 
     @cached_property
     def prose(self) -> Prose:
         """What the text says. Who wrote the returned message is hardly what it is about, but a list brings its members
         their own posts."""
-        return scan_text(self.divided_text, self._parties, self.subject, self.attached_original.sender or "")
+        back = self.attached_original
+        writer = (back.sender if back else None) or ""
+        return scan_text(self.divided_text, self._parties, self.subject, writer)
 
     @property
     def _parties(self) -> set[str]:
