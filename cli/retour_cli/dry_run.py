@@ -53,4 +53,4 @@ def _led_to(connection: Connection, number: int, last: int) -> list[str]:
     found = facts.read(connection, FactFilter(address_id=number))
     judged = [fact for fact in found if fact.what.policy_id is not None]
     new = [(fact, step) for fact, step in zip(judged, steps, strict=True) if fact.id > last]
-    return [f"{text or '(forgotten)'}: {step.why or 'recorded, never counted'}" for _, step in new]
+    return [f"{text or '(erased)'}: {step.why or 'recorded, never counted'}" for _, step in new]

@@ -12,27 +12,27 @@ from retour_cli.output import say
 COMMANDS = {
     # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
     "init": ("commands.init", "Write a configuration, a key ring and a database to begin with."),
-    "check": ("commands.check", "Check the configuration, and say what it means."),
-    "serve": ("services.serve", "Run all services in one go, for a small host or a try-out."),
+    "check": ("commands.check", "Check the configuration, and show what it means."),
+    "serve": ("services.serve", "Run all services together, for a small host or a try-out."),
     "milter": ("services.milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
-    "lmtpd": ("services.lmtpd", "Run the LMTP daemon: takes returned mail, answers lookups."),
+    "lmtpd": ("services.lmtpd", "Run the LMTP daemon: receives returned mail, answers lookups."),
     "courier": ("services.courier", "Run the courier: hooks, forwards, resends."),
-    "explain": ("commands.explain", "What a returned message is, and why."),
-    "events": ("commands.events", "The history: what came back and what was done."),
-    "address": ("commands.address", "Everything about one address, and why it is as it is."),
+    "explain": ("commands.explain", "Show what a returned message is, and why."),
+    "events": ("commands.events", "List the history of facts: what came back, what was decided."),
+    "address": ("commands.address", "Show all about one address: sends, counts, suppressions, and why."),
     "suppressions": ("commands.suppressions", "List, add and remove suppressed addresses."),
-    "storm": ("commands.storm", "Bursts that say more about a receiver than about its users."),
-    "undo": ("commands.undo", "Take back what the failures of an outage did."),
-    "simulate": ("commands.simulate", "What another configuration would have made of the facts."),
-    "rebuild": ("commands.rebuild", "Fold all facts again, and mend what differs."),
+    "storm": ("commands.storm", "List storms (bursts of failures at one receiver), and decide on them."),
+    "undo": ("commands.undo", "Take back what the failures of an outage caused."),
+    "simulate": ("commands.simulate", "Show who would be suppressed under another configuration."),
+    "rebuild": ("commands.rebuild", "Compute all states again from the facts, and correct them."),
     "import": ("commands.import_", "Record old bounces from an mbox, a Maildir or .eml files."),
-    "purge": ("commands.purge", "Delete what is old."),
+    "purge": ("commands.purge", "Delete what is old, and keep what it came to."),
     "erase": ("commands.erase", "Erase a person's data but keep the suppression."),
-    "outbox": ("commands.outbox", "What waits to be done outside; try again, or drop."),
-    "stats": ("commands.stats", "Figures at a glance."),
+    "outbox": ("commands.outbox", "List what waits for hooks and relays; try it again, or drop it."),
+    "stats": ("commands.stats", "Show how much waits in the outbox, and since when."),
     "token": ("commands.token", "Make a VERP address to try things with, or read one."),
-    "keys": ("commands.keys", "Rotate the keys that sign."),
-    "db": ("commands.db", "The database's schema: its state, and bringing it up to date."),
+    "keys": ("commands.keys", "Sign with the next key from now on."),
+    "db": ("commands.db", "Show the database's schema, or bring it up to date."),
 }
 
 
@@ -81,9 +81,9 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
-@click.option("--config", type=click.Path(), help="The configuration file; may stand behind the command, too.")
+@click.option("--config", type=click.Path(), help="The configuration file; may stand after the command, too.")
 def main(config: str | None) -> None:
-    """Knows who cannot be reached by mail, and why, and makes the mail server act on it.
+    """Tells the mail server who cannot be reached by mail, and why.
 
     \b
     Exit status: 0 done, 1 not found or failed, 2 usage,

@@ -147,7 +147,9 @@ class Backend:
                 try:
                     return await self._commit(message)
                 except Exception:
-                    log.exception("recording the report failed", send=message.route.send, delivered_to=message.recipient)
+                    log.exception(
+                        "recording the report failed", send=message.route.send, delivered_to=message.recipient
+                    )
         try:
             return await self._commit(dataclasses.replace(message, report=None))
         except Exception:

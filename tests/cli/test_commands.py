@@ -63,11 +63,11 @@ def test_check_follows_the_configuration(office: Any, edit: tuple[str, str], wor
 
 def test_nothing_happened_yet(office: Any) -> None:
     """Exit status 1 where there is nothing to show, 0 for an empty list of suppressions."""
-    assert office("events", status=1).stderr == "nothing happened\n"
+    assert office("events", status=1).stderr == "no facts found\n"
     assert office.json("events", status=1) == []
     assert office("suppressions", "list").stdout == "nobody is suppressed\n"
     assert office.json("suppressions", "list") == []
-    assert "not known" in office("address", "show", A, status=1).stderr
+    assert "unknown" in office("address", "show", A, status=1).stderr
     assert "was not suppressed" in office("suppressions", "remove", A, status=1).stderr
 
 
@@ -163,7 +163,8 @@ def test_suppressions_by_hand(office: Any) -> None:
     ]
     assert office.json("suppressions", "remove", B, "--scope", "news") == [{"address": B, "lifted": ["news"]}]
     assert (
-        office("suppressions", "remove", A).stdout == f"{A}: not suppressed any more (everywhere), counts begin anew\n"
+        office("suppressions", "remove", A).stdout
+        == f"{A}: not suppressed any more (everywhere), counts start again at zero\n"
     )
     assert office("suppressions", "list").stdout == "nobody is suppressed\n"
     assert [event["kind"] for event in office.json("events")] == ["suppress", "suppress", "lift", "lift"]
@@ -235,7 +236,7 @@ def test_token_make_without_a_pattern_records_nothing(office: Any) -> None:
     """A stream with a static sender has no VERP address: refused before anything is written."""
     result = office("token", "make", "--stream", "shop", "--to", A, status=1)
     assert "has no pattern with %; try --purpose reference" in result.stderr
-    assert "not known" in office("address", "show", A, status=1).stderr
+    assert "unknown" in office("address", "show", A, status=1).stderr
 
 
 @pytest.mark.parametrize(

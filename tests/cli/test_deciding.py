@@ -29,11 +29,11 @@ def test_check_says_the_careful_policy(careful: Any) -> None:
         "1 complaint: suppressed for good, not for transactional streams.",
         "1 unsubscription: suppressed for good in that stream.",
         "3 sends without a failure within 7 days clear the count.",
-        "A failure older than 400 days counts no more.",
+        "A failure older than 400 days no longer counts.",
         "Each suppression lasts twice as long as the one before it, at most 365 days; then one send tries.",
         "What blames the sender or the content never counts.",
         "Storms: when of the sends of 6 hours from one stream to one side at least 20 and 20% fail hard, or 5 and all "
-        "of them, these failures are held, and count only for who fails again 3 days to 30 days after it is over.",
+        "of them, these failures are held. They count only if the address fails again 3 days to 30 days after the storm is over.",
     ]
     careful.fits(careful("check").stdout.partition("policy")[2])
 

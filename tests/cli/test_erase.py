@@ -116,7 +116,7 @@ def test_who_was_erased_is_nowhere(office: Any, person: str) -> None:
     for form in (*PEOPLE[person], "phoned", encoded(person).lower().splitlines()[0]):
         place = text.find(form)
         assert place < 0, text[max(0, place - 300) : place + 100]
-    assert "the same person as (forgotten)" in office("suppressions", "list").stdout
+    assert "the same person as (erased)" in office("suppressions", "list").stdout
     assert len(copies(office)) == 1  # of the message to Bob that the erased person sent
     assert office.json("rebuild") == []
     (story,) = office.json("address", "show", person)

@@ -134,7 +134,7 @@ def test_a_message_without_a_date_that_can_be_is_named(office: Any, date: str) -
     lines = [line for line in bad.splitlines() if not line.startswith(("Received:", "Date:"))]
     path = as_mbox(office.home, ["\n".join([f"Date: {date}", *lines]), good])
     result = office("import", path, status=1)
-    assert f"{path}:1: has no date, or one that cannot be" in result.stderr
+    assert f"{path}:1: has no date, or an impossible one" in result.stderr
     assert len(office.json("events")) == 1
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_mailbox_is_refused(office: Any) -> None:
     (office.home / "empty").mkdir()
     for name in ("retour.toml", "nowhere", "retour.db"):
         assert name in office("import", office.home / name, status=1).stderr
-    assert "no message there" in office("import", office.home / "empty").stdout
+    assert "no message found" in office("import", office.home / "empty").stdout
 
 
 def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path, name: str, kind: str) -> N
     before = sorted(tmp_path.iterdir()), contents(tmp_path)
     result = init(tmp_path)
     assert result.exit_code == 1 and result.stdout == ""
-    assert result.stderr == f"retour: {path}: there already; init overwrites nothing\n"
+    assert result.stderr == f"retour: {path}: exists already; init overwrites nothing\n"
     assert (sorted(tmp_path.iterdir()), contents(tmp_path)) == before
 
 
@@ -104,7 +104,7 @@ def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
     init(tmp_path)
     before = contents(tmp_path)
     result = init(tmp_path, domain="other.example.com")
-    assert result.exit_code == 1 and result.stderr.count("there already") == 1
+    assert result.exit_code == 1 and result.stderr.count("exists already") == 1
     assert contents(tmp_path) == before
 
 

@@ -54,10 +54,10 @@ def test_it_lists_what_waits_and_what_was_given_up(full):
 
 def test_a_long_list_ends_with_how_much_more_there_is(full):
     """A million lines help nobody; --json gives all of them."""
-    said = full("outbox", "list", "--most", "3").stdout.splitlines()
-    assert (len(said), said[-1]) == (5, "and 1 more (--most)")
+    said = full("outbox", "list", "--limit", "3").stdout.splitlines()
+    assert (len(said), said[-1]) == (5, "and 1 more (--limit)")
     assert len(full.json("outbox", "list")) == 4
-    assert len(full.json("outbox", "list", "--most", "3")) == 3
+    assert len(full.json("outbox", "list", "--limit", "3")) == 3
 
 
 def test_large_bodies_are_read_where_they_are_shown_and_changed_a_few_at_a_time(full, monkeypatch):

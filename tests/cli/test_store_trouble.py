@@ -60,7 +60,7 @@ def test_a_store_that_others_hold_is_75(
             other.execute("BEGIN IMMEDIATE")
         result = office(*words, status=75)
         assert result.stderr.startswith("retour: ") and result.stdout == ""
-        assert office("events", status=1).stderr == "nothing happened\n"
+        assert office("events", status=1).stderr == "no facts found\n"
     assert office.json("suppressions", "list") == []
 
 

@@ -38,7 +38,7 @@ def address() -> None:
 @options
 @json_option
 def show(context: Context, address: str, as_json: bool) -> None:
-    """One address: sends, events, counts, suppressions, and why.
+    """Show one address: sends, facts, counts, suppressions, and why.
 
     Each event with what it led to, and what would happen at the next
     bounce. Exit status 1 where the store does not know the address.
@@ -47,7 +47,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
     with context.store.reading() as connection:
         number = addresses.find_number(connection, key)
         if number is None:
-            say(f"{address}: not known: nothing was sent to it, nothing came back", err=True)
+            say(f"{address}: unknown: nothing was sent to it, and nothing came back", err=True)
             raise SystemExit(1)
         story = Story(connection, context, Address(number, key))
     if as_json:
@@ -113,12 +113,12 @@ class Story:
         say("", "What happened (UTC):")
         lines = [*self._lines()]
         if len(lines) > MAX_SHOWN_FACTS:
-            say(f"  the latest {MAX_SHOWN_FACTS} of {len(lines)}; --json shows all events")
+            say(f"  the latest {MAX_SHOWN_FACTS} of {len(lines)}; --json shows all")
         for line in lines[-MAX_SHOWN_FACTS:] or [["  nothing"]]:
             say(*line)
 
     def _lines(self) -> Iterator[list[str]]:
-        """Events and what was sent between them, in order."""
+        """Facts, and what was sent between them, in order."""
         sent = deque(self.sent)
         for fact in self.facts:
             yield from _sent_until(sent, fact.what.at)

@@ -1,4 +1,4 @@
-"""Check: says in plain words what a configuration means, and warns of what will hurt."""
+"""Check: shows in plain words what a configuration means, and warns of what does harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from retour_policy.tokens.verp import MAX_SRS_OCTETS
 @options
 @json_option
 def check(context: Context, as_json: bool) -> None:
-    """Check the configuration, the key ring and the database, and say what they mean.
+    """Check the configuration, the key ring and the database, and show what they mean.
 
     Exit status 78 where a file is wrong, 75 where the database is down.
     """
@@ -46,7 +46,11 @@ def check(context: Context, as_json: bool) -> None:
     say(*wrapped("  database   ", context.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
     if config.lmtpd.rules:
-        say(*wrapped("  rules      ", f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, asked before ours"))
+        say(
+            *wrapped(
+                "  rules      ", f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, tried before the built-in ones"
+            )
+        )
     for number, sentence in enumerate(policy_words(config)):
         say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
@@ -64,7 +68,7 @@ def check(context: Context, as_json: bool) -> None:
 
 
 def warnings(config: Config) -> list[str]:
-    """What is allowed and will hurt."""
+    """What is allowed and does harm."""
     found = []
     for stream in config.stream:
         if stream.pattern and stream.pattern.length() > MAX_SRS_OCTETS:

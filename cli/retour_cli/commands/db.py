@@ -19,7 +19,7 @@ def db() -> None:
 @options
 @json_option
 def status(context: Context, as_json: bool) -> None:
-    """Which schema the database has, and which this version needs.
+    """Show which schema the database has, and which this version needs.
 
     Exit status 78 where they differ.
     """

@@ -23,9 +23,9 @@ from retour_policy.store.facts import Fact, FactFilter
 @click.option(
     "--kind", type=click.Choice(facts.KINDS), metavar="KIND", help=f"Only this kind: {', '.join(facts.KINDS)}."
 )
-@click.option("--since", help="Only from then on: 2h, 3d, or 2026-01-31, or 2026-01-31T12:00.")
+@click.option("--since", help="Only from this time on: 2h, 3d, 2026-01-31, or 2026-01-31T12:00.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=None, help="Only so many, the latest. [default: 50; JSON: all]"
+    "--limit", type=click.IntRange(1), default=None, help="At most so many, the latest. [default: 50; JSON: all]"
 )
 @json_option
 def events(
@@ -37,7 +37,7 @@ def events(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """The history: what came back and what was done, the latest last.
+    """List the history of facts: what came back and what was decided, the latest last.
 
     These are not the hook events that applications are told; docs/events.md
     describes those. Exit status 1 where there is nothing.
@@ -52,7 +52,7 @@ def events(
         found = facts.read(connection, wanted) if limit else []
     shown = show_json(found if limit else facts.iterate(context.store, wanted)) if as_json else show_table(found)
     if not shown:
-        click.echo("nothing happened", err=True)
+        click.echo("no facts found", err=True)
         raise SystemExit(EX_FAILED)
 
 

@@ -42,8 +42,8 @@ class Read:
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE...|-]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a message.")
-@click.option("--rules", "rule_file", metavar="FILE", help="Rules of your own, asked before the bundled ones.")
-@click.option("--policy", "with_policy", is_flag=True, help="And what policy would do with it now.")
+@click.option("--rules", "rule_file", metavar="FILE", help="Rules of your own, tried before the built-in ones.")
+@click.option("--policy", "with_policy", is_flag=True, help="Also what recording it would lead to now.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -51,11 +51,11 @@ class Read:
     default=Path("/etc/retour/retour.toml"),
     help="The configuration; only --policy reads it, and the rules that it names.",
 )
-@click.option("--unrecognised", is_flag=True, help="List what no rule knew in files and folders, grouped.")
+@click.option("--unrecognised", is_flag=True, help="List what no rule knows in files and folders, grouped.")
 def explain(
     files: tuple[str, ...], as_json: bool, rule_file: str | None, with_policy: bool, config: Path, unrecognised: bool
 ) -> None:
-    """What a returned message is, and why.
+    """Show what a returned message is, and why.
 
     Reads each FILE (or standard input, "-") and shows its kind, its
     recipients, the verdict about each and the words that it rests on. With

@@ -31,17 +31,18 @@ _OUTCOMES = {"duplicate": "recorded before", "unmatched": "unmatched: about no m
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @options
-@click.option("--dry-run", is_flag=True, help="Read and say what there is; record nothing.")
+@click.option("--dry-run", is_flag=True, help="Read, show what there is, and record nothing.")
 @json_option
 def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     """Record old bounces from an mbox, a Maildir or a folder of .eml files.
 
-    Each is recorded at its own date. What is recorded already is passed
-    over, so this can be stopped and run again. Nothing is forwarded to
+    Each is recorded at its own date. What is recorded already is
+    skipped, so this can be stopped and run again. Nothing is forwarded to
     postmaster. Exit status 1 where a message could not be used.
 
-    A bounce counts where a send on record, or a token, tells that it is about
-    mail of ours; those from before Retour do with `count_unsigned = true`.
+    A bounce counts where a token or a recorded send shows that it is about
+    mail of ours. Those from before Retour have neither: they count with
+    `count_unsigned = true`.
     """
     importer = Importer(context, dry_run)
     with click.progressbar(length=mailbox.count(path), label="reading", hidden=as_json) as bar:
@@ -58,7 +59,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
         print_json(dict(importer.outcomes))
     else:
         lines = [f"{number} {what}" for what, number in sorted(importer.outcomes.items())]
-        say(*lines or ["no message there"])
+        say(*lines or ["no message found"])
     for line in importer.faults:
         say(line, err=True)
     if importer.faults:
@@ -125,7 +126,7 @@ class Importer:
             self.faults.append(f"{message.place}: {message.fault}")
             return None
         if message.at is None or not EPOCH <= message.at <= self._context.clock():
-            self.faults.append(f"{message.place}: has no date, or one that cannot be")
+            self.faults.append(f"{message.place}: has no date, or an impossible one")
             return None
         self._clock.at = message.at
         delivered_to, route = mailbox.route(message, self._router)

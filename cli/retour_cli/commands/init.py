@@ -62,14 +62,21 @@ class Places:
 
 
 @click.command()
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=SYSTEM, show_default=True, help="Where to.")
-@click.option("--domain", required=True, help="The domain that returned mail comes to, as bounces.example.com.")
-@click.option("--postmaster", help="Who gets what nothing matches. [default: postmaster@ the domain above it]")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=SYSTEM,
+    show_default=True,
+    help="The folder to write to.",
+)
+@click.option("--domain", required=True, help="The domain that returned mail comes to, such as bounces.example.com.")
+@click.option("--postmaster", help="Who gets what could not be matched. [default: postmaster@ the domain above it]")
 @json_option
 def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> None:
     """Write a commented retour.toml, a key ring (mode 0600) and a database.
 
-    Nothing that is there is ever overwritten. With the default folder the
+    Existing files are never overwritten. With the default folder the
     database goes to /var/lib/retour and the sockets to /var/spool/postfix;
     with another one everything goes below it.
     """
@@ -136,7 +143,7 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
 def _refuse_overwriting(places: Places) -> None:
     there = [str(path) for path in places.files() if os.path.lexists(path)]
     if there:
-        raise InputError(f"{', '.join(there)}: there already; init overwrites nothing")
+        raise InputError(f"{', '.join(there)}: exists already; init overwrites nothing")
 
 
 def _domains(text: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ def keys() -> None:
 @options
 @json_option
 def rotate(context: Context, as_json: bool) -> None:
-    """Let the next key sign, and draw a new next one.
+    """Sign with the next key from now on, and make a new next one.
 
     Old keys go on verifying, so no bounce is lost. Services take the new
     ring when they reload, or when they meet a key that they do not know.

@@ -34,7 +34,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--channel", help="Only of this hook or relay: hook:NAME, relay:NAME or forward."),
             click.option("--kind", type=click.Choice(["event", "forward", "resend"]), help="Only of this kind."),
             click.option("--failed/--waiting", default=None, help="Only dead letters, or only what still waits."),
-            click.option("--before", help="Only what was put there before: 2h, 3d, or 2026-01-31T12:00."),
+            click.option("--before", help="Only what was queued before: 2h, 3d, or 2026-01-31T12:00."),
         )
     ):
         command = option(command)
@@ -43,20 +43,20 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def outbox() -> None:
-    """What waits to be done outside: events, forwards, resends."""
+    """What waits for hooks and relays: events, forwards, resends."""
 
 
 @outbox.command("list")
 @options
 @filters
-@click.option("--show", is_flag=True, help="With the event itself.")
-@click.option("--most", type=click.IntRange(1), help=f"At most so many; {MAX_LISTED_ITEMS} without --json.")
+@click.option("--show", is_flag=True, help="Also print each event.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many; {MAX_LISTED_ITEMS} without --json.")
 @json_option
-def list_(context: Context, show: bool, most: int | None, as_json: bool, **chosen: Any) -> None:
-    """What waits and what was given up, the oldest first."""
+def list_(context: Context, show: bool, limit: int | None, as_json: bool, **chosen: Any) -> None:
+    """List what waits and what was given up, the oldest first."""
     with context.store.reading() as connection:
         all_ids = outbox_selection.read_ids(connection, _filter(context, (), chosen))
-    ids = all_ids[: most or (None if as_json else MAX_LISTED_ITEMS)]
+    ids = all_ids[: limit or (None if as_json else MAX_LISTED_ITEMS)]
     if as_json:
         for item in manage.iterate(context.store, ids, bodies=show):
             print_json(_as_dict(item, show=show))
@@ -69,14 +69,14 @@ def list_(context: Context, show: bool, most: int | None, as_json: bool, **chose
     for item in manage.iterate(context.store, ids, bodies=True) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
     if len(all_ids) > len(ids):
-        click.echo(f"and {len(all_ids) - len(ids)} more (--most)")
+        click.echo(f"and {len(all_ids) - len(ids)} more (--limit)")
 
 
 @outbox.command()
 @click.argument("ids", nargs=-1, type=click.IntRange(1))
 @options
 @filters
-@click.option("--all", "everything", is_flag=True, help="All that the options mean.")
+@click.option("--all", "everything", is_flag=True, help="All that the options select.")
 @json_option
 def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
     """Try IDS again at once, and for three days from now on.
@@ -97,10 +97,10 @@ def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: boo
 @click.argument("ids", nargs=-1, type=click.IntRange(1))
 @options
 @filters
-@click.option("--all", "everything", is_flag=True, help="All that the options mean.")
+@click.option("--all", "everything", is_flag=True, help="All that the options select.")
 @json_option
 def drop(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
-    """Drop IDS: they will not be carried out.
+    """Delete IDS: they will never be carried out.
 
     Exit status 1 where there are none.
     """

@@ -1,4 +1,4 @@
-"""Rebuild: folds all facts again and mends what differs."""
+"""Rebuild: computes all states again from the facts, and corrects what differs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from retour_policy.errors import EX_FAILED
 
 @click.command()
 @options
-@click.option("--check", "only_check", is_flag=True, help="Say what differs and change nothing.")
+@click.option("--check", "only_check", is_flag=True, help="Show what differs, and change nothing.")
 @json_option
 def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
-    """Fold the facts of all addresses again, and mend what differs.
+    """Compute the state of every address again from its facts, and correct what differs.
 
     On a healthy store nothing does. Exit status 1 where something did.
     """
@@ -29,7 +29,7 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
             print_json({"address": one.text, "mended": not only_check})
         else:
             what = "differs" if only_check else "mended"
-            say(f"{one.text or '(forgotten)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
+            say(f"{one.text or '(erased)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
             say(*wrapped("  by facts  ", _words(one.right)))
         if not only_check:
             mend(context.store, one)

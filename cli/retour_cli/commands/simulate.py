@@ -1,4 +1,4 @@
-"""Simulate: what another configuration would have made of the same facts."""
+"""Simulate: who would be suppressed, by the same facts, under another configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from retour_policy.maintenance.simulate import Change, changes
 @click.command()
 @options
 @click.option("--with", "other", type=click.Path(path_type=Path), help="The configuration to try. [default: --config]")
-@click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="Addresses to list.")
+@click.option("--limit", type=click.IntRange(0), default=40, show_default=True, help="How many addresses to list.")
 @json_option
 def simulate(context: Context, other: Path | None, limit: int, as_json: bool) -> None:
-    """Fold all facts with another policy, and say what would differ.
+    """Compute all states under another policy, and show what would differ.
 
     Who would be paused, suppressed or freed now, and how many in each
     stream. Nothing is changed; storms are taken as they were recorded.
@@ -50,7 +50,7 @@ def simulate(context: Context, other: Path | None, limit: int, as_json: bool) ->
 
 def _row(change: Change) -> tuple[str, str, str, str]:
     because = change.after or change.before
-    return change.address or "(forgotten)", change.stream, change.what, because.words() if because else ""
+    return change.address or "(erased)", change.stream, change.what, because.words() if because else ""
 
 
 def _as_dict(change: Change) -> dict[str, Any]:

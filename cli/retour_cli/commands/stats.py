@@ -1,4 +1,4 @@
-"""Stats: figures of the store at a glance."""
+"""Stats: how much waits in the outbox, and since when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from retour_policy.store.outbox_backlog import ChannelFigures
 @options
 @json_option
 def stats(context: Context, as_json: bool) -> None:
-    """What waits in the outbox, by channel: how many, and since when."""
+    """Show what waits in the outbox, by channel: how many, and since when."""
     now = context.clock()
     with context.store.reading() as connection:
         channels = outbox_backlog.read_figures(connection, now, GIVE_UP_AFTER_MS)

@@ -61,7 +61,7 @@ def list_(context: Context, as_json: bool) -> None:
 @options
 @json_option
 def apply(context: Context, number: int, as_json: bool) -> None:
-    """Let the failures that storm NUMBER holds count after all."""
+    """Count the failures that storm NUMBER holds."""
     _decide(context, number, count=True, as_json=as_json)
 
 
@@ -70,7 +70,7 @@ def apply(context: Context, number: int, as_json: bool) -> None:
 @options
 @json_option
 def discard(context: Context, number: int, as_json: bool) -> None:
-    """Never let the failures that storm NUMBER holds count."""
+    """Drop the failures that storm NUMBER holds: they never count."""
     _decide(context, number, count=False, as_json=as_json)
 
 

@@ -44,7 +44,9 @@ def suppressions() -> None:
 
 @suppressions.command("list")
 @options
-@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="Only so many. [JSON: all]")
+@click.option(
+    "--limit", type=click.IntRange(1), default=1_000, show_default=True, help="At most this many. [JSON: all]"
+)
 @json_option
 def list_(context: Context, limit: int, as_json: bool) -> None:
     """Suppressions in force, the oldest first; with --json in no order."""
@@ -101,7 +103,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 @scope_option
 @json_option
 def remove(context: Context, address: str, scope: str | None, as_json: bool) -> None:
-    """Lift the suppression of ADDRESS; its counts begin anew.
+    """Lift the suppression of ADDRESS; its counts start again at zero.
 
     Exit status 1 where it was not suppressed, and had no counts.
     """
@@ -128,7 +130,8 @@ def remove(context: Context, address: str, scope: str | None, as_json: bool) -> 
     if as_json:
         print_json({"address": address, "lifted": scopes})
     else:
-        say(f"{address}: not suppressed any more ({', '.join(_where(scope) for scope in scopes)}), counts begin anew")
+        where = ", ".join(_where(scope) for scope in scopes)
+        say(f"{address}: not suppressed any more ({where}), counts start again at zero")
 
 
 @suppressions.command()
@@ -245,4 +248,4 @@ def _where(scope: str) -> str:
 def _as_row(address: str | None, one: Suppression) -> tuple[str, str, str, str, str]:
     why = CAUSES.get(one.cause, one.cause) + (f" ({one.note})" if one.note else "")
     until = day_text(one.until) if one.until else "for good"
-    return address or "(forgotten)", _where(one.scope), day_text(one.since), until, why
+    return address or "(erased)", _where(one.scope), day_text(one.since), until, why

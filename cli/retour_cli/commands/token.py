@@ -45,11 +45,11 @@ def token() -> None:
 @click.option("--server", default="127.0.0.1", show_default=True, help="The mail server in the swaks line.")
 @json_option
 def make(context: Context, stream: str, address: str, purpose: str, server: str, as_json: bool) -> None:
-    """Record a send that never was, and print its VERP address.
+    """Record a send that never took place, and print its VERP address.
 
-    A swaks line with it: that sends a hard bounce from the outside, the
-    whole way through the mail server. It is counted against the address!
-    `retour address show` tells, `retour suppressions remove` takes it back.
+    Also prints a swaks line that sends a hard bounce to it from outside, all
+    the way through the mail server. It counts against the address! See it with
+    `retour address show`, take it back with `retour suppressions remove`.
     """
     context.key(address)
     found, signer = context.stream(stream), Signer(context.ring, context.clock)
@@ -77,7 +77,7 @@ def swaks_line(server: str, to: str, address: str) -> str:
 @options
 @json_option
 def read_(context: Context, text: str, as_json: bool) -> None:
-    """What a VERP address or a Retour-Ref says, and whether it is genuine.
+    """Show what a VERP address or a Retour-Ref says, and whether it is genuine.
 
     Exit status 1 where it is not.
     """

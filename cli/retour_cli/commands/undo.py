@@ -1,4 +1,4 @@
-"""Undo: takes back what the failures of an outage did that was noticed late."""
+"""Undo: takes back what the failures of an outage caused that was noticed late."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from retour_policy.errors import InputError
 
 @click.command()
 @options
-@click.option("--since", required=True, help="From then on: 2026-01-31T12:00, or 6h.")
-@click.option("--until", "until_", required=True, help="Up to then.")
-@click.option("--domain", "domains", multiple=True, help="Only recipients there; may be given again. [default: all]")
+@click.option("--since", required=True, help="Failures from this time on: 2026-01-31T12:00, or 6h.")
+@click.option("--until", "until_", required=True, help="Failures before this time.")
+@click.option("--domain", "domains", multiple=True, help="Only recipients in this domain; repeatable. [default: all]")
 @click.option("--note", default="", help="Why; kept with the facts.")
-@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show how many, and change nothing.")
 @json_option
 def undo(
     context: Context, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool, as_json: bool
 ) -> None:
-    """Pass over the failures of a time, as if they had not been.
+    """Stop counting the failures of a time, as if they had not happened.
 
     The pauses and suppressions that they caused are taken back. The facts
     stay, with a note; `retour address show` tells.

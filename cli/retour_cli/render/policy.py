@@ -56,7 +56,7 @@ def policy_sentences(rules: RuleSet) -> list[str]:
 def _time_words(rules: RuleSet) -> list[str]:
     found = []
     if rules.forget_after:
-        found.append(f"A failure older than {span_words(rules.forget_after)} counts no more.")
+        found.append(f"A failure older than {span_words(rules.forget_after)} no longer counts.")
     if rules.longest:
         longest = span_words(rules.longest)
         found.append(
@@ -83,8 +83,8 @@ def storm_sentence(limits: StormSection) -> str:
     all_of = f", or {limits.all_of} and all of them" if limits.all_of else ""
     return (
         f"Storms: when of the sends of {span_words(limits.window)} from one stream to one side at least {limits.least} "
-        f"and {limits.share:.0%} fail hard{all_of}, these failures are held, and count only for who fails again "
-        f"{span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after it is over."
+        f"and {limits.share:.0%} fail hard{all_of}, these failures are held. They count only if the address fails "
+        f"again {span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after the storm is over."
     )
 
 

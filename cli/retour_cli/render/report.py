@@ -58,7 +58,7 @@ def _original(report: Report) -> Iterator[str]:
 
 def _recipient(one: RecipientReport) -> Iterator[str]:
     verdict = ", ".join(filter(None, (one.action, one.type, one.reason)))
-    blame = f"; {one.blame} can mend it" if one.blame and one.blame != "nobody" else ""
+    blame = f"; {one.blame} is to blame" if one.blame and one.blame != "nobody" else ""
     yield from wrapped("  ", f"{one.recipient or 'a recipient that is not named'}: {verdict}{blame}", of_report=True)
     facts = {
         "first sent to": one.original_recipient if one.original_recipient != one.recipient else None,
@@ -76,7 +76,7 @@ def _recipient(one: RecipientReport) -> Iterator[str]:
 
 def _status(one: RecipientReport) -> str | None:
     if one.status == NO_CODE:
-        return f"{one.status} (ours: neither a code nor words that say which)"
+        return f"{one.status} (derived: there is neither a code nor words that say which)"
     source = {"wire": " (stands in the message)", "derived": " (concluded)"}.get(one.status_source or "", "")
     return f"{one.status}{source}" if one.status else None
 

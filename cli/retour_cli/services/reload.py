@@ -36,7 +36,9 @@ def reload(context: Context, adopt: Callable[[Config], None]) -> None:
             for problem in error.problems:
                 log.error("configuration refused, the old one stays in force", problem=str(problem))
         except Exception:
-            log.exception("reload failed, the old configuration stays in force")  # or no signal would ever be heard again
+            log.exception(
+                "reload failed, the old configuration stays in force"
+            )  # or no signal would ever be heard again
         finally:
             notify("READY=1")
 

@@ -11,7 +11,7 @@ import idna
 from retour_policy.address import domain_ascii, normalise
 from retour_policy.erasure.decodings import readings
 
-ERASED = "(forgotten)"  # stands in the store where an address was
+ERASED = "(erased)"  # stands in the store where an address was
 _RUN = re.compile(r"[a-z0-9.-]+")
 # As it is, in quoted-printable (RFC 2045 section 6.7), in a link (RFC 3986 section 2.1) or a link in one, in HTML.
 _AT = r"(?:@|=40|%(?:25)?40|&#0*64;|&#x0*40;|&commat;)"
