@@ -33,7 +33,8 @@ def test_check_says_the_careful_policy(careful: Any) -> None:
         "Each suppression lasts twice as long as the one before it, at most 365 days; then one send tries.",
         "What blames the sender or the content never counts.",
         "Storms: when of the sends of 6 hours from one stream to one side at least 20 and 20% fail hard, or 5 and all "
-        "of them, these failures are held. They count only if the address fails again 3 days to 30 days after the storm is over.",
+        "of them, these failures are held. They count only if the address fails again 3 days to 30 days after the "
+        "storm is over.",
     ]
     careful.fits(careful("check").stdout.partition("policy")[2])
 
