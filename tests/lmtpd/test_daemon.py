@@ -504,7 +504,8 @@ def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
     """The first of them is gone again, or the path would stand in somebody's way."""
     daemon = Daemon(folder)
     daemon.lookup.write_text("in the way")
-    ended = retour("lmtpd", config=daemon.config)
+    argv = [*RETOUR, "lmtpd", "--config", daemon.config]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (ended.returncode, "lmtpd.lookup" in ended.stderr) == (78, True)
     assert not daemon.socket.exists()
 
