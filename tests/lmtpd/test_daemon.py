@@ -18,7 +18,7 @@ import pytest
 from lab.ports import free_port
 from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 from retour_lmtpd.socketmap import netstring
 
 STREAMS = """
@@ -101,9 +101,9 @@ class Daemon:
 
     def connect(self, host=None, source=None):
         if host:
-            return socket.create_connection((host, self.port), timeout=20, source_address=source)
+            return socket.create_connection((host, self.port), timeout=PATIENCE, source_address=source)
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.connect(str(self.socket))
         return connection
 
@@ -386,7 +386,7 @@ def test_the_look_up_knows_what_is_ours(daemon, key, answer):
     xverp = real.replace("@", "+bob=example.net@")
     text = key.format(real=real, upper=real.upper(), xverp=xverp, forged=forged)
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(str(daemon.lookup))
         connection.sendall(netstring(text.encode("utf-8", "surrogateescape")))
         assert connection.recv(4096) == netstring(answer)
@@ -395,7 +395,7 @@ def test_the_look_up_knows_what_is_ours(daemon, key, answer):
 def test_a_look_up_that_is_no_netstring_is_hung_up_on(daemon):
     """And the next client is answered."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(str(daemon.lookup))
         connection.sendall(b"GET / HTTP/1.0\r\n")
         assert connection.recv(4096) == b""
@@ -464,7 +464,7 @@ def test_sigterm_lets_a_message_under_way_finish(folder):
             daemon.child.wait_for_log("lmtpd stopping")
             connection.sendall(b"\r\nx\r\n.\r\nQUIT\r\n")
             assert file.readline() == b"250 2.0.0 recorded\r\n"
-        assert daemon.child.wait(20) == 0
+        assert daemon.child.wait() == 0
         assert len(daemon.events()) == 1
 
 
@@ -480,7 +480,7 @@ def test_sigterm_hangs_up_on_idle_sessions(folder):
         assert files[0].read() == b"421 4.3.2 stopping, try again later\r\n"
         after.sendall(b"\r\nx\r\n.\r\n")
         assert files[1].read() == b"250 2.0.0 recorded\r\n421 4.3.2 stopping, try again later\r\n"
-        assert daemon.child.wait(10) == 0
+        assert daemon.child.wait() == 0
         assert "cut off" not in daemon.child.log()
 
 
@@ -496,7 +496,7 @@ def test_the_paths_are_free_while_sessions_finish(folder):
             successor.bind(str(daemon.socket))
             under_way.close()
             file.close()
-            assert daemon.child.wait(10) == 0
+            assert daemon.child.wait() == 0
             assert daemon.socket.exists()
 
 
@@ -538,7 +538,7 @@ def test_who_does_not_read_the_answers_does_not_keep_the_place(folder):
 
 def connected(path):
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     connection.connect(str(path))
     return connection
 
@@ -603,7 +603,7 @@ def test_a_look_up_over_tcp_is_for_whom_it_is_allowed(folder):
     port = free_port()
     with Daemon(folder, [(f"unix:{folder}/r/sockets/lookup.sock", f"inet:{port}@127.0.0.1")]):
         for source, answer in (("127.0.0.1", netstring(b"PERM no such map")), ("127.0.0.5", b"")):
-            with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source, 0)) as connection:
                 try:
                     connection.sendall(netstring(b"other x"))
                     came = connection.recv(100)
@@ -627,12 +627,12 @@ def test_a_socket_from_systemd_is_taken(folder):
         )
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(PATIENCE)
             connection.connect(str(path))
             assert connection.makefile("rb").readline() == b"220 retour LMTP\r\n"
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     assert path.exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab.process import workspace
 from lab.site import HERE, Site
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 STREAMS = """
 [[stream]]
@@ -45,7 +45,7 @@ def events_of(site, address, count=1):
         events = [event for event in site.events() if event.get("address") == address]
         return events if len(events) >= count else None
 
-    return wait_until(found, what=f"{count} events of {address}", timeout=20)
+    return wait_until(found, what=f"{count} events of {address}")
 
 
 def stamped_sender(site, to, sender="news@example.com"):
@@ -105,7 +105,7 @@ def report(to, sender, lines=(), original="Subject: x"):
 
 
 def hand_in(site, recipient, message, options=()):
-    with smtplib.SMTP(HERE, site.postfix.smtp_port, timeout=60) as client:
+    with smtplib.SMTP(HERE, site.postfix.smtp_port, timeout=PATIENCE) as client:
         client.ehlo()
         client.mail("", options)
         assert client.rcpt(recipient)[0] == 250

@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from lab.site import Site
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 STREAMS = """
 [[stream]]
@@ -43,7 +43,7 @@ def site(folder):
 
 
 def client(site):
-    session = smtplib.SMTP("127.0.0.1", site.postfix.smtp_port, timeout=20)
+    session = smtplib.SMTP("127.0.0.1", site.postfix.smtp_port, timeout=PATIENCE)
     session.ehlo()
     return session
 
@@ -144,7 +144,7 @@ def test_sigterm_lets_the_message_under_way_finish(site):
         wait_until(lambda: not (site.postfix.sockets / "milter.sock").exists(), what="no socket any more")
         assert session.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
     assert site.destination.wait_to("ok+last@example.net").sender.startswith("b-")
-    assert site.services["milter"].wait(20) == 0
+    assert site.services["milter"].wait() == 0
     assert site.json("address", "show", "ok+last@example.net")[0]["sends"] == 1
 
 
@@ -183,7 +183,7 @@ def test_while_the_store_is_down_the_milter_can_be_stopped(site, impatient, lock
     """It says what it leaves undone, and ends."""
     site.send("news@example.com", "ok+stop@example.net")
     site.services["milter"].send_signal(signal.SIGTERM)
-    assert site.services["milter"].wait(20) == 0
+    assert site.services["milter"].wait() == 0
     assert "work left undone" in site.services["milter"].log()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from lab.wait import PATIENCE
 from retour_policy.store import schema
 from retour_policy.store.database import Store
 from retour_policy.store.writer import Writer
@@ -75,7 +76,7 @@ def test_processes_take_turns(database: Path) -> None:
     for process in processes:
         assert process.stdout
         lines = process.stdout.read().split("\n")
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
         worst.append(float(lines[-2].split()[1]))
         process.stdout.close()
     assert keys(database) == {b"%s-%06d" % (name.encode(), n) for name in names for n in range(150)}
@@ -91,7 +92,7 @@ def test_writers_queue_on_the_lock_beside_the_database(store: Store, database: P
         blocked = desk.submit(lambda c: c.execute(insert(schema.address).values(key=b"first")).rowcount)
         with pytest.raises(TimeoutError):
             blocked.result(0.3)
-    assert blocked.result(10) == 1
+    assert blocked.result(PATIENCE) == 1
     desk.close()
 
 
@@ -107,7 +108,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(database: Path) -> N
             acknowledged.add(process.stdout.readline().strip().encode())
         process.send_signal(signal.SIGKILL)
         acknowledged |= {line.strip().encode() for line in process.stdout if line.endswith("\n")}
-        process.wait(10)
+        process.wait(PATIENCE)
         process.stdout.close()
     assert len(acknowledged) > 50 and acknowledged <= keys(database)
     with closing(sqlite3.connect(database)) as connection:
@@ -120,7 +121,7 @@ def test_fsync_comes_before_the_acknowledgement(database: Path, tmp_path: Path) 
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-y", "-s", "300", "-o", trace, "-e", "trace=pwrite64,fsync,fdatasync,write",
                sys.executable, "-c", WRITE, database, "traced", "5"]  # fmt: skip
-    done = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     synced, order = False, []
     for line in trace.read_text().splitlines():
@@ -151,7 +152,7 @@ while down < 3 and n < 50_000:
     futures = [desk.submit(item(n + m)) for m in range(20)]
     for m, future in enumerate(futures):
         try:
-            future.result(20)
+            future.result(PATIENCE)
             print("%06d" % (n + m))
         except StoreUnavailable as error:
             print("refused", error)
@@ -166,7 +167,7 @@ desk.close()
 
 def test_a_full_disk_refuses_and_loses_nothing(database: Path) -> None:
     """No room left: `StoreUnavailable` and no acknowledgement; with room again the same process writes on."""
-    done = subprocess.run([sys.executable, "-c", FULL, database], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FULL, database], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split("\n")[:-1]
     refused = [line for line in lines if line.startswith("refused")]

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from lab.wait import PATIENCE
 from retour_bounces import Original, RecipientReport, Report
 from retour_policy.clock import DAY
 from retour_policy.config.model import PolicySection
@@ -162,7 +163,7 @@ for send in range(1, 21):
     route, report = Route("verp", "news", send), Report("bounce", (part,))
     arrival = ReturnedMessage(1, route, "b@b.example", "", b"", bytes([send]) * 16, report)
     outcomes.append(desk.submit(lambda c, a=arrival: recorder.record(c, a)))
-print(*[outcome.result(30) for outcome in outcomes], flush=True)
+print(*[outcome.result(60) for outcome in outcomes], flush=True)
 desk.close()
 """
 
@@ -187,7 +188,7 @@ def test_the_same_reports_through_several_processes_count_once(book: Any, databa
     for process in processes:
         assert process.stdout
         outcomes += process.stdout.read().split()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
         process.stdout.close()
     assert sorted(outcomes) == ["duplicate"] * 40 + ["recorded"] * 20
     assert book.counts(A) == (20, 0, 0) and len(book.facts()) == 20
