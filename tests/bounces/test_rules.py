@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 
+from lab.effort import is_within
 from retour_bounces import RuleError, Rules, judge
 from retour_bounces.classify.reasons import reasons
 from retour_bounces.classify.rules import Rule, parse
@@ -149,9 +149,7 @@ def test_an_expression_that_could_take_too_long_is_refused(text: str) -> None:
 def test_ordinary_expressions_are_taken(text: str) -> None:
     """What people write to match replies is allowed, and quick on a hostile text."""
     pattern = Pattern(text)
-    began = time.process_time()
-    pattern.search("mailbox is user no " * 50)
-    assert time.process_time() - began < 0.5
+    assert is_within(lambda: pattern.search("mailbox is user no " * 50), 5)
 
 
 def test_the_blame_follows_the_design() -> None:
