@@ -138,6 +138,7 @@ def test_while_the_store_is_down_reports_wait_in_the_queue(site):
         fcntl.flock(lock, fcntl.LOCK_EX)
         hand_in(site, sender, report(to, sender).encode())
         site.postfix.wait_for_log(rf"to=<{sender}>.*status=deferred \(host .* said: 451 4\.3\.0 try again later")
+    site.postfix.wait_deferred(1)
     site.postfix.flush()
     assert len(events_of(site, to)) == 1
     site.postfix.wait_queue_empty()
