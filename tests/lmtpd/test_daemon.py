@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.effort import yardstick
 from lab.ports import free_port
 from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
@@ -327,15 +329,21 @@ def test_pipelined_commands_are_answered_in_order(daemon):
 def test_hostile_reports_get_a_reply_per_recipient(daemon, name, message):
     """Within bounded memory and time, recorded as what can be known from the token, never an exception."""
     one, two = daemon.address("h1@example.net"), daemon.address("h2@example.net")
-    before, began = len(daemon.events()), time.monotonic()
+    before, began = len(daemon.events()), busy(daemon.child.pid)
     with daemon.connect() as connection:
         replies = deliver(connection, [one, two], message.replace(b"\r\n.\r\n", b"\r\n..\r\n"))[1]
     assert replies == ["250 2.0.0 recorded"] * 2
     kinds = [event["kind"] for event in daemon.events()[before:]]
     assert len(kinds) == 2, kinds
-    assert time.monotonic() - began < 20
+    assert busy(daemon.child.pid) - began < 2_000 * yardstick()
     assert resident(daemon.child.pid) < 300_000
     assert "exception" not in daemon.child.log()
+
+
+def busy(pid):
+    """Processor time so far, in seconds."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid):
@@ -429,7 +437,7 @@ def test_a_full_or_broken_database_is_451_too(folder):
 
 def test_connections_and_silence_are_bounded(folder):
     """One too many hears 421, and so does who says nothing."""
-    settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "1s"')]
+    settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "3s"')]
     with Daemon(folder, settings) as daemon, daemon.connect() as one, daemon.connect() as two:
         first, second = one.makefile("rb"), two.makefile("rb")
         assert first.readline().startswith(b"220") and second.readline().startswith(b"220")
@@ -517,11 +525,12 @@ def test_sessions_go_on_during_a_reload(folder):
         file.readline()
         fcntl.flock(lock, fcntl.LOCK_EX)
         daemon.child.send_signal(signal.SIGUSR1)
+        asked = time.monotonic()
         while "configuration reloaded" not in daemon.child.log():
             began = time.monotonic()
             ask_many(connection, file, b"NOOP", 1)
             longest = max(longest, time.monotonic() - began)
-        assert longest < 1.5
+        assert longest < (time.monotonic() - asked) / 2  # or that session waited as well
 
 
 def test_who_does_not_read_the_answers_does_not_keep_the_place(folder):
