@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 PYTEST_ARGS ?=
+# Side by side, file by file; the largest files are not the last. PYTEST_ARGS="-n 0" runs one after the other.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Demo and tests start private Postfix instances.
 AS_ROOT := tools/as-root
 
@@ -19,7 +21,7 @@ demo: setup ## the main job on a real Postfix, told on the terminal
 	@$(AS_ROOT) $(PYTHON) tools/demo.py
 
 test: setup ## all tests but the slow ones, real Postfix and swaks included
-	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-slow: setup ## the tests that take longer than a minute each
 	$(AS_ROOT) $(PYTHON) -m pytest -m slow --timeout 3600 $(PYTEST_ARGS)

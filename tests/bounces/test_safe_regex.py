@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import pytest
 
+from lab.effort import is_within
 from retour_bounces.classify.safe_regex import (
     Choice,
     Group,
@@ -87,9 +87,7 @@ def test_an_expression_that_could_take_too_long_is_refused(text: str) -> None:
 def test_ordinary_expressions_are_taken(text: str) -> None:
     """What people write to match replies is allowed, and quick on a hostile text."""
     pattern = Pattern(text)
-    began = time.process_time()
-    pattern.search("mailbox is user no " * 50)
-    assert time.process_time() - began < 0.5
+    assert is_within(lambda: pattern.search("mailbox is user no " * 50), 5)
 
 
 @pytest.mark.parametrize(

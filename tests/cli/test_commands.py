@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from lab.wait import PATIENCE
 from retour_cli.main import main
 from retour_policy.clock import system_clock
 from retour_policy.messages.router import Router
@@ -99,7 +100,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(office: Any) -> None:
     office.write(lambda c: [c.exec_driver_sql("INSERT INTO fact (at, kind, detail) SELECT at, kind, detail FROM fact")
                             for _ in range(12)])  # fmt: skip
     line = f"{sys.executable} -m retour_cli events --json --config {office.config} | head -1"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.count("\n") == 1 and done.stderr == ""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lab.wait import PATIENCE
 from retour_cli.output import fit, printable
 from retour_policy.clock import DAY, system_clock
 from retour_policy.core.fold import Account
@@ -113,7 +114,7 @@ def on_a_terminal(command: list[str | Path], columns: int) -> str:
         while more := os.read(ours, 4096):
             said += more
     os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
     return said.decode()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.wait import PATIENCE
 from retour_cli.commands import init as init_module
 from retour_cli.main import main
 from retour_policy.config import load
@@ -190,7 +191,7 @@ def test_two_at_once_make_one_place(tmp_path: Path) -> None:
     """Of several runs at the same moment one wins, and what it made is whole."""
     code = [sys.executable, "-m", "retour_cli", "init", "--dir", str(tmp_path), "--domain", "b.example.com"]
     processes = [subprocess.Popen(code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
-    statuses = sorted(process.wait(60) for process in processes)
+    statuses = sorted(process.wait(PATIENCE) for process in processes)
     assert statuses == [0, 1]
     config = load.load(tmp_path / "retour.toml")
     assert keyring.load(config.tokens.keyring).signing() == 0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from lab.wait import PATIENCE
 from retour_cli.services.reload import reload
 from retour_policy.config.model import Config
 
@@ -45,13 +46,13 @@ def test_the_last_of_several_reloads_has_the_last_word(office: Any) -> None:
 
     def slowly(config: Config) -> None:
         entered.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
         adopted.append(config.policy.hard or 0)
 
     office.edit("hard = 3", "hard = 7")
     first = threading.Thread(target=reload, args=(office.context, slowly))
     first.start()
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE)
     office.edit("hard = 7", "hard = 8")
     second = threading.Thread(target=reload, args=(office.context, lambda config: adopted.append(config.policy.hard)))
     second.start()

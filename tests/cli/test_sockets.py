@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from lab.ports import answers, free_port
+from lab.wait import PATIENCE
 from retour_cli.services import sockets
 from retour_cli.services.sockets import MAX_PATH_OCTETS, Setting, open_socket
 from retour_policy.config.model import SocketsSection
@@ -249,10 +250,10 @@ def test_sockets_handed_over_by_systemd(folder: Path) -> None:
             break
     for path, name in ((folder / "b", b"lookup"), (folder / "a", b"lmtp")):
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             client.connect(str(path))
             assert client.recv(20) == name
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     process.stderr.close()
 
 
@@ -261,6 +262,6 @@ def test_the_error_of_a_service_names_the_configuration(office: object) -> None:
     config = office.config  # type: ignore[attr-defined]
     config.write_text(config.read_text().replace("sockets/lmtp.sock", "sockets/" + "x" * 100))
     command = [sys.executable, "-m", "retour_cli", "lmtpd", "--config", config]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 78
     assert done.stderr.startswith(f"retour: {config}:lmtpd.listen: the path ") and "may have 107" in done.stderr

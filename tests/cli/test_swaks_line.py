@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from lab.site import Site
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 STREAM = """
 [[stream]]
@@ -26,13 +26,12 @@ def test_the_swaks_line_works_as_it_is_printed(folder: Path) -> None:
         address, line = made.stdout.splitlines()
         assert re.fullmatch(r"b-[a-z2-7]{30}@bounces\.example\.com", address)
         for _ in range(2):  # the second is another message about the same send
-            done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=PATIENCE)
             assert done.returncode == 0, done.stdout + done.stderr
         site.postfix.wait_queue_empty()
         event, _ = wait_until(
             lambda: found if len(found := site.events("--kind", "bounce")) == 2 else None,
             what="two bounces",
-            timeout=20,
         )
         assert (event["address"], event["type"], event["status"]) == ("o'hara+x@example.net", "hard", "5.1.1")
         story = site.json("address", "show", "o'hara+x@example.net")[0]

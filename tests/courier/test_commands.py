@@ -87,7 +87,7 @@ def test_a_program_that_leaves_something_in_the_background_is_done(begin, tmp_pa
     """It said 0, whoever still holds its standard output; the event is not told again, and nothing of it is left."""
     world = begin(f"sleep 300 & echo $! > {tmp_path}/pid; echo x >> {tmp_path}/runs")
     with running_courier(tmp_path, world) as courier:
-        courier.wait_empty(timeout=5)
+        courier.wait_empty()
     assert (tmp_path / "runs").read_text() == "x\n"
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not _lives(pid), what="the end of the background process")
@@ -99,7 +99,7 @@ def test_a_large_event_that_nobody_reads_is_no_failure(begin, tmp_path):
     new = NewItem(world.now, "event", "hook:app", "paused", b"x" * 1_000_000)
     world.writer.run(lambda connection: queue.put(connection, new), 10_000)
     with running_courier(tmp_path, world) as courier:
-        courier.wait_empty(timeout=5)
+        courier.wait_empty()
 
 
 def test_a_program_that_is_not_there_is_tried_again(begin, tmp_path):

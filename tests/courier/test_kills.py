@@ -67,7 +67,7 @@ def run(folder, receiver, kills, items):
                 pids[path] = couriers.start(list(killed).index(path))
                 if n % 100 == 99:
                     put(world, items, items * (n // 100 + 1))
-            wait_until(lambda: not left(world), what="an empty outbox", timeout=60, seen=lambda: left(world)[:10])
+            wait_until(lambda: not left(world), what="an empty outbox", seen=lambda: left(world)[:10])
             for pid in pids.values():
                 os.kill(pid, signal.SIGTERM)
                 wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), what="its end")  # noqa: PTH110

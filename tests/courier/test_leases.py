@@ -149,7 +149,7 @@ def test_what_is_noted_during_a_look_is_looked_at_again(world, receiver, tmp_pat
     world.writer.run(lambda connection: [queue.put(connection, one) for one in new], 10_000)
     with running_courier(tmp_path, world) as carried:
         receiver.wait(1)
-        carried.wait_empty(timeout=10)
+        carried.wait_empty()
 
 
 class Stopping(Destination):

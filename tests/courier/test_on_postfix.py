@@ -61,7 +61,7 @@ def softly(site, sender, to, **options):
     local = to.partition("@")[0]
     site.destination.script[local] = RefuseOnce("552 5.2.2 Mailbox full")
     assert site.send(sender, to, **options).accepted
-    wait_until(lambda: recorded(site, to, "bounce"), what=f"a bounce of {to}", timeout=20)
+    wait_until(lambda: recorded(site, to, "bounce"), what=f"a bounce of {to}")
     return site.events("--address", to, "--kind", "bounce")[0]
 
 
@@ -120,7 +120,7 @@ def test_its_bounces_are_the_same_mails_and_after_the_last_it_is_over(site):
     to = "stays@example.net"
     site.destination.script["stays"] = Refuse("552 5.2.2 Mailbox full")
     site.send("news@example.com", to)
-    wait_until(lambda: recorded(site, to, "bounce") == 3, what="three bounces", timeout=30)
+    wait_until(lambda: recorded(site, to, "bounce") == 3, what="three bounces")
     bounces = site.events("--address", to, "--kind", "bounce")
     assert len({event["send_id"] for event in bounces}) == 1
     assert [event.get("resend") for event in bounces] == [None, 1, 2]
@@ -133,7 +133,7 @@ def test_a_stream_with_a_static_sender_is_known_by_the_reference(site):
     to = "fixed@example.net"
     site.destination.script["fixed"] = Refuse("552 5.2.2 Mailbox full")
     site.send("static@example.com", to)
-    wait_until(lambda: recorded(site, to, "bounce") == 2, what="two bounces", timeout=30)
+    wait_until(lambda: recorded(site, to, "bounce") == 2, what="two bounces")
     assert [event.get("resend") for event in site.events("--address", to, "--kind", "bounce")] == [None, 1]
     assert site.json("address", "show", to)[0]["sends"] == 1
 
@@ -169,13 +169,13 @@ def test_a_relay_that_refuses_gets_all_of_it_when_it_takes_mail_again():
         ):
             softly(site, "news@example.com", "soft@example.net")
             site.send_from_outside("ann@example.org", "postmaster@bounces.example.com", headers={"Subject": "hello"})
-            wait_until(lambda: refused(site, "451 4.3.0 <", 2), what="refusals", timeout=30, seen=lambda: waiting(site))
+            wait_until(lambda: refused(site, "451 4.3.0 <", 2), what="refusals", seen=lambda: waiting(site))
             relay.abort()
-            wait_until(lambda: refused(site, "127.0.0.1:", 2), what="failures", timeout=30, seen=lambda: waiting(site))
+            wait_until(lambda: refused(site, "127.0.0.1:", 2), what="failures", seen=lambda: waiting(site))
             relay.run("postconf", "-e", "smtpd_recipient_restrictions =")
             relay.start()
-            destination.wait_to("soft@example.net", timeout=30)
-            destination.wait_for(lambda message: b"Subject: hello" in message.content, timeout=30)
+            destination.wait_to("soft@example.net")
+            destination.wait_for(lambda message: b"Subject: hello" in message.content)
             wait_until(lambda: not waiting(site), what="an empty outbox", seen=lambda: waiting(site))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.process import workspace
+from lab.wait import PATIENCE
 from story.stage import left_behind
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -22,6 +23,12 @@ sys.path.insert(0, {tools!r})
 from lab.destination import SCRIPT, Refuse
 SCRIPT["gone"] = Refuse("550 5.2.1 This mailbox is disabled")
 import demo
+from story import homeward, outward
+def beginning(here):
+    outward.prologue(here)
+    outward.three_streams(here)
+    homeward.refused_at_once(here)
+demo._story = beginning
 sys.exit(demo.main())
 """
 NOT_ROOT = """
@@ -54,7 +61,7 @@ def start(argv: tuple[str, ...], env: Mapping[str, str]) -> subprocess.Popen[str
 
 def run(argv: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
     with start(argv, env) as child:
-        said = child.communicate(timeout=100)[0]
+        said = child.communicate(timeout=10 * PATIENCE)[0]
     return child.returncode, said
 
 
@@ -100,7 +107,7 @@ def test_ctrl_c_leaves_nothing(place: Path, moment: Callable[[Path, subprocess.P
     with start(DEMO, {"TMPDIR": str(place)}) as child:
         moment(place, child)
         os.killpg(child.pid, signal.SIGINT)
-        said = child.communicate(timeout=60)[0]
+        said = child.communicate(timeout=PATIENCE)[0]
     assert child.returncode == 130, said
     assert "All that was started has been stopped." in said
     assert list(place.iterdir()) == []

@@ -46,7 +46,7 @@ def test_a_child_that_ends_early_fails_the_wait_at_once(folder: Path) -> None:
         python("import sys; print('no such key'); sys.exit(78)", folder) as child,
         pytest.raises(ChildFailed, match=r"ended with 78:\nno such key"),
     ):
-        child.wait_ready(timeout=60)
+        child.wait_ready()
 
 
 def test_a_child_that_ignores_sigterm_is_killed_and_reported(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import os
 import re
 import signal
 import socket
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.effort import yardstick
 from lab.ports import free_port
 from lab.process import Child, workspace
 from lab.site import DOMAIN, RETOUR, retour
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 from retour_lmtpd.socketmap import netstring
 
 STREAMS = """
@@ -101,9 +103,9 @@ class Daemon:
 
     def connect(self, host=None, source=None):
         if host:
-            return socket.create_connection((host, self.port), timeout=20, source_address=source)
+            return socket.create_connection((host, self.port), timeout=PATIENCE, source_address=source)
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.connect(str(self.socket))
         return connection
 
@@ -327,15 +329,21 @@ def test_pipelined_commands_are_answered_in_order(daemon):
 def test_hostile_reports_get_a_reply_per_recipient(daemon, name, message):
     """Within bounded memory and time, recorded as what can be known from the token, never an exception."""
     one, two = daemon.address("h1@example.net"), daemon.address("h2@example.net")
-    before, began = len(daemon.events()), time.monotonic()
+    before, began = len(daemon.events()), busy(daemon.child.pid)
     with daemon.connect() as connection:
         replies = deliver(connection, [one, two], message.replace(b"\r\n.\r\n", b"\r\n..\r\n"))[1]
     assert replies == ["250 2.0.0 recorded"] * 2
     kinds = [event["kind"] for event in daemon.events()[before:]]
     assert len(kinds) == 2, kinds
-    assert time.monotonic() - began < 20
+    assert busy(daemon.child.pid) - began < 2_000 * yardstick()
     assert resident(daemon.child.pid) < 300_000
     assert "exception" not in daemon.child.log()
+
+
+def busy(pid):
+    """Processor time so far, in seconds."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid):
@@ -386,7 +394,7 @@ def test_the_look_up_knows_what_is_ours(daemon, key, answer):
     xverp = real.replace("@", "+bob=example.net@")
     text = key.format(real=real, upper=real.upper(), xverp=xverp, forged=forged)
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(str(daemon.lookup))
         connection.sendall(netstring(text.encode("utf-8", "surrogateescape")))
         assert connection.recv(4096) == netstring(answer)
@@ -395,7 +403,7 @@ def test_the_look_up_knows_what_is_ours(daemon, key, answer):
 def test_a_look_up_that_is_no_netstring_is_hung_up_on(daemon):
     """And the next client is answered."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(str(daemon.lookup))
         connection.sendall(b"GET / HTTP/1.0\r\n")
         assert connection.recv(4096) == b""
@@ -429,7 +437,7 @@ def test_a_full_or_broken_database_is_451_too(folder):
 
 def test_connections_and_silence_are_bounded(folder):
     """One too many hears 421, and so does who says nothing."""
-    settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "1s"')]
+    settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "3s"')]
     with Daemon(folder, settings) as daemon, daemon.connect() as one, daemon.connect() as two:
         first, second = one.makefile("rb"), two.makefile("rb")
         assert first.readline().startswith(b"220") and second.readline().startswith(b"220")
@@ -464,7 +472,7 @@ def test_sigterm_lets_a_message_under_way_finish(folder):
             daemon.child.wait_for_log("lmtpd stopping")
             connection.sendall(b"\r\nx\r\n.\r\nQUIT\r\n")
             assert file.readline() == b"250 2.0.0 recorded\r\n"
-        assert daemon.child.wait(20) == 0
+        assert daemon.child.wait() == 0
         assert len(daemon.events()) == 1
 
 
@@ -480,7 +488,7 @@ def test_sigterm_hangs_up_on_idle_sessions(folder):
         assert files[0].read() == b"421 4.3.2 stopping, try again later\r\n"
         after.sendall(b"\r\nx\r\n.\r\n")
         assert files[1].read() == b"250 2.0.0 recorded\r\n421 4.3.2 stopping, try again later\r\n"
-        assert daemon.child.wait(10) == 0
+        assert daemon.child.wait() == 0
         assert "cut off" not in daemon.child.log()
 
 
@@ -496,7 +504,7 @@ def test_the_paths_are_free_while_sessions_finish(folder):
             successor.bind(str(daemon.socket))
             under_way.close()
             file.close()
-            assert daemon.child.wait(10) == 0
+            assert daemon.child.wait() == 0
             assert daemon.socket.exists()
 
 
@@ -504,7 +512,8 @@ def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
     """The first of them is gone again, or the path would stand in somebody's way."""
     daemon = Daemon(folder)
     daemon.lookup.write_text("in the way")
-    ended = retour("lmtpd", config=daemon.config)
+    argv = [*RETOUR, "lmtpd", "--config", daemon.config]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (ended.returncode, "lmtpd.lookup" in ended.stderr) == (78, True)
     assert not daemon.socket.exists()
 
@@ -516,11 +525,12 @@ def test_sessions_go_on_during_a_reload(folder):
         file.readline()
         fcntl.flock(lock, fcntl.LOCK_EX)
         daemon.child.send_signal(signal.SIGUSR1)
+        asked = time.monotonic()
         while "configuration reloaded" not in daemon.child.log():
             began = time.monotonic()
             ask_many(connection, file, b"NOOP", 1)
             longest = max(longest, time.monotonic() - began)
-        assert longest < 1.5
+        assert longest < (time.monotonic() - asked) / 2  # or that session waited as well
 
 
 def test_who_does_not_read_the_answers_does_not_keep_the_place(folder):
@@ -537,7 +547,7 @@ def test_who_does_not_read_the_answers_does_not_keep_the_place(folder):
 
 def connected(path):
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     connection.connect(str(path))
     return connection
 
@@ -602,7 +612,7 @@ def test_a_look_up_over_tcp_is_for_whom_it_is_allowed(folder):
     port = free_port()
     with Daemon(folder, [(f"unix:{folder}/r/sockets/lookup.sock", f"inet:{port}@127.0.0.1")]):
         for source, answer in (("127.0.0.1", netstring(b"PERM no such map")), ("127.0.0.5", b"")):
-            with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source, 0)) as connection:
                 try:
                     connection.sendall(netstring(b"other x"))
                     came = connection.recv(100)
@@ -626,12 +636,12 @@ def test_a_socket_from_systemd_is_taken(folder):
         )
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(PATIENCE)
             connection.connect(str(path))
             assert connection.makefile("rb").readline() == b"220 retour LMTP\r\n"
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     assert path.exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab.process import workspace
 from lab.site import HERE, Site
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 STREAMS = """
 [[stream]]
@@ -45,7 +45,7 @@ def events_of(site, address, count=1):
         events = [event for event in site.events() if event.get("address") == address]
         return events if len(events) >= count else None
 
-    return wait_until(found, what=f"{count} events of {address}", timeout=20)
+    return wait_until(found, what=f"{count} events of {address}")
 
 
 def stamped_sender(site, to, sender="news@example.com"):
@@ -105,7 +105,7 @@ def report(to, sender, lines=(), original="Subject: x"):
 
 
 def hand_in(site, recipient, message, options=()):
-    with smtplib.SMTP(HERE, site.postfix.smtp_port, timeout=60) as client:
+    with smtplib.SMTP(HERE, site.postfix.smtp_port, timeout=PATIENCE) as client:
         client.ehlo()
         client.mail("", options)
         assert client.rcpt(recipient)[0] == 250
@@ -138,6 +138,7 @@ def test_while_the_store_is_down_reports_wait_in_the_queue(site):
         fcntl.flock(lock, fcntl.LOCK_EX)
         hand_in(site, sender, report(to, sender).encode())
         site.postfix.wait_for_log(rf"to=<{sender}>.*status=deferred \(host .* said: 451 4\.3\.0 try again later")
+    site.postfix.wait_deferred(1)
     site.postfix.flush()
     assert len(events_of(site, to)) == 1
     site.postfix.wait_queue_empty()

@@ -2,6 +2,7 @@
 
 import threading
 
+from lab.wait import PATIENCE
 from retour_milter import in_flight as module
 from retour_milter.in_flight import InFlight
 
@@ -26,7 +27,7 @@ def test_an_answer_has_time_to_be_sent(monkeypatch):
     thread.join(0.2)
     assert thread.is_alive()
     in_flight.leave(answered=True)
-    thread.join(20)
+    thread.join(PATIENCE)
     assert found == [True]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lab.effort import is_within
 from retour_policy.address import address_key, domain_ascii, domain_of, is_address, is_domain, normalise
 from retour_policy.config.model import Config
 from retour_policy.messages.router import Route, Router, UnknownAddress
@@ -67,10 +66,8 @@ def test_no_text_makes_a_key_fail(text: str) -> None:
 
 def test_a_long_domain_costs_nothing() -> None:
     """A megabyte where a domain should be is not taken to IDNA."""
-    began = time.process_time()
-    address_key(SECRET, "a@" + "ü" * 1_000_000)
-    address_key(SECRET, "a@" + "ü." * 500_000)
-    assert time.process_time() - began < 2
+    for domain in ("ü" * 1_000_000, "ü." * 500_000):
+        assert is_within(lambda domain=domain: address_key(SECRET, f"a@{domain}"), 20)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from lab.wait import PATIENCE
+
 
 class Guard:
     """A shell that waits for the end of its input, a pipe that only this process holds, then runs `argv`."""
@@ -20,8 +22,8 @@ class Guard:
             start_new_session=True,  # what a terminal sends to us (Ctrl-C) is not for the guard
         )
 
-    def release(self, timeout: float = 30.0) -> int:
+    def release(self) -> int:
         """Run the command now and return its exit status. Raises `subprocess.TimeoutExpired`."""
         assert self._shell.stdin
         self._shell.stdin.close()
-        return self._shell.wait(timeout)
+        return self._shell.wait(PATIENCE)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.receiver import KEY
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 from lab.world import World
 from retour_courier.courier import Courier
 from retour_policy.config.secrets import Secrets
@@ -54,9 +54,9 @@ class RunningCourier:
         """What is in the outbox."""
         return items(self.world.store, **chosen)
 
-    def wait_empty(self, timeout: float = 15.0) -> None:
+    def wait_empty(self) -> None:
         """Wait until the outbox is empty. Raises `TimeoutError`."""
-        wait_until(lambda: not self.waiting(), what="an empty outbox", timeout=timeout, seen=self.waiting)
+        wait_until(lambda: not self.waiting(), what="an empty outbox", seen=self.waiting)
 
     def wait_tried(self, attempts: int = 1, **chosen: Any) -> list[Item]:
         """Wait until each of these was tried in vain so often. Raises `TimeoutError`."""
@@ -84,11 +84,11 @@ def running_courier(folder: Path, world: World, passwords: Mapping[str, str] | N
 
     thread = threading.Thread(target=lambda: asyncio.run(work()), name="courier")
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE)
     try:
         yield RunningCourier(world)
     finally:
         loop, courier = made[0]
         loop.call_soon_threadsafe(courier.stop)
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from lab.ports import free_port
 from lab.reports import SERVER, AutoReply, Failure, Original, delay
+from lab.wait import PATIENCE
 
 OUTSIDE = "127.0.0.3"
 """Where returned mail comes from: an address that the private Postfix does not trust."""
@@ -117,7 +118,7 @@ class Book:
                 self.returned.append(entry)
             self.changed.notify_all()
 
-    def wait(self, ready: Callable[[], bool], what: str, timeout: float) -> None:
+    def wait(self, ready: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
         """Wait until `ready` holds. Raises `TimeoutError` that tells what is there."""
         with self.changed:
             if not self.changed.wait_for(ready, timeout):
@@ -168,23 +169,23 @@ class Destination:
         """The answers sent back so far, with the replies they got."""
         return list(self._book.returned)
 
-    def wait(self, count: int, timeout: float = 15.0) -> list[Arrived]:
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[Arrived]:
         """Wait until `count` messages have arrived and return all. Raises `TimeoutError`."""
         self._book.wait(lambda: len(self._book.arrived) >= count, f"{count} messages", timeout)
         return self.arrived
 
-    def wait_for(self, predicate: Callable[[Arrived], bool], timeout: float = 15.0) -> Arrived:
+    def wait_for(self, predicate: Callable[[Arrived], bool]) -> Arrived:
         """Wait for a message that `predicate` holds for and return the first. Raises `TimeoutError`."""
-        self._book.wait(lambda: any(map(predicate, self._book.arrived)), "a certain message", timeout)
+        self._book.wait(lambda: any(map(predicate, self._book.arrived)), "a certain message")
         return next(filter(predicate, self.arrived))
 
-    def wait_to(self, recipient: str, timeout: float = 15.0) -> Arrived:
+    def wait_to(self, recipient: str) -> Arrived:
         """Wait for a message to this recipient. Raises `TimeoutError`."""
-        return self.wait_for(lambda message: recipient in message.recipients, timeout)
+        return self.wait_for(lambda message: recipient in message.recipients)
 
-    def wait_returned(self, count: int, timeout: float = 15.0) -> list[Returned]:
+    def wait_returned(self, count: int) -> list[Returned]:
         """Wait until `count` answers have been sent back. Raises `TimeoutError`."""
-        self._book.wait(lambda: len(self._book.returned) >= count, f"{count} answers", timeout)
+        self._book.wait(lambda: len(self._book.returned) >= count, f"{count} answers")
         return self.returned
 
     def behaviour(self, recipient: str) -> Behaviour:
@@ -251,7 +252,7 @@ def _original(message: Arrived, recipient: str) -> Original:
 def _post(port: int, sender: str, recipient: str, content: bytes) -> tuple[int, str]:
     """Send one message from outside; the last reply, whether good or bad (code 0: no reply)."""
     try:
-        with smtplib.SMTP("127.0.0.1", port, SERVER, timeout=30, source_address=(OUTSIDE, 0)) as client:
+        with smtplib.SMTP("127.0.0.1", port, SERVER, timeout=PATIENCE, source_address=(OUTSIDE, 0)) as client:
             client.ehlo_or_helo_if_needed()
             for code, reply in (client.mail(sender), client.rcpt(recipient)):
                 if code >= 400:

@@ -6,7 +6,7 @@ import random
 import socket
 from pathlib import Path
 
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 Address = Path | tuple[str, int]
 """A unix socket's path, or a host and a TCP port."""
@@ -35,10 +35,10 @@ def answers(address: Address) -> bool:
     """Whether a connection to `address` is accepted."""
     family = socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET
     with socket.socket(family) as client:
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         return client.connect_ex(str(address) if isinstance(address, Path) else address) == 0
 
 
-def wait_answers(address: Address, timeout: float = 10.0) -> None:
+def wait_answers(address: Address) -> None:
     """Wait until a connection to `address` is accepted. Raises `TimeoutError`."""
-    wait_until(lambda: answers(address), what=f"an answer at {address}", timeout=timeout)
+    wait_until(lambda: answers(address), what=f"an answer at {address}")

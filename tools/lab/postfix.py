@@ -145,11 +145,11 @@ class PrivatePostfix:
         """Try to deliver all that is deferred now."""
         self.run("postqueue", "-f")
 
-    def wait_queue_empty(self, timeout: float = 15.0) -> None:
+    def wait_queue_empty(self) -> None:
         """Wait until nothing is in the queue. Raises `TimeoutError`."""
-        wait_until(lambda: not self.queue(), what="an empty queue", timeout=timeout, seen=self.log)
+        wait_until(lambda: not self.queue(), what="an empty queue", seen=self.log)
 
-    def wait_deferred(self, count: int, timeout: float = 15.0) -> None:
+    def wait_deferred(self, count: int) -> None:
         """Wait until the queue holds `count` deferred messages and no others. Raises `TimeoutError`.
 
         To be called before `flush()`, for the log is a moment ahead of the queue.
@@ -157,7 +157,6 @@ class PrivatePostfix:
         wait_until(
             lambda: [entry["queue_name"] for entry in self.queue()] == ["deferred"] * count,
             what=f"{count} deferred messages",
-            timeout=timeout,
             seen=self.log,
         )
 
@@ -165,12 +164,11 @@ class PrivatePostfix:
         """The mail log so far."""
         return self.plan.log.read_text(errors="replace") if self.plan.log.exists() else ""
 
-    def wait_for_log(self, pattern: str, timeout: float = 15.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
         """Wait until the regular expression matches in the mail log. Raises `TimeoutError`."""
         return wait_until(
             lambda: re.search(pattern, self.log(), re.MULTILINE),
             what=f"{pattern!r} in the mail log",
-            timeout=timeout,
             seen=self.log,
         )
 

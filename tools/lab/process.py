@@ -17,7 +17,7 @@ from types import TracebackType
 
 from lab.cleanup import Guard
 from lab.ports import Address, answers
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 
 class ChildFailed(RuntimeError):
@@ -121,46 +121,45 @@ class Child:
         """All that the child has printed so far."""
         return self.log_file.read_text(errors="replace")
 
-    def wait_for_log(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
         """Wait until the regular expression matches what the child printed. Raises `TimeoutError`."""
         return wait_until(
             lambda: re.search(pattern, self.log(), re.MULTILINE),
             what=f"{pattern!r} in the log of {self.name}",
-            timeout=timeout,
             seen=self.log,
         )
 
-    def wait_ready(self, timeout: float = 15.0) -> None:
+    def wait_ready(self) -> None:
         """Wait for `READY=1` on the notify socket (sd_notify). Raises `ChildFailed`, `TimeoutError`."""
-        self._wait(lambda: "READY=1" in self._heard(), "READY=1", timeout)
+        self._wait(lambda: "READY=1" in self._heard(), "READY=1")
 
-    def wait_answers(self, address: Address, timeout: float = 15.0) -> None:
+    def wait_answers(self, address: Address) -> None:
         """Wait until the child accepts connections there. Raises `ChildFailed`, `TimeoutError`."""
-        self._wait(lambda: answers(address), f"an answer at {address}", timeout)
+        self._wait(lambda: answers(address), f"an answer at {address}")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send the child a signal."""
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until the child ends by itself and return its exit status (negative: the signal)."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise ChildFailed(f"{self.name} was still running after {timeout:g} s") from None
 
-    def stop(self, timeout: float = 15.0) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """Ask the child to end (SIGTERM) and return its exit status. Raises `ChildFailed` if it does not."""
         self._process.terminate()
         return self.wait(timeout)
 
-    def _wait(self, probe: Callable[[], bool], what: str, timeout: float) -> None:
+    def _wait(self, probe: Callable[[], bool], what: str) -> None:
         def look() -> bool:
             if self._process.poll() is not None:
                 raise ChildFailed(f"{self.name} ended with {self._process.returncode}:\n{self.log()}")
             return probe()
 
-        wait_until(look, what=f"{what} from {self.name}", timeout=timeout, seen=self.log)
+        wait_until(look, what=f"{what} from {self.name}", seen=self.log)
 
     def _heard(self) -> list[str]:
         """All states the child has reported through sd_notify so far."""

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 SECRET = "whsec_" + "cmV0b3VyLXRlc3Qtc2VjcmV0LW9mLTMyLW9jdGV0cyEh"
 KEY = b"retour-test-secret-of-32-octets!!"
@@ -54,13 +54,13 @@ class Receiver:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def url(self, path: str = "/ok", host: str = "127.0.0.1") -> str:
         """Where it answers."""
@@ -75,11 +75,9 @@ class Receiver:
         """Let those go that hang."""
         self._loop.call_soon_threadsafe(self._released.set)
 
-    def wait(self, count: int, timeout: float = 15.0) -> list[Called]:
+    def wait(self, count: int) -> list[Called]:
         """Wait until so many were taken. Raises `TimeoutError`."""
-        wait_until(
-            lambda: len(self.called) >= count, what=f"{count} webhooks", timeout=timeout, seen=lambda: self.called
-        )
+        wait_until(lambda: len(self.called) >= count, what=f"{count} webhooks", seen=lambda: self.called)
         return self.called
 
     async def _serve(self) -> None:

@@ -10,10 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
 from lab.destination import Destination
 from lab.postfix import PrivatePostfix
 from lab.process import Child
 from lab.swaks import SwaksResult, swaks
+from retour_cli.main import main
 
 RETOUR = (sys.executable, "-m", "retour_cli")
 DOMAIN = "bounces.example.com"
@@ -22,9 +25,15 @@ OUTSIDER = "127.0.0.3"
 
 
 def retour(*words: str | Path, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command `retour`."""
-    tail = ["--config", str(config)] if config else []
-    return subprocess.run([*RETOUR, *map(str, words), *tail], capture_output=True, text=True, timeout=60)
+    """Run the command `retour`, in this process: to start another one takes longer than what most commands do.
+
+    Not for services, which take signals. `RETOUR` is what runs it in a process of its own.
+    """
+    argv = [*map(str, words), *(["--config", str(config)] if config else [])]
+    result = CliRunner().invoke(main, argv)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(argv, result.exit_code, result.stdout, result.stderr)
 
 
 class Site:

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lab.wait import PATIENCE
+
 SENT = re.compile(r"^ [-~]> ?(.*)$")
 HEARD = re.compile(r"^<[~*-][ *-] +(\d{3})([ -])(.*)$")
 
@@ -64,7 +66,6 @@ def swaks(
     login: tuple[str, str] | None = None,
     protocol: str | None = None,
     extra: Sequence[str] = (),
-    timeout: float = 60.0,
 ) -> SwaksResult:
     """Send one message to `server` (`host:port`); a bad reply is a result, not an error.
 
@@ -79,7 +80,7 @@ def swaks(
     argv += ["--local-interface", local_interface] if local_interface else []
     argv += ["--auth", "PLAIN", "--auth-user", login[0], "--auth-password", login[1]] if login else []
     argv += ["--protocol", protocol] if protocol else []
-    return _run([*argv, *extra], timeout)
+    return _run([*argv, *extra])
 
 
 def parse_transcript(transcript: str) -> list[Reply]:
@@ -97,7 +98,7 @@ def parse_transcript(transcript: str) -> list[Reply]:
     return replies
 
 
-def _run(argv: Sequence[str], timeout: float) -> SwaksResult:
+def _run(argv: Sequence[str]) -> SwaksResult:
     # An admin's own ~/.swaksrc or SWAKS_OPT_... must not change what a test does.
     env = {name: value for name, value in os.environ.items() if not name.startswith("SWAKS_")}
     done = subprocess.run(
@@ -106,7 +107,7 @@ def _run(argv: Sequence[str], timeout: float) -> SwaksResult:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=env | {"HOME": "/nonexistent"},
-        timeout=timeout,
+        timeout=PATIENCE,
         check=False,
     )
     return SwaksResult(done.returncode, done.stdout.decode(errors="replace"), tuple(argv))

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds after which a thing that should happen never will, on a machine that is slow and has much else to do."""
 PAUSE = 0.01
 """Seconds between two looks at the first; doubles up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 0.1
@@ -17,7 +19,7 @@ def wait_until(
     probe: Callable[[], T | None],
     *,
     what: str,
-    timeout: float = 10.0,
+    timeout: float = PATIENCE,
     seen: Callable[[], object] = lambda: "",
 ) -> T:
     """Ask `probe` until it answers something true, and return that.

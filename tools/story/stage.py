@@ -69,8 +69,6 @@ POLICY = """\
 hard = 1
 """
 FRIEND = "anna@example.net"
-PATIENCE = 15.0
-"""Seconds that a condition may take to come true."""
 
 
 class Stage:
@@ -103,7 +101,7 @@ class Stage:
             return [message for message in destination.arrived if to in message.recipients]
 
         try:
-            destination.wait_for(lambda _: len(to_them()) >= number, PATIENCE)
+            destination.wait_for(lambda _: len(to_them()) >= number)
         except TimeoutError:
             self.tell.fail(f"message {number} to {to} arrives", str(number), str(len(to_them())))
             raise Broken("arrived") from None
@@ -135,7 +133,7 @@ class Stage:
             return set(wanted) <= {(event.get("address"), event["kind"]) for event in found}
 
         try:
-            wait_until(look, what="the events", timeout=PATIENCE)
+            wait_until(look, what="the events")
         except TimeoutError:
             came = ", ".join(f"{event['kind']} of {event.get('address')}" for event in found) or "nothing"
             self.tell.fail("it is recorded", ", ".join(f"{kind} of {address}" for address, kind in wanted), came)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, update
 
+from lab.wait import PATIENCE
 from lab.world import LIKE, SECRET, World
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
@@ -142,7 +143,7 @@ def test_two_writers_never_both_miss_a_crossing(tmp_path):
         for process in processes:
             process.start()
         for process in processes:
-            process.join(60)
+            process.join(PATIENCE)
             assert process.exitcode == 0
         assert list(differences(world.store)) == []
         assert world.suppressed() == {"shared@example.net": "*bulk soft"}
