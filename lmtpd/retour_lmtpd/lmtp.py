@@ -179,10 +179,11 @@ class Session(LMTP):
             return "250 2.1.5 OK"
         if found.kind == "unknown":
             return UNKNOWN
-        later = found.kind == "unknown key"
-        event = "recipient put off" if later else "recipient refused"
-        log.warning(event, recipient=clean(recipient), reason=found.reason)
-        return LATER if later else REFUSED
+        if found.kind == "unknown key":
+            log.warning("recipient put off", recipient=clean(recipient), reason=found.reason)
+            return LATER
+        log.warning("recipient refused", recipient=clean(recipient), reason=found.reason)
+        return REFUSED
 
     async def _read_message(self) -> MessageData:
         """Read up to the lone dot, whatever the size, within the time that a message may take."""

@@ -35,9 +35,11 @@ def answer(backend: Backend, request: bytes) -> bytes:
         return b"OK retour"
     if found.kind == "unknown":
         return b"NOTFOUND "
-    later = found.kind == "unknown key"
-    log.warning("look-up put off" if later else "look-up refused", address=clean(key), reason=found.reason)
-    return b"TEMP signed with a key that is not here yet" if later else b"NOTFOUND "
+    if found.kind == "unknown key":
+        log.warning("look-up put off", address=clean(key), reason=found.reason)
+        return b"TEMP signed with a key that is not here yet"
+    log.warning("look-up refused", address=clean(key), reason=found.reason)
+    return b"NOTFOUND "
 
 
 def netstring(text: bytes) -> bytes:
