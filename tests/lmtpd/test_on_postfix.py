@@ -143,7 +143,7 @@ def test_a_report_to_a_static_sender_is_known_by_our_reference(site):
     site.send("static@example.com", "gone+static@example.net")
     (event,) = events_of(site, "gone+static@example.net")
     assert (event["stream"], event["proof"], event["type"]) == ("static", "corroborated", "hard")
-    assert event["came_to"] == "returns@bounces.example.com"
+    assert event["delivered_to"] == "returns@bounces.example.com"
 
 
 def test_what_nothing_matches_reaches_postmaster(site):
