@@ -29,7 +29,7 @@ def report(at: int, came_to: str, to: str) -> str:
     """A bounce as a mailbox keeps it, received at that time (milliseconds)."""
     date = date_text(at)
     received = f"Received: from mx.example.net by mail.example.com; {date}"
-    return hard_bounce(to, header=f"{received}\nTo: {came_to}\nDate: {date}\n")
+    return hard_bounce(to, header=f"{received}\nTo: {came_to}\nDate: {date}\n", text="It failed.")
 
 
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
