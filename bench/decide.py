@@ -22,8 +22,9 @@ from sqlalchemy import Connection, bindparam, insert, select
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
+from lab.reports import failed
 from lab.world import SECRET, World
-from retour_bounces import RecipientReport, Report
+from retour_bounces import Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
 from retour_policy.messages.returned import ReturnedMessage
@@ -67,7 +68,8 @@ def arrivals(world: World, connection: Connection, count: int) -> list[ReturnedM
         number = next(numbers)
         to = f"new{number}@side{number % 30}.example"
         gone = world.outgoing.record(connection, NewSend("news", "app@example.com", (to,)), {}, track=True, watch=True)
-        part = RecipientReport(to, to, "failed", "soft", "5.2.2", "wire", "mailboxfull", "recipient", None, "", "full")
+        full = {"status": "5.2.2", "reason": "mailboxfull", "diagnostic": "full"}
+        part = failed(to, "soft", original_recipient=to, **full)
         digest = number.to_bytes(16, "big")
         made.append(
             ReturnedMessage(

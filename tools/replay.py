@@ -26,6 +26,7 @@ from typing import Literal
 import click
 from sqlalchemy import Connection
 
+from lab.reports import failed
 from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key
@@ -181,19 +182,7 @@ class Replay:
         self, person: Person, why: str, type_: Literal["hard", "soft"], status: str, reason: str
     ) -> RecipientReport:
         self.tally.failed[why] += 1
-        return RecipientReport(
-            person.address,
-            None,
-            "failed",
-            type_,
-            status,
-            "wire",
-            reason,
-            "recipient",
-            None,
-            "",
-            "",
-        )
+        return failed(person.address, type_, status=status, reason=reason, diagnostic="")
 
 
 @dataclass(frozen=True, slots=True)

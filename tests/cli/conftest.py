@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lab.process import workspace
-from retour_bounces import RecipientReport, Report
+from lab.reports import failed
+from retour_bounces import Report
 from retour_cli import output
 from retour_cli.context import Context
 from retour_cli.main import main
@@ -87,12 +88,7 @@ class Office:
 
     def bounced(self, *recipients: str, times: int = 1, stream: str = "news", **said: Any) -> None:
         """A message went out to `recipients`, and a report that the first of them failed came back."""
-        values: dict[str, Any] = {
-            "recipient": recipients[0], "original_recipient": None, "action": "failed", "type": "hard",
-            "status": "5.1.1", "status_source": "wire", "reason": "userunknown", "blame": "recipient", "rule": None,
-            "evidence": "", "diagnostic": "no such user",
-        }  # fmt: skip
-        context, report = self.context, Report("bounce", (RecipientReport(**values | said),))
+        context, report = self.context, Report("bounce", (failed(recipients[0], **said),))
         secret, now = context.ring.address_secret, context.clock()
         recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
 

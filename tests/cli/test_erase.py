@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from retour_bounces import RecipientReport, Report
+from lab.reports import failed
+from retour_bounces import Report
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue
@@ -74,9 +75,15 @@ class Life:
     def report(self, recipient: str, type_: str = "hard", blame: str = "recipient") -> Report:
         name = self.person.upper()
         said = f"550 5.1.1 <{name}>: the mailbox of Anna Lee is gone; see mailto:{self.local}%40{self.domain}"
-        part = RecipientReport(
-            recipient, self.person, "failed", type_, "5.1.1", "wire", "userunknown", blame, None, self.person, said
-        )  # type: ignore[arg-type]
+        part = failed(
+            recipient,
+            type_,
+            original_recipient=self.person,
+            status="5.1.1",
+            blame=blame,
+            evidence=self.person,
+            diagnostic=said,
+        )
         return Report("bounce", (part,), recipient=recipient)
 
     def live(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.reports import hard_bounce
 from retour_policy.clock import DAY, system_clock, time_text
 from retour_policy.messages.returned import ReturnRecorder
 from retour_policy.messages.signer import Signer
@@ -17,34 +18,18 @@ from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 
 TO = "anna@example.net"
-REPORT = """\
-Received: from mx.example.net by mail.example.com; {date}
-From: MAILER-DAEMON@mx.example.net
-To: {came_to}
-Date: {date}
-Subject: Undelivered
-MIME-Version: 1.0
-Content-Type: multipart/report; report-type=delivery-status; boundary=b
-
---b
-
-It failed.
---b
-Content-Type: message/delivery-status
-
-Reporting-MTA: dns; mx.example.net
-
-Final-Recipient: rfc822; {to}
-Action: failed
-Status: 5.1.1
-Diagnostic-Code: smtp; 550 5.1.1 no such user
---b--
-"""
 
 
 def date_text(at: int) -> str:
     """As header fields have it."""
     return formatdate(at / 1000)
+
+
+def report(at: int, came_to: str, to: str) -> str:
+    """A bounce as a mailbox keeps it, received at that time (milliseconds)."""
+    date = date_text(at)
+    received = f"Received: from mx.example.net by mail.example.com; {date}"
+    return hard_bounce(to, header=f"{received}\nTo: {came_to}\nDate: {date}\n", text="It failed.")
 
 
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
@@ -58,7 +43,7 @@ def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
         with context.store.writing() as connection:
             send = sends.record(connection, secret, new, signer.draw)
         came_to = signer.envelope_sender(stream, send)
-        found.append(REPORT.format(date=date_text(at + 3_600_000 + number), came_to=came_to, to=to))
+        found.append(report(at + 3_600_000 + number, came_to, to))
     return found
 
 
@@ -198,7 +183,7 @@ def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> N
 def test_bounces_from_before_count_where_the_postmaster_believes_them(office: Any) -> None:
     """Nothing on record tells that they are about mail of ours: said so, and counted only with `count_unsigned`."""
     path = office.home / "old.eml"
-    path.write_text(REPORT.format(date=date_text(system_clock() - 40 * DAY), came_to="list@example.com", to=TO))
+    path.write_text(report(system_clock() - 40 * DAY, "list@example.com", TO))
     assert office.json("import", str(path)) == [{"unmatched: about no mail on record": 1}]
     office("address", "show", TO, status=1)
     office.edit('preset = "plain"', 'preset = "plain"\ncount_unsigned = true')

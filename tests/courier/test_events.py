@@ -7,8 +7,9 @@ import json
 import pytest
 
 from lab.courier import items
+from lab.reports import failed
 from lab.world import World
-from retour_bounces import RecipientReport, Report
+from retour_bounces import Report
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.messages.returned import ReturnedMessage
 from retour_policy.messages.router import Route
@@ -90,8 +91,7 @@ def test_a_hook_for_one_stream_hears_of_it_and_of_what_holds_everywhere(world):
 def test_what_nobody_vouches_for_is_unmatched(world):
     """A forged bounce must not make an application unsubscribe anybody."""
     world.send()
-    values = ("failed", "hard", "5.1.1", "wire", "userunknown", "recipient", None, "", "")
-    report = Report("bounce", (RecipientReport("bob@example.net", None, *values),))
+    report = Report("bounce", (failed("bob@example.net"),))
     route = Route("static", "news")
     arrival = ReturnedMessage(world.now, route, "returns@b.example", "eve@example.org", b"x", b"x", report)
     world.writer.run(lambda connection: world.recorder.record(connection, arrival), 10_000)

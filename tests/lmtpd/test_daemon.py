@@ -19,6 +19,7 @@ import pytest
 from lab.effort import yardstick
 from lab.ports import free_port
 from lab.process import Child, workspace
+from lab.reports import hard_bounce
 from lab.site import DOMAIN, RETOUR, retour
 from lab.wait import PATIENCE, wait_until
 from retour_lmtpd.socketmap import netstring
@@ -33,27 +34,6 @@ envelope_from = "b-%@bounces.example.com"
 name = "static"
 match = { sender = ["static@example.com"] }
 envelope_from = "Returns@bounces.example.com"
-"""
-REPORT = """\
-From: MAILER-DAEMON@mx.example.net
-Subject: Undelivered
-Message-ID: <{id}@mx.example.net>
-MIME-Version: 1.0
-Content-Type: multipart/report; report-type=delivery-status; boundary=b
-
---b
-
-No such user.
---b
-Content-Type: message/delivery-status
-
-Reporting-MTA: dns; mx.example.net
-
-Final-Recipient: rfc822; {to}
-Action: failed
-Status: 5.1.1
-Diagnostic-Code: smtp; 550 5.1.1 no such user
---b--
 """
 
 
@@ -152,7 +132,8 @@ def ask_many(connection, file, line, count):
 
 
 def report(to, number):
-    return REPORT.format(to=to, id=number).replace("\n", "\r\n").encode()
+    message = hard_bounce(to, header=f"Message-ID: <{number}@mx.example.net>\n")
+    return message.replace("\n", "\r\n").encode()
 
 
 def test_a_dialogue_as_a_mail_server_has_it(daemon):

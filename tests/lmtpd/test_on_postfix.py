@@ -7,6 +7,7 @@ import smtplib
 import pytest
 
 from lab.process import workspace
+from lab.reports import hard_bounce
 from lab.site import HERE, Site
 from lab.wait import PATIENCE, wait_until
 
@@ -93,15 +94,8 @@ def test_a_forged_bounce_is_refused_by_postfix_at_rcpt(site):
 
 
 def report(to, sender, lines=(), original="Subject: x"):
-    body = "\r\n".join(lines)
-    return (
-        f"From: MAILER-DAEMON@mx.example.net\r\nTo: <{sender}>\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n"
-        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
-        f"--b\r\n\r\n{body}\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
-        "Reporting-MTA: dns; mx.example.net\r\n\r\n"
-        f"Final-Recipient: rfc822; {to}\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
-        f"--b\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n\r\n--b--\r\n"
-    )
+    message = hard_bounce(to, header=f"To: <{sender}>\n", text="\n".join(lines), returned=original)
+    return "\r\n".join(message.splitlines()) + "\r\n"
 
 
 def hand_in(site, recipient, message, options=()):
@@ -149,7 +143,7 @@ def test_a_report_to_a_static_sender_is_known_by_our_reference(site):
     site.send("static@example.com", "gone+static@example.net")
     (event,) = events_of(site, "gone+static@example.net")
     assert (event["stream"], event["proof"], event["type"]) == ("static", "corroborated", "hard")
-    assert event["came_to"] == "returns@bounces.example.com"
+    assert event["delivered_to"] == "returns@bounces.example.com"
 
 
 def test_what_nothing_matches_reaches_postmaster(site):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from lab.reports import failed
 from retour_bounces import Original, RecipientReport, Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
@@ -75,24 +76,6 @@ def ring_file(tmp_path: Path, ring: KeyRing) -> Path:
     """That ring in a file."""
     keyring.save(tmp_path / "keys.toml", ring)
     return tmp_path / "keys.toml"
-
-
-def part(recipient: str | None = None, type_: str | None = "hard", **values: Any) -> RecipientReport:
-    """What a report says about one recipient."""
-    said: dict[str, Any] = {
-        "recipient": recipient,
-        "original_recipient": None,
-        "action": "failed",
-        "type": type_,
-        "status": "5.1.1" if type_ == "hard" else "4.2.2",
-        "status_source": "wire",
-        "reason": "userunknown",
-        "blame": "recipient",
-        "rule": None,
-        "evidence": "",
-        "diagnostic": "550 5.1.1 no such user",
-    }
-    return RecipientReport(**said | values)
 
 
 def bounce(*parts: RecipientReport, **original: Any) -> Report:
@@ -192,7 +175,7 @@ def book(store: Store) -> Book:
 @pytest.fixture
 def make_part() -> Callable[..., RecipientReport]:
     """What a report says about one recipient."""
-    return part
+    return failed
 
 
 @pytest.fixture
@@ -204,4 +187,4 @@ def make_bounce() -> Callable[..., Report]:
 @pytest.fixture
 def hard() -> Callable[..., Report]:
     """A report that these recipients failed for good."""
-    return lambda *names, **original: bounce(*(part(name) for name in names), **original)
+    return lambda *names, **original: bounce(*(failed(name) for name in names), **original)

@@ -1,10 +1,16 @@
-"""What other mail servers send back: delivery reports (RFC 3464), delay warnings, auto-replies (RFC 3834)."""
+"""Reports: what other mail servers send back, as octets or already read.
+
+Delivery reports (RFC 3464), delay warnings, auto-replies (RFC 3834).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, make_msgid
+from typing import Any
+
+from retour_bounces import RecipientReport
 
 SERVER = "mx.example.net"
 BOUNDARY = "=_report_of_mx.example.net"
@@ -58,6 +64,55 @@ Content-Type: text/plain; charset=us-ascii
 
 I am on holiday and will read your message when I am back.
 """
+
+
+HARD_BOUNCE = """\
+{header}From: MAILER-DAEMON@mx.example.net
+Subject: Undelivered
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+
+{text}
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+Final-Recipient: rfc822; {recipient}
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 no such user
+{returned}--b--
+"""
+
+
+def hard_bounce(recipient: str, *, header: str = "", text: str = "No such user.", returned: str = "") -> str:
+    """The shortest report that a recipient does not exist, with LF line ends.
+
+    `header` is put in front of its own fields (whole lines), `returned` is the message that it returns.
+    """
+    part = f"--b\nContent-Type: message/rfc822\n\n{returned}\n" if returned else ""
+    return HARD_BOUNCE.format(recipient=recipient, header=header, text=text, returned=part)
+
+
+def failed(recipient: str | None, type_: str | None = "hard", **said: Any) -> RecipientReport:
+    """What a report says of one recipient, once it is read: unknown, or by default for `soft` over quota."""
+    values: dict[str, Any] = {
+        "recipient": recipient,
+        "original_recipient": None,
+        "action": "failed",
+        "type": type_,
+        "status": "5.1.1" if type_ == "hard" else "4.2.2",
+        "status_source": "wire",
+        "reason": "userunknown",
+        "blame": "recipient",
+        "rule": None,
+        "evidence": "",
+        "diagnostic": "550 5.1.1 no such user",
+    }
+    return RecipientReport(**values | said)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from retour_bounces import RecipientReport, Report
+from lab.reports import failed
+from retour_bounces import Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, HOUR, MINUTE
 from retour_policy.config.model import Config
@@ -106,7 +107,8 @@ class World:
         """A report about a send comes back; what became of it. With `at` it is old mail, read in now."""
         assert send is not None, "nothing was sent"
         type_, status, reason, blame = LIKE[like]
-        part = RecipientReport(to, to, "failed", type_, status, "wire", reason, blame, None, "", "")  # type: ignore[arg-type]
+        said = {"status": status, "reason": reason, "blame": blame, "diagnostic": ""}
+        part = failed(to, type_, original_recipient=to, **said)
         return self.returned(send, Report("bounce", (part,)), to, at=at)
 
     def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:

@@ -7,10 +7,14 @@ from typing import Any
 from retour_policy.clock import iso_text
 from retour_policy.store.facts import Fact
 
+SHOWN_AS = {"came_to": "delivered_to", "of": "max_attempts"}
+"""Keys of a fact's detail that are shown by the names that hook events and logs use. The stored ones are older."""
+
 
 def as_dict(fact: Fact) -> dict[str, Any]:
     """A fact as plain values, its time as text."""
-    return fact.to_dict() | {"at": iso_text(fact.what.at)}
+    values = fact.to_dict() | {"at": iso_text(fact.what.at)}
+    return {SHOWN_AS.get(name, name): value for name, value in values.items()}
 
 
 def words(fact: Fact) -> str:
