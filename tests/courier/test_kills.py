@@ -44,6 +44,12 @@ def left(world):
     return [(item.uid, item.error) for item in items(world.store)]
 
 
+def wait_empty(world):
+    """Wait as long as less and less is left."""
+    while before := len(left(world)):
+        wait_until(lambda: len(left(world)) < before, what="less in the outbox", seen=lambda: left(world)[:10])
+
+
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of a process")  # noqa: PTH110
@@ -67,7 +73,7 @@ def run(folder, receiver, kills, items):
                 pids[path] = couriers.start(list(killed).index(path))
                 if n % 100 == 99:
                     put(world, items, items * (n // 100 + 1))
-            wait_until(lambda: not left(world), what="an empty outbox", seen=lambda: left(world)[:10])
+            wait_empty(world)
             for pid in pids.values():
                 os.kill(pid, signal.SIGTERM)
                 wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), what="its end")  # noqa: PTH110
