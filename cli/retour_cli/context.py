@@ -78,7 +78,7 @@ class Context:
         stream = self.config.stream_named(name)
         if stream is None:
             names = ", ".join(stream.name for stream in self.config.stream) or "none"
-            raise InputError(f"{self.path}: no stream {name!r}; there are: {names}")
+            raise InputError(f"{self.path}: no stream {name!r}; the streams are: {names}")
         return stream
 
     def write(self, work: Callable[[Connection], T]) -> T:

@@ -25,4 +25,4 @@ def parse_since(text: str, now: int) -> int:
         at = datetime.fromisoformat(text)
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no time; right would be 2h, 3d or 2026-01-31T12:00") from None
+        raise click.BadParameter(f"{text!r} is not a time; for example 2h, 3d or 2026-01-31T12:00") from None

@@ -92,7 +92,9 @@ async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, messag
     A 5xx is about this message unless it is one of `CONFIGURATION_CODES`; anything else may be otherwise another day.
     """
     if clean(sender + recipient) != sender + recipient:
-        raise DeliveryError(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
+        raise DeliveryError(
+            f"not an address that SMTP can carry: {clean(sender)!r} to {clean(recipient)!r}", temporary=False
+        )
     options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
     if not message.isascii() and client.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")

@@ -89,7 +89,7 @@ class ResendCarrier:
         with self.store.reading() as connection:
             send = sends.find(connection, int(body["send"]))
             if send is None or len(send.recipients) != 1:
-                raise DeliveryError("the record of the send is gone", temporary=False)
+                raise DeliveryError("the record of the send was deleted", temporary=False)
             (number, key), *_ = send.recipients.items()
             text = addresses.find_text(connection, number)
             stream = self.config.stream_named(send.stream)

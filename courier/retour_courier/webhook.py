@@ -75,7 +75,7 @@ class WebhookCarrier:
         except TimeoutError as error:
             raise DeliveryError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DeliveryError(f"no answer that HTTP knows: {clean(_words(error), MAX_SHOWN_CHARACTERS)}") from error
+            raise DeliveryError(f"not a valid HTTP answer: {clean(_words(error), MAX_SHOWN_CHARACTERS)}") from error
         _judge(response, self._clock())
         return None
 
@@ -159,7 +159,7 @@ def _public_socket(info: Any) -> socket.socket:
     """A socket for the address that will be connected to, whatever a name said a moment before."""
     address = ipaddress.ip_address(info[4][0].partition("%")[0])
     if not is_public(address):
-        raise PrivateAddress(f"{address} is no public address; allow_private can allow it")
+        raise PrivateAddress(f"{address} is not a public address; allow_private can allow it")
     return _any_socket(info)
 
 

@@ -30,7 +30,7 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     try:
         changed = sum(erase_everywhere(context.store, spool, context.key(address), address))
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; what is left is erased by the next run") from error
+        raise InputError(f"{error.filename}: {error.strerror}; run it again to erase the rest") from error
     if not changed:
         say(f"{address}: not known", err=True)
         raise SystemExit(1)

@@ -143,13 +143,13 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
 def _refuse_overwriting(places: Places) -> None:
     there = [str(path) for path in places.files() if os.path.lexists(path)]
     if there:
-        raise InputError(f"{', '.join(there)}: exists already; init overwrites nothing")
+        raise InputError(f"{', '.join(there)}: already exists; init overwrites nothing")
 
 
 def _domains(text: str) -> tuple[str, str]:
     domain = domain_ascii(text)
     if not is_domain(domain):
-        raise InputError(f"{text!r} is not a domain; right would be something like bounces.example.com")
+        raise InputError(f"{text!r} is not a domain; for example bounces.example.com")
     _, _, parent = domain.partition(".")
     return domain, parent if is_domain(parent) else domain
 

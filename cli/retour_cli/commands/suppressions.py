@@ -237,7 +237,7 @@ def _until(text: str | None, now: int) -> int | None:
     found = _DAYS.fullmatch(text)
     at = now + int(found[1]) * DAY if found else parse_since(text, now)
     if at <= now:
-        raise InputError(f"--until {text}: lies in the past; right would be 30d or a date to come")
+        raise InputError(f"--until {text}: is in the past; use 30d or a future date")
     return at
 
 

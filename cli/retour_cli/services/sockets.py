@@ -45,7 +45,7 @@ def _unix(setting: Setting, path: Path, settings: SocketsSection) -> socket.sock
     if octets > MAX_PATH_OCTETS:
         raise setting.error(f"the path {path} has {octets} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
-        raise setting.error(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
+        raise setting.error(f"there is no folder {path.parent}; run: mkdir -p {path.parent}")
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
@@ -86,7 +86,7 @@ def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> No
         os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
     except KeyError:
         raise Setting(setting.file, "sockets.group").error(
-            f"there is no group {settings.group!r} on this machine"
+            f"there is no group {settings.group!r} on this host"
         ) from None
     except PermissionError:
         text = (

@@ -16,15 +16,15 @@ _NOTES = ("note", "suppressions", "status", "reason")
 
 
 def notes_of(detail: Mapping[str, Any]) -> list[Any]:
-    """What of a fact's detail the note of a suppression is made of."""
+    """The parts of a fact's detail that the note of a suppression is made of."""
     return [detail.get(name) for name in _NOTES]
 
 
 def kept_of_erased(detail: Mapping[str, Any]) -> dict[str, Any]:
     """What stays of the detail of a fact about a person who was erased."""
     kept = {name: value for name, value in detail.items() if name in KEPT}
-    if kept.get("cause") not in CAUSES:  # of withheld mail, it tells the cause in words, with the postmaster's note
+    if kept.get("cause") not in CAUSES:  # of withheld mail it is a text, with the postmaster's note in it
         kept.pop("cause", None)
-    if "suppressions" in kept:  # as a purge carried them over, with the postmaster's notes
+    if "suppressions" in kept:  # as a purge carried them forward, with the postmaster's notes
         kept["suppressions"] = [one | {"note": ""} for one in kept["suppressions"]]
     return kept

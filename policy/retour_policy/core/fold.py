@@ -47,14 +47,14 @@ class StreamPolicy:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The account after a fact, and in words what the fact led to."""
+    """The account after a fact, and an explanation of what the fact led to."""
 
     account: Account
     why: str
 
 
 def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> StepResult:
-    """The account after one more fact. `good_sends`: good ones since the latest counted failure."""
+    """The account after one more fact. `good_sends`: how many were good since the latest counted failure."""
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, stream_policy)
@@ -71,7 +71,7 @@ def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends
 
 
 def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Signal | None:
-    """What a fact means for counting; None where it counts for nobody."""
+    """What a fact means for counting; None if it does not count."""
     class_ = class_of(entry.kind, entry.type, entry.blame, stream_policy.rules)
     if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policy.rules):
         return None
@@ -90,7 +90,7 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Sig
 
 
 def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
-    """The class in which a fact counts against an address; None where it counts for nobody."""
+    """The class in which a fact counts against an address; None if it does not count."""
     if kind in ("autoreply", "complaint", "unsubscribe"):
         return kind  # type: ignore[return-value]
     if kind != "bounce":
@@ -246,7 +246,7 @@ def _operator_suppresses(account: Account, entry: Entry, _: StreamPolicy) -> Ste
 
 
 def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """What is lifted begins anew: its counts go too."""
+    """Lifting clears the counts too."""
     scopes = set(entry.detail["scopes"])
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
@@ -272,7 +272,7 @@ def _trial(account: Account, entry: Entry, stream_policy: StreamPolicy) -> StepR
 
 
 def _carried(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """What older facts had come to when they were purged."""
+    """The result of older facts, carried forward when they were purged."""
     suppressions = {one["scope"]: Suppression(**one) for one in entry.detail["suppressions"]}
     state = replace(from_dict(entry.detail["state"]), last=entry.at)
     return StepResult(Account(state, suppressions), "carried over from facts that were purged")

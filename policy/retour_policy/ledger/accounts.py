@@ -98,5 +98,5 @@ def _stream_policy(
 ) -> StreamPolicy:
     policy = judge or policies.get(policy_id or 0)
     if policy is None:
-        raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")
+        raise StoreRefused(f"the store is damaged: the policy {policy_id} that its facts refer to is missing")
     return policy.for_stream(stream)

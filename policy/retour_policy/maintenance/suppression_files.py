@@ -132,9 +132,9 @@ def _is_open(lines: list[_Line]) -> bool:
 def _head_fault(head: list[str]) -> str:
     unknown = [name for name in head if name not in COLUMNS]
     if "address" not in head:
-        return f"the first line must name the columns, address among them; there are {', '.join(COLUMNS)}"
+        return f"the first line must name the columns, address among them; the columns are {', '.join(COLUMNS)}"
     if unknown:
-        return f"unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}"
+        return f"unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}"
     return "" if len(set(head)) == len(head) else "a column stands twice"
 
 
@@ -181,9 +181,9 @@ def _object(line: str) -> dict[str, Any] | str:
     except (ValueError, RecursionError) as error:
         return f"is not JSON: {error}"
     if not isinstance(values, dict):
-        return 'is not an object; right would be {"address": "a@example.com"}'
+        return 'is not an object; for example {"address": "a@example.com"}'
     unknown = [name for name in values if name not in COLUMNS]
-    return f"unknown key {unknown[0]!r}; there are {', '.join(COLUMNS)}" if unknown else values
+    return f"unknown key {unknown[0]!r}; the keys are {', '.join(COLUMNS)}" if unknown else values
 
 
 def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[str, Suppression]:
@@ -195,7 +195,7 @@ def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[st
         raise LineError(f"{texts['address']!r} is not an e-mail address")
     cause = texts["cause"].lower() or "operator"
     if cause not in CAUSES:
-        raise LineError(f"unknown cause {cause!r}; there are {', '.join(sorted(CAUSES))}")
+        raise LineError(f"unknown cause {cause!r}; the causes are {', '.join(sorted(CAUSES))}")
     since = _time("since", texts["since"]) if texts["since"] else now
     until = _time("until", texts["until"]) if texts["until"] else None
     if until is not None and until <= since:
@@ -221,7 +221,7 @@ def _time(name: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
     except ValueError:
-        raise LineError(f"{name} {text!r} is no time; right would be 2026-01-31 or 2026-01-31T12:00:00Z") from None
+        raise LineError(f"{name} {text!r} is not a time; for example 2026-01-31 or 2026-01-31T12:00:00Z") from None
     found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     if not 0 <= found <= MAX_TIME_MS:
         raise LineError(f"{name} {text!r} lies before 1970 or after 9000")

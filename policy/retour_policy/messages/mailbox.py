@@ -54,7 +54,7 @@ def messages(path: Path) -> Iterator[OldMessage]:
 def _holds_files(path: Path) -> bool:
     """Whether each message is a file of its own; else it is an mbox."""
     if not path.exists():
-        raise InputError(f"{path}: not there")
+        raise InputError(f"{path}: does not exist")
     return path.is_dir() or path.suffix.lower() == ".eml"
 
 
@@ -66,7 +66,7 @@ def _mbox(path: Path) -> mailbox.mbox:
             return mailbox.mbox(path, create=False)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    raise InputError(f"{path}: is no mailbox; right are an mbox, a Maildir, a folder of .eml files, or one .eml file")
+    raise InputError(f"{path}: is not a mailbox; give an mbox, a Maildir, a folder of .eml files, or one .eml file")
 
 
 def _read_file(path: Path) -> OldMessage:

@@ -61,7 +61,7 @@ class Store:
     def check(self) -> None:
         """Raise `StoreRefused` unless this version can use the database as it is."""
         if not self.exists():
-            raise StoreRefused(f"{self.name}: no database there; `retour db upgrade` makes one")
+            raise StoreRefused(f"{self.name}: no database; `retour db upgrade` creates one")
         found = self.revision()
         if found is None:
             raise StoreRefused(f"{self.name}: the database is empty; run `retour db upgrade`")
@@ -122,18 +122,18 @@ class Store:
 
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
-    right = 'right would be "sqlite:////var/lib/retour/retour.db"'
+    right = 'for example "sqlite:////var/lib/retour/retour.db"'
     try:
         path = sqlite.sqlite_file(url)
         if path is not None and (not path.name or path.name == ":memory:"):
             raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
         if path is not None and (not path.is_absolute() or "?" in url):
-            raise ConfigError(Problem(file, "store.url", f"is not an absolute path and nothing else; {right}"))
+            raise ConfigError(Problem(file, "store.url", f"must be an absolute path and nothing more; {right}"))
         store = Store(url)
     except ImportError as error:
         raise ConfigError(Problem(file, "store.url", f"needs a driver that is not installed ({error})")) from error
     except ArgumentError as error:
-        raise ConfigError(Problem(file, "store.url", f"is not the address of a database; {right}")) from error
+        raise ConfigError(Problem(file, "store.url", f"is not the URL of a database; {right}")) from error
     if check:
         store.check()
     return store

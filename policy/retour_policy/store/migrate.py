@@ -20,7 +20,7 @@ def upgrade(store: Store) -> None:
     found = store.revision() if store.exists() else None
     if found is not None and found not in _known():
         store.check()
-        raise StoreRefused(f"{store.name}: its schema {found} is none that Retour ever had")
+        raise StoreRefused(f"{store.name}: its schema {found} is unknown to Retour")
     store.create()
     with store.writing() as connection:
         config = _config()

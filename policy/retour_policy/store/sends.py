@@ -133,7 +133,7 @@ def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: C
         number = draw()
         if _insert(connection, row, number):
             return number
-    raise RuntimeError(f"{MAX_ID_DRAWS} ids drawn, all taken: is the clock standing still?")
+    raise RuntimeError(f"{MAX_ID_DRAWS} ids drawn, all taken: has the clock stopped?")
 
 
 def _insert(connection: Connection, row: Mapping[str, object], number: int) -> bool:
