@@ -103,7 +103,7 @@ class Count:
     """Complaints and the like with shared proof only, one per class. It counts when another send's joins it."""
 
     def latest(self) -> int:
-        """When the latest failure came that counts or waits; 0 where there is none."""
+        """When the latest failure that counts or waits was recorded; 0 if there is none."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
         return max((one.at for one in (*self.failures, *waiting)), default=0)
 
@@ -173,7 +173,7 @@ def _confirmed(count: Count, signal: Signal, rules: RuleSet) -> Step:
 
 
 def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
-    """The same for complaints and unsubscriptions: no recipient can unsubscribe another."""
+    """The same for complaints and unsubscriptions, so that no recipient can unsubscribe another."""
     waiting = next((one for one in count.claims if one.class_ == signal.class_), None)
     if waiting is not None:
         others = tuple(one for one in count.claims if one != waiting)
@@ -294,7 +294,7 @@ def _bulk(signal: Signal, rules: RuleSet) -> str:
 
 
 def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
-    """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
+    """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
     In "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """

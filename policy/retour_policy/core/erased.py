@@ -1,4 +1,4 @@
-"""Erased: what may be kept of a fact about a person who was erased. Pure."""
+"""Erased: what may be kept of a fact about an erased person. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retour_policy.core.suppression import CAUSES
 KEPT = frozenset(
     {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
 )
-"""What a fact's detail keeps: what the fold needs, and no personal data."""
+"""The keys of a fact's detail that are kept: those that the fold needs, without personal data."""
 
 _NOTES = ("note", "suppressions", "status", "reason")
 
@@ -21,7 +21,7 @@ def notes_of(detail: Mapping[str, Any]) -> list[Any]:
 
 
 def kept_of_erased(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What stays of the detail of a fact about a person who was erased."""
+    """The remaining detail of a fact about a person who was erased."""
     kept = {name: value for name, value in detail.items() if name in KEPT}
     if kept.get("cause") not in CAUSES:  # of withheld mail it is a text, with the postmaster's note in it
         kept.pop("cause", None)

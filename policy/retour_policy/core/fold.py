@@ -102,7 +102,7 @@ def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) ->
 
 
 def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope that those of `stream` count in; 0 where there is none."""
+    """When the latest failure was counted in the scope in which those of `stream` count; 0 if there is none."""
     count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
     return count.latest() if count else 0
 
@@ -150,7 +150,7 @@ def fold(
 
 
 def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> bool:
-    """Whether such a fact counts against an address, and so uses up the one count that its send has."""
+    """Whether such a fact counts against an address; only one fact per send and kind counts."""
     return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
 
 
@@ -201,7 +201,7 @@ def _seen(account: Account, at: int) -> Account:
 
 
 def _held(account: Account, entry: Entry, facts: Sequence[int]) -> StepResult:
-    """Failures held by a storm: kept, not counted. What two storms hold one after the other is held by the second."""
+    """Failures held by a storm: kept, not counted. A failure that a second storm holds belongs to that one."""
     seen = _seen(_without_held(account, facts), entry.at)
     held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MAX_FAILURES_KEPT:]
     return StepResult(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
@@ -213,7 +213,7 @@ def _without_held(account: Account, facts: Sequence[int]) -> Account:
 
 
 def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
-    """The suppression in force keeps its dates and cause, unless it gives way to the new one."""
+    """The suppression in force keeps its dates and cause, unless the new one replaces it."""
     if old is not None and old.in_force(new.since) and not _gives_way(old, new):
         return old
     because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
@@ -221,7 +221,7 @@ def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppressi
 
 
 def _gives_way(old: Suppression, new: Suppress) -> bool:
-    """A trial always, a pause to all but a shorter pause, what ends to what is for good or outlasts the postmaster."""
+    """A trial always does; a pause, unless the new one is a shorter pause; others, if the new one lasts longer."""
     if old.cause == "trial":
         return True
     longer = old.until is not None and (new.until is None or new.until > old.until)
@@ -251,7 +251,7 @@ def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResu
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
     return StepResult(
-        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted, counts begin anew"
+        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted; counts start again at zero"
     )
 
 
@@ -275,7 +275,7 @@ def _carried(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
     """The result of older facts, carried forward when they were purged."""
     suppressions = {one["scope"]: Suppression(**one) for one in entry.detail["suppressions"]}
     state = replace(from_dict(entry.detail["state"]), last=entry.at)
-    return StepResult(Account(state, suppressions), "carried over from facts that were purged")
+    return StepResult(Account(state, suppressions), "carried forward from facts that were purged")
 
 
 def carry(account: Account) -> dict[str, Any]:

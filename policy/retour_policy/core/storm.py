@@ -10,7 +10,7 @@ from retour_policy.address import domain_ascii, domain_of
 from retour_policy.clock import HOUR, MINUTE
 
 BUCKET_MS = 5 * MINUTE
-CALM_WINDOW_MS = HOUR  # the sends by which it is judged whether a storm goes on
+CALM_WINDOW_MS = HOUR  # the sends that decide whether a storm goes on
 
 
 class Limits(Protocol):

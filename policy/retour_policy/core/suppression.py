@@ -22,7 +22,7 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Where, why, since and until when (milliseconds; None is for good)."""
+    """Where, why, since and until when (milliseconds; None: for good)."""
 
     scope: str
     """* (everywhere), *bulk (every stream that is not transactional), or a stream."""

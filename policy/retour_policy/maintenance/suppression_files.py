@@ -1,4 +1,4 @@
-"""Suppression files: suppressions from and for other systems, as CSV or JSON lines. Pure but for the file."""
+"""Suppression files: suppressions from and for other systems, as CSV or JSON lines. Pure, except for reading."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MAX_LINE_CHARACTERS = 10_000
 MAX_RECORD_LINES = 20  # of a file: a quoted field may go over several
 MAX_NOTE_CHARACTERS = 200
 MAX_TIME_MS = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
-_NEED_UNTIL = ("pause", "trial")  # causes that are nothing without an end
-_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of it
+_NEED_UNTIL = ("pause", "trial")  # causes that make no sense without an end
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # the result of `surrogateescape`
 
 
 class LineError(ValueError):
-    """What is wrong with a line, and what would be right."""
+    """What is wrong with a line, and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One suppression to be, and the line that it stands in."""
+    """One suppression to apply, and its line."""
 
     line: int
     address: str
@@ -50,7 +50,7 @@ class Fault:
 
 
 def read_rows(file: IO[str], format_: Format, streams: Collection[str], now: int) -> Iterator[Row | Fault]:
-    """The rows and the faults of a file, one after the other, in bounded memory.
+    """The rows and the errors of a file, one after the other, in bounded memory.
 
     The file is to be opened as UTF-8 with `surrogateescape`, and for CSV with its line ends as they are.
     """
@@ -66,7 +66,7 @@ def read_rows(file: IO[str], format_: Format, streams: Collection[str], now: int
 
 
 def to_dict(address: str | None, one: Suppression) -> dict[str, str | None]:
-    """A suppression as both formats hold it."""
+    """A suppression as both formats write it."""
     return {
         "address": address,
         "cause": one.cause,
@@ -148,7 +148,7 @@ class _Line:
 
 
 def _numbered(file: IO[str]) -> Iterator[_Line]:
-    """All lines, each bounded; one that cannot be used is named and gone past."""
+    """All lines, each bounded; one that cannot be used is reported and skipped."""
     number = 0
     while line := file.readline(MAX_LINE_CHARACTERS):
         number += 1

@@ -24,7 +24,7 @@ from retour_policy.messages.matching import Matcher, names_in
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox import queue
-from retour_policy.outbox.resends import Resends, fails_anew
+from retour_policy.outbox.resends import Resends, is_new_failure
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, seen, sends, storms, unread
 from retour_policy.store.addresses import Address
@@ -169,7 +169,7 @@ class ReturnRecorder:
         if send and first and not message.dated and self._may_be_storm(new):
             new, account = self._in_storm(connection, address, account, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))
-        news = news or bool(send and fails_anew(connection, send, new))
+        news = news or bool(send and is_new_failure(connection, send, new))
         self.ledger.write(connection, address, new, account, first=first, news=news)
         if send and not message.dated:
             self.resends.consider(connection, send, new)

@@ -67,7 +67,7 @@ class Resends:
         return True
 
 
-def fails_anew(connection: Connection, send: Send, new: NewFact) -> bool:
+def is_new_failure(connection: Connection, send: Send, new: NewFact) -> bool:
     """Whether this is the first failure of a resend: hooks hear of each attempt, though the mail counts once."""
     if not send.attempt or new.action != "failed":
         return False
