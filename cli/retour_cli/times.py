@@ -14,7 +14,7 @@ _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 def parse_since(text: str, now: int) -> int:
-    """The time that `text` means: so long before `now`, or an ISO 8601 date or time, in UTC where it names no zone.
+    """The time that `text` means: a duration before `now`, or an ISO 8601 date or time, in UTC if it names no zone.
 
     All times are milliseconds since 1970. Raises `click.BadParameter`.
     """

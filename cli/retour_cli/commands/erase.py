@@ -21,7 +21,7 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     Erased are the text of ADDRESS, diagnostics, copies and header values. A
     suppressed address stays suppressed, also when an old list names it
     again. The whole store is searched for mentions, and what waits for
-    postmaster and names the address is deleted. Exit status 1 where it is
+    postmaster and names the address is deleted. Exit status 1 if it is
     nowhere. Backups and logs are yours to clear.
     """
     from retour_policy.erasure.erase import erase_everywhere
