@@ -68,7 +68,7 @@ class Context:
         return Ledger(policy, number, Announcer.of(self.config))
 
     def key(self, address: str) -> bytes:
-        """The store's key for an address. Raises `InputError` for what is none."""
+        """The store's key for an address. Raises `InputError` if it is not one."""
         if not is_address(address):
             raise InputError(f"{address!r} is not an e-mail address")
         return self.ring.address_key(address)
@@ -78,11 +78,11 @@ class Context:
         stream = self.config.stream_named(name)
         if stream is None:
             names = ", ".join(stream.name for stream in self.config.stream) or "none"
-            raise InputError(f"{self.path}: no stream {name!r}; there are: {names}")
+            raise InputError(f"{self.path}: no stream {name!r}; the streams are: {names}")
         return stream
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in one durable transaction. Raises `StoreUnavailable` where others hold the store too long."""
+        """Do `work` in one durable transaction. Raises `StoreUnavailable` if others hold the store too long."""
         return self._writer.run(work, STORE_TIMEOUT_MS)
 
     @cached_property
@@ -91,12 +91,12 @@ class Context:
 
 
 def default_path() -> Path:
-    """$RETOUR_CONFIG, or the usual place."""
+    """$RETOUR_CONFIG, or the default path."""
     return Path(load.DEFAULT_PATH)
 
 
 def _config_path(config: Path) -> Path:
-    """The path behind the command, else the one in front of it, else that of the environment or the usual one."""
+    """The path after the command, else the one before it, else that of the environment or the default."""
     command = click.get_current_context()
     if command.get_parameter_source("config") is ParameterSource.COMMANDLINE:
         return config
@@ -104,7 +104,7 @@ def _config_path(config: Path) -> Path:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --config, and hand it a `Context` as its first argument."""
+    """Give a command the option --config, and a `Context` as its first argument."""
 
     def with_context(config: Path, *args: Any, **named: Any) -> Any:
         return command(Context(_config_path(config)), *args, **named)
@@ -114,7 +114,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     with_context.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return click.option(
         "--config",
-        type=click.Path(path_type=Path, readable=False),  # `load` says it, with its own exit status
+        type=click.Path(path_type=Path, readable=False),  # `load` reports that, with its own exit status
         envvar="RETOUR_CONFIG",
         default=default_path,
         show_default=load.DEFAULT_PATH,

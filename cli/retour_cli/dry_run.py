@@ -1,4 +1,4 @@
-"""Dry run: what recording a returned message would lead to now, found by recording it and taking that back."""
+"""Dry run: what recording a returned message would lead to now, found by recording it and rolling back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retour_policy.store.facts import FactFilter
 
 
 class _RollBack(Exception):
-    """Raised so that nothing of the transaction stays."""
+    """Raised to roll the transaction back."""
 
 
 def dry_run(context: Context, data: bytes, report: Report) -> list[str]:

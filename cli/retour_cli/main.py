@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; an error of ours becomes its words on standard error and its exit status."""
+        """Run; a `RetourError` becomes its text on standard error and its exit status."""
         try:
             return super().invoke(ctx)
         except Exception as error:

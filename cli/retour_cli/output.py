@@ -30,12 +30,12 @@ def printable(text: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """`text`, with a space in place of each such character: easier to read in words that were folded into lines."""
+    """`text`, with a space in place of each such character: easier to read in text that was folded into lines."""
     return _replaced(text, lambda _: " ")
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines that hold values of others; a line end in such a value makes no line."""
+    """Print lines with values from outside; a line end in such a value is shown, not printed."""
     click.echo("\n".join(map(printable, lines)), err=err)
 
 
@@ -58,12 +58,12 @@ def fit(widths: Sequence[int], total: int) -> list[int]:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; a pipe has no limit but that of reading."""
+    """Columns of the terminal; for a pipe a width that can be read."""
     return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else 10_000
 
 
 def wrapped(label: str, text: str, *, of_report: bool = False) -> list[str]:
-    """Label and text in lines of 80 columns, the text indented as far as it begins.
+    """Label and text in lines of 80 columns, with a hanging indent.
 
     A long word, such as a path, stays whole, to be copied. What stands in a report (`of_report`) may be folded into
     lines, which become spaces, or be one long word, which is broken.
@@ -81,12 +81,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """The text, its end replaced by an ellipsis where it is too long."""
+    """The text, its end replaced by an ellipsis if it is too long."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def shortened(text: str, longest: int) -> str:
-    """The text, its middle replaced by an ellipsis where it is too long: an address keeps its domain."""
+    """The text, its middle replaced by an ellipsis if it is too long: an address keeps its domain."""
     tail = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
 

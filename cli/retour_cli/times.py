@@ -14,7 +14,7 @@ _UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 def parse_since(text: str, now: int) -> int:
-    """The time that `text` means: so long before `now`, or an ISO 8601 date or time, in UTC where it names no zone.
+    """The time that `text` means: a duration before `now`, or an ISO 8601 date or time, in UTC if it names no zone.
 
     All times are milliseconds since 1970. Raises `click.BadParameter`.
     """
@@ -25,4 +25,4 @@ def parse_since(text: str, now: int) -> int:
         at = datetime.fromisoformat(text)
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no time; right would be 2h, 3d or 2026-01-31T12:00") from None
+        raise click.BadParameter(f"{text!r} is not a time; for example 2h, 3d or 2026-01-31T12:00") from None

@@ -11,10 +11,10 @@ GIT_TIMEOUT_S = 5
 
 
 def version_text(folder: Path = Path(__file__).parents[2]) -> str:
-    """`0.2.0`, or in a checkout `0.2.0 (commit a2c9107, modified)`. `folder` is what holds the room `cli`, if any."""
+    """`0.2.0`, or in a checkout `0.2.0 (commit a2c9107, modified)`. `folder` contains the room `cli`, if any."""
     if not (folder / ".git").exists() or not (folder / "pyproject.toml").is_file():
         return metadata.version("retour")
-    version = _version_of(folder)  # the metadata of an editable install are as old as the install
+    version = _version_of(folder)  # the metadata of an editable install can be older than the checkout
     commit = _git(folder, "rev-parse", "--short=7", "HEAD")
     if not commit:
         return version
@@ -28,7 +28,7 @@ def _version_of(folder: Path) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """What git says; nothing where there is no git, or it may not read the checkout of another user."""
+    """The output of git; empty without git, or if it refuses to read another user's checkout."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S)

@@ -18,32 +18,32 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.outbox import queue
 
 POLL_INTERVAL_S = 1.0  # between looks at an empty outbox: one indexed read
-PREFETCH_S = 0.25  # of work that are leased ahead, as fast as it went last
+PREFETCH_S = 0.25  # of work that is leased ahead, at the latest speed
 MIN_PREFETCH_PER_CONNECTION = 2  # batches
 MAX_PREFETCH_BATCHES = 2_000
 MAX_BACKOFF_MS = 5 * MINUTE
-GIVE_UP_GRACE_MS = HOUR  # a receiver may be away for a moment just when a courier comes back after days
-CANCEL_GRACE_S = 5.0  # for what is cut off at the end to tidy up
+GIVE_UP_GRACE_MS = HOUR  # a receiver may be down for a moment just when a courier starts again after days
+CANCEL_GRACE_S = 5.0  # for cancelled work to clean up at shutdown
 
 log = structlog.get_logger()
 
 
 class Carrier(Protocol):
-    """Carries a batch to where it is meant to go."""
+    """Delivers a batch to its receiver."""
 
     @property
     def connections(self) -> int:
-        """How many can be carried at a time."""
+        """How many batches can be delivered at a time."""
 
     async def carry(self, batch: Batch) -> StoreWrite | None:
-        """Carry it; what is to be written in the transaction that marks it done. Raises `DeliveryError`."""
+        """Deliver a batch; what to write in the transaction that marks it done. Raises `DeliveryError`."""
 
     async def close(self) -> None:
-        """Give back what was opened."""
+        """Close what was opened."""
 
 
 class Channel:
-    """One of them. When its receiver fails throughout, it backs off for a while, and then tries a single item."""
+    """One channel. When its receiver fails throughout, it backs off for a while, and then tries a single item."""
 
     def __init__(self, name: str, carrier: Carrier, outcomes: Outcomes) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Channel:
         self._backoff_until = 0
         self._failing_since = 0
         self._gave_up_on = ""
-        """The last error of a receiver that failed for so long that what is overdue is given up."""
+        """The last error of a receiver that failed so long that overdue items are given up."""
         self._ended = 0
         self._took_at = 0.0
         self._prefetch = MIN_PREFETCH_PER_CONNECTION * carrier.connections
@@ -66,15 +66,15 @@ class Channel:
         outcomes.listen(name, self._wake.set)
 
     async def run(self) -> None:
-        """Work until told to stop; what was begun is finished."""
+        """Work until told to stop; items in progress are finished."""
         while not self._stopping:
-            self._wake.clear()  # before the look: what is committed during it must be looked at again
+            self._wake.clear()  # before reading: items committed meanwhile must be read again
             try:
                 taken = await self._fill()
             except StoreUnavailable as error:
                 log.error("store is down", error=str(error), channel=self.name)
                 taken = 0
-            except Exception:  # or one channel's fault would end them all
+            except Exception:  # else an error in one channel would end them all
                 log.exception("courier failed", channel=self.name)
                 taken = 0
             if not taken and not self._stopping:
@@ -83,12 +83,12 @@ class Channel:
         await self._finish()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Lease no more items."""
         self._stopping = True
         self._wake.set()
 
     async def _fill(self) -> int:
-        """Take as much as there is room for; how many batches that were."""
+        """Lease as much as there is room for; how many batches that were."""
         await self._release_ready()
         await self._give_up()
         room = self._room()
@@ -102,14 +102,14 @@ class Channel:
         return len(batches)
 
     def _room(self) -> int:
-        """How many batches to take. Not before half are begun, so that they are taken many at a time."""
+        """How many batches to lease. None until half are begun, so that many are leased at a time."""
         waiting = len(self._ready) + len(self._workers)
         if self._is_failing():
             return 0 if waiting or self._is_backing_off() else 1
         return self._prefetch - waiting if waiting <= self._prefetch // 2 else 0
 
     def _adapt(self) -> None:
-        """A quick receiver must not wait for us; of what a slow one gets, the most is left for other couriers."""
+        """A fast receiver must not wait for the courier; for a slow one, most items are left to other couriers."""
         now = asyncio.get_running_loop().time()
         rate = self._ended / max(now - self._took_at, 0.001)
         least = MIN_PREFETCH_PER_CONNECTION * self._carrier.connections
@@ -117,14 +117,14 @@ class Channel:
         self._ended, self._took_at = 0, now
 
     def _start_workers(self) -> None:
-        """As many as can carry at a time, and no more than there is work for."""
+        """As many workers as can deliver at a time, and no more than there is work for."""
         for _ in range(min(len(self._ready), self._carrier.connections - len(self._workers))):
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
 
     async def _work(self) -> None:
-        """Carry one after the other, while there are any. Their outcomes are committed meanwhile, in groups."""
+        """Deliver one after the other, while there are any. Their outcomes are committed meanwhile, in groups."""
         while self._ready and self._may_begin():
             batch = self._ready.popleft()
             if not self._leases.holds(batch):
@@ -187,7 +187,7 @@ class Channel:
         return 0 < self._backoff_until - self._leases.clock() <= MAX_BACKOFF_MS  # longer: the clock was set back
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        """It found no more work, or lost the lease of what it worked on: others go on with the rest."""
+        """A worker found no more work, or lost the lease of its item: others go on with the rest."""
         self._workers.discard(worker)
         if not worker.cancelled() and worker.exception():
             log.error("courier failed", channel=self.name, error=repr(worker.exception()))
@@ -196,7 +196,7 @@ class Channel:
         self._wake.set()
 
     async def _give_up(self) -> None:
-        """Of what waits for a receiver that fails throughout most was never tried; its time is over all the same."""
+        """Give up overdue items of a receiver that fails throughout, though most of them were never tried."""
         if self._gave_up_on:
             error, self._gave_up_on = self._gave_up_on, ""
             explanation = f"its receiver failed throughout; last: {error}"
@@ -205,14 +205,14 @@ class Channel:
                 log.error("items given up", channel=self.name, count=count, error=error)
 
     async def _release_ready(self) -> None:
-        """What is not begun is free for other couriers at once, when this one stops or backs off."""
+        """Release items that are not begun to other couriers at once, when this one stops or backs off."""
         if self._ready and not self._may_begin():
             batches = list(self._ready)
             self._ready.clear()
             await self._leases.release(batches)
 
     async def _finish(self) -> None:
-        """Wait for what is under way, but not for ever."""
+        """Wait for items in progress, but not without limit."""
         drain_s = self._leases.config.courier.drain / 1000
         with suppress(TimeoutError):
             await asyncio.wait_for(self._release_ready(), drain_s)

@@ -18,14 +18,14 @@ from retour_policy.errors import EX_TEMPFAIL
 from retour_policy.sanitize import clean
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-MAX_OUTPUT_OCTETS = 2_000  # of the end of what it prints, kept for the error
-FINAL_OUTPUT_S = 0.5  # for what it printed last, where something that it left behind holds the pipe open
+MAX_OUTPUT_OCTETS = 2_000  # of the end of its output, kept for the error
+FINAL_OUTPUT_S = 0.5  # to read its last output, if a process that it left behind keeps the pipe open
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
 class _Run(asyncio.SubprocessProtocol):
-    """A program that runs. It is over when it exits, whatever it has left in the background."""
+    """A running program. It is over when it exits, even if it has left processes in the background."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class _Run(asyncio.SubprocessProtocol):
 
 
 class CommandCarrier:
-    """One hook's. No shell, a clean environment, the folder /, a process group of its own."""
+    """The command of one hook. No shell, a clean environment, the folder /, a process group of its own."""
 
     def __init__(self, hook: HookSection) -> None:
         self._argv = hook.command
@@ -53,7 +53,7 @@ class CommandCarrier:
         self.connections = hook.connections
 
     async def carry(self, batch: Batch) -> StoreWrite | None:
-        """Run it. Raises `DeliveryError`: to be tried again after exit status 75 (EX_TEMPFAIL) or when time is over."""
+        """Run it. Raises `DeliveryError`, a temporary one for exit status 75 (EX_TEMPFAIL) and a timeout."""
         (item,) = batch
         transport, run = await self._begin(item.target)
         try:
@@ -88,14 +88,14 @@ class CommandCarrier:
 
 
 def _write_event(transport: asyncio.SubprocessTransport, event: bytes) -> None:
-    """Some programs do not read what they are given; that is theirs to decide."""
+    """Write the event. A program need not read it."""
     stdin = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
     stdin.write(event + b"\n")
     stdin.close()
 
 
 async def _end(transport: asyncio.SubprocessTransport, run: _Run) -> None:
-    """Nothing of it goes on. What it printed last is still read."""
+    """Kill the program and its process group. Its last output is still read."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(transport.get_pid(), signal.SIGKILL)
     try:
@@ -114,7 +114,7 @@ def _judge(status: int | None, output: bytes) -> None:
 
 
 def die_with_parent(parent: int = 0) -> None:
-    """When the courier is killed, so is what it had begun, before another courier begins it again (prctl(2))."""
+    """Have the kernel kill the program with the courier, before another courier runs it again (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and os.getppid() != parent:  # it was killed just before
+    if parent and os.getppid() != parent:  # the courier was killed just before
         os._exit(EX_TEMPFAIL)

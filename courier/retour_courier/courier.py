@@ -32,13 +32,13 @@ from retour_policy.store.database import Store
 from retour_policy.store.writer import Writer
 
 SWEEP_INTERVAL_S = 60.0
-MAX_THREADS = 64  # at most; made when they are needed
+MAX_THREADS = 64  # at most; created when needed
 
 log = structlog.get_logger()
 
 
 class Courier:
-    """One of any number, on any number of hosts: each item is leased to one of them."""
+    """One courier of any number, on any number of hosts: each item is leased to one of them."""
 
     def __init__(
         self, config: Config, secrets: Secrets, store: Store, writer: Writer, signer: Signer, clock: Clock
@@ -53,8 +53,8 @@ class Courier:
         self._stopping = False
 
     async def run(self) -> None:
-        """Work until `stop`; what is in hand is finished."""
-        # Names are looked up in threads, and a name server can hang: there must be some left for the store.
+        """Work until `stop`; items in progress are finished."""
+        # Names are resolved in threads, and a name server can hang: some threads must be left for the store.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "courier"))
         loops = (self._leases.keep_renewing, self._outcomes.keep_committing, self._keep_sweeping)
         helpers = [asyncio.create_task(loop()) for loop in loops]
@@ -69,12 +69,12 @@ class Courier:
                     await helper
 
     def stop(self) -> None:
-        """Take no more."""
+        """Lease no more items."""
         self._stopping = True
         self._end_channels()
 
     def adopt(self, config: Config, secrets: Secrets) -> None:
-        """Finish what is in hand, and go on with another configuration."""
+        """Finish items in progress, and go on with another configuration."""
         self._config, self._secrets = config, secrets
         self._end_channels()
 
@@ -108,10 +108,10 @@ class Courier:
             channel.stop()
 
     async def _keep_sweeping(self) -> None:
-        """Look after what nobody asks for any more, now and then."""
+        """Sweep from time to time."""
         for turn in itertools.count(random.randrange(SWEEP_PARTS)):
             try:
                 await sweep.sweep(self._leases, [channel.name for channel in self._channels], turn % SWEEP_PARTS)
-            except Exception as error:  # the next time is soon
+            except Exception as error:  # the next sweep is soon
                 log.error("sweep failed", error=str(error) or repr(error))
             await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Dead letters: what is given up without another try, and what is removed, however many items that is."""
+"""Dead letters: items given up without another try, and items removed, in batches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NO_CHANNEL = "no such hook or relay in the configuration"
 
 
 class Change(Protocol):
-    """Changes some items."""
+    """Changes some items, in one transaction."""
 
     def __call__(self, connection: Connection, ids: list[int]) -> object:
         """In one transaction."""
 
 
 async def give_up_overdue(store: AsyncStore, channel: str, now: int, error: str) -> int:
-    """Give up what waits in a channel and is over time; how many items. Raises `StoreUnavailable`."""
+    """Give up overdue items of a channel; how many. Raises `StoreUnavailable`."""
     return await _change_all(
         store,
         lambda connection: outbox_backlog.read_overdue(connection, channel, now, MAX_FOUND_ITEMS),
@@ -33,7 +33,7 @@ async def give_up_overdue(store: AsyncStore, channel: str, now: int, error: str)
 
 
 async def give_up_orphans(store: AsyncStore, channels: Sequence[str], before: int, now: int) -> int:
-    """Give up what waits since `before` in none of `channels`; how many items. Raises `StoreUnavailable`."""
+    """Give up items that wait since `before` and are in none of `channels`; how many. Raises `StoreUnavailable`."""
     return await _change_all(
         store,
         lambda connection: outbox_backlog.read_orphans(connection, channels, before, now, MAX_FOUND_ITEMS),
@@ -42,7 +42,7 @@ async def give_up_orphans(store: AsyncStore, channels: Sequence[str], before: in
 
 
 async def remove_old(store: AsyncStore, before: int) -> int:
-    """Remove the dead letters that became so before then; how many. Raises `StoreUnavailable`."""
+    """Remove items that became dead letters before then; how many. Raises `StoreUnavailable`."""
     return await _change_all(
         store,
         lambda connection: outbox_backlog.read_dead(connection, before, MAX_FOUND_ITEMS),
@@ -51,7 +51,7 @@ async def remove_old(store: AsyncStore, before: int) -> int:
 
 
 async def _change_all(store: AsyncStore, find: Callable[[Connection], list[int]], change: Change) -> int:
-    """Change all that can be found, a batch at a time, so that nobody waits for the store; how many items.
+    """Change all items that are found, a batch at a time, so that nobody waits for the store; how many.
 
     `find` finds a few hundred. What was changed must not be found again.
     """

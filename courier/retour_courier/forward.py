@@ -1,4 +1,4 @@
-"""Forward: what postmaster gets: returned mail that matches no send, one by one or as a digest."""
+"""Forward: sends unmatched mail to postmaster, one by one or as a digest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ are all attached here, as they came, the oldest first.
 
 
 class ForwardCarrier:
-    """Carries them to the relay that forwards go through."""
+    """Sends forwards through their relay."""
 
     def __init__(self, relay: Relay, guard: Callable[[], str]) -> None:
         self._relay = relay
@@ -47,7 +47,7 @@ class ForwardCarrier:
 
 
 def compose(items: Sequence[Item], guard: str) -> bytes:
-    """A message that holds every original as message/rfc822. The same Message-ID at every try of the same items."""
+    """A message with every original as message/rfc822. Its Message-ID is the same at every try of the same items."""
     target, first = items[0].target, items[0]
     domain = target.rpartition("@")[2]
     boundary = _boundary(items)

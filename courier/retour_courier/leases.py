@@ -1,4 +1,4 @@
-"""Leases: what one courier has leased: it takes items, renews their leases, and stops work on what it has lost."""
+"""Leases: the items of one courier: leases and renews them, and stops work on an item whose lease is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from retour_policy.store import outbox
 from retour_policy.store.outbox import Item
 
 Batch = Sequence[Item]
-"""What is carried out at once: one item, or those of a digest."""
+"""Items that are carried out together: a single one, or those of a digest."""
 RENEWALS_PER_LEASE = 6
 MAX_RENEWED_ITEMS = 500  # in one statement
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Leases:
-    """One courier's. All of it runs in the event loop."""
+    """The leases of one courier. All of it runs in the event loop."""
 
     config: Config
     store: AsyncStore
@@ -43,11 +43,11 @@ class Leases:
     _good_until: float = 0.0
 
     def holds(self, batch: Batch) -> bool:
-        """Whether the lease lasts: if not, somebody else may have begun."""
+        """Whether the lease still lasts: if not, another courier may have begun."""
         return _monotonic() < self._good_until and all(item.id in self._held for item in batch)
 
     async def take(self, channel: str, limit: int) -> list[Batch]:
-        """Lease what is due in a channel, at most so many batches. Raises `StoreUnavailable`."""
+        """Lease what is due in a channel, at most this many batches. Raises `StoreUnavailable`."""
         due = await self.store.read(partial(self._read_due, channel, limit))
         ids = [number for number in due if number not in self._held]  # due while leased: the clock has jumped
         if not ids:
@@ -62,7 +62,7 @@ class Leases:
 
     @contextmanager
     def cancelled_when_lost(self, batch: Batch) -> Iterator[None]:
-        """While the block runs, losing the lease cancels it: somebody else may begin then."""
+        """While the block runs, losing the lease cancels it, because another courier may begin then."""
         task = asyncio.current_task()
         self._held |= {item.id: task for item in batch}
         try:
@@ -73,7 +73,7 @@ class Leases:
                     self._held[item.id] = None
 
     async def release(self, batches: Sequence[Batch]) -> None:
-        """Give back what was not begun. Where the store does not answer, its lease runs out."""
+        """Release items that were not begun. If the store does not answer, their leases run out."""
         ids = [item.id for batch in batches for item in batch]
         self.forget(ids)
         try:
@@ -82,12 +82,12 @@ class Leases:
             log.warning("leases not released", items=ids, error=str(error))
 
     def forget(self, ids: Iterable[int]) -> None:
-        """These are not leased any more, by what was written or will not be renewed."""
+        """Drop these leases: they were released in the store, or will not be renewed."""
         for number in ids:
             self._held.pop(number, None)
 
     async def keep_renewing(self) -> None:
-        """Renew the leases of what is held, and cancel the work on what was lost, until cancelled."""
+        """Renew the leases, and cancel the work on items whose lease was lost, until cancelled."""
         while True:
             await asyncio.sleep(self._renewal_s)
             if not self._held:
@@ -97,7 +97,7 @@ class Leases:
                 mine = await asyncio.wait_for(self.store.write(partial(self._renew, ids)), self._renewal_s)
                 self._good_until = began + self._lease_s
                 self._lose(set(ids) - mine)
-            except Exception as error:  # whatever it is, the leases run on
+            except Exception as error:  # any error: the leases still run, so try again
                 log.error("leases not renewed", error=str(error) or "the store does not answer", count=len(ids))
                 next_would_be_too_late = _monotonic() + 2 * self._renewal_s > self._good_until - self._renewal_s / 2
                 if next_would_be_too_late:

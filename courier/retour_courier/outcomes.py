@@ -1,4 +1,4 @@
-"""Outcomes: what became of the items that were carried out, gathered and committed in groups."""
+"""Outcomes: the results of items that were carried out, gathered and committed in groups."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from retour_policy.outbox.queue import Failure
 from retour_policy.store import outbox
 
 StoreWrite = Callable[[Connection], None]
-"""What is written in the transaction that removes a batch which was carried out."""
-STORE_RETRY_S = 1.0  # until the store is asked again that did not answer
-GROUP_COMMIT_S = 0.05  # in which outcomes gather before they are committed together
+"""Writes in the transaction that removes a batch which was carried out."""
+STORE_RETRY_S = 1.0  # between attempts while the store does not answer
+GROUP_COMMIT_S = 0.05  # during which outcomes are gathered before they are committed together
 MAX_GROUP_BATCHES = 500  # in one transaction, so that it stays short
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class _Outcome:
     batch: Batch
     follow_up: StoreWrite | None = None
     failures: tuple[Failure, ...] = ()
-    """One for each item; none: it was carried out."""
+    """One for each item; empty: the batch was carried out."""
 
     @property
     def ids(self) -> list[int]:
@@ -43,7 +43,7 @@ class _Outcome:
 
 @dataclass
 class Outcomes:
-    """One courier's. All of it runs in the event loop. What is not committed yet stays leased."""
+    """The outcomes of one courier, all in the event loop. Until its outcome is committed, an item stays leased."""
 
     leases: Leases
     _pending: list[_Outcome] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Outcomes:
     _listeners: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def listen(self, channel: str, listener: Callable[[], None]) -> None:
-        """Call back whenever an outcome in the channel is committed: what stood behind the item may go now."""
+        """Call back whenever an outcome in the channel is committed: the item next in order may go now."""
         self._listeners[channel] = listener
 
     def mark_done(self, batch: Batch, follow_up: StoreWrite | None) -> None:
@@ -69,7 +69,7 @@ class Outcomes:
         self._add(_Outcome(batch, failures=tuple(failures)))
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until all outcomes are durable, but no more seconds than that."""
+        """Wait until all outcomes are durable, at most that many seconds."""
         clock = asyncio.get_running_loop()
         end = clock.time() + timeout_s
         while self._pending or self._committing:
@@ -108,7 +108,7 @@ class Outcomes:
         return group
 
     async def _commit(self, group: list[_Outcome]) -> None:
-        """Write a group of outcomes; where the store does not answer, again and again: it has been done."""
+        """Write a group of outcomes; if the store does not answer, retry, because the items were carried out."""
         while True:
             try:
                 await self.leases.store.write(partial(self._write, group))
@@ -148,13 +148,13 @@ def _failures(group: list[_Outcome]) -> Iterator[Failure]:
 
 
 def _as_failure(outcome: _Outcome, error: Exception) -> _Outcome:
-    """Kept to be seen, and not done again: it was carried out, but what follows from that cannot be written."""
+    """Make it a dead letter, not to be done again: it was carried out, but what follows cannot be written."""
     words = f"was carried out, but that cannot be noted: {error!r}"
     return _Outcome(outcome.batch, failures=tuple(Failure(item, words, True, 0) for item in outcome.batch))
 
 
 def _log_done(group: list[_Outcome]) -> None:
-    """One line in the log for all that was done in a channel, with the items' numbers."""
+    """One line in the log for all items done in a channel, with their numbers."""
     done: dict[str, list[int]] = {}
     for outcome in group:
         if not outcome.failures:

@@ -1,4 +1,4 @@
-"""Relay: hands messages to a mail server that the configuration names, over kept connections, in batches."""
+"""Relay: sends messages to a configured mail server, over reused connections, in batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retour_policy.config.courier import RelaySection
 from retour_policy.sanitize import clean
 
 CONFIGURATION_CODES = {530, 534, 535, 538}
-"""No login or no encryption (RFC 4954, RFC 3207): the configuration is to be mended, and the message goes then."""
+"""No login or no encryption (RFC 4954, RFC 3207): the message is kept until the configuration is fixed."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -43,14 +43,14 @@ class Relay:
             self._idle.append(client)
 
     async def close(self) -> None:
-        """Say goodbye."""
+        """Close the connections with QUIT."""
         for client in self._idle:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await client.quit(timeout=2)
         self._idle.clear()
 
     async def _wait_for_turn(self) -> None:
-        """Between batches everybody waits."""
+        """Between batches all senders wait."""
         batch = self._section.batch
         if batch is None:
             return
@@ -60,7 +60,7 @@ class Relay:
             self._sent += 1
 
     async def _connected(self) -> aiosmtplib.SMTP:
-        """A connection that was kept, if the server has kept it too, or a new one."""
+        """An idle connection, if the server has not closed it, or a new one."""
         while self._idle:
             client = self._idle.pop()
             try:
@@ -92,7 +92,9 @@ async def _transact(client: aiosmtplib.SMTP, sender: str, recipient: str, messag
     A 5xx is about this message unless it is one of `CONFIGURATION_CODES`; anything else may be otherwise another day.
     """
     if clean(sender + recipient) != sender + recipient:
-        raise DeliveryError(f"no address for SMTP: {clean(sender)!r} to {clean(recipient)!r}", temporary=False)
+        raise DeliveryError(
+            f"not an address that SMTP can carry: {clean(sender)!r} to {clean(recipient)!r}", temporary=False
+        )
     options = ["SMTPUTF8"] if not (sender + recipient).isascii() else []
     if not message.isascii() and client.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")

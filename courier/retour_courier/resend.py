@@ -1,4 +1,4 @@
-"""Resend: sends a message that had bounced softly once more, unless its recipient may have none any more."""
+"""Resend: sends a message that bounced softly again, unless its recipient is suppressed by now."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class ResendJob:
-    """A message that is to be sent again, and how the store knows it."""
+    """A message that is to be sent again, with its records in the store."""
 
     send: Send
     stream: Stream
@@ -50,12 +50,12 @@ class ResendJob:
     address: Address
     text: str
     suppression: Suppression | None
-    """Why it must not be, if so."""
+    """The suppression that forbids it, if any."""
 
 
 @dataclass(frozen=True)
 class ResendCarrier:
-    """Carries resends to the relay of their stream."""
+    """Sends resends through the relay of their stream."""
 
     config: Config
     store: Store
@@ -65,11 +65,11 @@ class ResendCarrier:
 
     @property
     def connections(self) -> int:
-        """Those of the relay."""
+        """The connections of the relay."""
         return self.relay.connections
 
     async def carry(self, batch: Batch) -> StoreWrite | None:
-        """Send it with the token of this resend, or leave it. Raises `DeliveryError`."""
+        """Send it with the token of this resend, or withhold it. Raises `DeliveryError`."""
         (item,) = batch
         job = await asyncio.to_thread(self._find_job, item)
         if job.suppression:
@@ -89,7 +89,7 @@ class ResendCarrier:
         with self.store.reading() as connection:
             send = sends.find(connection, int(body["send"]))
             if send is None or len(send.recipients) != 1:
-                raise DeliveryError("the record of the send is gone", temporary=False)
+                raise DeliveryError("the record of the send was deleted", temporary=False)
             (number, key), *_ = send.recipients.items()
             text = addresses.find_text(connection, number)
             stream = self.config.stream_named(send.stream)
@@ -115,9 +115,9 @@ class ResendCarrier:
         return stream.static_sender or job.send.sender
 
     def _record(self, connection: Connection, job: ResendJob, kind: str) -> None:
-        """The fact, and for a resend the event. Who was erased since it was looked up is not named again."""
+        """The fact, and for a resend the event. A recipient who was erased meanwhile is not named again."""
         send, to = job.send, job.address
-        lock(connection, to)  # an erasure by another host is over then, or comes after this and finds it
+        lock(connection, to)  # an erasure by another host ends before this, or begins after it and finds it
         erased = addresses.is_erased(connection, to.id)
         detail = _detail(job)
         known = kept_of_erased(detail) if erased else detail
@@ -136,7 +136,7 @@ def _detail(job: ResendJob) -> dict[str, Any]:
 
 
 def with_reference(copy: bytes, reference: str, stream: Stream) -> bytes:
-    """The copy with the reference of this resend in place of the first's. Line ends become CRLF."""
+    """The copy with the Retour-Ref of this resend in place of the first one's. Line ends become CRLF."""
     whole = re.sub(rb"\r?\n", b"\r\n", copy)
     head, empty, body = whole.partition(b"\r\n\r\n")
     head = _REFERENCE.sub(b"", head + b"\r\n")

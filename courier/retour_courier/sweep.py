@@ -1,4 +1,4 @@
-"""Sweep: gives up items whose hook or relay is gone; removes old dead letters and copies that nobody will send."""
+"""Sweep: gives up items without a hook or relay; removes old dead letters and copies that will not be sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retour_policy.outbox.spool import Spool
 from retour_policy.store import sends
 from retour_policy.store.database import Store
 
-ORPHAN_GRACE_MS = HOUR  # a copy may be written before its send; a hook be configured on one host before another
+ORPHAN_GRACE_MS = HOUR  # a copy may be written before its send; a hook may be configured on one host before another
 MAX_LOOKED_UP_COPIES = 500  # in one statement
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ async def sweep(leases: Leases, channels: Sequence[str], part: int) -> None:
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:
-    """Remove copies whose time is over or that no send names (it was erased, or never recorded); how many."""
+    """Remove copies that have expired or that no send refers to (it was erased, or never recorded); how many."""
     removed, doubtful = 0, list[str]()
     for name, expires, written in spool.names(part):
         if expires <= now:

@@ -1,4 +1,4 @@
-"""Webhook: tells a web server of an event, as Standard Webhooks has it (standardwebhooks.com)."""
+"""Webhook: posts an event to a web server, after Standard Webhooks (standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MAX_SHOWN_CHARACTERS = 200  # of a response, kept for the error
 MAX_RETRY_AFTER_MS = 6 * HOUR  # that a receiver may ask for
 HTTP_GONE = 410  # the receiver wants no more of it (Standard Webhooks)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out to be reached from everywhere
-_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "3fff::/20")))  # older Pythons take them for global
+_UNICAST = ipaddress.ip_network("2000::/3")  # what IANA has allocated as globally reachable
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "3fff::/20")))  # older Pythons treat them as global
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class PrivateAddress(OSError):
-    """The name leads into a network that is not open to all."""
+    """The name resolves to an address that is not public."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Response:
 
     status: int
     body: bytes
-    """The beginning of it."""
+    """The beginning of the body."""
     retry_after: str | None = None
 
 
 class WebhookCarrier:
-    """One hook's. Connections are kept and used again; cookies, redirects and proxies are not followed."""
+    """The webhook of one hook. Connections are reused; cookies, redirects and proxies are not followed."""
 
     def __init__(self, hook: HookSection, keys: tuple[bytes, ...], clock: Clock) -> None:
         self._url = hook.webhook or ""
@@ -75,7 +75,7 @@ class WebhookCarrier:
         except TimeoutError as error:
             raise DeliveryError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DeliveryError(f"no answer that HTTP knows: {clean(_words(error), MAX_SHOWN_CHARACTERS)}") from error
+            raise DeliveryError(f"not a valid HTTP answer: {clean(_words(error), MAX_SHOWN_CHARACTERS)}") from error
         _judge(response, self._clock())
         return None
 
@@ -91,7 +91,7 @@ class WebhookCarrier:
             return Response(response.status, body[: MAX_SHOWN_CHARACTERS * 4], response.headers.get("Retry-After"))
 
     def _headers(self, item: Item) -> dict[str, str]:
-        now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the machine: receivers refuse old ones
+        now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the host's clock: receivers refuse old ones
         text = item.body.decode()
         signatures = " ".join(signer.sign(item.uid, now, text) for signer in self._signers)
         return {
@@ -102,7 +102,7 @@ class WebhookCarrier:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first of the response. Where there is more, the connection is closed rather than read empty.
+    """The beginning of the response. If there is more, the connection is closed instead of read to the end.
 
     The status has been said by then: where the rest does not come, it holds all the same.
     """
@@ -120,12 +120,12 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _words(error: Exception) -> str:
-    """Not with the address: it may hold a secret."""
+    """Without the URL, which may contain a secret."""
     return error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
 
 
 def _judge(response: Response, now: int) -> None:
-    """Only 2xx is done. A redirect is a setting to mend, and gone is gone."""
+    """Only 2xx is success. A redirect must be fixed in the configuration; 410 Gone is permanent."""
     if 200 <= response.status < 300:
         return
     text = " ".join(clean(response.body.decode("utf-8", "replace"), MAX_SHOWN_CHARACTERS).split())
@@ -136,7 +136,7 @@ def _judge(response: Response, now: int) -> None:
 
 
 def _retry_after(value: str | None, now: int) -> int:
-    """Milliseconds of a Retry-After (RFC 9110 section 10.2.3); 0 for none that can be read."""
+    """Milliseconds of a Retry-After (RFC 9110 section 10.2.3); 0 for none or an unreadable one."""
     if not value:
         return 0
     if value.isascii() and value.isdecimal():
@@ -156,15 +156,15 @@ def _any_socket(info: Any) -> socket.socket:
 
 
 def _public_socket(info: Any) -> socket.socket:
-    """A socket for the address that will be connected to, whatever a name said a moment before."""
+    """A socket for the address that is really connected to; an earlier lookup of the name proves nothing."""
     address = ipaddress.ip_address(info[4][0].partition("%")[0])
     if not is_public(address):
-        raise PrivateAddress(f"{address} is no public address; allow_private can allow it")
+        raise PrivateAddress(f"{address} is not a public address; allow_private can allow it")
     return _any_socket(info)
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address, or the IPv4 address that it stands for, can be anybody's."""
+    """Whether the address, or the IPv4 address embedded in it, is public."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:

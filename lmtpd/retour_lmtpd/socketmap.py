@@ -55,12 +55,12 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
         if not digits.isdigit() or len(digits) > 5 or int(digits) > MAX_REQUEST_OCTETS:
             if digits.isdigit() and not colon and len(digits) <= 5:
                 break
-            raise SocketmapError("not a netstring, or too long a one")
+            raise SocketmapError("not a netstring, or too long")
         length = int(digits)
         if not colon or len(rest) <= length:
             break
         if rest[length : length + 1] != b",":
-            raise SocketmapError("a netstring without its comma")
+            raise SocketmapError("a netstring without the comma at its end")
         found.append(rest[:length])
         buffer = rest[length + 1 :]
     return found, buffer

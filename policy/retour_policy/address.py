@@ -38,7 +38,7 @@ def quoted(local: str) -> str:
 
 
 def domain_ascii(domain: str) -> str:
-    """The lower-case A-label form of `domain` (RFC 5890); a name that has none is only put in lower case."""
+    """The lower-case A-label form of `domain` (RFC 5890); a name without one is only put in lower case."""
     domain = re.sub(r"[.\s]+\Z", "", domain).lower()
     if domain.isascii() or len(domain) > MAX_DOMAIN_OCTETS:
         return domain
@@ -55,12 +55,12 @@ def domain_of(address: str) -> str:
 
 def address_key(secret: bytes, address: str) -> bytes:
     """The 16 octets that stand for `address` in the store: an HMAC, so that an erased address is still known."""
-    octets = normalise(address).encode("utf-8", "surrogatepass")  # never fails, whatever a report names
+    octets = normalise(address).encode("utf-8", "surrogatepass")  # never fails, because a report can name anything
     return hmac.digest(secret, octets, hashlib.sha256)[:KEY_OCTETS]
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` could be a mailbox (RFC 5321 section 4.1.2), for what a person typed or a list holds."""
+    """Whether `text` could be a mailbox (RFC 5321 section 4.1.2), for what a person typed or a list contains."""
     local, _, domain = text.rpartition("@")
     if not local or not domain or _UNFIT.search(text) or _NO_DOMAIN.search(domain):
         return False

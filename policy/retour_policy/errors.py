@@ -18,11 +18,11 @@ class RetourError(Exception):
 
 
 class StoreUnavailable(RetourError):
-    """The store cannot be read or written now. Unknown errors of a database count as this one."""
+    """The store cannot be read or written now. Unknown database errors are of this class."""
 
 
 class StoreRefused(RetourError):
-    """The store is there but is not one that this version can use."""
+    """The store exists, but this version cannot use it."""
 
     temporary = False
     exit_status = EX_CONFIG
@@ -30,7 +30,7 @@ class StoreRefused(RetourError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in a file: where it is, what is wrong, and what would be right."""
+    """One error in a file: where it is, what is wrong, and how to fix it."""
 
     file: str
     key: str
@@ -41,7 +41,7 @@ class Problem:
 
 
 class ConfigError(RetourError):
-    """A configuration, or a file that it names, cannot be used; holds every `Problem` found."""
+    """A configuration, or a file that it names, cannot be used; contains every `Problem` found."""
 
     temporary = False
     exit_status = EX_CONFIG
@@ -52,7 +52,7 @@ class ConfigError(RetourError):
 
 
 class InputError(RetourError):
-    """The postmaster asked for something that cannot be: an address that is none, a stream not configured."""
+    """The postmaster asked for something impossible: not a valid address, a stream that is not configured."""
 
     temporary = False
     exit_status = EX_FAILED

@@ -1,4 +1,4 @@
-"""Files: locks between processes, and files that are written for good and keep their owner."""
+"""Files: locks between processes, and files that are written durably and keep their owner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder_locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def file_locked(path: Path, beside: Path) -> Iterator[None]:
-    """Hold the lock (flock(2)) of the file `path`, made where it is missing, with the owner of `beside`.
+    """Hold the lock (flock(2)) of the file `path`, created if missing, with the owner of `beside`.
 
     One process, and one thread of it, at a time. Raises `OSError`.
     """
@@ -33,13 +33,13 @@ def file_locked(path: Path, beside: Path) -> Iterator[None]:
 
 
 def create_empty(path: Path, mode: int) -> None:
-    """Make the file `path` where it is missing, with the owner of its folder. Raises `OSError`."""
+    """Create the file `path` if it is missing, with the owner of its folder. Raises `OSError`."""
     with _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode) as descriptor:
         give_to_owner(descriptor, path.parent)
 
 
 def write_new(path: Path, content: bytes, *, like: Path | None = None) -> None:
-    """Write a file that is not there yet, whole or not at all; it is on the disk for good when this returns.
+    """Write a new file, whole or not at all; it is durable when this returns.
 
     Its mode is 0600, or with `like` its owner and mode are those of that file. Raises `OSError`.
     """
@@ -58,7 +58,7 @@ def write_new(path: Path, content: bytes, *, like: Path | None = None) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Let the names in a folder be on the disk for good: fsync(2) of a file does not see to its name."""
+    """Make the names in a folder durable: fsync(2) of a file does not write its name."""
     with _opened(path, _FOLDER) as descriptor:
         os.fsync(descriptor)
 
@@ -72,7 +72,7 @@ def give_to_owner(descriptor: int, of: Path) -> None:
 
 
 def open_to_others(path: Path) -> int | None:
-    """The mode of a file that users beside its owner and group can use, else None. Raises `OSError`."""
+    """The mode of a file if users other than its owner and group can use it, else None. Raises `OSError`."""
     mode = stat.S_IMODE(path.stat().st_mode)
     return mode if mode & 0o007 else None
 

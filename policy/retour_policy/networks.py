@@ -1,4 +1,4 @@
-"""Networks: whether a client lies in one of some IP networks."""
+"""Networks: whether a client is in one of several IP networks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def contain(networks: Iterable[Network], client: str | None) -> bool:
-    """Whether the IP address `client` lies in one of `networks`; an IPv4 address written as IPv6 counts as IPv4.
+    """Whether the IP address `client` is in one of `networks`; an IPv4 address written as IPv6 counts as IPv4.
 
-    What is no IP address, as the None of a client without one, lies in none.
+    A text that is not an IP address, and None for a client without one, is in none of them.
     """
     try:
         address = ipaddress.ip_address(client or "")

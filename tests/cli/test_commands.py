@@ -175,7 +175,7 @@ def test_suppressions_by_hand(office: Any) -> None:
 def test_a_suppression_does_not_end_before_it_begins(office: Any, until: str) -> None:
     """A date in the past is refused with what would be right, and nothing is written."""
     result = office("suppressions", "add", A, "--until", until, status=1)
-    assert "lies in the past; right would be 30d" in result.stderr
+    assert "is in the past; use 30d" in result.stderr
     assert office.json("suppressions", "list") == []
 
 

@@ -99,7 +99,7 @@ class Life:
         self.came(None, None)
         self.came(None, None)
         self.came(None, Report("not-a-report"), to=f"bounces+{self.local}={self.domain}@example.com")
-        self.came(1, self.report(me))  # the record of the send is gone
+        self.came(1, self.report(me))  # the record of the send was deleted
         dead = NewItem(self.now, "event", "hook:all", "bounce.hard", b"{}", error=f"exit 1: no contact {me}")
         self.office.write(lambda connection: queue.put(connection, dead))
         self.office("suppressions", "add", me, "--note", f"{me} phoned")

@@ -96,7 +96,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path, name: str, kind: str) -> N
     before = sorted(tmp_path.iterdir()), contents(tmp_path)
     result = init(tmp_path)
     assert result.exit_code == 1 and result.stdout == ""
-    assert result.stderr == f"retour: {path}: exists already; init overwrites nothing\n"
+    assert result.stderr == f"retour: {path}: already exists; init overwrites nothing\n"
     assert (sorted(tmp_path.iterdir()), contents(tmp_path)) == before
 
 
@@ -105,19 +105,19 @@ def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
     init(tmp_path)
     before = contents(tmp_path)
     result = init(tmp_path, domain="other.example.com")
-    assert result.exit_code == 1 and result.stderr.count("exists already") == 1
+    assert result.exit_code == 1 and result.stderr.count("already exists") == 1
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
     ("words", "domain", "said"),
     [
-        ([], "nonsense", "'nonsense' is not a domain; right would be something like bounces.example.com"),
+        ([], "nonsense", "'nonsense' is not a domain; for example bounces.example.com"),
         ([], "a b.example", "is not a domain"),
         ([], 'x".example', "is not a domain"),
         ([], "-a.example", "is not a domain"),
         (["--postmaster", "joe"], "b.example.com", "lmtpd.postmaster: is not an e-mail address"),
-        (["--postmaster", "joe@b.example.com"], "b.example.com", "lmtpd.postmaster: lies in a bounce domain"),
+        (["--postmaster", "joe@b.example.com"], "b.example.com", "lmtpd.postmaster: is in a bounce domain"),
         (["--postmaster", 'joe"\nx = "y@z'], "b.example.com", "lmtpd.postmaster: is not an e-mail address"),
         ([], "x" * 60 + ".example.com", None),
         ([], ".".join(["x" * 60] * 4) + ".example", "local part|domain"),

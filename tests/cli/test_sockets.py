@@ -73,9 +73,7 @@ def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
 
 def test_a_missing_folder(folder: Path) -> None:
     """The error says what to run."""
-    assert f"there is no folder {folder}/none; right would be: mkdir -p {folder}/none" in refused(
-        f"unix:{folder}/none/s"
-    )
+    assert f"there is no folder {folder}/none; run: mkdir -p {folder}/none" in refused(f"unix:{folder}/none/s")
 
 
 def test_a_socket_in_use(folder: Path) -> None:
@@ -143,7 +141,7 @@ def test_what_is_no_socket_stays(folder: Path, kind: str) -> None:
 def test_no_such_group(folder: Path) -> None:
     """The error names the key of the group, and the socket does not stay behind."""
     said = refused(f"unix:{folder}/s", SocketsSection(group="no-such-group"))
-    assert said == "/etc/retour/retour.toml:sockets.group: there is no group 'no-such-group' on this machine"
+    assert said == "/etc/retour/retour.toml:sockets.group: there is no group 'no-such-group' on this host"
     assert list(folder.iterdir()) == []
 
 

@@ -78,7 +78,7 @@ WRONG = {
     2: (b"nobody,hard,,,,", "'nobody' is not an e-mail address"),
     3: (b"a@example.net,gone,,,,", "unknown cause 'gone'"),
     4: (b"a@example.net,hard,nosuch,,,", "no stream 'nosuch'"),
-    5: (b"a@example.net,hard,,yesterday,,", "since 'yesterday' is no time"),
+    5: (b"a@example.net,hard,,yesterday,,", "since 'yesterday' is not a time"),
     6: (b"a@example.net,hard,,2026-01-02,2026-01-01,", "until is not after since"),
     7: (b"a@example.net,hard", "has 2 fields; the header names 6"),
     8: (b"a@example.net,hard,,,,\0", "holds a NUL"),

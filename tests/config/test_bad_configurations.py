@@ -108,7 +108,7 @@ def test_check_counts_the_rules_and_tells_which_file_the_services_cannot_read(he
         config.chmod(0o644)
         rules.chmod(0o600)
         result = check(config)
-        assert f"{rules}: 1 rule, asked before ours" in " ".join(result.stdout.split())
+        assert f"{rules}: 1 rule, tried before the built-in ones" in " ".join(result.stdout.split())
         said = " ".join(result.stderr.split())
         assert f"{rules}: cannot be read by the user who owns {here}/keys.toml" in said and str(config) not in said
         rules.chmod(0o644)

@@ -57,8 +57,8 @@ def test_messages_arrive_as_they_are_over_one_connection(server):
         ("later@example.net", True, "450 4.2.0 wait"),
         ("big@example.net", False, "552 5.3.4 big"),
         ("login@example.net", True, "530 5.7.0 log in"),
-        ("a@example.net\r\nDATA", False, "no address for SMTP"),
-        ("\udc80@example.net", False, "no address for SMTP"),
+        ("a@example.net\r\nDATA", False, "not an address that SMTP can carry"),
+        ("\udc80@example.net", False, "not an address that SMTP can carry"),
     ],
 )
 def test_a_5xx_is_for_good_and_anything_else_for_now(server, recipient, temporary, words):

@@ -258,7 +258,7 @@ def test_tokens_are_verified_at_rcpt_and_the_reason_stays_in_the_log(daemon):
             upper=real.upper(),
             forged=forged,
         )
-    daemon.child.wait_for_log("recipient refused.*the signature does not fit")
+    daemon.child.wait_for_log("recipient refused.*the signature does not match")
 
 
 def test_the_same_report_delivered_twice_is_recorded_once(daemon):

@@ -35,7 +35,7 @@ def text_of(path: Path, old: str, new: str) -> None:
 def test_a_ring_that_others_can_use_is_refused(ring_file: Path, mode: int) -> None:
     """Whoever can read the ring can forge bounces; the error says how to mend it."""
     ring_file.chmod(mode)
-    with pytest.raises(ConfigError, match=f"others can use it \\(mode 0{mode:o}\\); right: chmod 0600"):
+    with pytest.raises(ConfigError, match=f"others can use it \\(mode 0{mode:o}\\); run: chmod 0600"):
         keyring.load(ring_file)
 
 

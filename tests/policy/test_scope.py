@@ -31,5 +31,7 @@ def test_each_way_to_write_a_scope(text: str, scope: str) -> None:
 @pytest.mark.parametrize("text", ["nosuch", "stream:nosuch", "stream:", "**", "news "])
 def test_what_is_no_scope_is_refused_with_those_that_are(text: str) -> None:
     """With the way to write each of them."""
-    with pytest.raises(LookupError, match=r"no stream .*; there are everywhere, bulk, stream:bulk, stream:everywhere"):
+    with pytest.raises(
+        LookupError, match=r"no stream .*; the scopes are everywhere, bulk, stream:bulk, stream:everywhere"
+    ):
         parse_scope(text, STREAMS)

@@ -224,7 +224,7 @@ def test_what_root_makes_is_the_services(tmp_path: Path) -> None:
 
 def test_no_database_is_told_how_to_come_by(tmp_path: Path) -> None:
     """A missing or empty file: `retour db upgrade`; and looking makes no file."""
-    with pytest.raises(StoreRefused, match="no database there; `retour db upgrade` makes one"):
+    with pytest.raises(StoreRefused, match="no database; `retour db upgrade` creates one"):
         open_store(url(tmp_path / "retour.db"))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "retour.db").touch()
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["sqlite://", "sqlite:///:memory:", "sqlite:///retour.db", "nonsense", "x://y/z"])
 def test_an_address_that_cannot_be_one_is_an_error_of_the_file(address: str) -> None:
     """The error names the file and the key."""
-    with pytest.raises(ConfigError, match=r"retour\.toml:store\.url: .*right would be"):
+    with pytest.raises(ConfigError, match=r"retour\.toml:store\.url: .*for example"):
         open_store(address, file="retour.toml")
 
 

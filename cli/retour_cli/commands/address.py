@@ -41,7 +41,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
     """Show one address: sends, facts, counts, suppressions, and why.
 
     Each event with what it led to, and what would happen at the next
-    bounce. Exit status 1 where the store does not know the address.
+    bounce. Exit status 1 if the store does not know the address.
     """
     key = context.key(address)
     with context.store.reading() as connection:
@@ -57,7 +57,7 @@ def show(context: Context, address: str, as_json: bool) -> None:
 
 
 class Story:
-    """What the store has about one address, folded from its facts."""
+    """What the store has about one address, computed from its facts."""
 
     def __init__(self, connection: Connection, context: Context, address: Address) -> None:
         self.sends, self.last_send = sends.count_to(connection, address.id)
@@ -127,7 +127,7 @@ class Story:
 
 
 def _sent_until(sent: deque[tuple[int, str]], until: int | None) -> Iterator[list[str]]:
-    """A line for each stream of which something was sent up to then; those are taken off `sent`."""
+    """A line for each stream with sends up to then; these are removed from `sent`."""
     found: dict[str, list[int]] = {}
     while sent and (until is None or sent[0][0] <= until):
         at, stream = sent.popleft()

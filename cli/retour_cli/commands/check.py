@@ -23,7 +23,7 @@ from retour_policy.tokens.verp import MAX_SRS_OCTETS
 def check(context: Context, as_json: bool) -> None:
     """Check the configuration, the key ring and the database, and show what they mean.
 
-    Exit status 78 where a file is wrong, 75 where the database is down.
+    Exit status 78 if a file is wrong, 75 if the database is down.
     """
     config = context.config
     ring = context.ring.ring
@@ -68,7 +68,7 @@ def check(context: Context, as_json: bool) -> None:
 
 
 def warnings(config: Config) -> list[str]:
-    """What is allowed and does harm."""
+    """Settings that are allowed but do harm."""
     found = []
     for stream in config.stream:
         if stream.pattern and stream.pattern.length() > MAX_SRS_OCTETS:
@@ -90,7 +90,7 @@ def warnings(config: Config) -> list[str]:
 
 
 def unreadable(path: Path, config: Config) -> list[str]:
-    """What the user whose the key ring is cannot read, though root, who checks, can: the daemons run as that user."""
+    """Files that the owner of the key ring, whom the daemons run as, cannot read, though root can."""
     owner = config.tokens.keyring.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         return []
@@ -99,7 +99,7 @@ def unreadable(path: Path, config: Config) -> list[str]:
 
 
 def _may_read(user: os.stat_result, file: Path) -> bool:
-    """Tried as that user, with their own group and no other."""
+    """Try it as that user, with their own group and no other."""
     try:
         os.setegid(user.st_gid)
         os.seteuid(user.st_uid)

@@ -21,7 +21,7 @@ def db() -> None:
 def status(context: Context, as_json: bool) -> None:
     """Show which schema the database has, and which this version needs.
 
-    Exit status 78 where they differ.
+    Exit status 78 if they differ.
     """
     store = open_store(context.config.store.url, file=str(context.path), check=False)
     found = store.revision() if store.exists() else None
@@ -36,9 +36,9 @@ def status(context: Context, as_json: bool) -> None:
 @options
 @json_option
 def upgrade(context: Context, as_json: bool) -> None:
-    """Make the tables, or change those of an older version.
+    """Create the tables, or upgrade those of an older version.
 
-    Stop the services first: it holds the database until it is done.
+    Stop the services first: this locks the database until it is done.
     """
     from retour_policy.store import migrate
 

@@ -21,7 +21,7 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     Erased are the text of ADDRESS, diagnostics, copies and header values. A
     suppressed address stays suppressed, also when an old list names it
     again. The whole store is searched for mentions, and what waits for
-    postmaster and names the address is deleted. Exit status 1 where it is
+    postmaster and names the address is deleted. Exit status 1 if it is
     nowhere. Backups and logs are yours to clear.
     """
     from retour_policy.erasure.erase import erase_everywhere
@@ -30,7 +30,7 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     try:
         changed = sum(erase_everywhere(context.store, spool, context.key(address), address))
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; what is left is erased by the next run") from error
+        raise InputError(f"{error.filename}: {error.strerror}; run it again to erase the rest") from error
     if not changed:
         say(f"{address}: not known", err=True)
         raise SystemExit(1)

@@ -30,7 +30,7 @@ _MAIL = re.compile(rb"\s*(?:From |[!-9;-~]{1,80}[ \t]*:)")
 
 @dataclass(frozen=True)
 class Read:
-    """One message: its report, and what is to be complained of."""
+    """One message: its report, and its errors."""
 
     file: str
     data: bytes
@@ -60,9 +60,9 @@ def explain(
     Reads each FILE (or standard input, "-") and shows its kind, its
     recipients, the verdict about each and the words that it rests on. With
     --policy also what recording it would lead to; nothing is recorded.
-    Of a file named *.mbox each message is read.
+    In a file named *.mbox each message is read.
 
-    Exit status 1 where a file could not be opened.
+    Exit status 1 if a file could not be opened.
     """
     rules = _rules(rule_file) if rule_file or not with_policy else _context(config).rules
     policy = _policy(config) if with_policy else None
@@ -86,7 +86,7 @@ def explain(
 
 
 def _context(config: Path) -> Context:
-    """What is configured; loaded only where it is asked for."""
+    """The configuration; loaded only if it is needed."""
     from retour_cli.context import Context
 
     return Context(config)
@@ -96,7 +96,7 @@ Policy = Callable[[bytes, Report], list[str]]
 
 
 def _policy(config: Path) -> Policy:
-    """What says what policy would do; loaded only where it is asked for."""
+    """The dry run of the policy; loaded only if it is needed."""
     from retour_cli.dry_run import dry_run
 
     context = _context(config)
@@ -131,7 +131,7 @@ def _rules(path: str | None) -> Rules:
 
 
 def _each(names: tuple[str, ...], folders: bool, rules: Rules) -> Iterator[Read]:
-    """Each message of what is named, read."""
+    """Each message of the files named, read."""
     if not names and sys.stdin.isatty():
         click.echo("retour explain: reading a message from standard input", err=True)
     for name in _files(names, folders) if names else ["-"]:
@@ -145,7 +145,7 @@ def _each(names: tuple[str, ...], folders: bool, rules: Rules) -> Iterator[Read]
 
 
 def _files(names: tuple[str, ...], folders: bool) -> Iterator[str]:
-    """The files named; those in folders too, where folders are wanted."""
+    """The files named, and with `folders` those in folders."""
     for name in names:
         if folders and name not in ("", "-") and Path(name).is_dir():
             yield from (str(path) for path in sorted(Path(name).rglob("*")) if path.is_file())
@@ -154,7 +154,7 @@ def _files(names: tuple[str, ...], folders: bool) -> Iterator[str]:
 
 
 def _messages(name: str) -> Iterator[tuple[str, bytes]]:
-    """The bytes of a message and where it lies; each message of an mbox. Raises `OSError`, `ValueError`."""
+    """The octets of a message and its place; each message of an mbox. Raises `OSError`, `ValueError`."""
     if name == "-":
         yield name, sys.stdin.buffer.read()
     elif not name:

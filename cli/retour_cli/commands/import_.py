@@ -38,7 +38,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
 
     Each is recorded at its own date. What is recorded already is
     skipped, so this can be stopped and run again. Nothing is forwarded to
-    postmaster. Exit status 1 where a message could not be used.
+    postmaster. Exit status 1 if a message could not be used.
 
     A bounce counts where a token or a recorded send shows that it is about
     mail of ours. Those from before Retour have neither: they count with
@@ -68,7 +68,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
 
 @dataclass
 class _Clock:
-    """Stands at the date of the message that is read, so that its token is as old as it was then."""
+    """A clock at the date of the imported message, so that its token is as old as it was then."""
 
     at: int = 0
 
@@ -117,7 +117,7 @@ class Importer:
 
     @cached_property
     def _recorder(self) -> ReturnRecorder:
-        """Not to be made inside a transaction: it puts the policy in force."""
+        """Must not be built inside a transaction: it puts the policy in force."""
         context = self._context
         return ReturnRecorder.of(context.config, context.ring, context.ledger, self._clock)
 

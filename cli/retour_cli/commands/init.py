@@ -33,7 +33,7 @@ SPOOL = Path("/var/lib/retour/spool")
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything goes."""
+    """The paths of everything that init writes."""
 
     config: Path
     keyring: Path
@@ -43,7 +43,7 @@ class Places:
 
     @classmethod
     def below(cls, folder: Path) -> Places:
-        """The system's places for /etc/retour; everything in one folder for another."""
+        """The system's paths for /etc/retour; for another folder, everything in it."""
         if folder == SYSTEM:
             sockets = Path("/var/spool/postfix/retour")
             return cls(folder / "retour.toml", folder / "keys.toml", Path("/var/lib/retour/retour.db"), sockets, SPOOL)
@@ -53,11 +53,11 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """What the processes that write to the database queue on."""
+        """The lock file of the processes that write to the database."""
         return self.database.with_name(self.database.name + ".lock")
 
     def files(self) -> tuple[Path, ...]:
-        """What must not be there yet."""
+        """Files that must not exist yet."""
         return (self.config, self.keyring, self.database)
 
 
@@ -85,7 +85,7 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
     name, parent = _domains(domain)
     role = "postmaster" if parent == name else f"postmaster@{parent}"
     text = example(places, name, parent, postmaster or role)
-    config = parse(places.config, text)  # a fault shows before anything is written
+    config = parse(places.config, text)  # so that an error shows before anything is written
     try:
         with _undone_on_failure(places):
             _write(places, text, config)
@@ -113,7 +113,7 @@ def _write(places: Places, text: str, config: Config) -> None:
 
 @contextlib.contextmanager
 def _undone_on_failure(places: Places) -> Iterator[None]:
-    """Take away what was written where the rest cannot be, so that init can be tried again."""
+    """Remove what was written if the rest cannot be, so that init can be tried again."""
     try:
         yield
     except FileExistsError:  # somebody else is writing there
@@ -143,19 +143,19 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
 def _refuse_overwriting(places: Places) -> None:
     there = [str(path) for path in places.files() if os.path.lexists(path)]
     if there:
-        raise InputError(f"{', '.join(there)}: exists already; init overwrites nothing")
+        raise InputError(f"{', '.join(there)}: already exists; init overwrites nothing")
 
 
 def _domains(text: str) -> tuple[str, str]:
     domain = domain_ascii(text)
     if not is_domain(domain):
-        raise InputError(f"{text!r} is not a domain; right would be something like bounces.example.com")
+        raise InputError(f"{text!r} is not a domain; for example bounces.example.com")
     _, _, parent = domain.partition(".")
     return domain, parent if is_domain(parent) else domain
 
 
 def _give_away(places: Places) -> None:
-    """As root, and where the service's user exists, everything is theirs; the sockets' folder is Postfix's to enter."""
+    """As root, and if the service's user exists, give them everything; Postfix may enter the sockets' folder."""
     with contextlib.suppress(KeyError, PermissionError):
         group = grp.getgrnam("postfix").gr_gid
         os.chown(places.sockets, -1, group)

@@ -19,13 +19,13 @@ def keys() -> None:
 @options
 @json_option
 def rotate(context: Context, as_json: bool) -> None:
-    """Sign with the next key from now on, and make a new next one.
+    """Sign with the next key from now on, and create a new next one.
 
     Old keys go on verifying, so no bounce is lost. Services take the new
     ring when they reload, or when they meet a key that they do not know.
     """
     path = context.config.tokens.keyring
-    _ = context.ring  # a fault in it is told with the key that names the file
+    _ = context.ring  # so that an error in it names the key of the configuration
     try:
         before, after = keyring.rotate_file(path, context.clock())
     except OSError as error:

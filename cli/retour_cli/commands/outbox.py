@@ -1,4 +1,4 @@
-"""Outbox: what waits to be done outside, and what was given up; listed, tried again, dropped."""
+"""Outbox: items that wait for hooks and relays, or were given up; listed, tried again, dropped."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from retour_policy.store import outbox_selection
 from retour_policy.store.outbox import Item
 from retour_policy.store.outbox_selection import ItemFilter
 
-MAX_LISTED_ITEMS = 100  # where somebody reads the list
+MAX_LISTED_ITEMS = 100  # in a list for a person
 
 
 class Change(Protocol):
-    """What is done to some items in one transaction; how many that were."""
+    """Changes some items in one transaction; how many that were."""
 
     def __call__(self, connection: Connection, ids: Sequence[int]) -> int: ...
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which items are meant."""
+    """The options that select items."""
     for option in reversed(
         (
             click.option("--channel", help="Only of this hook or relay: hook:NAME, relay:NAME or forward."),
@@ -81,7 +81,7 @@ def list_(context: Context, show: bool, limit: int | None, as_json: bool, **chos
 def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
     """Try IDS again at once, and for three days from now on.
 
-    Exit status 1 where there are none. A dead letter comes out of its order.
+    Exit status 1 if there are none. A dead letter is tried out of its order.
     """
     wanted = _explicit_filter(context, ids, everything, chosen)
     _change(
@@ -102,7 +102,7 @@ def retry(context: Context, ids: tuple[int, ...], everything: bool, as_json: boo
 def drop(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool, **chosen: Any) -> None:
     """Delete IDS: they will never be carried out.
 
-    Exit status 1 where there are none.
+    Exit status 1 if there are none.
     """
     _change(
         context, _explicit_filter(context, ids, everything, chosen), outbox_selection.drop, "dropped", as_json=as_json
@@ -115,14 +115,14 @@ def _filter(context: Context, ids: tuple[int, ...], chosen: dict[str, Any]) -> I
 
 
 def _explicit_filter(context: Context, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> ItemFilter:
-    """What is to be changed: by number, or all of something; never all by mistake."""
+    """The items to change: by number, or all of a selection; never all by mistake."""
     if bool(ids) == everything:
         raise click.UsageError("give the ids of items, or --all with options that say which")
     return _filter(context, ids, chosen)
 
 
 def _change(context: Context, wanted: ItemFilter, change: Change, word: str, *, as_json: bool) -> None:
-    """Do it a few hundred and a few megabytes at a time, so that nobody waits for the store."""
+    """Change a few hundred items and a few megabytes at a time, so that nobody waits for the store."""
     with context.store.reading() as connection:
         ids = outbox_selection.read_ids(connection, wanted)
     done = sum(context.write(partial(change, ids=batch)) for batch in manage.iterate_batches(context.store, ids))

@@ -29,7 +29,7 @@ def purge(context: Context, keep: str, as_json: bool) -> None:
 
     days = int(keep[:-1]) if _DAYS.fullmatch(keep) else 0
     if days * DAY < MIN_KEEP_MS:
-        raise InputError(f"--keep {keep}: right would be a number of days, at least {MIN_KEEP_MS // DAY}d")
+        raise InputError(f"--keep {keep}: use a number of days, at least {MIN_KEEP_MS // DAY}d")
     before = max(0, context.clock() - days * DAY)
     deleted = sum(purge_store(context.store, before))
     if as_json:

@@ -18,7 +18,7 @@ from retour_policy.errors import EX_FAILED
 def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
     """Compute the state of every address again from its facts, and correct what differs.
 
-    On a healthy store nothing does. Exit status 1 where something did.
+    On a healthy store nothing does. Exit status 1 if something did.
     """
     from retour_policy.maintenance.rebuild import differences, mend
 

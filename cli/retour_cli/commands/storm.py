@@ -1,4 +1,4 @@
-"""Storm: the storms there were, and deciding by hand about what they hold."""
+"""Storm: lists storms, and decides by hand about the failures that they hold."""
 
 from __future__ import annotations
 

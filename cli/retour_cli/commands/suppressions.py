@@ -105,7 +105,7 @@ def add(context: Context, address: str, scope: str | None, until: str | None, no
 def remove(context: Context, address: str, scope: str | None, as_json: bool) -> None:
     """Lift the suppression of ADDRESS; its counts start again at zero.
 
-    Exit status 1 where it was not suppressed, and had no counts.
+    Exit status 1 if it was not suppressed and had no counts.
     """
     key, now, ledger = context.key(address), context.clock(), context.ledger
     where = _scope(context, scope) if scope else None
@@ -171,7 +171,7 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
 
     \b
     Columns: address (needed), cause, scope, since, until, note.
-    Without until a line holds for good, whatever its cause.
+    Without until a suppression is for good, for any cause.
 
     The whole file is checked first. Where a line is wrong, all wrong lines
     are listed, nothing is applied, and the exit status is 1. Importing twice
@@ -198,7 +198,7 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
 
 
 def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> int:
-    """How many rows there are. Lists all wrong lines and exits where there are any."""
+    """How many rows there are. If lines are wrong, lists all of them and exits."""
     good, faults = 0, 0
     for one in _read(context, file, shape):
         good += isinstance(one, Row)
@@ -237,7 +237,7 @@ def _until(text: str | None, now: int) -> int | None:
     found = _DAYS.fullmatch(text)
     at = now + int(found[1]) * DAY if found else parse_since(text, now)
     if at <= now:
-        raise InputError(f"--until {text}: lies in the past; right would be 30d or a date to come")
+        raise InputError(f"--until {text}: is in the past; use 30d or a future date")
     return at
 
 

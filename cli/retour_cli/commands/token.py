@@ -1,4 +1,4 @@
-"""Token: makes VERP addresses to try things with, and reads what one says."""
+"""Token: makes VERP addresses for tests, and decodes one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def swaks_line(server: str, to: str, address: str) -> str:
 def read_(context: Context, text: str, as_json: bool) -> None:
     """Show what a VERP address or a Retour-Ref says, and whether it is genuine.
 
-    Exit status 1 where it is not.
+    Exit status 1 if it is not.
     """
     router = Router(context.config, context.ring, context.clock)
     number, kind = _read(router, text.strip().strip("<>"))

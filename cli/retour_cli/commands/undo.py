@@ -1,4 +1,4 @@
-"""Undo: takes back what the failures of an outage caused that was noticed late."""
+"""Undo: takes back what the failures of an outage caused, if it was noticed late."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from retour_policy.errors import InputError
 def undo(
     context: Context, since: str, until_: str, domains: tuple[str, ...], note: str, dry_run: bool, as_json: bool
 ) -> None:
-    """Stop counting the failures of a time, as if they had not happened.
+    """Stop counting the failures of a period, as if they had not happened.
 
     The pauses and suppressions that they caused are taken back. The facts
-    stay, with a note; `retour address show` tells.
+    stay, with a note; `retour address show` shows them.
     """
     from retour_policy.maintenance.undo import Window, failures
     from retour_policy.maintenance.undo import undo as take_back

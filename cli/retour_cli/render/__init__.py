@@ -1,1 +1,1 @@
-"""Words for people: facts, policies and reports as the terminal shows them."""
+"""Facts, policies and reports as people see them on the terminal."""

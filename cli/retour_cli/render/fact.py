@@ -1,4 +1,4 @@
-"""Fact: an entry of the history, in a few words and as plain values."""
+"""Fact: a fact as a short text and as plain values."""
 
 from __future__ import annotations
 

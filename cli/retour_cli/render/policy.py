@@ -70,7 +70,7 @@ def _not_transactional(rules: RuleSet) -> str:
 
 
 def policy_words(config: Config) -> list[str]:
-    """The policy of all streams that have none of their own, in plain sentences."""
+    """The policy of all streams without their own, in plain sentences."""
     rules = config.rules(None)
     plain = "Storms are not looked for, as every failure counts, whoever is to blame."
     return [*policy_sentences(rules), storm_sentence(config.storm) if rules.heed_blame else plain]
@@ -140,7 +140,7 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
 
 
 def sender_words(stream: Stream) -> str:
-    """How the envelope sender becomes."""
+    """What becomes of the envelope sender."""
     if stream.pattern:
         return f"{stream.envelope_from}, {stream.pattern.length()} octets with the token"
     return stream.envelope_from or "stays as it is"

@@ -19,7 +19,7 @@ _BRINGS_BACK = {"bounce", "delayed", "delivered", "relayed", "expanded", "compla
 
 
 def report_lines(file: str, data: bytes, report: Report) -> Iterator[str]:
-    """What a message is, and why: its kind, each recipient's verdict, and the passages that it rests on."""
+    """What a message is, and why: its kind, each recipient's verdict, and the passages that prove it."""
     cut = ", not read to its end (truncated)" if report.truncated and data.strip() else ""
     yield f"{spaced(file)}: {click.style(report.kind, bold=True)}{cut}"
     about = ", ".join(filter(None, (report.reason, report.recipient)))

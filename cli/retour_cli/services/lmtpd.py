@@ -46,7 +46,7 @@ def lmtpd(context: Context) -> None:
             notify("READY=1")
 
         def stopping() -> None:
-            undo.close()  # at once, so that a process that is started now finds the paths free
+            undo.close()  # at once, so that a process that starts now finds the paths free
             notify("STOPPING=1")
 
         serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping))

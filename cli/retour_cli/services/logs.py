@@ -1,4 +1,4 @@
-"""Logs: how a service writes them: one line an event, logfmt on standard error, or in colour on a terminal."""
+"""Logs: how a service writes them: one line per event, logfmt on standard error, or in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def set_up() -> None:
 
 
 def _made_visible(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Addresses come from outside: what a terminal could act on, or what could pass for a line, is shown escaped."""
+    """Addresses come from outside: control characters, and what could look like a log line, are escaped."""
     return {name: _visible(name, value) if isinstance(value, str) else value for name, value in event.items()}
 
 

@@ -52,12 +52,12 @@ def milter(context: Context) -> None:
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("milter stopped")
-    # libmilter would notice after five seconds; nothing is under way, and all is written.
+    # libmilter would notice after five seconds; no message is in progress, and everything is written.
     os._exit(1 if failed.is_set() else 0)
 
 
 def _start(serve: Callable[[], None]) -> threading.Event:
-    """Run `serve` in a thread; the event is set, and the process told to stop, if it ends by itself."""
+    """Run `serve` in a thread; if it ends by itself, the event is set and the process stops."""
     failed = threading.Event()
 
     def run() -> None:

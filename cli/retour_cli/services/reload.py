@@ -19,14 +19,14 @@ log = structlog.get_logger()
 
 
 def reload_aside(context: Context, adopt: Callable[[Config], None]) -> None:
-    """`reload` in a thread of its own: it can wait for seconds for the store, and whoever asks must not."""
+    """`reload` in a thread of its own: it can wait seconds for the store, and its caller must not."""
     threading.Thread(target=reload, args=(context, adopt), name="reload", daemon=True).start()
 
 
 def reload(context: Context, adopt: Callable[[Config], None]) -> None:
     """Read the configuration again; a bad one is logged and changes nothing.
 
-    Signals can come faster than this ends. One after the other, the last to adopt has read what the file says now.
+    Signals can come faster than this ends. One at a time, so that the last one to adopt has read the newest file.
     """
     with _one_at_a_time:
         notify("RELOADING=1")
@@ -38,7 +38,7 @@ def reload(context: Context, adopt: Callable[[Config], None]) -> None:
         except Exception:
             log.exception(
                 "reload failed, the old configuration stays in force"
-            )  # or no signal would ever be heard again
+            )  # else no later signal would be handled
         finally:
             notify("READY=1")
 

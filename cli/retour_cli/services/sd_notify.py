@@ -1,4 +1,4 @@
-"""Sd_notify: tells the service manager how a service is doing (the protocol of sd_notify(3))."""
+"""Sd_notify: reports the state of a service to the service manager (the protocol of sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send `state`, such as READY=1, to the service manager; without one, nothing happens."""
+    """Send `state`, such as READY=1, to the service manager; does nothing without one."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return

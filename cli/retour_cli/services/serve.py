@@ -18,7 +18,7 @@ from retour_cli.services import logs
 from retour_cli.services.sd_notify import notify
 
 SERVICES = ("milter", "lmtpd", "courier")
-STOP_TIMEOUT_S = 60.0  # that a service may take to finish: longer than the milter's drain and a store that stands still
+STOP_TIMEOUT_S = 60.0  # that a service may take to finish: longer than the milter's drain plus a hanging store
 
 log = structlog.get_logger()
 
@@ -34,14 +34,14 @@ def serve(context: Context) -> None:
     that one's (1 where a signal ended it).
     """
     logs.set_up()
-    _ = context.config, context.ring, context.store  # a fault shows once, here, and not in each service
+    _ = context.config, context.ring, context.store  # so that an error shows once, here, and not in each service
     context.store.close()
     status = Supervisor(context).run()
     raise SystemExit(status)
 
 
 class Supervisor:
-    """Holds the children. Signals are read from a pipe, so that nothing is polled."""
+    """Runs the children. Signals are read from a pipe, so that nothing is polled."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -106,7 +106,7 @@ class Supervisor:
             self._reload_those_ready()
 
     def _reload_those_ready(self) -> None:
-        """A service that does not listen to the signal yet would die of it; it hears of it when it is ready."""
+        """A service that does not handle the signal yet would die of it; it gets it when it is ready."""
         for name in self._to_reload & self._ready:
             self._send(name, signal.SIGUSR1)
         self._to_reload -= self._ready
@@ -131,6 +131,6 @@ class Supervisor:
                 child.wait()
 
     def _status(self, died: list[str]) -> int:
-        """0 where it was asked for; else that of the service that died, or 1."""
+        """0 if the stop was asked for; else that of the service that died, or 1."""
         statuses = [self._children[name].returncode for name in died]
         return 0 if not died else next((status for status in statuses if status > 0), 1)

@@ -1,4 +1,4 @@
-"""Sockets: opens those that the configuration names, or says clearly why it cannot."""
+"""Sockets: opens the sockets of the configuration, or says clearly why it cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The setting that asks for a socket: its file and key, for messages."""
+    """The setting that names a socket: its file and key, for messages."""
 
     file: str
     key: str
@@ -45,7 +45,7 @@ def _unix(setting: Setting, path: Path, settings: SocketsSection) -> socket.sock
     if octets > MAX_PATH_OCTETS:
         raise setting.error(f"the path {path} has {octets} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
-        raise setting.error(f"there is no folder {path.parent}; right would be: mkdir -p {path.parent}")
+        raise setting.error(f"there is no folder {path.parent}; run: mkdir -p {path.parent}")
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
@@ -86,7 +86,7 @@ def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> No
         os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
     except KeyError:
         raise Setting(setting.file, "sockets.group").error(
-            f"there is no group {settings.group!r} on this machine"
+            f"there is no group {settings.group!r} on this host"
         ) from None
     except PermissionError:
         text = (
@@ -114,7 +114,7 @@ def _inet(setting: Setting, rest: str) -> socket.socket:
 
 
 def _handed_over(setting: Setting, name: str) -> socket.socket:
-    """A socket that systemd opened: LISTEN_FDS and LISTEN_FDNAMES, as sd_listen_fds(3) has it."""
+    """A socket that systemd opened: LISTEN_FDS and LISTEN_FDNAMES, as in sd_listen_fds(3)."""
     count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     wanted = [FIRST_DESCRIPTOR + n for n in range(count) if n < len(names) and names[n] == name]

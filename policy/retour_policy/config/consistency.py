@@ -11,20 +11,20 @@ from retour_policy.core.decide import RuleSet
 
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:
-    """What each key by itself may be and all together may not: key and words. No other file is looked at."""
+    """Values that are each allowed but contradict one another: key and text. No other file is read."""
     names = [stream.name for stream in config.stream]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"stream[{name}].name", "two streams have this name; right is one of each"
+        yield f"stream[{name}].name", "two streams have this name; each needs a name of its own"
     if in_bounce_domain(config, config.lmtpd.postmaster):
-        text = "lies in a bounce domain, so that mail to it would come back here; right is a mailbox elsewhere"
+        text = "is in a bounce domain, so mail to it would come back to Retour; name a mailbox elsewhere"
         yield "lmtpd.postmaster", text
     for domain in config.lmtpd.mailbox_domains:
         if domain_ascii(domain) not in config.pattern_domains:
-            text = f"{domain} is the domain of no stream's pattern; right is one that is, or to leave it out"
+            text = f"{domain} is not the domain of any stream's pattern; name one that is, or leave it out"
             yield "lmtpd.mailbox_domains", text
     sockets = (*config.lmtpd.listen, config.lmtpd.lookup)
     if any(socket.startswith("inet:") for socket in sockets) and not config.lmtpd.allow:
-        text = 'is missing, and a TCP listener needs it; right would be the mail server\'s network, as ["192.0.2.1"]'
+        text = 'is missing, and a TCP listener needs it; name the mail server\'s network, such as ["192.0.2.1"]'
         yield "lmtpd.allow", text
     yield from _shared_sockets(config)
     yield from _short_windows("policy", config.rules(None))
@@ -32,19 +32,19 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield from _short_windows(f"stream[{stream.name}].policy", config.rules(stream))
     yield from _sides_twice(config)
     if config.storm.lapse_after <= config.storm.settle_after:
-        yield "storm.lapse_after", "is not longer than settle_after, so what a storm holds would never count"
+        yield "storm.lapse_after", "is not longer than settle_after, so held failures would never count"
     if "default" not in config.relay:
         yield "relay.default", "is missing; streams without one of their own use it"
     yield from _outside(config)
 
 
 def _short_windows(key: str, rules: RuleSet) -> Iterator[tuple[str, str]]:
-    """Spans that leave no room for what they are to hold."""
+    """Spans that are too short for what they must cover."""
     for name in ("pause", "soft_span", "network_span"):
         if rules.forget_after and rules.forget_after <= getattr(rules, name):
-            yield f"{key}.forget_after", f"is not longer than {name}, so nothing would ever come together"
+            yield f"{key}.forget_after", f"is not longer than {name}, so failures would expire before they are counted"
     if rules.hard_for and rules.hard_for < rules.pause:
-        yield f"{key}.hard_for", "is shorter than pause; right is a suppression that outlasts a pause"
+        yield f"{key}.hard_for", "is shorter than pause; a suppression must not be shorter than a pause"
 
 
 def _sides_twice(config: Config) -> Iterator[tuple[str, str]]:
@@ -52,7 +52,7 @@ def _sides_twice(config: Config) -> Iterator[tuple[str, str]]:
     for side, domains in config.sides.items():
         for domain in map(domain_ascii, domains):
             if domain in seen:
-                yield f"sides.{side}", f"{domain} is in {seen[domain]} too; right is one side for each domain"
+                yield f"sides.{side}", f"{domain} is in {seen[domain]} too; a domain can be in one side only"
             seen[domain] = side
 
 
@@ -62,7 +62,7 @@ def _shared_sockets(config: Config) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for key, socket in wanted:
         if socket in seen:
-            yield key, f"{socket} is {seen[socket]} too; right is a socket of its own for each"
+            yield key, f"{socket} is {seen[socket]} too; each needs a socket of its own"
         seen[socket] = key
 
 
@@ -70,7 +70,7 @@ def _outside(config: Config) -> Iterator[tuple[str, str]]:
     """The same for hooks, relays and resends, and what they refer to."""
     names = [hook.name for hook in config.hook]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"hook[{name}].name", "two hooks have this name; right is one of each"
+        yield f"hook[{name}].name", "two hooks have this name; each needs a name of its own"
     for hook in config.hook:
         yield from _of_hook(config, hook)
     for relay_name, relay in config.relay.items():
@@ -84,13 +84,13 @@ def _outside(config: Config) -> Iterator[tuple[str, str]]:
 def _of_hook(config: Config, hook: HookSection) -> Iterator[tuple[str, str]]:
     key = f"hook[{hook.name}]"
     if bool(hook.webhook) == bool(hook.command):
-        what = "two targets" if hook.webhook else "no target"
-        yield key, f"has {what}; right is one of webhook and command"
+        what = "both webhook and command" if hook.webhook else "neither webhook nor command"
+        yield key, f"has {what}; use one of them"
     if hook.webhook and hook.webhook.startswith("http:") and not hook.allow_http:
-        text = "http would send addresses over the network for all to read; right is https, or allow_http = true"
+        text = "http sends addresses unencrypted; use https, or set allow_http = true"
         yield f"{key}.webhook", text
     if hook.webhook and hook.secret_file is None:
-        text = "is missing; it holds the secret that signs: (printf whsec_; openssl rand -base64 32) > FILE"
+        text = "is missing; to make one: (printf whsec_; openssl rand -base64 32) > FILE"
         yield f"{key}.secret_file", text
     for name in hook.streams:
         if config.stream_named(name) is None:
@@ -105,9 +105,9 @@ def _of_streams(config: Config) -> Iterator[tuple[str, str]]:
             text = "needs track = true: what is not recorded cannot be sent again"
             yield f"stream[{stream.name}].retry", text
         if stream.retry and not stream.pattern and stream.headers is False:
-            text = "needs a sender with % or headers: a resend without token and Retour-Ref would be taken for new mail"
+            text = "needs a sender with %, or headers: without token and Retour-Ref a resend would look like new mail"
             yield f"stream[{stream.name}].retry", text
 
 
 def _no_relay(config: Config, name: str) -> str:
-    return f"there is no relay {name!r}; there are {', '.join(config.relay)}"
+    return f"there is no relay {name!r}; the relays are: {', '.join(config.relay)}"

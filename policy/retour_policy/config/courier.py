@@ -20,7 +20,7 @@ Connections = Annotated[StrictInt, Field(ge=1, le=1000)]
 def _event(value: object) -> object:
     if isinstance(value, str) and (value in EVENTS or value in GROUPS):
         return value
-    raise ValueError(f"is no event; there are {', '.join((*GROUPS, *EVENTS))}")
+    raise ValueError(f"is not an event; use one of {', '.join((*GROUPS, *EVENTS))}")
 
 
 def _url(value: object) -> object:
@@ -29,14 +29,14 @@ def _url(value: object) -> object:
         if parts and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             if parts.username is None and not parts.fragment:
                 return value
-            raise ValueError("holds a user, a password or a #fragment; leave that out, the secret signs")
+            raise ValueError("contains a user, a password or a #fragment; leave that out, because the secret signs")
     except ValueError as error:
-        raise ValueError(f'is not to be used: {error}; right would be "https://app.example.com/retour"') from None
-    raise ValueError('is not a web address; right would be "https://app.example.com/retour"')
+        raise ValueError(f'cannot be used: {error}; for example "https://app.example.com/retour"') from None
+    raise ValueError('is not a URL; for example "https://app.example.com/retour"')
 
 
 class HookSection(Section):
-    """Who is told of what, and how: one of `webhook` and `command`."""
+    """Which events are told, and how: one of `webhook` and `command`."""
 
     name: Name
     on: tuple[Annotated[str, BeforeValidator(_event)], ...] = Field(min_length=1)
@@ -56,14 +56,14 @@ class HookSection(Section):
 
 
 class Batch(Section):
-    """After so many messages a pause."""
+    """A pause after each `size` messages."""
 
     size: Annotated[StrictInt, Field(ge=1, le=1_000_000)]
     pause: Duration
 
 
 class RelaySection(Section):
-    """A mail server that takes what Retour itself sends."""
+    """A mail server that accepts what Retour itself sends."""
 
     host: StrictStr = "127.0.0.1"
     port: Annotated[StrictInt, Field(ge=1, le=65_535)] = 25
@@ -83,7 +83,7 @@ class Retry(Section):
 
 
 class ForwardSection(Section):
-    """How much mail postmaster gets one by one; what comes beyond that in a window goes into a digest."""
+    """How many messages postmaster gets one by one; what exceeds that in a window goes into a digest."""
 
     most: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 60
     per: Span = HOUR
@@ -91,14 +91,14 @@ class ForwardSection(Section):
 
 
 class SpoolSection(Section):
-    """Where copies of messages wait that may be sent again, and how long bounces of them can take."""
+    """Where copies of messages that may be sent again are kept, and how long bounces of them can take."""
 
     dir: File = Path("/var/lib/retour/spool")
     queue_lifetime: Duration = 5 * DAY
 
 
 class CourierSection(Section):
-    """How long one courier has an item, and how often and how long it is tried."""
+    """How long an item is leased to one courier, and how often and how long it is tried."""
 
     lease: Span = MINUTE
     first_pause: Span = 10 * SECOND

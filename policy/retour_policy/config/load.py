@@ -1,4 +1,4 @@
-"""Load: reads the configuration file, and says of each fault where it is and what would be right."""
+"""Load: reads the configuration file, and says for each error where it is and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def load(path: Path) -> Config:
 
 
 def parse(path: Path, text: str) -> Config:
-    """The configuration that stands, or shall stand, in the file `path`. Raises `ConfigError`."""
+    """The configuration that is, or will be, in the file `path`. Raises `ConfigError`."""
     return validate(path, _tables(path, text))
 
 
 def validate(path: Path, data: dict[str, Any]) -> Config:
-    """The configuration that the tables of `path` hold. Raises `ConfigError`."""
+    """The configuration in the tables of `path`. Raises `ConfigError`."""
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -67,8 +67,8 @@ def _tables(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(Problem(str(path), "", f"is not TOML: {error}")) from error
-    except (ValueError, RecursionError) as error:  # what Python has to say of huge numbers and of depth
-        text = "is not TOML that can be read: a number is too long, or something is nested too deep"
+    except (ValueError, RecursionError) as error:  # Python's errors for huge numbers and deep nesting
+        text = "cannot be read as TOML: a number is too long, or something is nested too deep"
         raise ConfigError(Problem(str(path), "", text)) from error
 
 

@@ -68,7 +68,7 @@ class SocketsSection(Section):
 
 
 class MilterSection(Section):
-    """What the milter listens to, whom it serves, and what it does while the store is away."""
+    """What the milter listens on, whom it serves, and what it does while the store is down."""
 
     socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
     trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
@@ -78,7 +78,7 @@ class MilterSection(Section):
 
 
 class LmtpdSection(Section):
-    """What the LMTP daemon listens to, and whom it tells what nothing matches."""
+    """What the LMTP daemon listens on, and who gets unmatched mail."""
 
     listen: tuple[Socket, ...] = Field(default=("unix:/var/spool/postfix/retour/lmtp.sock",), min_length=1)
     lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
@@ -104,7 +104,7 @@ class Match(Section):
 
 
 class RulesSection(Section):
-    """Numbers of a policy; what is not given is the preset's. 0 (or "0s") as a threshold only records."""
+    """Numbers of a policy; for those not given the preset's apply. 0 (or "0s") as a threshold only records."""
 
     hard: Threshold | None = None
     pause: Duration | None = None
@@ -198,7 +198,7 @@ class Config(Section):
     courier: CourierSection = CourierSection()
 
     def rules(self, stream: Stream | None) -> RuleSet:
-        """The rules of a stream, or (None) those of all that say nothing of their own."""
+        """The rules of a stream, or (None) of all streams without numbers of their own."""
         general = self.policy.over(PRESETS[self.policy.preset])
         return stream.policy.over(general) if stream else general
 
@@ -208,7 +208,7 @@ class Config(Section):
 
     @cached_property
     def bounce_domains(self) -> frozenset[str]:
-        """Domains all of whose mail comes back to Retour: those of VERP patterns, but for `mailbox_domains`."""
+        """Domains all of whose mail comes to Retour: those of VERP patterns, except `mailbox_domains`."""
         return self.pattern_domains.difference(map(domain_ascii, self.lmtpd.mailbox_domains))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Problems: the faults that pydantic finds in a configuration, in words for a postmaster."""
+"""Problems: the errors that pydantic finds in a configuration, worded for a postmaster."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from retour_policy.errors import Problem
 
 _MEANINGS = {
     "missing": "is missing, and there is no default",
-    "string_type": "is not text; right would be text in quotes",
-    "int_type": "is not a whole number; right would be a number without quotes",
-    "bool_type": "is neither true nor false, without quotes",
-    "tuple_type": 'is not a list; right would be something like ["a", "b"]',
-    "dict_type": "is not a table; right would be something like {{ name = value }}",
-    "model_type": "is not a table; right would be a heading such as [{key}] with keys below it",
-    "path_type": "is not a path; right would be a path in quotes",
+    "string_type": "is not text; put it in quotes",
+    "int_type": "is not a whole number; write it without quotes",
+    "bool_type": "is neither true nor false; write it without quotes",
+    "tuple_type": 'is not a list; for example ["a", "b"]',
+    "dict_type": "is not a table; for example {{ name = value }}",
+    "model_type": "is not a table; use a heading such as [{key}] with keys below it",
+    "path_type": "is not a path; put it in quotes",
     "literal_error": "is not {expected}",
-    "greater_than_equal": "is too small; right is {ge} or more",
-    "less_than_equal": "is too large; right is {le} or less",
-    "too_short": "is an empty list; right is one value or more, or to leave the key out",
+    "greater_than_equal": "is too small; the minimum is {ge}",
+    "less_than_equal": "is too large; the maximum is {le}",
+    "too_short": "is an empty list; give at least one value, or leave the key out",
 }
 """What pydantic's error types mean to a postmaster."""
 
 
 def problems_of(path: Path, data: dict[str, Any], error: ValidationError) -> list[Problem]:
-    """What pydantic found wrong with the tables `data` of the file `path`, a `Problem` for each fault."""
-    # A list with a faulty value counts as too short as well, and is not.
+    """What pydantic found wrong with the tables `data` of the file `path`, a `Problem` for each error."""
+    # pydantic also calls a list with a wrong value too short, which it is not.
     faults = [fault for fault in error.errors() if not (fault["type"] == "too_short" and fault["input"])]
     return [_problem(path, data, fault) for fault in faults]
 
@@ -45,14 +45,14 @@ def _problem(path: Path, data: dict[str, Any], fault: Any) -> Problem:
     if kind == "value_error":
         return Problem(str(path), key, str(context["error"]))
     if kind == "tuple_type" and key == "stream":
-        return Problem(str(path), key, "is one table; right would be [[stream]], as there can be several")
+        return Problem(str(path), key, "is one table; write [[stream]], because there can be several")
     words = _MEANINGS[kind].format(key=key, **context) if kind in _MEANINGS else f"is wrong: {fault['msg']}"
     given = json.dumps(fault["input"], default=str) if kind not in ("missing", "too_short") else ""
     return Problem(str(path), key, f"{given} {words}" if 0 < len(given) < 60 else words)
 
 
 def key_text(data: Any, parts: Sequence[object]) -> str:
-    """`stream[newsletter].match.sender` for the path of keys and list places to a value."""
+    """`stream[newsletter].match.sender` for the path of keys and list indexes to a value."""
     text = ""
     for part in parts:
         if isinstance(part, int):
@@ -69,11 +69,11 @@ def _unknown(parts: Sequence[object]) -> str:
     model: Any = Config
     for part in parts[:-1]:
         fields = getattr(model, "model_fields", {})
-        if part in fields:  # else it is a place in a list, or a name that the postmaster gave
+        if part in fields:  # else it is an index of a list, or a name that the postmaster gave
             model = _model_of(fields[part].annotation)
     known = list(getattr(model, "model_fields", {}))
     near = difflib.get_close_matches(str(parts[-1]), known, 1)
-    return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; there are {', '.join(known)}"
+    return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; the keys are {', '.join(known)}"
 
 
 def _model_of(annotation: Any) -> Any:

@@ -19,7 +19,7 @@ MIN_SECRET_OCTETS, MAX_SECRET_OCTETS = 24, 64  # Standard Webhooks, "Signature s
 
 @dataclass(frozen=True)
 class Secrets:
-    """What the courier must know and nobody else may read."""
+    """The keys and passwords of the courier; nobody else may read them."""
 
     hooks: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     """By hook: the keys that sign, the newest first."""
@@ -57,17 +57,17 @@ def load_secrets(file: Path, config: Config) -> Secrets:
 def _not_executable(program: str) -> str:
     """What is wrong with a command's first word, if anything."""
     if not program.startswith("/"):
-        return f"{program!r} is not a whole path; right would be one that begins with /"
+        return f"{program!r} is not an absolute path; it must begin with /"
     if not Path(program).is_file():
         return f"{program}: no such file"
-    return "" if os.access(program, os.X_OK) else f"{program}: is not executable; right: chmod +x {program}"
+    return "" if os.access(program, os.X_OK) else f"{program}: is not executable; run: chmod +x {program}"
 
 
 def _secret_text(path: Path) -> str:
     try:
         mode = files.open_to_others(path)
         if mode is not None:
-            raise _Fault(f"others can use {path} (mode {mode:04o}); right: chmod 0600 {path}")
+            raise _Fault(f"others can use {path} (mode {mode:04o}); run: chmod 0600 {path}")
         return path.read_text("utf-8")
     except OSError as error:
         raise _Fault(f"{path}: {error.strerror}") from error
@@ -81,14 +81,14 @@ def _keys(text: str) -> tuple[bytes, ...]:
 
 
 def _none() -> tuple[bytes, ...]:
-    raise _Fault("holds no secret; right: (printf whsec_; openssl rand -base64 32) > FILE")
+    raise _Fault("contains no secret; to make one: (printf whsec_; openssl rand -base64 32) > FILE")
 
 
 def _key(line: str) -> bytes:
     try:
         key = base64.b64decode(line.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error as error:
-        raise _Fault(f"holds no secret in base64 ({error})") from error
+        raise _Fault(f"contains no secret in base64 ({error})") from error
     if not line.startswith(SECRET_PREFIX) or not MIN_SECRET_OCTETS <= len(key) <= MAX_SECRET_OCTETS:
         raise _Fault(f"a secret is whsec_ and {MIN_SECRET_OCTETS} to {MAX_SECRET_OCTETS} octets in base64, one a line")
     return key

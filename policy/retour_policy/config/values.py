@@ -1,4 +1,4 @@
-"""Values: the kinds of values that a configuration holds, and what would be right where one is wrong."""
+"""Values: the kinds of values in a configuration; the error for a wrong one says how to fix it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _duration(value: object) -> object:
         if found:
             length = int(found[1]) * _UNITS[found[2]]
             if length > MAX_DURATION_MS:
-                raise ValueError(f"is longer than a hundred years; right are at most {MAX_DURATION_MS // DAY}d")
+                raise ValueError(f"is longer than a hundred years; the maximum is {MAX_DURATION_MS // DAY}d")
             return length
-    raise ValueError('is not a time; right would be a number and a unit, such as "30s", "4h" or "180d"')
+    raise ValueError('is not a time; use a number and a unit, such as "30s", "4h" or "180d"')
 
 
 def _size(value: object) -> object:
@@ -45,18 +45,18 @@ def _size(value: object) -> object:
         found = re.fullmatch(r"(\d{1,6})([kM])", value)
         if found:
             return int(found[1]) * _SIZES[found[2]]
-    raise ValueError('is not a size; right would be a number and a unit, such as "256k" or "2M"')
+    raise ValueError('is not a size; use a number and a unit, such as "256k" or "2M"')
 
 
 def _name(value: object) -> object:
     if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
         return value
-    raise ValueError("is not a name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
+    raise ValueError("is not a name; use up to 64 of a-z 0-9 . _ - and begin with a letter or digit")
 
 
 def _positive(value: int) -> int:
     if not value:
-        raise ValueError('must not be nothing; right would be something like "30s"')
+        raise ValueError('must not be zero; for example "30s"')
     return value
 
 
@@ -65,8 +65,8 @@ def _network(value: object) -> object:
         if isinstance(value, str):
             return ipaddress.ip_network(value)
     except ValueError as error:
-        raise ValueError(f'is not a network ({error}); right would be something like "192.0.2.0/24"') from None
-    raise ValueError('is not a network; right would be something like "192.0.2.0/24"')
+        raise ValueError(f'is not a network ({error}); for example "192.0.2.0/24"') from None
+    raise ValueError('is not a network; for example "192.0.2.0/24"')
 
 
 def _or_none(value: object) -> object:
@@ -75,20 +75,20 @@ def _or_none(value: object) -> object:
 
 def check_absolute(value: Path) -> Path:
     if not value.is_absolute() or _CONTROL.search(str(value)):
-        raise ValueError('is not an absolute path; right would be something like "/etc/retour/keys.toml"')
+        raise ValueError('is not an absolute path; for example "/etc/retour/keys.toml"')
     return value
 
 
 def check_mode(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"0[0-7]{3}", value):
         return value
-    raise ValueError('is not a mode; right would be four octal digits in quotes, such as "0660"')
+    raise ValueError('is not a mode; use four octal digits in quotes, such as "0660"')
 
 
 def _address(value: object) -> object:
     if isinstance(value, str) and (is_address(value) or value == "postmaster"):  # RFC 5321 section 4.5.1
         return value
-    raise ValueError('is not an e-mail address; right would be something like "postmaster@example.com"')
+    raise ValueError('is not an e-mail address; for example "postmaster@example.com"')
 
 
 def _socket(value: object) -> object:
@@ -96,7 +96,7 @@ def _socket(value: object) -> object:
         found = re.fullmatch(r"unix:/.+|inet:(\d{1,5})@[^\s@]+|fd:[\w.-]+", value)
         if found and (found[1] is None or 0 < int(found[1]) < 65_536):
             return value
-    raise ValueError('is not a socket; right would be "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
+    raise ValueError('is not a socket; use "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
 
 
 def check_texts(value: object) -> object:
@@ -106,7 +106,7 @@ def check_texts(value: object) -> object:
 def check_stream_name(value: object) -> object:
     if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
         return value
-    raise ValueError("is not a stream's name; right are up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
+    raise ValueError("is not a stream name; use up to 64 of a-z 0-9 . _ - and begin with a letter or digit")
 
 
 def check_envelope_from(value: object) -> object:
@@ -117,16 +117,14 @@ def check_envelope_from(value: object) -> object:
         return value
     if isinstance(value, str) and is_address(value):
         return value
-    raise ValueError(
-        'is no envelope sender; right are "b-%@bounces.example.com", "bounces@example.com" or "header-from"'
-    )
+    raise ValueError('is not an envelope sender; use "b-%@bounces.example.com", "bounces@example.com" or "header-from"')
 
 
 def check_headers(value: object) -> object:
     if value is False:
         return value
     if not isinstance(value, dict):
-        raise ValueError('is neither a table of header fields nor false; right would be { Feedback-ID = "{stream}" }')
+        raise ValueError('is neither a table of header fields nor false; for example { Feedback-ID = "{stream}" }')
     for name, edit in value.items():
         _check_header(name, edit)
     return value
@@ -134,40 +132,42 @@ def check_headers(value: object) -> object:
 
 def _check_header(name: str, edit: object) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header field's name; right would be something like X-Campaign")
+        raise ValueError(f"{name!r} is not the name of a header field; for example X-Campaign")
     if name.lower() in map(str.lower, OWN_HEADERS):
-        raise ValueError(f"{name} is Retour's own; right is another name")
+        raise ValueError(f"{name} is Retour's own; choose another name")
     special = isinstance(edit, dict) and list(edit) in (["add"], ["default"])
     text = next(iter(edit.values())) if isinstance(edit, dict) and special else edit
     if not isinstance(text, str) and (special or text is not False):
         raise ValueError(
-            f'{name}: right are "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
+            f'{name}: use "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
         )
     _check_header_text(name, text or "")
 
 
 def _check_header_text(name: str, text: str) -> None:
     if _CONTROL.search(text):
-        raise ValueError(f"{name}: holds a control character; header fields are one line")
+        raise ValueError(f"{name}: contains a control character; header fields are one line")
     unknown = [p for p in re.findall(r"{([^{}]*)}", text) if p not in PLACEHOLDERS]
     if unknown:
-        raise ValueError(f"{name}: unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
+        raise ValueError(
+            f"{name}: unknown placeholder {{{unknown[0]}}}; the placeholders are {', '.join(PLACEHOLDERS)}"
+        )
 
 
 Size = Annotated[int, BeforeValidator(_size)]
-"""Written "256k", held as octets."""
+"""Written "256k", kept as octets."""
 Name = Annotated[str, BeforeValidator(_name)]
 Duration = Annotated[int, BeforeValidator(_duration)]
-"""Written "4h", held as milliseconds."""
+"""Written "4h", kept as milliseconds."""
 Span = Annotated[Duration, AfterValidator(_positive)]
-"""A `Duration` that is not nothing."""
+"""A `Duration` that is not zero."""
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Threshold = Annotated[StrictInt, Field(ge=0, le=MAX_FAILURES_KEPT)]
 OptionalFile = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_or_none)]
-"""An absolute path; "" is none."""
+"""An absolute path; "": none."""
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 Texts = tuple[StrictStr, ...]
 NotEmpty = Field(default=(), min_length=1)
-"""A list that, where it is given, holds something: an empty one would match all mail instead of none."""
+"""A list that must not be empty if it is given: an empty one would match all mail instead of none."""

@@ -22,7 +22,7 @@ class RuleSet:
     pause: int
     """After a hard failure below the threshold."""
     hard_for: int
-    """How long a suppression lasts; 0 is for good."""
+    """How long a suppression lasts; 0: for good."""
     soft: int
     soft_span: int
     """Between the first and the last soft failure, at least."""
@@ -31,17 +31,17 @@ class RuleSet:
     network_span: int
     network_for: int
     longest: int
-    """Each suppression lasts twice as long as the one before it, at most so long; 0: they do not grow."""
+    """Each suppression lasts twice as long as the one before it, at most this long; 0: they do not grow."""
     autoreply: int
     autoreply_for: int
     complaint: int
     unsubscribe: int
     heal_sends: int
-    """So many good sends after the latest counted failure clear the count; 0: nothing does."""
+    """How many good sends after the latest counted failure clear the count; 0: nothing does."""
     heal_after: int
-    """A send is good when so long has passed without a failure of it."""
+    """A send is good when this time has passed without a failure of it."""
     forget_after: int
-    """A counted failure older than that counts no more; 0: never."""
+    """A counted failure older than this no longer counts; 0: it always counts."""
     heed_blame: bool
     """False: every failure counts by its type, whoever is to blame."""
     distinct_days: bool
@@ -57,20 +57,20 @@ class Signal:
     """What a fact says that matters for counting."""
 
     at: int
-    """Milliseconds since 1970. Signals come in order, but for held failures of a storm that count after all."""
+    """Milliseconds since 1970. Signals come in order, except failures that a storm held and that count after all."""
     class_: Class
     stream: str
     transactional: bool = False
     send: int = 0
     sent_at: int = 0
     shared: bool = False
-    """The proof is a token that other recipients hold too."""
+    """The proof is a token that other recipients have too."""
     first: bool = True
     """Nothing of its kind counted before for this send and address: one send counts once."""
     good_sends: int = 0
     """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
     fact: int = 0
-    """For the reader of a suppression: the fact that triggered it."""
+    """The fact, which a suppression then names as its trigger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,17 @@ class Count:
     unconfirmed: CountedFailure | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
     claims: tuple[CountedFailure, ...] = ()
-    """Complaints and their like with shared proof only, one of a class. Each counts when another send's joins it."""
+    """Complaints and the like with shared proof only, one per class. It counts when another send's joins it."""
 
     def latest(self) -> int:
-        """When the latest failure came that counts or waits; 0 where there is none."""
+        """When the latest failure that counts or waits was recorded; 0 if there is none."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
         return max((one.at for one in (*self.failures, *waiting)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the facts about one address have come to, by scope (everywhere, or a stream)."""
+    """The result of the facts about one address, by scope (everywhere, or a stream)."""
 
     counts: Mapping[str, Count] = field(default_factory=dict)
     last: int = 0
@@ -134,7 +134,7 @@ class Suppress:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The new state, what to do, and in words why."""
+    """The new state, what to do, and an explanation."""
 
     state: State
     suppress: tuple[Suppress, ...]
@@ -173,7 +173,7 @@ def _confirmed(count: Count, signal: Signal, rules: RuleSet) -> Step:
 
 
 def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
-    """The same for complaints and unsubscriptions: no recipient can unsubscribe another."""
+    """The same for complaints and unsubscriptions, so that no recipient can unsubscribe another."""
     waiting = next((one for one in count.claims if one.class_ == signal.class_), None)
     if waiting is not None:
         others = tuple(one for one in count.claims if one != waiting)
@@ -268,7 +268,7 @@ def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Ste
 
 def _add(count: Count, one: CountedFailure) -> Count:
     failures = (*count.failures, one)[-MAX_FAILURES_KEPT:] if one.class_ in FAILURES else count.failures
-    # A total stops at a million: more decides nothing, and a loop of reports cannot make it grow for ever.
+    # A total stops at a million: more changes no decision, and a loop of reports cannot make it grow without limit.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
     good = 0 if one.class_ in FAILURES else count.good
     return replace(count, failures=failures, good=good, totals={**count.totals, one.class_: total})
@@ -289,12 +289,12 @@ def _lasts(name: Class, rules: RuleSet) -> int:
 
 
 def _bulk(signal: Signal, rules: RuleSet) -> str:
-    """The scope for what transactional streams take no part in."""
+    """The scope for suppressions that do not hold in transactional streams."""
     return signal.stream if rules.scope == "stream" else BULK
 
 
 def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
-    """Where a suppression holds: hard everywhere, an unsubscription in its stream, the rest not for transactional mail.
+    """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
     In "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """

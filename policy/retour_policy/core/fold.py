@@ -47,14 +47,14 @@ class StreamPolicy:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The account after a fact, and in words what the fact led to."""
+    """The account after a fact, and an explanation of what the fact led to."""
 
     account: Account
     why: str
 
 
 def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> StepResult:
-    """The account after one more fact. `good_sends`: good ones since the latest counted failure."""
+    """The account after one more fact. `good_sends`: how many were good since the latest counted failure."""
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, stream_policy)
@@ -71,7 +71,7 @@ def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends
 
 
 def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Signal | None:
-    """What a fact means for counting; None where it counts for nobody."""
+    """What a fact means for counting; None if it does not count."""
     class_ = class_of(entry.kind, entry.type, entry.blame, stream_policy.rules)
     if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policy.rules):
         return None
@@ -90,7 +90,7 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Sig
 
 
 def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
-    """The class in which a fact counts against an address; None where it counts for nobody."""
+    """The class in which a fact counts against an address; None if it does not count."""
     if kind in ("autoreply", "complaint", "unsubscribe"):
         return kind  # type: ignore[return-value]
     if kind != "bounce":
@@ -102,7 +102,7 @@ def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) ->
 
 
 def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope that those of `stream` count in; 0 where there is none."""
+    """When the latest failure was counted in the scope in which those of `stream` count; 0 if there is none."""
     count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
     return count.latest() if count else 0
 
@@ -150,7 +150,7 @@ def fold(
 
 
 def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> bool:
-    """Whether such a fact counts against an address, and so uses up the one count that its send has."""
+    """Whether such a fact counts against an address; only one fact per send and kind counts."""
     return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
 
 
@@ -201,7 +201,7 @@ def _seen(account: Account, at: int) -> Account:
 
 
 def _held(account: Account, entry: Entry, facts: Sequence[int]) -> StepResult:
-    """Failures held by a storm: kept, not counted. What two storms hold one after the other is held by the second."""
+    """Failures held by a storm: kept, not counted. A failure that a second storm holds belongs to that one."""
     seen = _seen(_without_held(account, facts), entry.at)
     held = (*seen.state.held, *((number, entry.detail["storm"]) for number in facts))[-MAX_FAILURES_KEPT:]
     return StepResult(replace(seen, state=replace(seen.state, held=held)), "held: a storm")
@@ -213,7 +213,7 @@ def _without_held(account: Account, facts: Sequence[int]) -> Account:
 
 
 def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppression:
-    """The suppression in force keeps its dates and cause, unless it gives way to the new one."""
+    """The suppression in force keeps its dates and cause, unless the new one replaces it."""
     if old is not None and old.in_force(new.since) and not _gives_way(old, new):
         return old
     because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
@@ -221,7 +221,7 @@ def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppressi
 
 
 def _gives_way(old: Suppression, new: Suppress) -> bool:
-    """A trial always, a pause to all but a shorter pause, what ends to what is for good or outlasts the postmaster."""
+    """A trial always does; a pause, unless the new one is a shorter pause; others, if the new one lasts longer."""
     if old.cause == "trial":
         return True
     longer = old.until is not None and (new.until is None or new.until > old.until)
@@ -246,12 +246,12 @@ def _operator_suppresses(account: Account, entry: Entry, _: StreamPolicy) -> Ste
 
 
 def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """What is lifted begins anew: its counts go too."""
+    """Lifting clears the counts too."""
     scopes = set(entry.detail["scopes"])
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
     return StepResult(
-        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted, counts begin anew"
+        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted; counts start again at zero"
     )
 
 
@@ -272,10 +272,10 @@ def _trial(account: Account, entry: Entry, stream_policy: StreamPolicy) -> StepR
 
 
 def _carried(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """What older facts had come to when they were purged."""
+    """The result of older facts, carried forward when they were purged."""
     suppressions = {one["scope"]: Suppression(**one) for one in entry.detail["suppressions"]}
     state = replace(from_dict(entry.detail["state"]), last=entry.at)
-    return StepResult(Account(state, suppressions), "carried over from facts that were purged")
+    return StepResult(Account(state, suppressions), "carried forward from facts that were purged")
 
 
 def carry(account: Account) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Forecast:
 
 
 def forecast(account: Account, stream_policy: StreamPolicy, stream: str, now: int, good_sends: int = 0) -> Forecast:
-    """What would follow if a send made now failed at once, after so many good sends since the latest failure."""
+    """What would follow if a send made now failed at once, with `good` good sends since the latest failure."""
     rules = stream_policy.rules
     classes = [name for name in FAILURES if getattr(rules, name) and (name != "network" or rules.heed_blame)]
     return Forecast(tuple((name, _next(account, stream_policy, stream, now, name, good_sends)) for name in classes))
@@ -40,7 +40,7 @@ def _next(
 
 
 def none_before(found: Sequence[Suppression]) -> str:
-    """The same where nothing is sent, for what suppresses: "nothing is sent before 2026-01-31, then one tries"."""
+    """The same where a suppression lets nothing be sent: "nothing is sent before 2026-01-31, then one tries"."""
     if any(one.until is None for one in found):
         return "nothing is sent any more"
     last = max(found, key=lambda one: one.until or 0)

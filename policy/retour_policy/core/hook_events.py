@@ -1,4 +1,4 @@
-"""Hook events: the events that applications are told of, how they are written, and which hook wants which. Pure."""
+"""Hook events: the events that applications are told of, how they are written, and which hook gets which. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from retour_policy.clock import iso_text
 from retour_policy.core.suppression import Suppression
 
 VERSION = 1
-"""Of the JSON: raised when a field changes its meaning or goes; new fields may come without that."""
+"""Of the JSON: raised when a field changes its meaning or is removed; new fields may come without that."""
 EVENTS = {
-    "bounce.hard": "a message was returned for good",
-    "bounce.soft": "a message was returned, and the next one may arrive",
+    "bounce.hard": "a message bounced, and sending it again will not help",
+    "bounce.soft": "a message bounced, and the next one may arrive",
     "complaint": "the recipient called a message spam",
     "autoreply": "a program answered in the recipient's place",
     "paused": "an address is suppressed for some days",
@@ -23,9 +23,9 @@ EVENTS = {
     "lifted": "a suppression was lifted before its time was over",
     "unsubscribed": "the recipient does not want the stream any more",
     "storm.opened": "one receiving side bounces so much that its bounces are held",
-    "storm.closed": "it has calmed down",
+    "storm.closed": "the storm is over",
     "resent": "a message that had bounced softly was sent again",
-    "unmatched": "something was returned that nothing matches; postmaster gets it",
+    "unmatched": "returned mail could not be matched to anything that was sent; postmaster gets it",
 }
 GROUPS = {
     "all": tuple(EVENTS),
@@ -35,11 +35,11 @@ GROUPS = {
 
 
 class Unencodable(ValueError):
-    """The event holds something that JSON cannot."""
+    """The event contains something that JSON cannot."""
 
 
 class Wanting(Protocol):
-    """What is asked of a hook's configuration."""
+    """What this module needs of a hook's configuration."""
 
     @property
     def on(self) -> tuple[str, ...]:
@@ -47,12 +47,12 @@ class Wanting(Protocol):
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Streams; none is all."""
+        """Streams; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The `data` of an event. What is None is left out."""
+    """The `data` of an event. Fields that are None are omitted."""
 
     address: str | None = None
     stream: str | None = None
@@ -81,19 +81,19 @@ class Data:
     failed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What there is, by name."""
+        """The fields that have a value, by name."""
         return {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, as applications are told of it."""
+    """One event, as applications are told of it."""
 
     type: str
     at: int
     data: Data
     ordering: int | None = None
-    """Events with the same number are told one after the other: the number of the address."""
+    """Events with the same number are delivered one after the other: the number of the address."""
     id: str = field(default_factory=lambda: f"evt_{secrets.token_hex(16)}")
 
     def to_json(self) -> bytes:
@@ -112,7 +112,7 @@ class Event:
 
 
 def wants(hook: Wanting, event: Event) -> bool:
-    """Whether a hook is to be told. One for some streams hears of what holds in all of them, too."""
+    """Whether a hook gets the event. One for some streams also gets what holds in all streams."""
     asked = event.type in hook.on or any(event.type in GROUPS.get(one, ()) for one in hook.on)
     everywhere = (event.data.scope or "").startswith("*")
     return asked and (not hook.streams or everywhere or bool({event.data.stream, event.data.scope} & {*hook.streams}))
@@ -127,7 +127,7 @@ class Change:
 
 
 def changes(before: Mapping[str, Suppression], after: Mapping[str, Suppression], now: int) -> Iterable[Change]:
-    """What a fact did to the suppressions of its address. That one has run out is no news."""
+    """What a fact did to the suppressions of its address. There is no event when one runs out."""
     for scope in sorted({*before, *after}):
         old, new = before.get(scope), after.get(scope)
         held = old is not None and old.in_force(now)

@@ -34,7 +34,7 @@ CAREFUL = RuleSet(
     count_unsigned=False,
     scope="everywhere",
 )
-"""What a postmaster would decide who looked at each case."""
+"""What a postmaster who looked at each case would decide."""
 
 PLAIN = replace(
     CAREFUL,

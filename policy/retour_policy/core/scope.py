@@ -16,17 +16,17 @@ _STREAM = "stream:"
 
 
 def scope_text(scope: str) -> str:
-    """A scope as lists hold it: everywhere, bulk, or a stream."""
+    """A scope as lists write it: everywhere, bulk, or a stream."""
     return _WORDS.get(scope) or (f"{_STREAM}{scope}" if scope in _CLASSES else scope)
 
 
 def parse_scope(text: str, streams: Collection[str]) -> str:
-    """The scope that `text` means; nothing is everywhere. Raises `LookupError` with the words for a postmaster."""
+    """The scope that `text` means; an empty text is everywhere. Raises `LookupError` with a text for the postmaster."""
     found = {"": EVERYWHERE, **_CLASSES, **{scope: scope for scope in _WORDS}}.get(text.lower())
     name = text.removeprefix(_STREAM)
     if found is None and name in streams:
         return name
     if found is None:
         known = ", ".join([*_CLASSES, *map(scope_text, sorted(streams))])
-        raise LookupError(f"no stream {name!r}; there are {known}")
+        raise LookupError(f"no stream {name!r}; the scopes are {known}")
     return found

@@ -1,4 +1,4 @@
-"""State as JSON: how the store holds the state of an address."""
+"""State as JSON: the form in which the store keeps the state of an address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retour_policy.core.decide import Count, CountedFailure, State
 
 
 def to_dict(state: State) -> dict[str, Any]:
-    """The state as JSON holds it."""
+    """The state as a JSON object."""
     counts = {scope: _count_to_dict(count) for scope, count in state.counts.items()}
     return {"last": state.last, "counts": counts} | ({"held": [list(one) for one in state.held]} if state.held else {})
 

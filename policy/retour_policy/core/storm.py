@@ -10,11 +10,11 @@ from retour_policy.address import domain_ascii, domain_of
 from retour_policy.clock import HOUR, MINUTE
 
 BUCKET_MS = 5 * MINUTE
-CALM_WINDOW_MS = HOUR  # the sends by which it is judged whether a storm goes on
+CALM_WINDOW_MS = HOUR  # the sends that decide whether a storm goes on
 
 
 class Limits(Protocol):
-    """The figures of the configuration's [storm]. Spans are milliseconds."""
+    """The numbers of the configuration's [storm]. Spans are milliseconds."""
 
     @property
     def window(self) -> int: ...
@@ -28,14 +28,14 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of the sends of some time from one stream to one side: how many, and how many failed hard for the recipient."""
+    """Sends in a period from one stream to one side: how many, and how many failed hard and blame the recipient."""
 
     sent: int
     failed: int
 
     @property
     def share(self) -> float:
-        """Which part failed; 0 without sends."""
+        """The share that failed; 0 without sends."""
         return self.failed / self.sent if self.sent else 0.0
 
 
@@ -53,7 +53,7 @@ def is_calm(figures: Figures, limits: Limits) -> bool:
 
 
 def bucket(at: int) -> int:
-    """The five minutes that `at` (milliseconds) lies in."""
+    """The five minutes that `at` (milliseconds) is in."""
     return at - at % BUCKET_MS
 
 

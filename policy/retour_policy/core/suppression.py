@@ -1,4 +1,4 @@
-"""Suppression: one address that is suppressed in one scope; cause, dates, and the words for it. Pure."""
+"""Suppression: one address that is suppressed in one scope; cause, dates, and how they are shown. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Where, why, since and until when (milliseconds; None is for good)."""
+    """Where, why, since and until when (milliseconds; None: for good)."""
 
     scope: str
     """* (everywhere), *bulk (every stream that is not transactional), or a stream."""
@@ -31,7 +31,7 @@ class Suppression:
     until: int | None
     note: str = ""
     tries: bool = False
-    """When it has run out, one send may try, and the others wait for what becomes of it."""
+    """When it has run out, one send may try, and the others wait for its outcome."""
     fact: int = 0
     """The fact that triggered it."""
 

@@ -1,4 +1,4 @@
-"""Decodings: a message as it reads once its encodings are undone, be its MIME structure readable or not. Pure."""
+"""Decodings: a message with its encodings undone, whether or not its MIME structure can be read. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 MAX_DEPTH = 2  # encodings inside each other: a message in base64 within another one
 MIN_RUN_CHARACTERS = 8  # base64 characters that could hold an address
 _ENCODING = re.compile(rb"^[ \t>]*content-transfer-encoding:[ \t\r\n]*\"?([a-z0-9-]*+)", re.IGNORECASE | re.MULTILINE)
-_SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")  # RFC 2045 section 6.7: what begins the next line may be half a name
+_SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")  # RFC 2045 section 6.7: the next line may begin with the rest of a name
 _GAP = re.compile(rb"(?<=\?=)[ \t\r\n]+(?==\?)")
 _WORD = re.compile(rb"=\?[^?\s]{1,75}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)  # RFC 2047 section 2
-# Lines of base64 as they stand, possibly quoted. Possessive: no line is gone over twice.
+# Lines of base64, possibly quoted. Possessive, so that no line is scanned twice.
 _RUN = re.compile(rb"(?:^[ \t>]*+[A-Za-z0-9+/]*+={0,2}+[ \t]*+\r?+\n)++", re.MULTILINE)
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _BETWEEN = b"CgoK"  # three line ends
 
 
 def readings(raw: bytes, depth: int = MAX_DEPTH) -> Iterator[bytes]:
-    """`raw` as it is, its lines joined where quoted-printable broke them, and all that its encodings may stand for.
+    """`raw` itself, with quoted-printable line breaks joined, and every text that its encodings may contain.
 
-    The time it takes grows with the length of `raw`, and with nothing else that a stranger chose.
+    The time it takes grows with the length of `raw`, and with nothing else that a stranger can choose.
     """
     parts = list(_parts(raw))
     yield b"".join(part for part, _ in parts)
@@ -53,7 +53,7 @@ def _parts(raw: bytes) -> Iterator[tuple[bytes, bool]]:
 
 
 def _base64(raw: bytes) -> list[bytes]:
-    """Whatever looks like base64, read from each of the four places where a group may begin."""
+    """Everything that looks like base64, decoded from each of the four places where a group may begin."""
     runs = (run[0].translate(None, _NO_BASE64) for run in _RUN.finditer(raw + b"\n"))
     packed = b"".join(run + b"A" * (-len(run) % 4) + _BETWEEN for run in runs if len(run) >= MIN_RUN_CHARACTERS)
     return [_unpacked(b"A" * shift + packed) for shift in range(4)] if packed else []

@@ -1,4 +1,4 @@
-"""Erase: takes a person out of the store and keeps the suppression of their address."""
+"""Erase: erases a person from the store and keeps the suppression of their address."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from retour_policy.store.database import Store
 
 
 def erase_everywhere(store: Store, spool: Spool, key: bytes, text: str) -> Iterator[int]:
-    """Erase an address, `text`, wherever it stands; yields how many rows each transaction changed.
+    """Erase an address, `text`, wherever it is stored; yields how many rows each transaction changed.
 
-    Can be run again at any time, and finds what an earlier run that was stopped has left. Raises `OSError`.
+    Can be run again at any time, and completes an earlier run that was stopped. Raises `OSError`.
     """
     with store.reading() as connection:
         number = find_number(connection, key)
@@ -35,7 +35,7 @@ def erase_everywhere(store: Store, spool: Spool, key: bytes, text: str) -> Itera
 
 
 def erase(connection: Connection, address: Address) -> int:
-    """Erase the text of an address, and what its facts and sends say of a person; how many rows changed.
+    """Erase the text of an address, and what its facts and sends say about a person; how many rows changed.
 
     Kept are the address's key (a hash), what was counted, and its suppressions.
     """
@@ -49,7 +49,7 @@ def erase(connection: Connection, address: Address) -> int:
 
 
 def _erase_from_facts(connection: Connection, number: int) -> tuple[int, bool]:
-    """How many the address has, and whether the note of a suppression was made of what goes: seldom of a report."""
+    """How many facts the address has, and whether the note of a suppression came from erased details."""
     rows = personal_data.read_details(connection, number)
     kept = [(fact, detail, kept_of_erased(detail)) for fact, detail in rows]
     personal_data.write_details(connection, {fact: left for fact, detail, left in kept if left != detail})

@@ -11,11 +11,11 @@ import idna
 from retour_policy.address import domain_ascii, normalise
 from retour_policy.erasure.decodings import readings
 
-ERASED = "(erased)"  # stands in the store where an address was
+ERASED = "(erased)"  # replaces an address in the store
 _RUN = re.compile(r"[a-z0-9.-]+")
 # As it is, in quoted-printable (RFC 2045 section 6.7), in a link (RFC 3986 section 2.1) or a link in one, in HTML.
 _AT = r"(?:@|=40|%(?:25)?40|&#0*64;|&#x0*40;|&commat;)"
-# Octets that end what stands before an address, when they are written as an escape: white space, brackets, quotes ...
+# Octets that can precede an address and are written as an escape: white space, brackets, quotes ...
 _ENDING = r"(?:0[9AD]|2[0-46-9ACF]|3[A-F]|5[B-E]|60|7[B-E])"
 # After `=` in capitals only, as RFC 2045 has it: more often than not other hexadecimal digits are letters there.
 _AFTER_ESCAPE = rf"(?<=%{_ENDING})|(?<=%25{_ENDING})|(?<=(?-i:={_ENDING}))"
@@ -43,7 +43,7 @@ class AddressMatcher:
 
     @property
     def needles(self) -> tuple[list[str], list[str]]:
-        """ASCII texts: whatever mentions the address holds one of each list. For a first look, by the database too."""
+        """ASCII texts: everything that mentions the address contains one of each list. A first filter."""
         local, *domains = (max(_RUN.findall(text) or [""], key=len) for text in (self._local, *sorted(self._domains)))
         return [local], domains
 
@@ -52,7 +52,7 @@ class AddressMatcher:
         return self._pattern.search(text) is not None
 
     def redact(self, value: Any) -> Any:
-        """A value as JSON holds it, with every mention replaced by `ERASED`."""
+        """A JSON value, with every mention replaced by `ERASED`."""
         if isinstance(value, str):
             return self._pattern.sub(ERASED, value)
         if isinstance(value, list):
@@ -62,7 +62,7 @@ class AddressMatcher:
         return value
 
     def may_match(self, raw: bytes) -> bool:
-        """Whether octets that are not encoded can mention it at all: quick, and seldom true."""
+        """Whether octets that are not encoded can mention it at all: quick, and rarely true."""
         lower = raw.lower()
         return all(any(needle.encode() in lower for needle in one_of) for one_of in self.needles)
 

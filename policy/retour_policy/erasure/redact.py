@@ -1,4 +1,4 @@
-"""Redact: takes an address out of what is about others or about nobody."""
+"""Redact: takes an address out of rows that are about others or about nobody."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from retour_policy.store.database import Store
 from retour_policy.store.mentions import SEND_HEADERS, SearchedRows, delete_forward, delete_unread
 
 _NAMES = ("recipient", "original_recipient", "conflict")
-"""What of a fact's detail tells whom the report that it comes from is about."""
+"""The keys of a fact's detail that say whom the report is about."""
 
 
 @dataclass(frozen=True)
 class _RedactionTarget:
-    """Rows of a table, how it is seen that one mentions the address, and what is done with that row then."""
+    """Rows of a table, how to find those that mention the address, and what to do with such a row."""
 
     rows: SearchedRows
     is_mentioned_in: Callable[[Any, AddressMatcher], bool]
-    """Looks at a row, as it was read; no lock is held."""
+    """Examines a row as it was read; no lock is held."""
     redact: Callable[[Connection, int, AddressMatcher], bool]
-    """Looks again at the row with that key, as it may have changed or gone, and takes the address out of it."""
+    """Reads the row with that key again, because it may have changed, and takes the address out of it."""
 
     def keys(self, store: Store, matcher: AddressMatcher) -> Iterator[list[int]]:
         """The keys of the rows that mention the address, in chunks."""
@@ -39,7 +39,7 @@ class _RedactionTarget:
 
 
 def redact_mentions(store: Store, matcher: AddressMatcher) -> Iterator[int]:
-    """Take the address out of all that is about others or about nobody; yields how many rows each transaction changed.
+    """Take the address out of rows about others or about nobody; yields how many rows each transaction changed.
 
     Reads the whole store, a part at a time, and can be run again at any time. Only what mentions it is written.
     """
@@ -65,10 +65,10 @@ def _redact_fact(connection: Connection, number: int, matcher: AddressMatcher) -
     if row is None or not _in_fact(row, matcher):
         return False
     detail = matcher.redact(row.detail)
-    if any(matcher.matches(row.detail.get(name) or "") for name in _NAMES):  # the report's words are about them
+    if any(matcher.matches(row.detail.get(name) or "") for name in _NAMES):  # the report's text is about them
         detail = kept_of_erased(row.detail)
     if row.address_id is not None and notes_of(detail) != notes_of(row.detail):
-        _locked(connection, row.address_id)  # who folds them just now puts its old note where it is looked for below
+        _locked(connection, row.address_id)  # a fold in progress writes its old note before it is searched below
     mentions.write_fact(connection, number, detail)
     return True
 
@@ -83,7 +83,7 @@ def _in_suppression(row: Any, matcher: AddressMatcher) -> bool:
 
 
 def _redact_suppressions(connection: Connection, number: int, matcher: AddressMatcher) -> bool:
-    """The notes of an address: the same is left of them as of the facts that they come from."""
+    """The notes of an address, reduced like the facts that they come from."""
     address, before = _locked(connection, number)
     after = {scope: replace(one, note=matcher.redact(one.note)) for scope, one in before.suppressions.items()}
     write(connection, address, before, replace(before, suppressions=after))
@@ -104,7 +104,7 @@ def _redact_send(connection: Connection, number: int, matcher: AddressMatcher) -
 
 
 def _redacted_event(body: bytes, matcher: AddressMatcher) -> bytes:
-    """An event's JSON without the address; as it is where it does not mention it."""
+    """An event's JSON without the address; unchanged if it does not mention it."""
     if not matcher.may_match(body):
         return body
     text = body.decode("utf-8", "replace")

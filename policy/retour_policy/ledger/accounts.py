@@ -1,4 +1,4 @@
-"""Accounts: the state and suppressions of addresses, locked, read, written, and folded anew from their facts."""
+"""Accounts: the state and suppressions of addresses, locked, read, written, and computed again from their facts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lock_all(connection: Connection, addresses: Sequence[Address]) -> dict[int, 
 def read(connection: Connection, addresses: Sequence[Address]) -> dict[int, Account]:
     """The accounts of some addresses by their numbers, as the store has them. Nothing is locked.
 
-    Raises what decoding does where the state of one is damaged.
+    Raises what decoding raises, if a stored state is damaged.
     """
     return _with_suppressions(connection, addresses, states.read(connection, [one.id for one in addresses]))
 
@@ -44,12 +44,12 @@ def _with_suppressions(
 
 
 def write(connection: Connection, address: Address, before: Account, after: Account) -> None:
-    """Write what has changed of the account of an address, which is locked."""
+    """Write what has changed in the account of an address, which is locked."""
     write_all(connection, [(address, before, after)])
 
 
 def write_all(connection: Connection, changed: Sequence[tuple[Address, Account, Account]]) -> None:
-    """Write what has changed of some accounts, which are locked: before, after."""
+    """Write what has changed in some accounts, which are locked: before, after."""
     lifted, new = list[tuple[Address, str]](), list[tuple[Address, Suppression]]()
     for address, before, after in changed:
         lifted += [(address, scope) for scope in before.suppressions.keys() - after.suppressions.keys()]
@@ -78,7 +78,7 @@ def refolded_of(
     judge: Policy | None = None,
     sends: Mapping[int, Sequence[tuple[int, int]]] | None = None,
 ) -> dict[int, tuple[Account, list[StepResult]]]:
-    """The same for some addresses by their numbers; `sends` are theirs where they are known: see `history.read`."""
+    """The same for some addresses by their numbers; `sends` are theirs, if known already: see `history.read`."""
     histories = history.read(connection, numbers, sends)
     return {number: _folded(one, policies, judge) for number, one in histories.items()}
 
@@ -98,5 +98,5 @@ def _stream_policy(
 ) -> StreamPolicy:
     policy = judge or policies.get(policy_id or 0)
     if policy is None:
-        raise StoreRefused(f"the store is damaged: it has no policy {policy_id} that its facts were judged by")
+        raise StoreRefused(f"the store is damaged: the policy {policy_id} that its facts refer to is missing")
     return policy.for_stream(stream)

@@ -45,7 +45,7 @@ def read(
 ) -> dict[int, History]:
     """The histories of some addresses, by their numbers; for all of them in two statements.
 
-    Where the sends `made` to them are known, ids and times in order, these are not read again.
+    If the sends `made` to them are given (ids and times, in order), they are not read again.
     """
     judged = facts.read_judged(connection, numbers)
     if made is None:

@@ -1,4 +1,4 @@
-"""Ledger: writes facts about an address, and keeps its state and its suppressions what the facts make of them."""
+"""Ledger: writes facts about an address, and keeps its state and suppressions in line with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ledger:
 
     policy: Policy
     policy_id: int | None = None
-    """None where the store was away when the policy was adopted; it is then put in force with each fact."""
+    """None if the store was down when the policy was adopted; the policy is then put in force with the next fact."""
     announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
@@ -53,11 +53,11 @@ class Ledger:
         first: bool = True,
         news: bool | None = None,
     ) -> tuple[int, str]:
-        """Write a fact about an address and apply it; its id, and in words what it led to.
+        """Write a fact about an address and apply it; its id, and an explanation of what it led to.
 
         The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
         locked already. A fact that is older than the address's latest one (from an import) is put in its place, and
-        the state folded anew. `news` is whether hooks are told of it, where that is not the same as being the first.
+        the state is computed again. `news` says whether hooks are told of it, if that differs from `first`.
         """
         account = account or accounts.lock(connection, address)
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
@@ -79,7 +79,7 @@ class Ledger:
     def write_many(
         self, connection: Connection, new_facts: Sequence[tuple[Address, NewFact]], locked: Mapping[int, Account]
     ) -> None:
-        """Write facts that are new, and no bounces: one about each address. Hooks are not told.
+        """Write new facts that are not bounces, one about each address. Hooks are not told.
 
         `locked` is what `accounts.lock_all` gave for these addresses.
         """

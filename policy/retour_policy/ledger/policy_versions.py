@@ -1,4 +1,4 @@
-"""Policy versions: the policy in force, and those that older facts were judged by."""
+"""Policy versions: the policy in force, and those by which older facts were judged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Policy:
-        """The policy that `to_dict` wrote; a number that it lacks is the careful one."""
+        """The policy that `to_dict` wrote; a number that is missing there is that of the careful preset."""
         return cls(
             _stream_policy(values["default"]), {name: _stream_policy(one) for name, one in values["streams"].items()}
         )
@@ -41,11 +41,11 @@ class Policy:
         return self.streams.get(stream or "", self.default)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """As a JSON object."""
         return {"default": _values(self.default), "streams": {name: _values(one) for name, one in self.streams.items()}}
 
     def digest(self) -> bytes:
-        """What tells it from another policy."""
+        """A hash that differs from that of any other policy."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).digest()
 
 

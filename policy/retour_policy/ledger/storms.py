@@ -1,4 +1,4 @@
-"""Storms: counts sends and failures by side, opens and closes storms, and holds what they did to addresses."""
+"""Storms: counts sends and failures by side, opens and closes storms, and holds their failures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Storms:
         open_now = storms.find_open(connection, stream, side)
         if open_now is not None:
             return open_now
-        # what the last storm held must not open the next one
+        # failures held by the last storm must not open the next one
         since = max(now - self.limits.window, storms.find_last_closed(connection, stream, side))
         figures = storms.read_figures(connection, stream, side, bucket(since))
         if not breaks_out(figures, self.limits):
@@ -68,7 +68,7 @@ class Storms:
         return closed is not None and self.limits.settle_after <= now - closed < self.limits.lapse_after
 
     def tick(self, connection: Connection, ledger: Ledger, now: int) -> bool:
-        """Do a little of what open storms need; whether there is more to do at once.
+        """Do part of the work for open storms; whether there is more to do at once.
 
         Called every few seconds by one process or by many: takes back, a few addresses a call, what the failures
         of a storm had caused before it was known, and closes a storm after an hour of calm.
@@ -76,29 +76,29 @@ class Storms:
         more = False
         for storm in storms.lock_open(connection):
             if self._take_back(connection, ledger, storm, now):
-                more = True  # a storm that closed now would leave the rest as it is
+                more = True  # if the storm closed now, the rest would not be held
             else:
                 self._close_if_calm(connection, storm, now)
         return more
 
     def remove_old_counters(self, connection: Connection, now: int) -> bool:
-        """Remove some of the counters that are too old to be looked at; whether there may be more."""
+        """Remove some counters that are too old to matter; whether there may be more."""
         oldest = now - max(self.limits.window, CALM_WINDOW_MS) - HOUR
         return storms.remove_counters(connection, oldest, MAX_COUNTERS_REMOVED) == MAX_COUNTERS_REMOVED
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
         last_fact = facts.find_last_id(connection)
-        first_fact = facts.find_first_id(connection, now - self.limits.window) or 1  # that it may take back
+        first_fact = facts.find_first_id(connection, now - self.limits.window) or 1  # the oldest that it may take back
         is_new = storms.add(connection, stream, side, now, figures, last_fact, first_fact - 1)
         number = storms.find_open(connection, stream, side)
-        if not is_new or number is None:  # another host was quicker, and tells of it
+        if not is_new or number is None:  # another host was quicker, and queues the event
             return number
         data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
         self._tell(connection, "storm.opened", now, data)
         return number
 
     def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
-        self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has that number
+        self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has a negative number
 
     def _take_back(self, connection: Connection, ledger: Ledger, storm: Storm, now: int) -> bool:
         """Hold the failures that were recorded before the storm was known; whether some are left."""
@@ -107,7 +107,7 @@ class Storms:
         found = failures.read_before_storm(connection, storm, self.limits.window, MAX_FAILURES_TAKEN_BACK)
         by_address: dict[Address, list[int]] = {}
         for failure, is_held in found:
-            # An address that was erased may have been at that side: better held by a storm of others than suppressed.
+            # An erased address may have been at that side: better held without need than suppressed.
             if (failure.text is None or self.sides.of(failure.text) == storm.side) and not is_held:
                 by_address.setdefault(failure.address, []).append(failure.fact)
         for address in sorted(by_address, key=lambda one: one.id):
@@ -128,7 +128,7 @@ class Storms:
 
 
 def hold(connection: Connection, ledger: Ledger, address: Address, failed: list[int], storm: Storm, now: int) -> None:
-    """Take back what some failures of an address have caused: the storm holds them."""
+    """Take back what some failures of an address caused: the storm holds them."""
     detail = {"facts": failed, "storm": storm.id}
     ledger.write(connection, address, NewFact(now, "held", address.id, stream=storm.stream, detail=detail))
 
@@ -140,7 +140,7 @@ def revive(connection: Connection, ledger: Ledger, address: Address, held: list[
 
 
 def settle(store: Store, ledger: Ledger, storm: Storm, now: int, *, count: bool) -> Iterator[int]:
-    """Decide about all that a storm holds, in short transactions; yields how many addresses each changed."""
+    """Decide about all failures that a storm holds, in short transactions; yields how many addresses each changed."""
     with store.reading() as connection:
         touched = failures.read_addresses_of_storm(connection, storm)
 

@@ -1,4 +1,4 @@
-"""Purge: deletes what is old, after it has carried forward what that had come to."""
+"""Purge: deletes old facts and sends, after it has carried their result forward."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from retour_policy.store.facts import NewFact
 from retour_policy.store.retention import TableSweep
 from retour_policy.tokens.token import first_id, id_time
 
-MIN_KEEP_MS = 90 * DAY  # what is younger is never purged: bounces of it may still come, and storms be settled
+MIN_KEEP_MS = 90 * DAY  # younger facts are never purged: bounces may still come, and storms be settled
 MAX_GROUP_ADDRESSES = 10  # that are carried forward together
 MAX_GROUP_ROWS = 2_000  # about the addresses that are carried forward together
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
-    """Facts from before `before` go, and sends made `heal_after` earlier: until then it is open whether they were good.
+    """Facts from before `before` are deleted, and sends made `heal_after` earlier: later ones may still be good.
 
     Milliseconds.
     """
 
     before: int
     heal_after: int
-    """The longest of any policy that was ever in force."""
+    """The longest `heal_after` of any policy that was ever in force."""
 
     def first_send(self, cut: int | None = None) -> int:
-        """The lowest id of a send that stays where facts from `cut` on stay."""
+        """The lowest id of a send that is kept if facts from `cut` on are kept."""
         return first_id((self.before if cut is None else cut) - self.heal_after)
 
 
 def purge(store: Store, before: int) -> Iterator[int]:
-    """Delete facts and sends older than `before`, in short transactions; yields how many rows went with each.
+    """Delete facts and sends older than `before`, in short transactions; yields how many rows each deleted.
 
     For every address one `carried` fact first holds its state. Can be stopped and run again at any time.
     """
@@ -59,7 +59,7 @@ def purge(store: Store, before: int) -> Iterator[int]:
 
 
 def _carry_all(store: Store, bounds: Bounds) -> Iterator[int]:
-    """Carry forward every address that has old facts, or good sends to note beside what was carried before."""
+    """Carry forward every address that has old facts, or good sends to add to what was carried before."""
 
     def work(connection: Connection, groups: Sequence[Sequence[Address]]) -> int:
         return sum(_carry(connection, group, bounds, all_policies(connection)) for group in groups)
@@ -70,7 +70,7 @@ def _carry_all(store: Store, bounds: Bounds) -> Iterator[int]:
 
 
 def _groups(found: Sequence[tuple[Address, int]]) -> Iterator[list[Address]]:
-    """A few addresses each, that have not too many rows; one always fits."""
+    """A few addresses at a time, limited by their rows; one always fits."""
     group, room = list[Address](), MAX_GROUP_ROWS
     for address, rows in found:
         room -= rows
@@ -83,7 +83,7 @@ def _groups(found: Sequence[tuple[Address, int]]) -> Iterator[list[Address]]:
 
 
 def _sweeps(bounds: Bounds) -> list[TableSweep]:
-    """What goes once all is carried forward: recipients' parts in sends after their facts, and sends after these."""
+    """Delete what remains once all is carried forward: recipients' parts in sends, then the sends."""
     first_send = bounds.first_send()
     return [
         retention.facts_without_account(bounds.before),
@@ -96,19 +96,19 @@ def _sweeps(bounds: Bounds) -> list[TableSweep]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Past:
-    """What of an address is to go, and the fact that takes its place."""
+    """What to delete of an address, and the fact that replaces it."""
 
     facts: Sequence[int]
     sends: Sequence[int]
-    """Those that would count once more beside what is carried; a sweep deletes the others, a few at a time."""
+    """Facts that would count again in addition to the carried one; a sweep deletes the others, a few at a time."""
     left: Sequence[tuple[int, int]]
-    """The sends that stay for now."""
+    """The sends that are kept for now."""
     carried: NewFact | None
-    """None where the facts have come to nothing."""
+    """None if nothing follows from the facts."""
 
 
 def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, policies: Mapping[int, Policy]) -> int:
-    """Replace the old facts of each address by one; how many rows went."""
+    """Replace the old facts of each address by one; how many rows were deleted."""
     there = retention.keep_addresses(connection, [one.id for one in some])
     some = [one for one in some if one.id in there]  # another purge at the same time may have deleted the others
     if not some:
@@ -134,7 +134,7 @@ def _past(number: int, told: History, bounds: Bounds, policies: Mapping[int, Pol
     stays = bounds.first_send(cut)
     late = {entry.send for entry in told.entries if entry.at >= cut}
     spent = [send for send, _ in told.send_times.made if send < stays and send not in late]
-    failed = {entry.send for entry in old}  # these must not look good from now on
+    failed = {entry.send for entry in old}  # without their facts these would look good
     spent += [send for send in failed if send >= stays]
     account = carried_account(old, told, policies, cut, frozenset(spent))
     speaks = speaks_from(account)

@@ -1,4 +1,4 @@
-"""Rebuild: folds the facts of all addresses again, and compares what comes out with what the store has."""
+"""Rebuild: computes the state of all addresses again from their facts, and compares it with the stored one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An address whose stored state is not what its facts make of it."""
+    """An address whose stored state is not the one that its facts lead to."""
 
     address: Address
     text: str | None
@@ -40,16 +40,16 @@ def differences(store: Store) -> Iterator[Difference]:
 
 
 def mend(store: Store, difference: Difference) -> None:
-    """Write the right state of one address, folded once more under its lock."""
+    """Write the correct state of one address, computed again under its lock."""
     address = difference.address
     with store.writing() as connection:
-        states.clear(connection, address.id)  # it may be none that can be read
+        states.clear(connection, address.id)  # the stored one may be unreadable
         before = accounts.lock(connection, address)
         accounts.write(connection, address, before, accounts.refolded(connection, address)[0])
 
 
 def stored(connection: Connection, some: Sequence[Address]) -> dict[int, Account]:
-    """What the store has of some addresses, by their numbers; a state that cannot be read is like no other."""
+    """The stored accounts of some addresses, by their numbers; an unreadable one differs from any other."""
     try:
         return accounts.read(connection, some)
     except _UNREADABLE:

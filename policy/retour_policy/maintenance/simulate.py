@@ -1,4 +1,4 @@
-"""Simulate: what another policy would have made of the same facts."""
+"""Simulate: what another policy would have decided from the same facts."""
 
 from __future__ import annotations
 

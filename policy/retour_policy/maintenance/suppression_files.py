@@ -1,4 +1,4 @@
-"""Suppression files: suppressions from and for other systems, as CSV or JSON lines. Pure but for the file."""
+"""Suppression files: suppressions from and for other systems, as CSV or JSON lines. Pure, except for reading."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MAX_LINE_CHARACTERS = 10_000
 MAX_RECORD_LINES = 20  # of a file: a quoted field may go over several
 MAX_NOTE_CHARACTERS = 200
 MAX_TIME_MS = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
-_NEED_UNTIL = ("pause", "trial")  # causes that are nothing without an end
-_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of it
+_NEED_UNTIL = ("pause", "trial")  # causes that make no sense without an end
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # the result of `surrogateescape`
 
 
 class LineError(ValueError):
-    """What is wrong with a line, and what would be right."""
+    """What is wrong with a line, and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One suppression to be, and the line that it stands in."""
+    """One suppression to apply, and its line."""
 
     line: int
     address: str
@@ -50,7 +50,7 @@ class Fault:
 
 
 def read_rows(file: IO[str], format_: Format, streams: Collection[str], now: int) -> Iterator[Row | Fault]:
-    """The rows and the faults of a file, one after the other, in bounded memory.
+    """The rows and the errors of a file, one after the other, in bounded memory.
 
     The file is to be opened as UTF-8 with `surrogateescape`, and for CSV with its line ends as they are.
     """
@@ -66,7 +66,7 @@ def read_rows(file: IO[str], format_: Format, streams: Collection[str], now: int
 
 
 def to_dict(address: str | None, one: Suppression) -> dict[str, str | None]:
-    """A suppression as both formats hold it."""
+    """A suppression as both formats write it."""
     return {
         "address": address,
         "cause": one.cause,
@@ -132,9 +132,9 @@ def _is_open(lines: list[_Line]) -> bool:
 def _head_fault(head: list[str]) -> str:
     unknown = [name for name in head if name not in COLUMNS]
     if "address" not in head:
-        return f"the first line must name the columns, address among them; there are {', '.join(COLUMNS)}"
+        return f"the first line must name the columns, address among them; the columns are {', '.join(COLUMNS)}"
     if unknown:
-        return f"unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}"
+        return f"unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}"
     return "" if len(set(head)) == len(head) else "a column stands twice"
 
 
@@ -148,7 +148,7 @@ class _Line:
 
 
 def _numbered(file: IO[str]) -> Iterator[_Line]:
-    """All lines, each bounded; one that cannot be used is named and gone past."""
+    """All lines, each bounded; one that cannot be used is reported and skipped."""
     number = 0
     while line := file.readline(MAX_LINE_CHARACTERS):
         number += 1
@@ -181,9 +181,9 @@ def _object(line: str) -> dict[str, Any] | str:
     except (ValueError, RecursionError) as error:
         return f"is not JSON: {error}"
     if not isinstance(values, dict):
-        return 'is not an object; right would be {"address": "a@example.com"}'
+        return 'is not an object; for example {"address": "a@example.com"}'
     unknown = [name for name in values if name not in COLUMNS]
-    return f"unknown key {unknown[0]!r}; there are {', '.join(COLUMNS)}" if unknown else values
+    return f"unknown key {unknown[0]!r}; the keys are {', '.join(COLUMNS)}" if unknown else values
 
 
 def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[str, Suppression]:
@@ -195,7 +195,7 @@ def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[st
         raise LineError(f"{texts['address']!r} is not an e-mail address")
     cause = texts["cause"].lower() or "operator"
     if cause not in CAUSES:
-        raise LineError(f"unknown cause {cause!r}; there are {', '.join(sorted(CAUSES))}")
+        raise LineError(f"unknown cause {cause!r}; the causes are {', '.join(sorted(CAUSES))}")
     since = _time("since", texts["since"]) if texts["since"] else now
     until = _time("until", texts["until"]) if texts["until"] else None
     if until is not None and until <= since:
@@ -221,7 +221,7 @@ def _time(name: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
     except ValueError:
-        raise LineError(f"{name} {text!r} is no time; right would be 2026-01-31 or 2026-01-31T12:00:00Z") from None
+        raise LineError(f"{name} {text!r} is not a time; for example 2026-01-31 or 2026-01-31T12:00:00Z") from None
     found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     if not 0 <= found <= MAX_TIME_MS:
         raise LineError(f"{name} {text!r} lies before 1970 or after 9000")

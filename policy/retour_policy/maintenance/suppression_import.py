@@ -1,4 +1,4 @@
-"""Suppression import: applies the rows of a file, each once however often it is run, and lifts no suppression."""
+"""Suppression import: applies the rows of a file; repeating it changes nothing, and it lifts no suppression."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class SuppressionImport:
         yield from in_batches(self.store, rows, MAX_ROWS_APPLIED, self._apply)
 
     def _apply(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Apply some rows; where an address stands in several, the later ones after it."""
+        """Apply some rows; if an address is in several, they are applied one after the other."""
         fresh = 0
         while rows:
-            of_each = {address_key(self.secret, row.address): row for row in reversed(rows)}  # the first that names it
+            of_each = {address_key(self.secret, row.address): row for row in reversed(rows)}  # the first row for it
             fresh += self._apply_one_of_each(connection, of_each)
             taken = set(map(id, of_each.values()))
             rows = [row for row in rows if id(row) not in taken]
@@ -64,7 +64,7 @@ class SuppressionImport:
         return new.in_force(self.now) and not (there and _lasts_as_long(there, new))
 
     def _fact(self, address: Address, new: Suppression, *, named: bool) -> NewFact:
-        note = new.note if named else ""  # of a person who was erased it may hold the name
+        note = new.note if named else ""  # of an erased person it may contain the name
         detail = {"scope": new.scope, "cause": new.cause, "since": new.since, "until": new.until, "note": note}
         return NewFact(self.now, "suppress", address.id, reason="import", detail=detail)
 

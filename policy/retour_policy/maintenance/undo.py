@@ -1,4 +1,4 @@
-"""Undo: takes back what the failures of an outage did that was noticed late."""
+"""Undo: takes back what the failures of an outage did, if it was noticed late."""
 
 from __future__ import annotations
 

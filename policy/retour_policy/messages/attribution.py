@@ -1,4 +1,4 @@
-"""Attribution: which recorded recipient each part of a report speaks of, and how sure that is. Pure."""
+"""Attribution: which recorded recipient each part of a report is about, and how sure that is. Pure."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NAMELESS = RecipientReport(
 
 @dataclass(frozen=True, slots=True)
 class AttributedPart:
-    """One part of a report (None for an auto-reply and its like), and the recipient that it is about."""
+    """One part of a report (None for an auto-reply and the like), and the recipient that it is about."""
 
     part: RecipientReport | None
     address_id: int | None
-    """None: no recipient whom the send record names."""
+    """None: no recipient of the send record."""
     key: bytes | None = None
     conflict: str | None = None
-    """The address that the text names where it is not the recorded one."""
+    """The address in the text, if it is not the recorded one."""
 
 
 def attribute(
@@ -45,9 +45,9 @@ def attribute(
 ) -> list[AttributedPart]:
     """Assign the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
-    With one recipient the token decides, whatever address the text names: people forward their mail.
+    With one recipient the token decides, not the address in the text: people forward their mail.
     With several, the text (Original-Recipient, Final-Recipient) or `named`, which XVERP put into the
-    address, must name a recorded one. So it must without `guess`: then there is no token.
+    address, must name a recorded one. So must a report without a token (`guess` is False).
     """
     by_key = {key: number for number, key in recipients.items()}
     found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
@@ -64,7 +64,7 @@ def _only(recipients: dict[int, bytes], by_key: dict[bytes, int], named: str | N
 
 
 def parts_of(report: Report) -> list[RecipientReport | None]:
-    """The report's parts; one of None where it is not about delivery. A bounce that names nobody has one part."""
+    """The report's parts; a single None if it is not about delivery. A bounce that names nobody has one part."""
     if report.kind == "bounce" and not report.reports:
         return [NAMELESS]
     return list(report.reports) or [None]

@@ -1,17 +1,17 @@
-"""Fingerprint: what makes a returned message this one and no other, however often it comes. Pure."""
+"""Fingerprint: a hash that recognises a returned message when it comes again. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-MAX_HEADER_OCTETS = 1_000_000  # a header without an end by then is body
+MAX_HEADER_OCTETS = 1_000_000  # a longer header is treated as body
 _TRACE_FIELDS = (b"received:", b"return-path:", b"delivered-to:", b"x-original-to:")
 _FIELD = re.compile(rb"[^\n]+\n?(?:[ \t][^\n]*\n?)*")
 
 
 class Fingerprint:
-    """Hashes a message as it comes. The header is collected until its end, a body without one at once."""
+    """Hashes a message as it comes in. The header is collected to its end; the body is hashed at once."""
 
     def __init__(self) -> None:
         self._header = bytearray()
@@ -20,7 +20,7 @@ class Fingerprint:
 
     @classmethod
     def of_file(cls, raw: bytes) -> bytes:
-        """That of a message that lies in a file: the same as if it had come over the wire."""
+        """The fingerprint of a message in a file: the same as if it had come over the wire."""
         fingerprint = cls()
         wire = b"\r\n" + re.sub(rb"\r?\n", b"\r\n", raw).replace(b"\r\n.", b"\r\n..")
         fingerprint.update(wire if wire.endswith(b"\r\n") else wire + b"\r\n")

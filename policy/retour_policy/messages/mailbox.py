@@ -1,4 +1,4 @@
-"""Mailbox: bounces from before, in an mbox, a Maildir or a folder of .eml files, read and dated. No store."""
+"""Mailbox: old bounces in an mbox, a Maildir or a folder of .eml files, read and dated. No store."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _LAST_DATE = re.compile(r";\s*([^;]+)$")
 
 @dataclass(frozen=True, slots=True)
 class OldMessage:
-    """One message, and where it lies."""
+    """One message, and where it was found."""
 
     place: str
     raw: bytes
     at: int | None
-    """When it was received (the first Received field, else Date), in milliseconds; None where it does not say."""
+    """When it was received (the first Received field, else Date), in milliseconds; None if it has neither."""
     delivered_to: tuple[str, ...]
-    """Addresses that it may have been delivered to, the likeliest first."""
+    """Addresses that it may have been delivered to, the most likely first."""
     fault: str = ""
     """Why it could not be read."""
 
 
 def count(path: Path) -> int:
-    """How many messages there are, for a progress bar. Raises `InputError` for what is no mailbox."""
+    """How many messages there are, for a progress bar. Raises `InputError` if `path` is not a mailbox."""
     if _holds_files(path):
         return sum(1 for _ in _files(path))
     return len(_mbox(path))
@@ -54,7 +54,7 @@ def messages(path: Path) -> Iterator[OldMessage]:
 def _holds_files(path: Path) -> bool:
     """Whether each message is a file of its own; else it is an mbox."""
     if not path.exists():
-        raise InputError(f"{path}: not there")
+        raise InputError(f"{path}: does not exist")
     return path.is_dir() or path.suffix.lower() == ".eml"
 
 
@@ -66,7 +66,7 @@ def _mbox(path: Path) -> mailbox.mbox:
             return mailbox.mbox(path, create=False)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    raise InputError(f"{path}: is no mailbox; right are an mbox, a Maildir, a folder of .eml files, or one .eml file")
+    raise InputError(f"{path}: is not a mailbox; give an mbox, a Maildir, a folder of .eml files, or one .eml file")
 
 
 def _read_file(path: Path) -> OldMessage:
@@ -89,7 +89,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def parse(place: str, raw: bytes) -> OldMessage:
-    """The message in `raw`, which lies at `place`."""
+    """The message in `raw`, which was found at `place`."""
     header = BytesHeaderParser().parsebytes(raw[:MAX_MESSAGE_OCTETS].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0])
     texts = [str(value) for name in _DELIVERED_TO for value in header.get_all(name, [])]
     delivered_to = tuple(dict.fromkeys(address for _, address in getaddresses(texts) if "@" in address))
@@ -101,7 +101,7 @@ def parse(place: str, raw: bytes) -> OldMessage:
 
 
 def route(message: OldMessage, router: Router) -> tuple[str, Route]:
-    """Which address of ours a message was delivered to, as far as its header tells, and what that stands for."""
+    """The bounce address that a message was delivered to, as far as its header says, and its route."""
     for address in message.delivered_to:
         try:
             return address, router.route(address)

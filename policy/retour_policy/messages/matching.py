@@ -15,7 +15,7 @@ from retour_policy.messages.router import Route
 from retour_policy.store import addresses, sends
 from retour_policy.store.sends import Send
 
-MAX_ALIKE_PARTS = 50  # of one report about the same address, or about nobody known, that become facts
+MAX_ALIKE_PARTS = 50  # of one report about the same address, or about unknown ones, that become facts
 MAX_NAMES_LOOKED_UP = 20  # recipients that an unsigned report names
 
 
@@ -25,7 +25,7 @@ class Matcher:
 
     secret: bytes
     reference: Callable[[str], int | None]
-    """Reads the value of a Retour-Ref field: the send id where it is ours."""
+    """Reads the value of a Retour-Ref field: the send id if Retour made it."""
     policy: Policy
 
     def key(self, text: str) -> bytes:
@@ -35,7 +35,7 @@ class Matcher:
     def find_send(
         self, connection: Connection, route: Route, report: Report | None, by_token: Send | None
     ) -> tuple[Send | None, Proof]:
-        """The send that came back: by its token, else the reference we stamped, else its Message-ID and a recipient."""
+        """The send that came back: by its token, else its Retour-Ref, else its Message-ID and a recipient."""
         if route.send is not None:
             return by_token, "shared" if by_token and len(by_token.recipients) > 1 else "signed"
         send = self._find_corroborated(connection, report) if report else None
@@ -58,23 +58,23 @@ class Matcher:
     def attribute(
         self, connection: Connection, route: Route, report: Report, send: Send | None, *, dated: bool
     ) -> list[AttributedPart]:
-        """The parts of the report and the addresses that they are about; `dated`: it is old mail, read afterwards."""
+        """The parts of the report and the addresses that they are about; `dated`: it is old mail, imported later."""
         if send:
             return _bounded(attribute(report, send.recipients, route.named, self.key))
-        if route.send is not None:  # the token is ours and its record is gone: counted for nobody
+        if route.send is not None:  # the token is genuine and the send record was deleted: it does not count
             return _bounded([AttributedPart(part, None) for part in parts_of(report)])
         names = names_in(report.reports)[:MAX_NAMES_LOOKED_UP]
-        if dated and self._trusts_unsigned(route):  # the postmaster's own old bounces tell of new addresses
+        if dated and self._trusts_unsigned(route):  # the postmaster's own old bounces may name unknown addresses
             addresses.ensure(connection, self.secret, filter(is_address, names))
         known = addresses.read_numbers(connection, map(self.key, names))
         return _bounded(attribute(report, {n: key for key, n in known.items()}, None, self.key, guess=False))
 
     def is_matched(self, route: Route, report: Report, send: Send | None, parts: list[AttributedPart]) -> bool:
-        """Whether it is known what this is and whom it is about; if not, postmaster gets it."""
+        """Whether it is known what this is and whom it is about; else postmaster gets it."""
         if report.kind == "not-a-report" or route.kind == "role":
             return False
         is_about_somebody = any(one.address_id is not None for one in parts)
-        if send is None and route.send is None:  # unsigned: only where the postmaster trusts such reports
+        if send is None and route.send is None:  # unsigned: only if the postmaster trusts such reports
             return self._trusts_unsigned(route) and is_about_somebody
         return send is None or is_about_somebody
 
@@ -83,7 +83,7 @@ class Matcher:
 
 
 def names_in(parts: Iterable[RecipientReport | None]) -> list[str]:
-    """How parts of a report call their recipients."""
+    """The names that a report gives its recipients."""
     return [name for part in parts if part for name in (part.original_recipient, part.recipient) if name]
 
 

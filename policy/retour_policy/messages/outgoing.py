@@ -1,4 +1,4 @@
-"""Outgoing: records a message that is about to be sent: who gets it, who is left out, and which send is a trial."""
+"""Outgoing: records a message that is about to be sent: who gets it, who is withheld, and which send is a trial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordedSend:
 
     send: int
     newly_suppressed: Mapping[str, Suppression]
-    """Recipients that were suppressed between RCPT and now, or whose one trial is under way."""
+    """Recipients that were suppressed between RCPT and now, or whose trial is in progress."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class SendRecorder:
     def record(
         self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
     ) -> RecordedSend:
-        """Write the send, its trials, and who is left out of it.
+        """Write the send, its trials, and the recipients that are withheld.
 
-        With `watch` the recipients are looked up once more, under the lock of the transaction.
+        With `watch` the suppressions are read again, under the lock of the transaction.
         """
         newly = self._newly_suppressed(connection, new) if watch else {}
         kept = replace(new, recipients=tuple(one for one in new.recipients if one not in newly))
@@ -83,7 +83,7 @@ class SendRecorder:
     def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
         """A suppression has run out: this send is the trial, and others wait until `heal_after` has passed.
 
-        What is returned is in force all the same: another host was quicker.
+        Suppressions that are returned are in force: another host was quicker.
         """
         now, applying = self.clock(), self._applying(lock(connection, address).suppressions.values(), new.stream)
         in_force = next((one for one in applying if one.in_force(now)), None)
@@ -94,7 +94,7 @@ class SendRecorder:
         return in_force
 
     def _write_withheld(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
-        """Write a fact about each recipient that is left out."""
+        """Write a fact about each recipient that is withheld."""
         numbers = addresses.ensure(connection, self.secret, withheld)
         for address, suppression in withheld.items():
             values = {"cause": clean(suppression.words()), "tag": new.tag, "queue_id": new.queue_id}

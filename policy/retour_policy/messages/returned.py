@@ -1,4 +1,4 @@
-"""Returned: records a returned message and all that follows from it, in one transaction, once."""
+"""Returned: records a returned message and everything that follows from it, once, in one transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from retour_policy.messages.matching import Matcher, names_in
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox import queue
-from retour_policy.outbox.resends import Resends, fails_anew
+from retour_policy.outbox.resends import Resends, is_new_failure
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, seen, sends, storms, unread
 from retour_policy.store.addresses import Address
@@ -41,23 +41,23 @@ MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or re
 
 @dataclass(frozen=True, slots=True)
 class ReturnedMessage:
-    """A returned message for one of our addresses."""
+    """A returned message for one bounce address."""
 
     at: int
     route: Route
     recipient: str
-    """The address of ours that it was delivered to, without <>."""
+    """The address that it was delivered to, without <>."""
     sender: str
     """Its envelope sender, without <>."""
     raw: bytes
-    """What was kept of it."""
+    """The octets that were kept of it."""
     fingerprint: bytes
-    """Hash of what makes it this message and no other, whatever address it was delivered to."""
+    """The hash that recognises it, whichever address it was delivered to."""
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
     dated: bool = False
-    """`at` is the message's own date: it is old mail, read afterwards."""
+    """`at` is the message's own date: old mail, imported later."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class ReturnRecorder:
     storms: Storms
     postmaster: str
     reference: Callable[[str], int | None]
-    """Reads the value of a Retour-Ref field: the send id where it is ours."""
+    """Reads the value of a Retour-Ref field: the send id if Retour made it."""
     resends: Resends = field(default_factory=Resends)
     looped: Callable[[bytes], bool] = lambda raw: False
-    """Whether a message is one of our own forwards, come back."""
+    """Whether a message is one of Retour's own forwards."""
 
     @classmethod
     def of(cls, config: Config, ring: KeyRingFile, ledger: Ledger, clock: Clock) -> ReturnRecorder:
@@ -94,7 +94,7 @@ class ReturnRecorder:
         return Matcher(self.secret, self.reference, self.ledger.policy)
 
     def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
-        """Write `message` once; what became of it."""
+        """Write `message` once; the outcome."""
         route, report, matcher = message.route, message.report, self.matcher
         by_token = sends.find(connection, route.send) if route.send is not None else None
         if not _is_new(connection, message, by_token, matcher):
@@ -157,19 +157,19 @@ class ReturnRecorder:
         new: NewFact,
         names: Sequence[str],
     ) -> None:
-        """Write a fact about an address with what follows from it; `names` is how the report calls the address."""
-        account = lock(connection, address)  # first: another host may record another report of this send just now
+        """Write a fact about an address with what follows from it; `names`: what the report calls the address."""
+        account = lock(connection, address)  # first, because another host may be recording another report of this send
         before = facts.read_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
-        text = addresses.find_text(connection, address.id)  # as it is now: who held the lock may have erased it
-        if text is None:  # erased, and it stays so: the report's own words say to which side it went
+        text = addresses.find_text(connection, address.id)  # read now: it may have been erased by whoever held the lock
+        if text is None:  # erased, and stays so: the side is taken from the report
             new = replace(new, detail=kept_of_erased(new.detail))
             send = replace(send, message_id=None, tag=None, spool=None) if send else None
             text = next((name for name in names if self.matcher.key(name) == address.key), None)
         if send and first and not message.dated and self._may_be_storm(new):
             new, account = self._in_storm(connection, address, account, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))
-        news = news or bool(send and fails_anew(connection, send, new))
+        news = news or bool(send and is_new_failure(connection, send, new))
         self.ledger.write(connection, address, new, account, first=first, news=news)
         if send and not message.dated:
             self.resends.consider(connection, send, new)
@@ -187,7 +187,7 @@ class ReturnRecorder:
     def _in_storm(
         self, connection: Connection, address: Address, account: Account, text: str | None, send: Send, new: NewFact
     ) -> tuple[NewFact, Account]:
-        """The fact, marked where a storm holds it; where none does, what an older storm held may count now."""
+        """The fact, marked if a storm holds it; if none does, what an older storm held may count now."""
         if text is None:  # erased: it may have been at the side of any storm
             storm = storms.find_open_anywhere(connection, send.stream)
         else:
@@ -201,7 +201,7 @@ class ReturnRecorder:
         return new, account
 
     def _keep_unread(self, connection: Connection, message: ReturnedMessage, send: Send | None) -> Outcome:
-        """Keep what cannot be read or recorded, by its token, and let postmaster see it."""
+        """Keep what cannot be read or recorded, under its token, and forward it to postmaster."""
         only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
         stream = send.stream if send else message.route.stream
         detail = clean_values({"came_to": message.recipient, "from": message.sender})
@@ -214,7 +214,7 @@ class ReturnRecorder:
         return "forwarded"
 
     def _forward(self, connection: Connection, message: ReturnedMessage, fact_id: int | None) -> None:
-        """Let postmaster see it. What comes back from there becomes a dead letter, to prevent a mail loop."""
+        """Forward it to postmaster. A forward that comes back becomes a dead letter, to prevent a mail loop."""
         error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(message.raw) else ""
         new = NewItem(message.at, "forward", queue.FORWARD, self.postmaster, message.raw, fact_id=fact_id, error=error)
         queue.put(connection, new)
@@ -225,10 +225,10 @@ class ReturnRecorder:
 
 
 def _is_new(connection: Connection, message: ReturnedMessage, by_token: Send | None, matcher: Matcher) -> bool:
-    """Whether this message came back to this send, or to this address of ours, for the first time.
+    """Whether this message came back to this send, or to this bounce address, for the first time.
 
-    The recipient that XVERP names makes it another message only where they are on record: with invented ones anybody
-    who has a token could have one message kept a thousand times.
+    The recipient named by XVERP makes it another message only if they are on record: with invented ones anybody
+    with a token could have one message recorded a thousand times.
     """
     route = message.route
     named = matcher.key(route.named) if route.named else b""
@@ -241,13 +241,13 @@ def _is_new(connection: Connection, message: ReturnedMessage, by_token: Send | N
 
 
 def _is_erased(connection: Connection, send: Send, number: int) -> bool:
-    """Whether a recipient was erased. If not, nobody erases them until this transaction ends."""
+    """Whether a recipient was erased. If not, they cannot be erased until this transaction ends."""
     lock(connection, Address(number, send.recipients[number]))
     return addresses.is_erased(connection, number)
 
 
 def _kind_of(report: Report, part: RecipientReport | None) -> str:
-    """The kind of this part: a bounce with mixed fates holds delays and deliveries too."""
+    """The kind of this part: a bounce with mixed outcomes has delays and deliveries too."""
     if part is None:
         return report.kind
     return "bounce" if part.action == "failed" else part.action

@@ -1,4 +1,4 @@
-"""Router: whose mail it is that comes to an address of ours, by the address alone, without the store."""
+"""Router: which send or role a bounce address stands for, by the address alone, without the store."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from retour_policy.tokens import token
 from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import Purpose, UnknownKey
 
-_MAX_HEADER_OCTETS = 100_000  # in which the loop guard is looked for
+_MAX_HEADER_OCTETS = 100_000  # in which the loop guard is searched
 ROLES = ("postmaster", "abuse")  # RFC 2142; each domain that takes mail must have them
 
 
 class UnknownAddress(ValueError):
-    """Not an address of ours."""
+    """Not an address of Retour's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What an address that mail came back to stands for."""
+    """What a bounce address stands for."""
 
     kind: Literal["verp", "static", "role"]
     stream: str | None = None
-    """The stream of the pattern; several streams may share one, so the send record has the last word."""
+    """The stream of the pattern; several streams may share one, so the send record decides."""
     send: int | None = None
     """The id in the verified token."""
     named: str | None = None
-    """The recipient that Postfix's XVERP put behind the token; a hint, not signed."""
+    """The recipient that Postfix's XVERP put after the token; a hint, not signed."""
 
 
 class Router:
-    """Reads addresses of ours. Safe in any thread; `config` may be replaced while it runs."""
+    """Reads bounce addresses. Safe in any thread; `config` may be replaced while it runs."""
 
     def __init__(self, config: Config, ring: KeyRingFile, clock: Clock) -> None:
         self.config = config
@@ -58,7 +58,7 @@ class Router:
         return self._unsigned(address)
 
     def is_forward(self, raw: bytes) -> bool:
-        """Whether a message is a forward that we made."""
+        """Whether a message is a forward that Retour made."""
         head = raw[:_MAX_HEADER_OCTETS].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
         for line in head.decode("ascii", "replace").splitlines():
             name, _, value = line.partition(":")
@@ -70,7 +70,7 @@ class Router:
         return False
 
     def reference(self, text: str) -> int | None:
-        """The send id in a Retour-Ref field that is ours, else None."""
+        """The send id in a genuine Retour-Ref field, else None."""
         try:
             return self._read(Purpose.REFERENCE, "", text.strip())
         except token.TokenError:
@@ -101,6 +101,6 @@ class Router:
             return token.read(ring, purpose, domain, text, now=self._clock(), days=days)
         except UnknownKey:
             self._ring.refresh()
-            if self._ring.ring is ring:  # another thread may have been the one that read it again
+            if self._ring.ring is ring:  # unless another thread has just read it again
                 raise
         return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)

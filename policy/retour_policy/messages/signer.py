@@ -9,7 +9,7 @@ from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import Purpose
 
 LOOP_GUARD = "Retour-Forwarded"
-"""The header field by which a forward of ours is known when it comes back; signed, so that nobody else makes one."""
+"""The header field that marks Retour's own forwards; signed, so that nobody else can make one."""
 
 
 class Signer:

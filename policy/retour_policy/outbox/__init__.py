@@ -1,1 +1,1 @@
-"""What must happen outside, queued in the transaction that decides it; the spool of copies."""
+"""Work outside the database, queued in the transaction that decides it; the spool of copies."""

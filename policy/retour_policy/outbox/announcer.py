@@ -1,4 +1,4 @@
-"""Announcer: puts what happened into the outbox of every hook that wants it, in the transaction that holds the fact."""
+"""Announcer: queues each event for every hook that gets it, in the transaction that writes the fact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Announcer:
         return cls(config.hook)
 
     def tell(self, connection: Connection, event: Event, fact_id: int | None = None) -> None:
-        """Queue the event for those that want it. What cannot be encoded becomes a dead letter; nothing else stops."""
+        """Queue the event for the hooks that get it. An event that cannot be encoded becomes a dead letter."""
         wanting = [hook for hook in self.hooks if wants(hook, event)]
         if not wanting:
             return
@@ -65,7 +65,7 @@ class Announcer:
         *,
         counts: bool,
     ) -> None:
-        """Tell of a fact about an address, and of what it did to the suppressions (before, after).
+        """Queue events for a fact about an address, and for what it did to the suppressions (before, after).
 
         `counts` is false where the fact itself is no news: told before, or not believed. What was imported
         is history, and told to nobody.
@@ -93,7 +93,7 @@ def event_type(new: NewFact) -> str | None:
 
 
 def report_data(address: str | None, new: NewFact, explanation: str) -> Data:
-    """What an application hears of a report."""
+    """The data of an event about a report."""
     detail = new.detail
     return Data(
         address=address,
@@ -119,7 +119,7 @@ def resend_data(detail: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def change_data(address: str | None, new: NewFact, change: Change, explanation: str) -> Data:
-    """What an application hears of a suppression: its own dates, and the fact that brought it about."""
+    """The data of an event about a suppression: its dates, and the fact that triggered it."""
     one = change.one
     return Data(
         address=address,
@@ -137,5 +137,5 @@ def change_data(address: str | None, new: NewFact, change: Change, explanation: 
 
 
 def _number(send: int | None) -> str | None:
-    """Ids pass what some readers of JSON hold as a number."""
+    """As text, because ids exceed the numbers that some JSON readers can represent."""
     return str(send) if send else None

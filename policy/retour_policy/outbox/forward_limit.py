@@ -17,7 +17,7 @@ MAX_DIGEST_OCTETS = 8_000_000  # under the 10 MB that mail servers take by defau
 
 
 def may_take(connection: Connection, now: int, limits: ForwardSection) -> bool:
-    """Whether anything may go now; if not, it waits for the window's end."""
+    """Whether anything may be sent now; if not, it waits for the window's end."""
     window = forward_window.read(connection, FORWARD)
     if _is_over(window, now, limits) or window.count < limits.most:
         return True
@@ -27,9 +27,9 @@ def may_take(connection: Connection, now: int, limits: ForwardSection) -> bool:
 def take(
     connection: Connection, ids: Iterable[int], me: str, now: int, until: int, limits: ForwardSection
 ) -> list[list[Item]]:
-    """Lease what may go now: single messages, or those of one digest together.
+    """Lease what may be sent now: single messages, or those of one digest together.
 
-    Where more wait than one window lets pass one by one, all of them go into digests, and that window is used up.
+    If more wait than may go one by one in a window, all of them go into digests, and the window is used up.
     """
     window = forward_window.read(connection, FORWARD, lock=True)
     if _is_over(window, now, limits):
@@ -57,8 +57,8 @@ def _take_digest(connection: Connection, ids: list[int], me: str, now: int, unti
 
 
 def _is_over(window: ForwardWindow, now: int, limits: ForwardSection) -> bool:
-    """Whether the next one begins."""
-    return not 0 <= now - window.since < limits.per  # also where the clock was set back
+    """Whether the next window begins."""
+    return not 0 <= now - window.since < limits.per  # also if the clock was set back
 
 
 def _begin(connection: Connection, now: int, limits: ForwardSection) -> ForwardWindow:

@@ -12,7 +12,9 @@ from retour_policy.store.database import Store
 from retour_policy.store.outbox import Item
 
 MAX_BATCH_ITEMS = 200  # that are read or changed in one transaction
-MAX_BATCH_OCTETS = 4_000_000  # of items changed in one transaction: databases write a changed row anew, body and all
+MAX_BATCH_OCTETS = (
+    4_000_000  # of items changed in one transaction: databases rewrite a changed row whole, with its body
+)
 
 
 def iterate(store: Store, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]:
@@ -27,7 +29,7 @@ def iterate(store: Store, ids: Sequence[int], *, bodies: bool) -> Iterator[Item]
 
 
 def iterate_batches(store: Store, ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The ids in batches that one transaction can change while nobody waits for long. Raises `StoreUnavailable`."""
+    """The ids in batches small enough that changing one blocks nobody for long. Raises `StoreUnavailable`."""
     for some in _by_number(ids):
         with store.reading() as connection:
             batches = by_size(connection, some)
@@ -49,7 +51,7 @@ def by_size(connection: Connection, ids: Sequence[int]) -> list[list[int]]:
 
 
 def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
-    """Try these again at once, and for three days from now; how many that were. What is leased stays so."""
+    """Try these again at once, and for three days from now; how many that were. Leased items are skipped."""
     return outbox_selection.retry(connection, ids, now, now + GIVE_UP_AFTER_MS)
 
 

@@ -1,4 +1,4 @@
-"""Queue: when an item of the outbox is due, how long the pauses between its tries are, and when it is given up."""
+"""Queue: when an item of the outbox is due, how long the pauses between attempts are, and when it is given up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from retour_policy.store.outbox import FailedAttempt, Item, NewItem
 FORWARD = "forward"
 """The channel of what postmaster gets."""
 GIVE_UP_AFTER_MS = 72 * HOUR
-RETRY_FACTOR = 3  # each pause is so many times the one before
-JITTER = (0.8, 1.2)  # so that what failed together does not come back together
+RETRY_FACTOR = 3  # each pause is this many times the one before
+JITTER = (0.8, 1.2)  # so that items that failed together are not retried together
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Failure:
     error: str
     permanent: bool
     pause: int
-    """Milliseconds until the next try, where there is one."""
+    """Milliseconds until the next try, if there is one."""
 
     def is_last(self, now: int) -> bool:
-        """Whether there is none: the item becomes a dead letter."""
+        """Whether there is no next try: the item becomes a dead letter."""
         return self.permanent or now + self.pause > self.item.give_up
 
 
@@ -42,14 +42,14 @@ def put(connection: Connection, new: NewItem) -> int:
 
 
 def pause(attempts: int, limits: CourierSection, chance: float | None = None) -> int:
-    """Milliseconds until the next try after so many that failed before this one."""
+    """Milliseconds until the next try, after `attempts` earlier failures."""
     longest = min(limits.first_pause * RETRY_FACTOR ** min(attempts, 20), limits.longest_pause)
     low, high = JITTER
     return int(longest * (low + (high - low) * (random.random() if chance is None else chance)))
 
 
 def fail(connection: Connection, failures: Sequence[Failure], me: str, now: int) -> None:
-    """Try these again after their pauses, or keep them as dead letters so that they can be seen."""
+    """Try these again after their pauses, or keep them as dead letters."""
     outbox.fail(connection, [_attempt(one, now) for one in failures], me)
 
 

@@ -1,4 +1,4 @@
-"""Resends: which soft bounces lead to another try, queued with the bounce."""
+"""Resends: which soft bounces lead to a resend, queued with the bounce."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Resends:
         return found.retry.count if found and found.retry else None
 
     def consider(self, connection: Connection, send: Send, bounce: NewFact) -> bool:
-        """Queue the next resend where this bounce asks for one; whether it did.
+        """Queue the next resend if this bounce leads to one; whether it does.
 
-        The resend is a send of its own with a token of its own, which remembers the first.
+        The resend is a send of its own with a token of its own, and refers to the first send.
         """
         stream = self.streams.get(send.stream)
         soft = (bounce.kind, bounce.action, bounce.type) == ("bounce", "failed", "soft")
@@ -67,8 +67,8 @@ class Resends:
         return True
 
 
-def fails_anew(connection: Connection, send: Send, new: NewFact) -> bool:
-    """Whether this is the first failure of a resend: hooks hear of each attempt, though the mail counts once."""
+def is_new_failure(connection: Connection, send: Send, new: NewFact) -> bool:
+    """Whether this is the first failure of a resend: hooks are told of each attempt, though the message counts once."""
     if not send.attempt or new.action != "failed":
         return False
     return send.attempt not in facts.failed_attempts(connection, send.first, new.address_id, new.kind)

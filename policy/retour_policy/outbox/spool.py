@@ -1,4 +1,4 @@
-"""Spool: compressed copies of messages that may be sent again, one file each; its name tells when it goes."""
+"""Spool: compressed copies of messages that may be sent again, one file each; its name says when it expires."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from retour_policy import files
 from retour_policy.clock import SECOND
 
 _NAME = re.compile(r"([0-9a-f]{10})-[0-9a-f]{16}\.gz")
-SWEEP_PARTS = 64  # in which the copies are looked through, for there can be a million
-_COMPRESSION_LEVEL = 1  # the quickest: a message waits for it
+SWEEP_PARTS = 64  # a sweep takes one part at a time, because there can be a million copies
+_COMPRESSION_LEVEL = 1  # the fastest: a message waits for it
 
 
 def new_name(expires: int) -> str:
@@ -31,20 +31,20 @@ class Spool:
     folder: Path
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a copy; it is on the disk for good when this returns. Raises `OSError`."""
+        """Write a copy; it is durable when this returns. Raises `OSError`."""
         path = self._path(name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_new(path, gzip.compress(content, _COMPRESSION_LEVEL))
 
     def get(self, name: str) -> bytes:
-        """A copy. Raises `OSError` where it is gone, cut or damaged."""
+        """A copy. Raises `OSError` if it is missing, truncated or damaged."""
         try:
             return gzip.decompress(self._path(name).read_bytes())
         except (EOFError, zlib.error) as error:
             raise OSError(f"{name}: {error}") from error
 
     def remove(self, name: str) -> None:
-        """Remove a copy, where it is there."""
+        """Remove a copy, if it exists."""
         self._path(name).unlink(missing_ok=True)
 
     def names(self, part: int | None = None) -> Iterator[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""Addresses: the table that gives each address its number, and from which its text can be erased."""
+"""Addresses: the table that gives each address its number; its text can be erased."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from retour_policy.store.database import Store
 from retour_policy.store.upsert import ignoring
 
 MAX_TEXT_CHARACTERS = 320  # of an address, kept to be shown
-MAX_PARAMETERS = 500  # in one statement, well under what SQLite takes
+MAX_PARAMETERS = 500  # in one statement, well under SQLite's limit
 MAX_ADDRESSES_READ = 500  # in one transaction
 _table = schema.address
 _BY_KEYS = select(_table.c.key, _table.c.id).where(_table.c.key.in_(bindparam("keys", expanding=True)))
-# As the foreign keys of what is written about them do, only earlier: a purge on another host passes these by.
+# The same lock as a foreign key takes, only earlier: a purge on another host then skips these rows.
 _KEEP_BY_KEYS = _BY_KEYS.with_for_update(read=True, key_share=True)
 
 
@@ -31,7 +31,7 @@ class Address:
 
 
 def find_number(connection: Connection, key: bytes) -> int | None:
-    """The number of the address with that key; None where the store does not know it."""
+    """The number of the address with that key; None if it is not in the store."""
     return read_numbers(connection, [key]).get(key)
 
 
@@ -58,12 +58,12 @@ def ensure(connection: Connection, secret: bytes, addresses: Iterable[str]) -> d
     while missing := {key: address for address, key in keys.items() if key not in found}:
         rows = [{"key": key, "text": clean(missing[key], MAX_TEXT_CHARACTERS)} for key in sorted(missing)]
         connection.execute(ignoring(connection, _table), rows)
-        found |= read_numbers(connection, missing, keep=True)  # not that of another host which was purged at once
+        found |= read_numbers(connection, missing, keep=True)  # another host may have purged the row just now
     return {address: found[key] for address, key in keys.items()}
 
 
 def read(connection: Connection, numbers: Sequence[int]) -> list[Address]:
-    """Those of the addresses that are there, in no order."""
+    """Those of the addresses that are in the store, in no order."""
     rows = connection.execute(select(_table.c.id, _table.c.key).where(_table.c.id.in_(numbers)))
     return [Address(number, bytes(key)) for number, key in rows]
 
@@ -82,7 +82,7 @@ def iterate(store: Store) -> Iterator[list[tuple[Address, str | None]]]:
 
 
 def find_text(connection: Connection, number: int) -> str | None:
-    """The address with that number, as it was first written to; None once it was erased."""
+    """The address with that number, spelled as in the first message to it; None once it was erased."""
     return connection.scalar(select(_table.c.text).where(_table.c.id == number))
 
 

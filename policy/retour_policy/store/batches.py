@@ -1,4 +1,4 @@
-"""Batches: long work on many things, in transactions so short that no other writer has to wait."""
+"""Batches: long work on many things, in transactions so short that other writers hardly wait."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.store.database import Store, is_deadlock
 
 T = TypeVar("T")
-MAX_BATCH_MS = 20  # after which a transaction takes no more; 100 is what it may last, its commit included
-MAX_ATTEMPTS = 5  # of a few things by themselves, when a deadlock has undone a transaction
+MAX_BATCH_MS = 20  # after which a transaction takes no more work; with its commit it may last 100
+MAX_ATTEMPTS = 5  # of each small transaction, when deadlocks have undone it
 
 
 def in_batches(
@@ -22,8 +22,8 @@ def in_batches(
 ) -> Iterator[tuple[int, int]]:
     """Do `work` on `size` things at a time; yields after each transaction how many were in it, and what work returned.
 
-    What a deadlock with another host undid is done again, then with a few things to the transaction: who locks rows in
-    order within these meets no other that does so. No transaction is open while the caller handles what is yielded.
+    Work that a deadlock with another host undid is done again, then in smaller transactions. Callers that lock rows in
+    order within these cannot deadlock with each other. No transaction is open while the caller handles what is yielded.
     Raises `StoreUnavailable`.
     """
     source, undone, attempts = iter(things), list[Sequence[T]](), 0
@@ -55,7 +55,7 @@ def _one_batch(
     work: Callable[[Connection, Sequence[T]], int],
     max_ms: int,
 ) -> int:
-    """Do what is taken, and take more until `max_ms` milliseconds are over, in one transaction; what work returned."""
+    """Do the first piece of work, and more until `max_ms` are over, in one transaction; what work returned."""
     with store.writing() as connection:
         ends = time.monotonic() + max_ms / 1000
         result = work(connection, taken[0])

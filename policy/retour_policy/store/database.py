@@ -1,4 +1,4 @@
-"""Database: opens the store, refuses a database that is not ours, and lets one process at a time write to it."""
+"""Database: opens the store, refuses a database that is not Retour's, and lets one process at a time write to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serial
 
 
 class Store:
-    """One database. `reading()` and `writing()` give connections; every error of theirs is temporary."""
+    """One database. `reading()` and `writing()` give connections; all their errors are temporary."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -52,7 +52,7 @@ class Store:
             yield connection
 
     def create(self) -> None:
-        """Make the file of a database that is not there: nobody else's to read, and its folder's owner's."""
+        """Create the file of a new database: mode 0600, with the owner of its folder."""
         if self.exists() or self._file is None:
             return
         with _temporary(self.name):
@@ -61,7 +61,7 @@ class Store:
     def check(self) -> None:
         """Raise `StoreRefused` unless this version can use the database as it is."""
         if not self.exists():
-            raise StoreRefused(f"{self.name}: no database there; `retour db upgrade` makes one")
+            raise StoreRefused(f"{self.name}: no database; `retour db upgrade` creates one")
         found = self.revision()
         if found is None:
             raise StoreRefused(f"{self.name}: the database is empty; run `retour db upgrade`")
@@ -74,7 +74,7 @@ class Store:
             raise StoreRefused(f"{self.name}: its schema {found} is older than {REVISION}; run `retour db upgrade`")
 
     def revision(self) -> str | None:
-        """The schema's revision, None where the database is empty. Raises `StoreRefused` where it is not ours."""
+        """The schema's revision, None where the database is empty. Raises `StoreRefused` if it is not Retour's."""
         try:
             with self.reading() as connection:
                 tables = inspect(connection).get_table_names()
@@ -93,14 +93,14 @@ class Store:
         return None
 
     def overwrite_log(self) -> None:
-        """Let nothing that was deleted stay in SQLite's log. Others that read just now can keep it from that."""
+        """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
         if self._file is None:
             return
         with _temporary(self.name), self._write_lock():
             sqlite.truncate_log(self._writer)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._reader.dispose()
         self._writer.dispose()
 
@@ -122,18 +122,18 @@ class Store:
 
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
-    right = 'right would be "sqlite:////var/lib/retour/retour.db"'
+    right = 'for example "sqlite:////var/lib/retour/retour.db"'
     try:
         path = sqlite.sqlite_file(url)
         if path is not None and (not path.name or path.name == ":memory:"):
             raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
         if path is not None and (not path.is_absolute() or "?" in url):
-            raise ConfigError(Problem(file, "store.url", f"is not an absolute path and nothing else; {right}"))
+            raise ConfigError(Problem(file, "store.url", f"must be an absolute path and nothing more; {right}"))
         store = Store(url)
     except ImportError as error:
         raise ConfigError(Problem(file, "store.url", f"needs a driver that is not installed ({error})")) from error
     except ArgumentError as error:
-        raise ConfigError(Problem(file, "store.url", f"is not the address of a database; {right}")) from error
+        raise ConfigError(Problem(file, "store.url", f"is not the URL of a database; {right}")) from error
     if check:
         store.check()
     return store
@@ -141,7 +141,7 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
 
 @contextlib.contextmanager
 def _temporary(name: str) -> Iterator[None]:
-    """Turn what a database or the disk says into `StoreUnavailable`; faults of single values pass as they are."""
+    """Turn errors of the database or the disk into `StoreUnavailable`; errors of single values pass unchanged."""
     try:
         yield
     except StatementError as error:
@@ -153,7 +153,7 @@ def _temporary(name: str) -> Iterator[None]:
 
 
 def is_of_the_item(error: BaseException) -> bool:
-    """Whether an error is proven to be of the values given and not of the store: it would come again tomorrow."""
+    """Whether an error certainly comes from the values given, not from the store: a retry would fail too."""
     if isinstance(error, DBAPIError):
         permanent = ("IntegrityError", "DataError", "ProgrammingError", "NotSupportedError")
         return type(error).__name__ in permanent and not error.connection_invalidated
@@ -163,5 +163,5 @@ def is_of_the_item(error: BaseException) -> bool:
 
 
 def is_deadlock(error: BaseException) -> bool:
-    """Whether the database gave this transaction up because another one had to go on; the same again may succeed."""
+    """Whether the database rolled this transaction back so that another could proceed; a retry may succeed."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCK_STATES

@@ -20,8 +20,8 @@ KINDS = (
     *get_args(Kind),
     *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
 )
-"""Of a fact: those of reports, and what Retour, its operator and its storms did."""
-_HIDDEN = ("address_id", "policy_id", "detail")  # numbers of rows, and what is laid open beside the rest
+"""Kinds of facts: those of reports, and what Retour, its operator and its storms did."""
+_HIDDEN = ("address_id", "policy_id", "detail")  # row numbers, and what `to_dict` unpacks
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
 _JUDGED = ("type", "blame", "proof", "stream", "policy_id")
 _OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
@@ -48,7 +48,7 @@ class NewFact:
     blame: str | None = None
     proof: str | None = None
     policy_id: int | None = None
-    """The policy that it is judged by; None where it counts for nobody."""
+    """The policy that it is judged by; None if it does not count."""
     detail: dict[str, Any] = field(default_factory=dict)
     """The rest, by name; values that JSON can hold."""
 
@@ -70,16 +70,16 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class FactFilter:
-    """Which facts to read; None is any."""
+    """Which facts to read; None: any."""
 
     address_id: int | None = None
     stream: str | None = None
     kind: str | None = None
     since: int | None = None
     limit: int | None = None
-    """Only so many, the latest."""
+    """At most this many, the latest."""
     after: tuple[int, int] | None = None
-    """Only those behind this time and id."""
+    """Only those after this time and id."""
 
 
 def write(connection: Connection, new: NewFact) -> int:
@@ -94,12 +94,12 @@ def write_many(connection: Connection, news: Sequence[NewFact]) -> Sequence[int]
 
 
 def row_of(new: NewFact) -> dict[str, Any]:
-    """A fact as its table holds it."""
+    """A fact as a row of its table."""
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
 def read_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
-    """What came back of that kind from one recipient of a send, as far as it matters for counting: each sort once."""
+    """What came back of that kind from one recipient of a send, reduced to what counting needs, without repeats."""
     rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
     return [NewFact(0, kind, **row._mapping) for row in rows]
 
@@ -119,7 +119,7 @@ def find_last_id(connection: Connection) -> int:
 
 def find_first_id(connection: Connection, since: int) -> int | None:
     """The lowest id of a fact recorded since then, found by the index on times; None where there is none."""
-    lowest = func.min(_table.c.id + 0)  # a bare min(id) would tempt SQLite to walk the table by its ids
+    lowest = func.min(_table.c.id + 0)  # with a bare min(id) SQLite would scan the table by its ids
     found: int | None = connection.scalar(select(lowest).where(_table.c.at >= since))
     return found
 
@@ -136,7 +136,7 @@ def read(connection: Connection, wanted: FactFilter) -> list[Fact]:
 def iterate(store: Store, wanted: FactFilter) -> Iterator[Fact]:
     """The facts in the order (recorded at, id), whatever their number, without a limit.
 
-    Each chunk has a transaction of its own: one that stays open while somebody pages through the output would
+    Each chunk has a transaction of its own: one that stayed open while somebody pages through the output would
     keep SQLite from ever writing its log back into the database.
     """
     while True:

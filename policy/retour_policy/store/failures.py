@@ -27,7 +27,7 @@ class Failure:
 
 
 def read_recorded(connection: Connection, since: int, until: int) -> list[Failure]:
-    """The failures recorded from `since` until `until` (milliseconds) that count for their addresses, by these."""
+    """The failures recorded from `since` until `until` (milliseconds) that count for their addresses, by address."""
     query = (
         select(_fact.c.id, _address.c.id, _address.c.key, _address.c.text)
         .join(_address, _address.c.id == _fact.c.address_id)
@@ -39,7 +39,7 @@ def read_recorded(connection: Connection, since: int, until: int) -> list[Failur
 
 
 def read_undone(connection: Connection, numbers: Sequence[int]) -> set[int]:
-    """The facts of these addresses that are undone already. What a storm holds, or held once, can be undone too."""
+    """The facts of these addresses that are undone already. What a storm holds, or once held, can be undone too."""
     undone: set[int] = set()
     for start in range(0, len(numbers), MAX_PARAMETERS):
         chunk = _fact.c.address_id.in_(numbers[start : start + MAX_PARAMETERS])
@@ -72,7 +72,7 @@ def read_before_storm(connection: Connection, storm: Storm, window: int, limit: 
 def read_addresses_of_storm(connection: Connection, storm: Storm) -> list[int]:
     """The numbers of the addresses that a storm may hold failures of, in order.
 
-    They are found by the facts of its time, not by all states there are.
+    They are found by the facts of its time, without reading all states.
     """
     marks = or_(_fact.c.kind == "held", and_(_fact.c.kind == "bounce", _fact.c.action == "failed"))
     after = [_fact.c.at <= storm.closed + DAY] if storm.closed else []  # clocks of two hosts may differ

@@ -1,4 +1,4 @@
-"""Mentions: rows that may mention an address beside those that are about it, searched, read and rewritten."""
+"""Mentions: rows that are not about an address but may mention it, searched, read and rewritten."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ MAX_ROWS_READ = 10_000  # in one transaction
 MAX_EVENTS_READ = 1_000  # in one transaction
 MAX_MESSAGES_READ = 50  # in one transaction, and rows of any table in memory
 SEND_HEADERS = ("message_id", "tag", "queue_id")
-"""Columns of a send that hold what its message said, if it said it."""
+"""Columns of a send that come from its message, if it had them."""
 _fact, _send, _outbox, _unread = schema.fact, schema.send, schema.outbox, schema.unread
 _suppression = schema.suppression
 
 Needles = Sequence[Sequence[str]]
-"""ASCII texts: whatever mentions the address holds one of each list, in any case."""
+"""ASCII texts: everything that mentions the address contains one of each list, in any case."""
 
 
 @dataclass(frozen=True)
 class SearchedRows:
-    """Rows of a table, in the order of their key, and which of them the database itself can leave out."""
+    """Rows of a table, in the order of their key, and which of them the database itself can filter out."""
 
     table: Table
     key: Column[int]
@@ -51,7 +51,7 @@ class SearchedRows:
     ) -> Iterator[list[int]]:
         """The keys of those rows for which `is_mentioned_in` is true, in chunks, each read in its own transaction.
 
-        No lock is held while it looks at a row. Raises `StoreUnavailable`.
+        No lock is held while rows are examined. Raises `StoreUnavailable`.
         """
         last = -1
         while True:
@@ -68,7 +68,7 @@ class SearchedRows:
 
 
 def _in_columns(*texts: ColumnElement[Any]) -> Callable[[Needles], ColumnElement[bool]]:
-    """One of the columns holds a needle of each list."""
+    """One of the columns contains a needle of each list."""
 
     def may_mention(needles: Needles) -> ColumnElement[bool]:
         return or_(*(_holds(text, needles) for text in texts))
@@ -90,51 +90,51 @@ UNREAD = SearchedRows(_unread, _unread.c.fact_id, lambda _: true(), MAX_MESSAGES
 
 
 def find_fact(connection: Connection, number: int) -> Any:
-    """A fact's `address_id` and `detail`; None: it is gone."""
+    """A fact's `address_id` and `detail`; None: it was deleted."""
     return connection.execute(select(_fact.c.address_id, _fact.c.detail).where(_fact.c.id == number)).first()
 
 
 def write_fact(connection: Connection, number: int, detail: Mapping[str, Any]) -> None:
-    """Put another detail in the place of a fact's own."""
+    """Replace the detail of a fact."""
     connection.execute(update(_fact).where(_fact.c.id == number).values(detail=detail))
 
 
 def find_send(connection: Connection, number: int) -> Any:
-    """A send's row; None: it is gone."""
+    """A send's row; None: it was deleted."""
     return connection.execute(select(_send).where(_send.c.id == number)).first()
 
 
 def write_send(connection: Connection, number: int, values: Mapping[str, str | None]) -> None:
-    """Put other values, by the names of columns, in the place of a send's own."""
+    """Replace values of a send, by the names of columns."""
     connection.execute(update(_send).where(_send.c.id == number).values(values))
 
 
 def find_body(connection: Connection, number: int) -> bytes:
-    """The body of an item in the outbox; empty where it is gone."""
+    """The body of an item in the outbox; empty if it was deleted."""
     return bytes(connection.scalar(select(_outbox.c.body).where(_outbox.c.id == number)) or b"")
 
 
 def write_body(connection: Connection, number: int, body: bytes) -> None:
-    """Put another body in the place of an item's own."""
+    """Replace the body of an item."""
     connection.execute(update(_outbox).where(_outbox.c.id == number).values(body=body))
 
 
 def find_error(connection: Connection, number: int) -> str:
-    """The last error of an item in the outbox; empty where it had none or is gone."""
+    """The last error of an item in the outbox; empty if it had none or was deleted."""
     return connection.scalar(select(_outbox.c.error).where(_outbox.c.id == number)) or ""
 
 
 def write_error(connection: Connection, number: int, error: str) -> None:
-    """Put another error in the place of an item's own."""
+    """Replace the error of an item."""
     connection.execute(update(_outbox).where(_outbox.c.id == number).values(error=error))
 
 
 def delete_forward(connection: Connection, number: int) -> bool:
-    """Delete a message that waits to be forwarded; whether it was there."""
+    """Delete a message that waits to be forwarded; whether it existed."""
     waiting = delete(_outbox).where(_outbox.c.id == number, _outbox.c.kind == "forward")
     return connection.execute(waiting).rowcount > 0
 
 
 def delete_unread(connection: Connection, number: int) -> bool:
-    """Delete what was kept of a report that could not be read, by the number of its fact; whether it was there."""
+    """Delete what was kept of a report that could not be read, by the number of its fact; whether it existed."""
     return connection.execute(delete(_unread).where(_unread.c.fact_id == number)).rowcount > 0

@@ -15,12 +15,12 @@ from retour_policy.store.database import Store
 def upgrade(store: Store) -> None:
     """Make the tables, or change older ones; the only long write transaction there is.
 
-    Raises `StoreRefused` for a database that is newer or not ours, `StoreUnavailable`.
+    Raises `StoreRefused` for a database that is newer or not Retour's, `StoreUnavailable`.
     """
     found = store.revision() if store.exists() else None
     if found is not None and found not in _known():
         store.check()
-        raise StoreRefused(f"{store.name}: its schema {found} is none that Retour ever had")
+        raise StoreRefused(f"{store.name}: its schema {found} is unknown to Retour")
     store.create()
     with store.writing() as connection:
         config = _config()

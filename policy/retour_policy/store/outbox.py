@@ -1,4 +1,4 @@
-"""Outbox: the table of what must happen outside: written, leased to a courier, and removed when it is done."""
+"""Outbox: the table of work outside the database: written, leased to a courier, and removed when it is done."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class NewItem:
     target: str
     body: bytes
     uid: str = ""
-    """Empty: one is drawn."""
+    """Empty: a new one is generated."""
     ordering: int | None = None
     due: int | None = None
-    """Not before; None is at once."""
+    """Not before; None: at once."""
     fact_id: int | None = None
     error: str = ""
-    """Why it is a dead letter from the first: it cannot be done."""
+    """Why it is a dead letter from the beginning: it cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,21 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """What is written about an item that was tried in vain."""
+    """What is written about an item whose attempt failed."""
 
     id: int
     attempts: int
-    """How many that makes."""
+    """How many attempts there were, this one included."""
     error: str
     due: int
-    """The next one; of a dead letter: when it became one."""
+    """When the next one is; of a dead letter: when it became one."""
     dead: bool
-    """There is no next one."""
+    """There is no next attempt."""
 
 
 COLUMNS = [_table.c[one.name] for one in fields(Item)]
-"""Those of an `Item`, in its order."""
-# As an expression: SQLite would search an index for all that wait rather than look at the ids that it is given.
+"""The columns of an `Item`, in its order."""
+# As an expression: else SQLite would search an index for all that wait instead of using the ids that it is given.
 IS_WAITING = func.coalesce(_table.c.failed, 0) == 0
 _number = attrgetter("id")
 
@@ -83,9 +83,9 @@ _IN_FRONT = exists().where(
     _earlier.c.failed == 0,
     _earlier.c.id < _table.c.id,
 )
-# Due, and nothing before it in its order: one that is leased or waits for another try holds up those behind.
+# Due, and first in its order: an item that is leased or waits for another try holds up those after it.
 _READY = and_(_table.c.due <= bindparam("now"), ~_IN_FRONT)
-# Made once, so that their text is too.
+# Built once, so that SQLAlchemy compiles each only once.
 _LONGEST_DUE = (
     select(_table.c.id)
     .where(_table.c.failed == 0, _table.c.channel == bindparam("of"), _READY)
@@ -93,7 +93,7 @@ _LONGEST_DUE = (
     .limit(bindparam("most"))
     .subquery()
 )
-_DUE = select(func.aggregate_strings(cast(_LONGEST_DUE.c.id, String), ","))  # one row: each gives up the interpreter
+_DUE = select(func.aggregate_strings(cast(_LONGEST_DUE.c.id, String), ","))  # one row: each fetch releases the GIL
 _FREE = (
     select(_table.c.id)
     .where(_table.c.id.in_(bindparam("ids", expanding=True)), IS_WAITING, _READY)
@@ -165,20 +165,20 @@ def read_sizes(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
 
 
 def take(connection: Connection, ids: Iterable[int], me: str, now: int, until: int) -> list[Item]:
-    """Lease those of `ids` that nobody else has taken meanwhile, until `until`. Each is at one courier at a time."""
+    """Lease those of `ids` that are still free, until `until`. Each is leased to one courier at a time."""
     values = {"ids": list(ids), "now": now, "me": me, "until": until}
     return sorted([Item(*row) for row in connection.execute(_TAKE, values).all()], key=_number)
 
 
 def renew(connection: Connection, ids: Iterable[int], me: str, until: int) -> set[int]:
-    """Make the leases last until `until`; the ids of those that are still mine."""
+    """Extend the leases until `until`; the ids of those that are still mine."""
     mine = and_(_table.c.id.in_(list(ids)), _table.c.taken_by == me)
     connection.execute(update(_table).where(mine).values(due=until))
     return set(connection.scalars(select(_table.c.id).where(mine)))
 
 
 def release(connection: Connection, ids: Iterable[int], me: str, now: int) -> None:
-    """Give back what was not begun."""
+    """Release items that were not begun."""
     mine = and_(_table.c.id.in_(list(ids)), _table.c.taken_by == me)
     connection.execute(update(_table).where(mine).values(due=now, taken_by=None))
 
@@ -189,7 +189,7 @@ def finish(connection: Connection, ids: Sequence[int], me: str) -> int:
 
 
 def fail(connection: Connection, attempts: Sequence[FailedAttempt], me: str) -> None:
-    """Write that these were tried in vain, as far as they are still mine, and give them back."""
+    """Write that these attempts failed, for items that are still mine, and release them."""
     rows = [
         {
             "number": one.id,

@@ -21,7 +21,7 @@ class ChannelFigures:
     channel: str
     waiting: int
     oldest: int | None
-    """When the oldest that waits was due first: later than when it was put there for a resend."""
+    """When the oldest waiting item was first due: for a resend that is later than when it was queued."""
     failing: int
     """Of those that wait: how many have failed before."""
     dead: int
@@ -50,7 +50,7 @@ def read_figures(connection: Connection, now: int, give_up_after: int) -> list[C
 
 
 def read_orphans(connection: Connection, channels: Iterable[str], before: int, now: int, limit: int) -> list[int]:
-    """The ids of what waits since `before` for a hook or a relay that is none of `channels`.
+    """The ids of what waits since `before` for a hook or a relay that is not in `channels`.
 
     A courier that knows more than this one keeps what it has leased.
     """
@@ -66,7 +66,7 @@ def read_overdue(connection: Connection, channel: str, now: int, limit: int) -> 
 
 
 def make_dead(connection: Connection, ids: Sequence[int], now: int, error: str) -> None:
-    """Make dead letters of these, unless somebody has taken them meanwhile."""
+    """Make dead letters of these, unless they were leased meanwhile."""
     free = and_(_table.c.id.in_(ids), IS_WAITING, or_(_table.c.taken_by.is_(None), _table.c.due <= now))
     connection.execute(update(_table).where(free).values(failed=1, error=clean(error), due=now, taken_by=None))
 

@@ -1,4 +1,4 @@
-"""Personal data: what the rows about one address say of a person, read and erased."""
+"""Personal data: what the rows about one address say about a person, read and erased."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def read_details(connection: Connection, number: int) -> Sequence[tuple[int, dic
 
 
 def write_details(connection: Connection, kept: Mapping[int, dict[str, Any]]) -> None:
-    """Put other details in the place of what facts, by their ids, say."""
+    """Replace the details of facts, by their ids."""
     if kept:
         connection.execute(_WRITE_DETAIL, [{"fact": fact, "kept": detail} for fact, detail in kept.items()])
 
 
 def delete_waiting(connection: Connection, number: int) -> None:
-    """Delete raw reports, and what waits to be told or forwarded.
+    """Delete raw reports, and events and forwards that wait.
 
-    One statement for each index: with OR all would be read.
+    One statement per index: with OR all rows would be read.
     """
     own = select(_fact.c.id).where(_fact.c.address_id == number)
     connection.execute(delete(schema.unread).where(schema.unread.c.fact_id.in_(own)))

@@ -26,7 +26,7 @@ _COUNTS_FOR_NOBODY = or_(_fact.c.address_id.is_(None), _fact.c.policy_id.is_(Non
 
 @dataclass(frozen=True)
 class TableSweep:
-    """Goes once through a table in the order of an index, and deletes the rows that are to go, a few a transaction."""
+    """Goes once through a table in the order of an index, and deletes old rows, a few per transaction."""
 
     table: Table
     order: tuple[Any, ...]
@@ -35,7 +35,7 @@ class TableSweep:
     """None: rows of the table itself, by their order."""
 
     def run(self, store: Store) -> Iterator[int]:
-        """Delete the rows; yields how many went with each transaction, none of which is open then.
+        """Delete the rows; yields how many each transaction deleted; none is open then.
 
         Raises `StoreUnavailable`.
         """
@@ -63,15 +63,15 @@ class TableSweep:
 
 
 def facts_without_account(before: int) -> TableSweep:
-    """Facts from before that time (milliseconds) that count for nobody."""
+    """Facts from before that time (milliseconds) that do not count."""
     to_go = and_(_fact.c.at < before, _COUNTS_FOR_NOBODY)
     return TableSweep(_fact, (_fact.c.at, _fact.c.id), to_go, _delete_facts_by_keys)
 
 
 def send_recipients(before: int, first_send: int) -> TableSweep:
-    """Recipients' parts in sends below the id `first_send`, where no fact is kept that needs to know of them.
+    """Recipients' parts in sends below the id `first_send`, if no remaining fact needs them.
 
-    Those stay too whose address has facts from before that time which are not carried forward yet.
+    Also kept are those of addresses with facts from before that time that are not carried forward yet.
     """
     known = exists().where(_fact.c.address_id == _sent.c.address_id, _fact.c.policy_id.is_not(None))
     about_it = known.where(_fact.c.send_id == _sent.c.send_id)
@@ -81,7 +81,7 @@ def send_recipients(before: int, first_send: int) -> TableSweep:
 
 
 def sends_without_recipients(first_send: int) -> TableSweep:
-    """Sends below the id `first_send` whose recipients' parts have gone."""
+    """Sends below the id `first_send` whose recipients' parts are deleted."""
     to_go = and_(_send.c.id < first_send, ~exists().where(_sent.c.send_id == _send.c.id))
     return TableSweep(_send, (_send.c.id,), to_go)
 
@@ -97,14 +97,14 @@ def seen_messages(before: int) -> TableSweep:
 
 
 def unknown_addresses() -> TableSweep:
-    """Addresses to which nothing was sent for long, and that nothing is known of."""
+    """Addresses to which nothing was sent for long, and about which nothing is known."""
     return TableSweep(schema.address, (schema.address.c.id,), _nothing_known(), delete_unknown_addresses)
 
 
 def iterate_addresses_to_carry(store: Store, before: int, first_send: int) -> Iterator[list[tuple[Address, int]]]:
     """The addresses that have facts from before that time, and how many rows there are about each, in chunks.
 
-    Of those whose facts were all carried forward already only such as have parts in sends below `first_send`. Each
+    An address that has only carried facts is included only if it has parts in sends below `first_send`. Each
     chunk is read in a transaction of its own.
     """
     number = schema.address.c.id
@@ -134,7 +134,7 @@ def _rows_about(number: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def keep_addresses(connection: Connection, numbers: Sequence[int]) -> set[int]:
-    """Those of the addresses that are still there; none of them is deleted before the transaction ends."""
+    """Those of the addresses that still exist; none of them is deleted before the transaction ends."""
     return set(connection.scalars(_KEEP_BY_IDS, {"numbers": numbers}))
 
 
@@ -157,7 +157,7 @@ def delete_send_recipients(connection: Connection, parts: Sequence[tuple[int, in
 
 
 def delete_unknown_addresses(connection: Connection, keys: Sequence[Any]) -> None:
-    """Delete those of which nothing has become known meanwhile, and nothing is being written by another host."""
+    """Delete those about which nothing has become known meanwhile, and about which no other host is writing."""
     locked = connection.scalars(_LOCK_UNLOCKED, {"numbers": [number for (number,) in keys]}).all()
     here = select(schema.address.c.id).where(schema.address.c.id.in_(locked), _nothing_known())
     numbers = connection.scalars(here).all()  # a statement of its own sees what was written until these were locked
@@ -166,7 +166,7 @@ def delete_unknown_addresses(connection: Connection, keys: Sequence[Any]) -> Non
 
 
 def _nothing_known() -> ColumnElement[bool]:
-    """An address to which nothing was sent for long, and that nothing is known of. One that was erased stays."""
+    """An address to which nothing was sent for long, and about which nothing is known. An erased one stays."""
     number = schema.address.c.id
     tables = (_fact, _sent, schema.suppression)
     return and_(schema.address.c.text.is_not(None), *(~exists().where(one.c.address_id == number) for one in tables))

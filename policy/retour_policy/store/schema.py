@@ -46,7 +46,7 @@ address = Table(
 send = Table(
     "send",
     metadata,
-    Column("id", AutoIncrement, primary_key=True, autoincrement=False, comment="the token's id, which tells the time"),
+    Column("id", AutoIncrement, primary_key=True, autoincrement=False, comment="the token's id; it contains the time"),
     Column("stream", String(64), nullable=False),
     Column("sender", Text, nullable=False, comment="envelope sender before the stamp"),
     Column("message_id", Text),
@@ -55,7 +55,7 @@ send = Table(
     Column("recipients", SmallInteger, nullable=False),
     Column("resend_of", BigInteger, comment="the first send, whose recipient it goes to again"),
     Column("attempt", SmallInteger, nullable=False, server_default="0", comment="0: the first; n: the nth resend"),
-    Column("spool", String(64), comment="file that holds a copy to send again"),
+    Column("spool", String(64), comment="file with a copy to send again"),
     Index("send_by_message_id", "message_id"),
 )
 Index("send_resent", send.c.resend_of, send.c.attempt, unique=True, **_only_where(send.c.resend_of.is_not(None)))
@@ -85,7 +85,7 @@ fact = Table(
     Column("reason", String(32)),
     Column("blame", String(16)),
     Column("proof", String(16)),
-    Column("policy_id", Integer, comment="the policy it was judged by; NULL: it counts for nobody"),
+    Column("policy_id", Integer, comment="the policy it was judged by; NULL: it does not count"),
     Column("detail", JSON, nullable=False, comment="the rest, by name"),
     Index("fact_by_address", "address_id", "id"),
     Index("fact_by_send", "send_id", "address_id"),
@@ -102,7 +102,7 @@ unread = Table(
 seen = Table(
     "seen",
     metadata,
-    Column("send_id", BigInteger, primary_key=True, comment="first, so that new rows stand together; 0: none"),
+    Column("send_id", BigInteger, primary_key=True, comment="first, so that new rows are close together; 0: none"),
     Column("digest", LargeBinary(16), primary_key=True),
     Column("at", BigInteger, nullable=False),
     Index("seen_by_time", "at"),
@@ -167,7 +167,7 @@ storm = Table(
     Column("calm_since", BigInteger),
     Column("sent", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
-    Column("last_fact", BigInteger, nullable=False, comment="failures up to this one came before it was known"),
+    Column("last_fact", BigInteger, nullable=False, comment="failures up to this one are older than its opening"),
     Column("taken_to", BigInteger, nullable=False, server_default="0", comment="and are held up to this one"),
     Index("storm_by_side", "stream", "side", "closed"),
 )
@@ -182,18 +182,18 @@ outbox = Table(
     Column("kind", String(16), nullable=False, comment="event, forward, resend"),
     Column("channel", String(80), nullable=False, comment="hook:NAME, relay:NAME, forward; one never delays another"),
     Column("ordering", BigInteger, comment="items of one channel with the same number go one after the other"),
-    Column("due", BigInteger, nullable=False, comment="not before; while taken: when the lease ends"),
+    Column("due", BigInteger, nullable=False, comment="not before; while leased: when the lease ends"),
     Column("give_up", BigInteger, nullable=False, comment="a failure after this one is the last"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("taken_by", String(64), comment="the courier that has it in hand"),
-    Column("failed", SmallInteger, nullable=False, server_default="0", comment="1: dead letter, kept to be seen"),
+    Column("taken_by", String(64), comment="the courier that it is leased to"),
+    Column("failed", SmallInteger, nullable=False, server_default="0", comment="1: dead letter, still shown"),
     Column("error", Text, nullable=False, server_default=""),
     Column("fact_id", BigInteger),
     Column("target", Text, nullable=False, comment="an event's type, a forward's recipient, a resend's stream"),
     Column("body", LargeBinary, nullable=False),
     Index("outbox_by_due", "failed", "channel", "due"),
     Index("outbox_in_order", "channel", "ordering", "failed", "id"),
-    sqlite_autoincrement=True,  # a number that was dropped is never another item's: terminals and logs still name it
+    sqlite_autoincrement=True,  # a dropped item's number is never used again: terminals and logs still name it
 )
 
 Index("outbox_by_fact", outbox.c.fact_id, **_only_where(outbox.c.fact_id.is_not(None)))

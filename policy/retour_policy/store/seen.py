@@ -9,6 +9,6 @@ from retour_policy.store.upsert import ignoring
 
 
 def add(connection: Connection, send: int | None, digest: bytes, at: int) -> bool:
-    """Note that a message with that digest (16 octets) came back to a send, or to none; False where it did before."""
+    """Record that a message with that digest (16 octets) came back to a send, or to none; False if it did before."""
     row = {"send_id": send or 0, "digest": digest, "at": at}
     return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1

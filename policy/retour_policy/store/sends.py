@@ -13,7 +13,7 @@ from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import first_id, id_time
 
-MAX_ID_DRAWS = 5  # tries for an id that is not taken; at 22 random bits a millisecond the second is luck enough
+MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
 _RECIPIENTS = (
     select(schema.address.c.id, schema.address.c.key, schema.address.c.text)
@@ -68,7 +68,7 @@ class NewSend:
     tag: str | None = None
     queue_id: str | None = None
     spool: str | None = None
-    """The file that holds a copy to send again."""
+    """The file with a copy to send again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,12 @@ class Send:
 
     @property
     def first(self) -> int:
-        """The send that this one repeats, or itself: what happens to either is counted for that one."""
+        """The send that this one repeats, or itself: what happens to either counts for that one."""
         return self.resend_of or self.id
 
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
-    """Write the send and its recipients; the id that it got. Where an id is taken, another is drawn."""
+    """Write the send and its recipients; its id. If an id is taken, another is drawn."""
     row = {
         "stream": new.stream,
         "sender": new.sender,
@@ -111,9 +111,9 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
 
 
 def record_resend(connection: Connection, send: Send, number: int) -> bool:
-    """Write the next resend of a message under the id `number`; false where another report has led to it before.
+    """Write the next resend of a message under the id `number`; False if another report has led to it before.
 
-    It has no recipients of its own: so it is nobody's good send.
+    It has no recipients of its own, so it is not a good send for anybody.
     """
     row = {
         "stream": send.stream,
@@ -133,7 +133,7 @@ def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: C
         number = draw()
         if _insert(connection, row, number):
             return number
-    raise RuntimeError(f"{MAX_ID_DRAWS} ids drawn, all taken: is the clock standing still?")
+    raise RuntimeError(f"{MAX_ID_DRAWS} ids drawn, all taken: has the clock stopped?")
 
 
 def _insert(connection: Connection, row: Mapping[str, object], number: int) -> bool:
@@ -162,7 +162,7 @@ def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> S
 
 
 def read_spool_names(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Those of a few hundred copies that some send names."""
+    """Those of a few hundred copies that a send still refers to."""
     return set(connection.scalars(select(schema.send.c.spool).where(schema.send.c.spool.in_(names))))
 
 

@@ -1,4 +1,4 @@
-"""SQLite: its file, its connections, and the lock on which those who write to it queue."""
+"""SQLite: its file, its connections, and the lock for which writers queue."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def write_lock(database: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def create_file(database: Path) -> None:
-    """Make the file of a database that is not there: nobody else's to read, and its folder's owner's."""
+    """Create the file of a new database: mode 0600, with the owner of its folder."""
     files.create_empty(database, 0o640)
 
 
 def reading_engine(url: str, connections: int) -> Engine:
-    """Keeps so many connections, and opens as many again while they are needed; none of them can write."""
+    """A pool that keeps a few connections and opens as many more while they are needed; none can write."""
     return _engine(url, connections, connections, _tune_reader, _begin)
 
 
@@ -48,7 +48,7 @@ def writing_engine(url: str) -> Engine:
 
 
 def truncate_log(engine: Engine) -> None:
-    """Empty the write-ahead log. Others that read just now can keep it from that."""
+    """Empty the write-ahead log. Readers that are active now can prevent that."""
     connection = engine.raw_connection()
     try:
         connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -70,7 +70,7 @@ def _engine(url: str, connections: int, more: int, tune: Tune, begin: Begin) -> 
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # or the driver would begin transactions of its own
+    connection.isolation_level = None  # else the driver would begin transactions of its own
     connection.execute("PRAGMA query_only = ON")
 
 
@@ -79,7 +79,7 @@ def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not to be read from the file
+    connection.execute("PRAGMA secure_delete = ON")  # so that erased data cannot be read from the file
 
 
 def _begin(connection: Connection) -> None:

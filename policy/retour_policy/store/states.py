@@ -1,4 +1,4 @@
-"""States: the table of what the facts about each address have come to; a row is also the lock of its address."""
+"""States: the table of what follows from the facts about each address; a row is also the lock of its address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLEAR = update(_table).where(_table.c.address_id == bindparam("number")).values
 
 
 def lock(connection: Connection, number: int) -> State:
-    """The state of an address, its row made where there is none, and locked until the transaction ends."""
+    """The state of an address, its row created if there is none, and locked until the transaction ends."""
     found = connection.scalar(_LOCK, {"id": number})
     if found is None:
         connection.execute(ignoring(connection, _table), {"address_id": number, "state": {}})
@@ -53,5 +53,5 @@ def write(connection: Connection, states: Mapping[int, State]) -> None:
 
 
 def clear(connection: Connection, number: int) -> None:
-    """Make the state of an address an empty one, whatever the row holds: it may be none that can be read."""
+    """Make the state of an address empty; the row may hold one that cannot be read."""
     connection.execute(_CLEAR, {"number": number})

@@ -1,4 +1,4 @@
-"""Storms: the tables of storms, and of the counters of sends and failures by which they are known."""
+"""Storms: the tables of storms, and of the counters of sends and failures by which they are detected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Storm:
     calm_since: int | None
     sent: int
     failed: int
-    """The figures when it opened."""
+    """The counts when it opened."""
     last_fact: int
     """Failures up to this fact were recorded before the storm was known."""
     taken_to: int
@@ -72,7 +72,7 @@ def remove_counters(connection: Connection, before: int, limit: int) -> int:
 def add(
     connection: Connection, stream: str, side: str, now: int, figures: Figures, last_fact: int, taken_to: int
 ) -> bool:
-    """Open a storm at `now`; False where one is open there already."""
+    """Open a storm at `now`; False if one is open there already."""
     row = {
         "stream": stream,
         "side": side,
@@ -130,17 +130,17 @@ def lock_open(connection: Connection) -> list[Storm]:
 
 
 def write_taken_to(connection: Connection, number: int, fact: int) -> None:
-    """The failures that came before the storm was known are held up to that fact."""
+    """Write up to which fact the failures from before the storm was known are held."""
     connection.execute(update(_table).where(_table.c.id == number).values(taken_to=fact))
 
 
 def write_calm_since(connection: Connection, number: int, at: int | None) -> None:
-    """It has been calm since then; None: it is not."""
+    """Write since when it has been calm; None: it is not."""
     connection.execute(update(_table).where(_table.c.id == number).values(calm_since=at))
 
 
 def close(connection: Connection, number: int, at: int) -> None:
-    """The storm is over since then."""
+    """Write when the storm ended."""
     connection.execute(update(_table).where(_table.c.id == number).values(closed=at))
 
 

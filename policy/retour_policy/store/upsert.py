@@ -1,4 +1,4 @@
-"""Upsert: INSERT statements that know what to do with a row that is there, made once for each database."""
+"""Upsert: INSERT statements that handle an existing row, built once for each database."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def ignoring(connection: Connection, table: Table) -> Executable:
-    """INSERT that leaves a row with the same key as it is; to be executed with the row's values.
+    """INSERT that leaves an existing row with the same key unchanged; executed with the row's values.
 
-    The result's `rowcount` says whether there was none; psycopg's tells it only where it is asked to keep it.
+    The result's `rowcount` says whether there was none; psycopg has it only if asked to keep it.
     """
     return _ignoring(connection.dialect.name, table)
 

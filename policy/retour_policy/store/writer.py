@@ -17,8 +17,8 @@ from retour_policy.store.database import Store, is_deadlock, is_of_the_item
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-MAX_GROUP_ITEMS = 200  # a commit: at 200 the share of the fsync in the cost of an item is gone
-MAX_GROUP_MS = 80  # of work a commit: other processes wait meanwhile
+MAX_GROUP_ITEMS = 200  # per commit: at 200 the fsync's share of an item's cost is negligible
+MAX_GROUP_MS = 80  # of work per commit: other processes wait meanwhile
 CLOSE_TIMEOUT_MS = 10_000
 MAX_QUEUED_ITEMS = 10_000  # before callers are turned away
 
@@ -29,7 +29,7 @@ class _Item(Generic[T]):
     future: Future[T]
 
     def let_go(self, future: Future[T]) -> None:
-        """Its caller has given up: forget the work, which may hold a large report, while the item still waits."""
+        """Its caller has given up: drop the work, which may hold a large report, while the item still waits."""
         if future.cancelled():
             self.work = None
 
@@ -37,7 +37,7 @@ class _Item(Generic[T]):
 class Writer:
     """Takes work from any thread. A `Future` is done only after the commit.
 
-    An item that fails for its own sake is undone alone and its future raises that error. If the store
+    An item that itself is at fault is undone alone, and its future raises that error. If the store
     fails, all futures of the group raise `StoreUnavailable`, and nothing of the group is in the store.
     """
 
@@ -52,7 +52,7 @@ class Writer:
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue `work`; it runs in the writer's thread, inside a transaction."""
         future: Future[T] = Future()
-        with self._closing:  # so that nothing can be queued behind the end
+        with self._closing:  # so that nothing can be queued after the end marker
             if self._closed:
                 future.set_exception(StoreUnavailable("the writer is closed"))
                 return future
@@ -70,15 +70,15 @@ class Writer:
         try:
             return future.result(timeout / 1000)
         except TimeoutError as error:
-            # What has not begun yet must not be done behind the caller's back.
+            # The caller hears of a failure, so work that has not begun yet must not be done later.
             if not future.cancel() and future.done():
-                return future.result()  # it came just now, or the error is the work's own
+                return future.result()  # it has just finished, or the work itself raised TimeoutError
             raise StoreUnavailable(f"no commit within {timeout} ms") from error
 
     def close(self, timeout: int = CLOSE_TIMEOUT_MS) -> bool:
-        """Finish what is queued, and stop; whether that came within `timeout` milliseconds.
+        """Finish what is queued, and stop; whether that took at most `timeout` milliseconds.
 
-        What is not finished was not acknowledged to anybody.
+        What is not finished was not confirmed to anybody.
         """
         with self._closing:
             self._closed = True
@@ -98,7 +98,7 @@ class Writer:
                 return
 
     def _next_group(self) -> tuple[list[_Item[Any]], bool]:
-        """What waits now, at most `MAX_GROUP_ITEMS`, and whether it is the end."""
+        """What waits now, at most `MAX_GROUP_ITEMS`, and whether the writer must stop."""
         group: list[_Item[Any]] = []
         item = self._queue.get()
         while item is not None:
@@ -128,7 +128,7 @@ class Writer:
         return None
 
     def _commit_singly(self, group: list[_Item[Any]]) -> None:
-        """Commit each item by itself, until the store fails without an item's help."""
+        """Commit each item by itself, until the store fails for a reason that no item caused."""
         for n, item in enumerate(group):
             try:
                 self._attempt_twice(item)
@@ -170,7 +170,7 @@ class _Culprit(Exception):
 
 
 def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
-    """Do one item in a savepoint; what to tell its caller after the commit. Raises `_Culprit`."""
+    """Do one item in a savepoint; the result for its caller after the commit. Raises `_Culprit`."""
     try:
         with connection.begin_nested():
             result = item.work(connection) if item.work else None

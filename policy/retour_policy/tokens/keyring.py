@@ -22,7 +22,7 @@ SLOTS = 32
 SECRET_OCTETS = 32
 STATES = ("next", "signing", "old")
 HEADER = """\
-# Retour's keys. Whoever can read this file can forge bounces; keep its mode at 0600.
+# Retour's keys. Anybody who can read this file can forge bounces; keep its mode at 0600.
 # All hosts that share a database share this file. `retour keys rotate` changes it.
 """
 
@@ -49,7 +49,7 @@ class KeyRing:
         return next(key.number for key in self.keys if key.state == "signing")
 
     def derived(self, number: int, purpose: Purpose) -> bytes | None:
-        """The key of that number for a purpose (HKDF-SHA256, RFC 5869), or None where the ring has none."""
+        """The key of that number for a purpose (HKDF-SHA256, RFC 5869), or None if the ring lacks it."""
         return next((derive(key.secret, purpose) for key in self.keys if key.number == number), None)
 
 
@@ -72,7 +72,7 @@ class KeyRingFile:
         return address_key(self.address_secret, address)
 
     def refresh(self) -> bool:
-        """Read the file again where it has changed; whether it had. A file that cannot be read changes nothing."""
+        """Read the file again if it has changed; whether it had. A file that cannot be read changes nothing."""
         with self._lock:
             try:
                 seen = _identity(self.path)
@@ -100,7 +100,7 @@ def create(now: int) -> KeyRing:
 def rotate(ring: KeyRing, now: int) -> KeyRing:
     """The ring after one rotation: "next" signs, the signing key only verifies, and a new "next" is drawn.
 
-    With all 32 slots taken the oldest of the old keys gives way.
+    If all 32 slots are taken, the oldest of the old keys is replaced.
     """
     shifted = {"next": "signing", "signing": "old", "old": "old"}
     kept = [replace(key, state=shifted[key.state]) for key in ring.keys]
@@ -140,8 +140,8 @@ def rotate_file(path: Path, now: int) -> tuple[KeyRing, KeyRing]:
 
 
 def save(path: Path, ring: KeyRing) -> None:
-    """Write the ring whole or not at all: a new file with mode 0600; one that is there keeps its owner and mode."""
-    path = path.resolve()  # where a link stands, the file behind it changes
+    """Write the ring whole or not at all: a new file with mode 0600; an existing one keeps its owner and mode."""
+    path = path.resolve()  # if it is a symbolic link, its target changes
     lines = [HEADER, f'address_secret = "{ring.address_secret.hex()}"\n']
     for key in ring.keys:
         lines.append(f'\n[[key]]\nnumber = {key.number}\nstate = "{key.state}"\n')
@@ -168,7 +168,7 @@ def _refuse_open_mode(path: Path) -> None:
         why = error.strerror or "cannot be read"
         raise ConfigError(Problem(str(path), "", f"{why}; `retour init` makes a key ring")) from error
     if mode is not None:
-        raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); right: chmod 0600 {path}"))
+        raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); run: chmod 0600 {path}"))
 
 
 def _new_key(number: int, state: str, now: int) -> Key:
@@ -182,7 +182,7 @@ def _key(entry: dict[str, Any]) -> Key:
 def _secret(text: str) -> bytes:
     secret = bytes.fromhex(text)
     if len(secret) != SECRET_OCTETS:
-        raise ValueError("a secret has 64 hexadecimal digits")
+        raise ValueError("a secret must have 64 hexadecimal digits")
     return secret
 
 

@@ -23,11 +23,11 @@ RANDOM_BITS = 22
 ID_BITS = 63
 MAC_BITS = 80
 FIELD_BITS = 65  # the id's, spare bits included
-_PADDING = 10  # base32 works on 160 bits; the last two characters are always "aa" and left off
+_PADDING = 10  # base32 works on 160 bits; the last two characters are always "aa" and omitted
 
 
 class Purpose(StrEnum):
-    """What a token is good for. Each purpose has a key of its own."""
+    """What a token is used for. Each purpose has a key of its own."""
 
     BOUNCE = "bounce"
     REFERENCE = "reference"
@@ -45,36 +45,36 @@ class TokenError(ValueError):
 
 
 class NotAToken(TokenError):
-    """The text has not the shape of a token."""
+    """The text does not have the form of a token."""
 
 
 class Forged(TokenError):
-    """The signature does not fit."""
+    """The signature does not match."""
 
 
 class Expired(TokenError):
-    """It was ours, and is too old."""
+    """Genuine, but too old."""
 
 
 class UnknownKey(TokenError):
-    """Its key is not in our ring: forged, or signed by a host whose ring is newer than ours."""
+    """Its key is not in the ring: forged, or signed by a host whose ring is newer."""
 
 
 class Keys(Protocol):
-    """What a key ring does for tokens."""
+    """What tokens need of a key ring."""
 
     def signing(self) -> int:
         """The number of the key that signs."""
 
     def derived(self, number: int, purpose: Purpose) -> bytes | None:
-        """The key of that number for a purpose, or None where the ring has none."""
+        """The key of that number for a purpose, or None if the ring lacks it."""
 
 
 def draw_id(now: int, random_bits: Callable[[int], int] = secrets.randbits) -> int:
-    """A new 63-bit id for the time `now` (milliseconds since 1970). Draw again where the store has it already."""
+    """A new 63-bit id for the time `now` (milliseconds since 1970). Draw again if the store has it already."""
     since = now - EPOCH
     if not 0 <= since < 1 << (ID_BITS - RANDOM_BITS):
-        raise ValueError(f"the clock is outside the years that a token can hold: {now}")
+        raise ValueError(f"the clock is outside the years that a token can represent: {now}")
     return since << RANDOM_BITS | random_bits(RANDOM_BITS)
 
 
@@ -88,7 +88,7 @@ def make(keys: Keys, purpose: Purpose, domain: str, number: int) -> str:
     slot = keys.signing()
     key = keys.derived(slot, purpose)
     if key is None or not 0 <= number < 1 << ID_BITS:
-        raise ValueError(f"no key {slot} to sign with, or no id: {number}")
+        raise ValueError(f"no key {slot} to sign with, or not an id: {number}")
     mac = _mac(key, slot, purpose, domain, number)
     value = (slot << FIELD_BITS | number) << MAC_BITS | mac
     return base64.b32encode((value << _PADDING).to_bytes(20, "big"))[:LENGTH].decode("ascii").lower()
@@ -107,7 +107,7 @@ def read(keys: Keys, purpose: Purpose, domain: str, text: str, *, now: int, days
     spare = number >> ID_BITS
     right = _mac(key, slot, purpose, domain, number & (1 << ID_BITS) - 1)
     if not hmac.compare_digest(mac.to_bytes(10, "big"), right.to_bytes(10, "big")) or spare:
-        raise Forged("the signature does not fit")
+        raise Forged("the signature does not match")
     if now - id_time(number) > days * DAY:
         raise Expired(f"older than {days} days")
     return number

@@ -1,4 +1,4 @@
-"""VERP: the pattern of an envelope sender, with one `%` where the token stands."""
+"""VERP: the pattern of an envelope sender, with one `%` in place of the token."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from retour_policy.address import MAX_LOCAL_PART_OCTETS, domain_ascii, is_domain, quoted, unquoted
 from retour_policy.tokens import token
 
-MAX_SRS_OCTETS = 51  # of a whole address that forwarders which rewrite by SRS leave whole
+MAX_SRS_OCTETS = 51  # of a whole address; forwarders that rewrite by SRS cut longer ones
 _ATOM = re.compile(r"[a-z0-9!#$&'*+/=?^_`{|}~.-]*")  # RFC 5322 section 3.2.3, without the %
 
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """What the local part of a returned VERP address holds; nobody has looked at the signature yet."""
+    """What the local part of a returned VERP address contains; the signature is not verified yet."""
 
     token: str
     recipient: str | None
-    """The recipient that Postfix's XVERP put behind the token: a hint, not signed."""
+    """The recipient that Postfix's XVERP put after the token: a hint, not signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """`b-%@bounces.example.com`, taken apart; all in lower case."""
+    """`b-%@bounces.example.com`, parsed; all in lower case."""
 
     prefix: str
     suffix: str
@@ -31,12 +31,12 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """The pattern in `text`. Raises `ValueError` that says what would be right."""
+        """The pattern in `text`. Raises `ValueError` that says how to fix it."""
         local, _, domain = text.rpartition("@")
         if not local or not domain:
-            raise ValueError("not an address; right would be something like b-%@bounces.example.com")
+            raise ValueError("not an address; for example b-%@bounces.example.com")
         if local.count("%") != 1 or "%" in domain:
-            raise ValueError(f"has {text.count('%')} % signs; right is exactly one, left of the @")
+            raise ValueError(f"has {text.count('%')} % signs; use exactly one, left of the @")
         prefix, _, suffix = local.lower().partition("%")
         pattern = cls(prefix, suffix, domain_ascii(domain))
         _check_characters(pattern)
@@ -44,7 +44,7 @@ class Pattern:
         if length > MAX_LOCAL_PART_OCTETS:
             raise ValueError(
                 f"its local part would have {length} octets with the token; "
-                f"right are at most {MAX_LOCAL_PART_OCTETS}, so shorten it by {length - MAX_LOCAL_PART_OCTETS}"
+                f"the maximum is {MAX_LOCAL_PART_OCTETS}; shorten it by {length - MAX_LOCAL_PART_OCTETS}"
             )
         return pattern
 
@@ -57,7 +57,7 @@ class Pattern:
         return len(self.address("x" * token.LENGTH).encode())
 
     def match(self, address: str) -> Unverified | None:
-        """What `address` holds where this pattern could have made it, else None. Nothing is verified."""
+        """What `address` contains if this pattern could have made it, else None. Nothing is verified."""
         local, _, domain = address.rpartition("@")
         local = unquoted(local)  # mail servers put quotes around all of it where XVERP's part needs them
         end = len(self.prefix) + token.LENGTH
@@ -66,7 +66,7 @@ class Pattern:
         found, behind = local[len(self.prefix) : end], local[end:]
         ours = local[: end + len(self.suffix)]
         if len(found) != token.LENGTH or not ours.isascii() or not behind.lower().startswith(self.suffix):
-            return None  # the Kelvin sign in lower case is a k, but it is none of ours
+            return None  # the Kelvin sign in lower case is a k, but no token contains it
         return self._unverified(found, behind[len(self.suffix) :])
 
     @staticmethod
@@ -80,8 +80,10 @@ class Pattern:
 
 
 def _check_characters(pattern: Pattern) -> None:
-    """Refuse what other mail servers would not take in an envelope sender."""
+    """Refuse what other mail servers would not accept in an envelope sender."""
     if not _ATOM.fullmatch(pattern.prefix + pattern.suffix) or pattern.prefix.startswith("."):
-        raise ValueError("its local part has characters other than ASCII letters, digits and . _ - + =; right: b-%@...")
+        raise ValueError(
+            "its local part has characters other than ASCII letters, digits and . _ - + =; for example b-%@..."
+        )
     if not is_domain(pattern.domain):
-        raise ValueError("its domain is none; right would be something like b-%@bounces.example.com")
+        raise ValueError("its domain is not valid; for example b-%@bounces.example.com")

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `store` hands over."""
+"""Alembic's entry: runs the migrations on the connection that `store` gives it."""
 
 from alembic import context
 

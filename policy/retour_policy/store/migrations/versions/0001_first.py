@@ -34,12 +34,12 @@ def upgrade() -> None:
             nullable=True,
             comment="items of one channel with the same number go one after the other",
         ),
-        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before; while taken: when the lease ends"),
+        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before; while leased: when the lease ends"),
         sa.Column("give_up", sa.BigInteger(), nullable=False, comment="a failure after this one is the last"),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("taken_by", sa.String(length=64), nullable=True, comment="the courier that has it in hand"),
+        sa.Column("taken_by", sa.String(length=64), nullable=True, comment="the courier that it is leased to"),
         sa.Column(
-            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: dead letter, kept to be seen"
+            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: dead letter, still shown"
         ),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("fact_id", sa.BigInteger(), nullable=True),
@@ -72,7 +72,7 @@ def upgrade() -> None:
     op.create_table(
         "seen",
         sa.Column(
-            "send_id", sa.BigInteger(), nullable=False, comment="first, so that new rows stand together; 0: none"
+            "send_id", sa.BigInteger(), nullable=False, comment="first, so that new rows are close together; 0: none"
         ),
         sa.Column("digest", sa.LargeBinary(length=16), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -86,7 +86,7 @@ def upgrade() -> None:
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=False,
             nullable=False,
-            comment="the token's id, which tells the time",
+            comment="the token's id; it contains the time",
         ),
         sa.Column("stream", sa.String(length=64), nullable=False),
         sa.Column("sender", sa.Text(), nullable=False, comment="envelope sender before the stamp"),
@@ -100,7 +100,7 @@ def upgrade() -> None:
         sa.Column(
             "attempt", sa.SmallInteger(), server_default="0", nullable=False, comment="0: the first; n: the nth resend"
         ),
-        sa.Column("spool", sa.String(length=64), nullable=True, comment="file that holds a copy to send again"),
+        sa.Column("spool", sa.String(length=64), nullable=True, comment="file with a copy to send again"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("send_by_message_id", "send", ["message_id"], unique=False)
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column(
-            "last_fact", sa.BigInteger(), nullable=False, comment="failures up to this one came before it was known"
+            "last_fact", sa.BigInteger(), nullable=False, comment="failures up to this one are older than its opening"
         ),
         sa.Column(
             "taken_to", sa.BigInteger(), server_default="0", nullable=False, comment="and are held up to this one"
@@ -183,7 +183,7 @@ def upgrade() -> None:
         sa.Column("blame", sa.String(length=16), nullable=True),
         sa.Column("proof", sa.String(length=16), nullable=True),
         sa.Column(
-            "policy_id", sa.Integer(), nullable=True, comment="the policy it was judged by; NULL: it counts for nobody"
+            "policy_id", sa.Integer(), nullable=True, comment="the policy it was judged by; NULL: it does not count"
         ),
         sa.Column("detail", sa.JSON(), nullable=False, comment="the rest, by name"),
         sa.ForeignKeyConstraint(

@@ -1,4 +1,4 @@
-"""One open storm for each stream and side, whoever opens it; what was seen can be pruned by its time."""
+"""One open storm for each stream and side, whichever process opens it; what was seen can be pruned by its time."""
 
 import time
 
