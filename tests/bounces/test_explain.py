@@ -27,7 +27,7 @@ def test_a_person_sees_verdict_rule_and_marked_evidence() -> None:
     assert result.exit_code == 0
     for text in (
         "bounce",
-        "unknown@remote.example: failed, hard, userunknown; recipient can mend it",
+        "unknown@remote.example: failed, hard, userunknown; recipient is to blame",
         "5.1.1 (stands in the message)",
         "user-unknown",
         "^^^^",

@@ -153,7 +153,7 @@ while down < 3 and n < 50_000:
     futures = [desk.submit(item(n + m)) for m in range(20)]
     for m, future in enumerate(futures):
         try:
-            future.result(PATIENCE)
+            future.result(60)
             print("%06d" % (n + m))
         except StoreUnavailable as error:
             print("refused", error)

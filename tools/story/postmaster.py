@@ -36,7 +36,7 @@ def what_happened(stage: Stage) -> None:
     tell.check("One hard bounce is counted, and that is the threshold.", said, re.compile("hard 1 of 1"))
     tell.check("It is suppressed everywhere; the cause is named.", said, re.compile(r"suppressed +everywhere: hard\b"))
     tell.gap()
-    tell.say("All addresses that get no mail any more:")
+    tell.say("All suppressed addresses:")
     rows = cells(stage.type("suppressions", "list"))
     tell.check("They are the two whose mailbox is gone.", [row[0] for row in rows], [GONE, LATER])
     tell.gap()
@@ -46,7 +46,7 @@ def taken_back(stage: Stage) -> None:
     """An address is written to again."""
     tell = stage.tell
     tell.title("8. A decision is taken back")
-    tell.say(f"The mailbox of {GONE} is there again, and shall get mail:")
+    tell.say(f"The mailbox of {GONE} is there again, so the suppression can be lifted:")
     stage.type("suppressions", "remove", GONE)
     tell.check("The address is not suppressed any more.", GONE in stage.suppressed(), False)
     tell.check("Its counts begin anew.", any(stage.counts(GONE).values()), False)

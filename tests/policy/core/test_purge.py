@@ -244,7 +244,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
             connection.execute(insert(schema.send_recipient), [{"send_id": one, "address_id": of} for one in made])
     world.wait("120d")
     removed, looked_at = [0], []
-    told = history.told
+    told = history.read
     monkeypatch.setattr(batches, "MAX_BATCH_MS", 0)
 
     def telling(connection, some, *more):
