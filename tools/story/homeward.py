@@ -119,7 +119,7 @@ def forged(stage: Stage, sender: str) -> None:
         (line for line in stage.site.services["serve"].log().splitlines() if "lookup refused" in line), "nothing"
     )
     tell.quote(line)
-    tell.check("The log tells the reason.", line, re.compile("the signature does not fit"))
+    tell.check("The log tells the reason.", line, re.compile("the signature does not match"))
     tell.gap()
     tell.say("The real address would have been good (swaks hangs up before it sends anything):")
     asked = stage.mail_from_outside("<>", sender, dialogue=True, extra=["--quit-after", "RCPT"])
