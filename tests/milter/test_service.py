@@ -201,7 +201,7 @@ def test_while_the_store_is_down_the_milter_can_be_stopped(site, impatient, lock
     site.send("news@example.com", "ok+stop@example.net")
     site.services["milter"].send_signal(signal.SIGTERM)
     assert site.services["milter"].wait() == 0
-    assert "work left undone" in site.services["milter"].log()
+    assert "work not finished" in site.services["milter"].log()
 
 
 def test_or_mail_passes_unstamped(site, impatient, locked):
