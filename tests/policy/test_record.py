@@ -33,7 +33,7 @@ Bounce = Callable[..., Report]
 
 
 def test_three_hard_bounces_suppress_everywhere(book: Any, hard: Any) -> None:
-    """Of three different sends; the suppression names reason, dates and the fact that tipped the scale."""
+    """Of three different sends; the suppression names reason, dates and the fact that triggered it."""
     for n in range(3):
         assert book.suppressed(A) is None
         assert book.back(book.send(A), hard(A)) == "recorded"
