@@ -17,7 +17,7 @@ from lab.hostile import HEAD, OF_MANY, REPORT, STATUS, long_winded, of_octets, r
 from retour_bounces import read
 
 LIMIT = 500
-"""Yardsticks, for anything: two seconds on a good machine; bench/bounces.py measures what is promised."""
+"""Yardsticks for any report: two seconds on a good machine; bench/bounces.py measures what is promised."""
 FOUND = Path(__file__).parent / "found"
 
 

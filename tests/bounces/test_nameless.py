@@ -1,4 +1,4 @@
-"""Reports that name nobody: a failure only beyond doubt, for that delivery goes on may stand in words unknown."""
+"""Reports that name nobody: a failure only beyond doubt, because unknown words may say that delivery goes on."""
 
 from __future__ import annotations
 

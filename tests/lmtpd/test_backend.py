@@ -47,7 +47,7 @@ def taken(config):
 
 
 def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypatch):
-    """After two tries only its head is kept, or it would block the queue for five days and then be gone."""
+    """After two tries only its head is kept; else it would block the queue for five days and then be lost."""
     tries, record = [], ReturnRecorder.record
 
     def failing(self, connection, arrival):

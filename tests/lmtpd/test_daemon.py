@@ -509,7 +509,7 @@ def test_the_paths_are_free_while_sessions_finish(folder):
 
 
 def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
-    """The first of them is gone again, or the path would stand in somebody's way."""
+    """The first one's path is removed again, else it would be in the way."""
     daemon = Daemon(folder)
     daemon.lookup.write_text("in the way")
     argv = [*RETOUR, "lmtpd", "--config", daemon.config]
