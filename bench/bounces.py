@@ -37,7 +37,7 @@ def of_python(recognise: Callable[[bytes], object], messages: list[bytes]) -> fl
 
 
 def flufl() -> Callable[[bytes], object] | None:
-    """flufl.bounce's recogniser, with the parser that it needs; None where it is not installed."""
+    """flufl.bounce's recogniser, with the parser that it needs; None if it is not installed."""
     try:
         bounce = importlib.import_module("flufl.bounce")
     except ImportError:

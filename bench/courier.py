@@ -86,7 +86,7 @@ class Elapsed:
 
     @classmethod
     def now(cls) -> Elapsed:
-        """As the clocks stand."""
+        """The current readings of the clocks."""
         return cls(time.perf_counter(), time.process_time())
 
     def __sub__(self, other: Elapsed) -> Elapsed:
@@ -152,7 +152,7 @@ def compare(url: str, number: int) -> Elapsed:
 
 
 def main() -> int:
-    """Print the rates and their ratio; 1 where it is too low."""
+    """Print the rates and their ratio; 1 if it is too low."""
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
     logs.set_up()  # a line for each item, as the service writes them

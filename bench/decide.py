@@ -2,7 +2,7 @@
 
     decide.py [--rows 5000000]
 
-Prints ratios of times taken in this one run, and the limit that each must keep. Exit status 1 where one does not.
+Prints ratios of times taken in this one run, and the limit of each. Exit status 1 if one is over its limit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from retour_policy.store.suppressions import find_in_force
 REPORTS = 1_000
 ROUNDS = 9
 FIRST = 2 * 10**9  # number of the first address that fills the store
-CHUNK = 500_000  # rows a transaction
+CHUNK = 500_000  # rows per transaction
 CACHE = 1_000_000  # kB of the store that the filling keeps in memory
 FILLING = (
     """INSERT INTO send (id, stream, sender, recipients)
@@ -88,7 +88,7 @@ def recording(world: World) -> float:
 
 
 def rows_alone(world: World) -> float:
-    """Seconds for inserting the same rows: what was seen, the fact, the state."""
+    """Seconds for inserting the same rows: fingerprint, fact and state."""
     with world.store.writing() as connection:
         todo = arrivals(world, connection, REPORTS)
         keys = [next(numbers) + 10**9 for _ in todo]
@@ -112,7 +112,7 @@ def rows_alone(world: World) -> float:
 
 
 def fill(world: World, rows: int) -> None:
-    """So many addresses, suppressions, sends and facts, straight into the file and not durable: it is not measured."""
+    """Fill the store directly, without durability: this is not measured."""
     with contextlib.closing(sqlite3.connect(sqlite_file(world.url) or "", isolation_level=None)) as connection:
         connection.execute(f"PRAGMA cache_size = -{CACHE}")
         connection.execute("PRAGMA synchronous = OFF")

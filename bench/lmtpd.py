@@ -2,7 +2,7 @@
 
     lmtpd.py [--reports 4000] [--sessions 16]
 
-Both go to the same daemon in turns, in this one run. Exit status 1 where deciding leaves less than 0.6 of the rate.
+Both go to the same daemon in turns, in this one run. Exit status 1 if deciding leaves less than 0.6 of the rate.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ KINDS = {"decided": ("failed", "5.2.2"), "recorded": ("delayed", "4.4.1")}
 
 
 def addresses(config: Path, count: int, mark: str) -> list[tuple[str, str]]:
-    """VERP addresses with a send record behind each, and their recipients."""
+    """VERP addresses, each with a send record, and their recipients."""
     settings = load(config)
     ring = KeyRingFile(settings.tokens.keyring)
     signer, stream = Signer(ring, system_clock), settings.stream[0]

@@ -115,7 +115,7 @@ def test_decide_imports_nothing_but_the_standard_library() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_only_the_store_speaks_sql(path: Path) -> None:
-    """Whoever adds a table or a database meets every statement in one wing."""
+    """Adding a table or a database concerns the statements of one wing."""
     if wing(name_of(path)) == "store":
         return
     found = imported(path)

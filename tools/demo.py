@@ -1,4 +1,4 @@
-"""The demo: Retour does its job on a real Postfix, told on the terminal and checked line by line.
+"""The demo: Retour does its job on a real Postfix, shown on the terminal and checked line by line.
 
 Exit status: 0 every line held, 1 one did not, 130 interrupted.
 """
@@ -18,7 +18,7 @@ from story.stage import Stage, left_behind, logs, stage
 from story.teller import Broken, Teller
 
 WHY_ROOT = "Root is needed because Postfix, even a private one, starts as root and hands its work to the user postfix."
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130  # 128 and the number of SIGINT, as in shells
 
 
 def main() -> int:
@@ -30,14 +30,14 @@ def main() -> int:
 
 
 def _guarded(interrupts: Interrupts, *, keep: bool) -> int:
-    """Demonstrate; what gets in the way is told in a line."""
+    """Run the demo; an error is shown as one line."""
     try:
         return _demonstrate(interrupts, keep=keep)
     except KeyboardInterrupt:
         print("\nInterrupted. All that was started has been stopped.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again at its end
         return 1
     except (ChildFailed, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -54,7 +54,7 @@ def _as_root() -> int:
     sudo = shutil.which("sudo")
     if sudo:
         print(f"{WHY_ROOT} This uses sudo.", file=sys.stderr)
-        # So that no files of root's are left beside the sources.
+        # So that root leaves no files in the source folders.
         os.execv(sudo, [sudo, "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, *sys.argv])
     print(f"{WHY_ROOT} There is no sudo here: run this as root.", file=sys.stderr)
     return 1

@@ -69,7 +69,7 @@ def make(name: str, packages: str) -> list[dict[str, object]]:
 
 
 def keep(name: str, out: Path) -> list[dict[str, object]]:
-    """Copies the reports of a server and writes down what each must be read as, by its scenario alone."""
+    """Copies the reports of a server and writes how each must be read, by its scenario alone."""
     scenarios = {one.name: one for one in SCENARIOS}
     labels: list[dict[str, object]] = []
     seen: dict[tuple[str, str], int] = {}

@@ -72,7 +72,7 @@ class Tally:
     refused: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     left_over: int = 0
-    """The most healthy recipients that were suppressed or paused at the moment when a storm closed."""
+    """The largest number of healthy recipients that were suppressed or paused when a storm closed."""
 
 
 def population(scale: float, begins: int, seed: int) -> list[Person]:
@@ -125,7 +125,7 @@ class Replay:
         self._closed = 0
 
     def run(self, begins: int, weeks: int, played: Callable[[int], object]) -> None:
-        """Send everything, five minutes a transaction; `played` hears of each piece, in milliseconds."""
+        """Send everything, five minutes per transaction; `played` is called with the milliseconds of each piece."""
         now = begins
         pending = mailings(self.people, begins, weeks)
         following = next(pending, None)
@@ -187,7 +187,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Who was written to at the end, and who was not."""
+    """Who gets mail at the end, and who does not."""
 
     sent: int
     outage_failures: int
@@ -215,7 +215,7 @@ HEAD = (
 def replay(preset: str, scale: float, weeks: int, seed: int = 1) -> Result:
     """Run once; `healthy harmed` are living recipients that are suppressed or paused at the end.
 
-    Dead are those who died in all weeks but the last two, so that also the weekly mail has met them twice.
+    Dead are those who died in all weeks but the last two, so that the weekly mail was sent to them twice.
     """
     begins = at(BEGINS)
     people = population(scale, begins, seed)
@@ -226,7 +226,7 @@ def replay(preset: str, scale: float, weeks: int, seed: int = 1) -> Result:
             with click.progressbar(length=weeks * 7 * DAY, label=f"playing {preset}", file=sys.stderr) as bar:
                 run.run(begins, weeks, bar.update)
             stopped = set(world.suppressed())
-            ends = begins + (weeks - 2) * 7 * DAY  # whoever died before that has had two mails since
+            ends = begins + (weeks - 2) * 7 * DAY  # those who died before that were sent two mails since
             dead = {p.address for p in people if p.dead_from is not None and p.dead_from < ends}
             healthy = {p.address for p in people if p.dead_from is None}
             return Result(

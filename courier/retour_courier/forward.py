@@ -52,7 +52,7 @@ def compose(items: Sequence[Item], guard: str) -> bytes:
     domain = target.rpartition("@")[2]
     boundary = _boundary(items)
     count = len(items)
-    subject = "Returned mail that nothing matches" + (f": {count} messages" if count > 1 else "")
+    subject = "Returned mail that could not be matched" + (f": {count} messages" if count > 1 else "")
     number = f"{first.uid}-{count}" if count > 1 else first.uid
     date = format_datetime(datetime.fromtimestamp(first.at // 1000, UTC))
     header = (

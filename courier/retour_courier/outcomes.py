@@ -149,7 +149,7 @@ def _failures(group: list[_Outcome]) -> Iterator[Failure]:
 
 def _as_failure(outcome: _Outcome, error: Exception) -> _Outcome:
     """Make it a dead letter, not to be done again: it was carried out, but what follows cannot be written."""
-    words = f"was carried out, but that cannot be noted: {error!r}"
+    words = f"was carried out, but that cannot be recorded: {error!r}"
     return _Outcome(outcome.batch, failures=tuple(Failure(item, words, True, 0) for item in outcome.batch))
 
 

@@ -1,4 +1,4 @@
-"""Backend: what all sessions share: whose an address is, and a returned message read and recorded before the 250."""
+"""Backend: what all sessions share: which address takes mail, and how a returned message is recorded before the 250."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from retour_policy.tokens import token
 from retour_policy.tokens.keyring import KeyRingFile
 
 MAX_READ_AT_ONCE_OCTETS = 64_000  # a larger report is read in a thread, so that other sessions go on
-MAX_ATTEMPTS = 2  # to record a report that fails for its own sake, before only its head is kept
+MAX_ATTEMPTS = 2  # to record a report that itself causes the failure, before only its head is kept
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """An address of ours that takes mail, and what it stands for."""
+    """An address that takes mail, and what it stands for."""
 
     address: str
     route: Route
@@ -44,7 +44,7 @@ class Refusal:
     """Why an address takes no mail; `reason` is for the log only."""
 
     kind: Literal["unknown", "invalid token", "unknown key"]
-    """Not ours at all; ours with a token that does not verify; signed with a key that this host may get yet."""
+    """Unknown; with a token that does not verify; signed with a key that this host may still get."""
     reason: str = ""
 
 
@@ -69,7 +69,7 @@ class Backend:
     def adopt(self, config: Config, rules: Rules) -> None:
         """Use `config`, and read by `rules`, from now on.
 
-        Waits for the store, so not for the event loop; safe in any thread.
+        Waits for the store, so it must not run in the event loop; safe in any thread.
         """
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self._clock)
@@ -82,7 +82,7 @@ class Backend:
         return self._settings.config
 
     def find_recipient(self, address: str) -> Recipient | Refusal:
-        """Whether `address` (without <>) takes mail, by its signature alone; the store is not asked."""
+        """Whether `address` (without <>) takes mail, by its signature alone, without the store."""
         try:
             return Recipient(clean(address), self._settings.router.route(address))
         except UnknownAddress:
@@ -93,11 +93,11 @@ class Backend:
             return Refusal("invalid token", error.reason)
 
     def new_identity(self) -> Fingerprint:
-        """The digest by which a message is known when it comes a second time, to be fed as the message comes in."""
+        """The digest that recognises a message when it comes again; it is fed as the message comes in."""
         return Fingerprint()
 
     async def tick(self) -> None:
-        """Do what open storms need, and each hour remove old counters. Called every few seconds; never raises."""
+        """Update open storms, and each hour remove old counters. Called every few seconds; never raises."""
         recorder, now = self._settings.recorder, self._clock()
         storms, ledger = recorder.storms, recorder.ledger
         try:
@@ -131,7 +131,7 @@ class Backend:
         return list(await asyncio.gather(*(self._record(one) for one in returned)))
 
     async def _read(self, sender: str, message: MessageData) -> Report | None:
-        # the mark of final delivery (RFC 5321 section 4.4): an empty sender speaks for a report
+        # the mark of final delivery (RFC 5321 section 4.4): an empty sender suggests a report
         data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + message.raw
         try:
             if len(data) > MAX_READ_AT_ONCE_OCTETS:
@@ -157,7 +157,7 @@ class Backend:
             return False
 
     async def _commit(self, message: ReturnedMessage) -> bool:
-        """Whether it is in the store for good. Raises what is wrong with the report itself."""
+        """Whether it is durable in the store. Raises errors that the report itself causes."""
         recorder = self._settings.recorder
         future = self._writer.submit(lambda connection: recorder.record(connection, message))
         try:

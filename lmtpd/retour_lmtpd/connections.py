@@ -1,4 +1,4 @@
-"""Connections: those that are open, how many there may be, and from where."""
+"""Connections: those that are open, how many are allowed, and from where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Session(Protocol):
     """A connection that can be asked to end."""
 
     def wind_up(self) -> None:
-        """End, as soon as what is under way is done."""
+        """End as soon as the message in progress is done."""
 
 
 class Connections:
@@ -31,7 +31,7 @@ class Connections:
         return session in self._open
 
     def enter(self, session: Session, transport: Any, settings: LmtpdSection) -> str | None:
-        """Let a session in, or say why not."""
+        """Let a session in, or return why not."""
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and not networks.contain(settings.allow, str(peer[0])):
             log.warning("client refused", client=peer[0])
@@ -56,7 +56,7 @@ class Connections:
         return was_open
 
     async def wait_for_none(self, timeout: int) -> bool:
-        """Wait at most `timeout` milliseconds until none is open; whether that came."""
+        """Wait at most `timeout` milliseconds until none is open; whether none is."""
         self._none_open.clear()
         if not self._open:
             return True

@@ -19,8 +19,8 @@ from retour_lmtpd.connections import Connections
 from retour_lmtpd.lmtp import Session
 from retour_lmtpd.socketmap import Lookup
 
-DRAIN_TIMEOUT_MS = 25_000  # that sessions have to finish at the end
-STORM_INTERVAL_S = 5.0  # between looks at open storms
+DRAIN_TIMEOUT_MS = 25_000  # that sessions have to finish at shutdown
+STORM_INTERVAL_S = 5.0  # between updates of open storms
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RELOAD_SIGNALS = (signal.SIGUSR1, signal.SIGHUP)
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the daemon calls when it is ready, when it shall read its configuration again, and when it stops."""
+    """What the daemon calls when it is ready, when it must read its configuration again, and when it stops."""
 
     ready: Callable[[], None]
     reload: Callable[[], None]

@@ -1,4 +1,4 @@
-"""LMTP: one session with the mail server (RFC 2033), on aiosmtpd, made to answer once per recipient, always."""
+"""LMTP: one session with the mail server (RFC 2033), on aiosmtpd, extended to always answer once per recipient."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class _Transaction:
 class Session(LMTP):
     """One connection. After RCPT it answers 250 or 451 and nothing else."""
 
-    line_length_limit = 65_536  # what may be buffered before a line ends: aiosmtpd gives it to its reader
-    command_size_limit = 4_096  # octets: the longest path, and parameters that nobody asked for
+    line_length_limit = 65_536  # what may be buffered before a line ends: aiosmtpd passes it to its reader
+    command_size_limit = 4_096  # octets: the longest path, and unknown parameters
 
     def __init__(self, backend: Backend, connections: Connections) -> None:
         timeout = backend.config.lmtpd.idle_timeout / 1000
@@ -54,7 +54,7 @@ class Session(LMTP):
         self._ending = False
 
     def connection_made(self, transport: Any) -> None:
-        """A client: turn it away, with 421, where there are too many or it may not connect."""
+        """A client: refuse it with 421 if there are too many or it may not connect."""
         refusal = self._connections.enter(self, transport, self._backend.config.lmtpd)
         if refusal:
             transport.write(refusal.encode() + b"\r\n")
@@ -63,18 +63,18 @@ class Session(LMTP):
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone; what is being recorded is recorded."""
+        """The client has disconnected; a recording in progress is finished."""
         if self._connections.leave(self):
             super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
-        """The client ended its side, and takes no more answers; or it only looked whether anybody is there."""
+        """The client closed its side and takes no more answers, or it only tested the port."""
         if self in self._connections:
             super().eof_received()
-        return False  # close: a session that had not begun yet would keep its place until it is silent for too long
+        return False  # close: else a session that has not begun yet would keep its place until the idle timeout
 
     async def push(self, status: str | bytes) -> None:
-        """Send a reply line, with an enhanced status code (RFC 2034) where it has none."""
+        """Send a reply line, with an enhanced status code (RFC 2034) if it has none."""
         text = status.decode() if isinstance(status, bytes) else status
         found = _BARE_REPLY.match(text)
         if found and not text.startswith("220 "):
@@ -82,13 +82,13 @@ class Session(LMTP):
         await super().push(text)
 
     async def handle_exception(self, error: Exception) -> str:
-        """A fault of ours is temporary, and what it was stands in the log only."""
+        """An internal error is temporary; its cause is only logged."""
         log.error("LMTP session failed", exc_info=error)
         self._transaction = None
         return LATER
 
     async def smtp_LHLO(self, arg: str) -> None:
-        """LHLO: the greeting and what is offered. No SIZE, or a report over it would be thrown away unseen."""
+        """LHLO: the greeting and what is offered. No SIZE, because a larger report would be discarded unread."""
         if not arg:
             await self.push("501 5.5.4 Syntax: LHLO hostname")
             return
@@ -100,7 +100,7 @@ class Session(LMTP):
         await self._writer.drain()
 
     async def smtp_MAIL(self, arg: str | None) -> None:
-        """MAIL FROM. Parameters are taken and none is needed."""
+        """MAIL FROM. Parameters are accepted, and none is needed."""
         found = _PATH.fullmatch(arg or "")
         if not self._greeted:
             await self.push("503 5.5.1 send LHLO first")
@@ -113,7 +113,7 @@ class Session(LMTP):
             await self.push("250 2.1.0 OK")
 
     async def smtp_RCPT(self, arg: str | None) -> None:
-        """RCPT TO: only addresses of ours with a token that verifies, and those that need none."""
+        """RCPT TO: only addresses with a token that verifies, and those that need none."""
         found = _PATH.fullmatch(arg or "")
         if self._transaction is None:
             await self.push("503 5.5.1 need MAIL command")
@@ -149,7 +149,7 @@ class Session(LMTP):
         self._transaction_over()
 
     def wind_up(self) -> None:
-        """The daemon is about to end: hang up, after the message that is under way, if any."""
+        """The daemon is stopping: close the connection, after the message in progress, if any."""
         self._ending = True
         if self._transaction is None:
             self._hang_up(STOPPING)
@@ -160,12 +160,12 @@ class Session(LMTP):
             self._hang_up(STOPPING)
 
     def _await_no_command(self) -> None:
-        """The client waits for us now: its silence is no fault of its own."""
+        """The client waits for an answer now, so its silence must not time out."""
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
 
     async def _deliver(self, transaction: _Transaction, message: MessageData) -> list[bool]:
-        """For each recipient whether the message is recorded; a fault of ours is a no to each."""
+        """For each recipient whether the message is recorded; after an internal error, False for each."""
         try:
             return await self._backend.deliver(transaction.sender, transaction.recipients, message)
         except Exception:
@@ -190,7 +190,7 @@ class Session(LMTP):
         reader = DataReader(self._backend.new_identity())
         async with asyncio.timeout(self._backend.config.lmtpd.data_timeout / 1000):
             while True:
-                chunk = await self._reader.read(1 << 30)  # all that is buffered, which the reader bounds
+                chunk = await self._reader.read(1 << 30)  # all that is buffered; the reader bounds that
                 if not chunk:
                     raise ConnectionResetError("the client left within a message")
                 self._reset_timeout()
@@ -198,11 +198,11 @@ class Session(LMTP):
                 if rest is not None:
                     break
         if rest:
-            self._reader.feed_data(rest)  # pipelined commands; the buffer was emptied, so the order is right
+            self._reader.feed_data(rest)  # pipelined commands; the buffer was emptied, so their order is kept
         return reader.message()
 
     def _timeout_cb(self) -> None:
-        """Nothing came for too long: say so, and close."""
+        """The client was silent for too long: tell it, and close."""
         self._hang_up("421 4.4.2 nothing came for too long")
 
     def _hang_up(self, reply: str) -> None:
@@ -210,4 +210,6 @@ class Session(LMTP):
             transport = cast(asyncio.Transport, self.transport)
             transport.write(reply.encode() + b"\r\n")
             transport.close()
-            self.loop.call_later(REPLY_GRACE_S, transport.abort)  # one that does not read would keep its place for ever
+            self.loop.call_later(
+                REPLY_GRACE_S, transport.abort
+            )  # else a client that does not read would keep its place

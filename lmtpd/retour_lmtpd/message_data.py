@@ -1,4 +1,4 @@
-"""Message data: takes a message in as it comes over the wire, whatever its size, and keeps what is read. Pure."""
+"""Message data: receives a message of any size as it comes over the wire, and keeps the parts that are read. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_HEAD_OCTETS = 1_000_000  # kept from the beginning
 MAX_TAIL_OCTETS = 64_000  # kept from the end, where reports return the original header
 MAX_LINE_OCTETS = 65_536
 _END = b"\r\n.\r\n"
-_START = b"\r\n"  # as if a line had ended before, so that a dot in the first line is seen as one
+_START = b"\r\n"  # as after a line end, so that a dot in the first line is found
 _LONG_LINES = re.compile(rb"^([^\n]{%d})[^\n]+" % MAX_LINE_OCTETS, re.M)
 
 
@@ -23,7 +23,7 @@ class MessageData:
     """Octets that came over the wire."""
     truncated: bool
     fingerprint: bytes
-    """Hash of the header without trace fields and of the whole body: what makes it this message and no other."""
+    """Hash of the header without trace fields and of the whole body; it recognises the message when it comes again."""
 
 
 class Digest(Protocol):
@@ -47,7 +47,7 @@ class DataReader:
         self._fingerprint = fingerprint
 
     def feed(self, chunk: bytes) -> bytes | None:
-        """Take `chunk`. None while the message goes on, else what stood behind its end: further commands."""
+        """Take `chunk`. None while the message goes on, else what came after its end: further commands."""
         data = self._carry + chunk
         end = data.find(_END)
         if end < 0:
@@ -63,7 +63,7 @@ class DataReader:
         """The message, once `feed` has seen its end."""
         head, tail = bytes(self._head), bytes(self._tail[-MAX_TAIL_OCTETS:])
         cut = self._size + len(_START) > len(head) + len(tail)
-        if cut:  # at line ends, or half an address could be taken for a whole one
+        if cut:  # at line ends, else half an address could look like a whole one
             head = head[: head.rfind(b"\n") + 1]
             tail = tail[tail.find(b"\n") + 1 :]
         joined = (head + tail).replace(b"\r\n.", b"\r\n")[len(_START) :]

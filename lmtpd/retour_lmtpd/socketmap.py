@@ -1,4 +1,4 @@
-"""Socketmap: answers Postfix (and Exim) whether an address is one of ours, before the mail is queued.
+"""Socketmap: answers Postfix (and Exim) whether an address takes mail, before the mail is queued.
 
 The protocol of Postfix's socketmap_table(5): netstrings, a request "map key", an answer "OK ...", "NOTFOUND ",
 "TEMP ..." or "PERM ...". The answer comes from the signature alone; the store is not asked.
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class SocketmapError(ValueError):
-    """What came is not the protocol; the connection is closed."""
+    """The input is not a valid request; the connection is closed."""
 
 
 def answer(backend: Backend, request: bytes) -> bytes:
@@ -67,7 +67,7 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
 
 
 class Lookup(asyncio.Protocol):
-    """One connection of a process that asks; Postfix keeps it open."""
+    """One connection of a client; Postfix keeps it open."""
 
     def __init__(self, backend: Backend, connections: Connections) -> None:
         self._backend = backend
@@ -77,7 +77,7 @@ class Lookup(asyncio.Protocol):
         self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client: turn it away where there are too many or it may not connect."""
+        """A client: refuse it if there are too many or it may not connect."""
         self._transport = cast(asyncio.Transport, transport)
         if self._connections.enter(self, transport, self._backend.config.lmtpd):
             self._transport.abort()
@@ -85,17 +85,17 @@ class Lookup(asyncio.Protocol):
             self._await_request()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """The client has disconnected."""
         self._connections.leave(self)
         if self._idle_timer:
             self._idle_timer.cancel()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: take no more requests, or they would pile up here."""
+        """The client does not read its answers: take no more requests, else answers would pile up."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The client reads again."""
         self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -110,7 +110,7 @@ class Lookup(asyncio.Protocol):
         self._await_request()
 
     def wind_up(self) -> None:
-        """The daemon is about to end."""
+        """The daemon is stopping."""
         self._transport.close()
 
     def _answer(self, request: bytes) -> bytes:
@@ -121,7 +121,7 @@ class Lookup(asyncio.Protocol):
             return b"TEMP try again later"
 
     def _await_request(self) -> None:
-        """Hang up on who says nothing for too long; Postfix connects again when it has something to ask."""
+        """Close an idle connection; Postfix connects again when it has something to ask."""
         if self._idle_timer:
             self._idle_timer.cancel()
         timeout_s = self._backend.config.lmtpd.idle_timeout / 1000

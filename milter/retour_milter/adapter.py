@@ -22,7 +22,7 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def guarded(call: Call) -> Call:
-    """An error of ours is a 451 and a line in the log, whatever it is."""
+    """Any internal error is answered with 451 and logged."""
 
     @wraps(call)
     def wrapper(self: Any, *args: Any) -> Any:
@@ -59,7 +59,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             options[1] |= offered & Milter.P_NOBODY
         options[0] &= ACTIONS | Milter.SETSYMLIST
         if options[0] & Milter.SETSYMLIST:
-            # Milter's own @symlist would turn the leaving out of steps off, under Python 3.
+            # Milter's own @symlist would undo the omission of steps, under Python 3.
             self._ctx.setsymlist(Milter.M_CONNECT, "")
             self._ctx.setsymlist(Milter.M_ENVFROM, "{auth_authen}")
             self._ctx.setsymlist(Milter.M_ENVRCPT, "")
@@ -100,7 +100,7 @@ class Adapter(Milter.Base):  # type: ignore[misc]
 
     @guarded
     def body(self, chunk: bytes) -> Any:
-        """A part of the body; no more is asked for than is kept."""
+        """A part of the body; once enough is kept, no more is asked for."""
         return Milter.CONTINUE if self._session.body(bytes(chunk)) else Milter.SKIP
 
     @guarded
@@ -112,13 +112,13 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             self._last_answer()
 
     def abort(self) -> Any:
-        """The message is not coming."""
+        """The message was aborted."""
         self._session.abort()
         self._leave()
         return Milter.CONTINUE
 
     def close(self) -> Any:
-        """The client is gone."""
+        """The client has disconnected."""
         self._leave()
         return Milter.CONTINUE
 
@@ -149,14 +149,14 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             self.backend.in_flight.answered()
 
     def _leave(self) -> None:
-        """The message before, if any, is over: libmilter calls the next step only after it has sent the answer."""
+        """The message before, if any, is complete: libmilter calls the next step only after it has sent the answer."""
         if self._entered:
             self.backend.in_flight.leave(answered=self._answered)
             self._entered = self._answered = False
 
 
 def serve(backend: Backend, listener: socket.socket) -> None:
-    """Answer on `listener` as long as the process lives.
+    """Answer on `listener` until the process ends.
 
     libmilter's loop takes SIGTERM, SIGINT and SIGHUP where no other thread waits for them, and then leaves its
     sessions alone. So it runs in a thread of its own, while the main thread, which the kernel asks first, waits.

@@ -50,7 +50,7 @@ class Backend:
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
-        """Use `config` for the messages that begin from now on."""
+        """Use `config` for messages that begin from now on."""
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self.clock)
         recorder = SendRecorder(self._ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
@@ -58,7 +58,7 @@ class Backend:
 
     @property
     def wants_bodies(self) -> bool:
-        """Whether any message may have to be sent again."""
+        """Whether any stream sends messages again."""
         return any(stream.retry for stream in self.settings.config.stream)
 
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:
@@ -82,7 +82,7 @@ class Backend:
         queue_id: str | None,
         spool: str | None,
     ) -> RecordedSend:
-        """Write the send (where the stream is tracked and anybody is left) and who was left out.
+        """Write the send (if the stream is tracked and a recipient is left) and the recipients that were withheld.
 
         Durable when it returns. Raises `StoreUnavailable`.
         """
@@ -100,13 +100,13 @@ class Backend:
             raise StoreUnavailable(f"recording a send failed: {error!r}") from error
 
     def name_copy(self, settings: Settings, stream: Stream) -> str:
-        """A name for the copy of a message that may be sent again; it tells when the copy is of no more use."""
+        """A name for the copy of a message that may be sent again; it contains the time when the copy expires."""
         retry = stream.retry
         resends = retry.interval * retry.count if retry else 0
         return new_name(self.clock() + settings.config.spool.queue_lifetime + resends)
 
     def keep_copy(self, settings: Settings, name: str, content: bytes) -> None:
-        """Write the copy. A full disk must not stop the mail: it goes out, and is not sent again."""
+        """Write the copy. A full disk must not stop the mail: the message goes out, but will not be sent again."""
         try:
             Spool(settings.config.spool.dir).put(name, content)
         except OSError as error:

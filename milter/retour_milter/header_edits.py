@@ -27,7 +27,7 @@ class HeaderEdit:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """All changes, and the names of fields left off because of a value that cannot stand in a header."""
+    """All changes, and the names of fields omitted because their value is not allowed in a header."""
 
     edits: tuple[HeaderEdit, ...]
     left_off: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Stamp:
 def stamp(
     stream: Stream, headers: Sequence[tuple[str, str]], values: Mapping[str, str | None], reference: str | None
 ) -> Stamp:
-    """What to do to `headers` (name and value, in order).
+    """The edits to `headers` (name and value, in order).
 
     `values` holds the placeholders; one that is None or missing leaves off the fields that use it.
     `reference` is the value of the Retour-Ref field, None for none.
@@ -55,12 +55,12 @@ def stamp(
 
 
 def removal(headers: Sequence[tuple[str, str]], name: str) -> list[HeaderEdit]:
-    """The edits that take away every field of that name, the last one first, so that the places stay right."""
+    """The edits that remove every field of that name, the last one first, so that the places stay correct."""
     return [HeaderEdit(name, place, "") for place in range(_count(headers, name), 0, -1)]
 
 
 def edited(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> bytes:
-    """The header as it is after the edits, with the empty line behind it."""
+    """The header after the edits, with the empty line after it."""
     fields: list[tuple[str, str] | None] = list(headers)
     for edit in edits:
         places = [n for n, one in enumerate(fields) if one and one[0].lower() == edit.name.lower()]
@@ -90,7 +90,7 @@ def _asked(stream: Stream) -> dict[str, Any]:
 
 
 def _fill(asked: Any, values: Mapping[str, str | None]) -> str | None:
-    """The text with its placeholders filled in, "" for a field to remove, None where a placeholder has no value."""
+    """The text with its placeholders filled in, "" for a field to remove, None if a placeholder has no value."""
     text = next(iter(asked.values())) if isinstance(asked, dict) else asked
     if text is False:
         return ""

@@ -1,11 +1,11 @@
-"""In flight: how many messages are under way, so that a process that ends can wait for them."""
+"""In flight: how many messages are in progress, so that a process that stops can wait for them."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-ANSWER_TIMEOUT_MS = 2_000  # that libmilter gets to send an answer: a thousand times what it takes
+ANSWER_TIMEOUT_MS = 2_000  # that libmilter gets to send an answer: a thousand times what it needs
 
 
 class InFlight:
@@ -24,13 +24,13 @@ class InFlight:
         self._changed = threading.Condition()
 
     def enter(self) -> bool:
-        """A message begins; False where none may begin any more."""
+        """A message begins; False if none may begin any more."""
         with self._changed:
             self._open += not self._stopping
             return not self._stopping
 
     def answered(self) -> None:
-        """A message that had entered has its last answer, which is about to be sent."""
+        """The last answer of a message is known and about to be sent."""
         with self._changed:
             self._open -= 1
             self._answered += 1
@@ -38,7 +38,7 @@ class InFlight:
             self._changed.notify_all()
 
     def leave(self, *, answered: bool) -> None:
-        """A message that had entered is over: its last answer was sent, or its client is gone."""
+        """A message is over: its last answer was sent, or its client has disconnected."""
         with self._changed:
             if answered:
                 self._answered -= 1
@@ -47,7 +47,7 @@ class InFlight:
             self._changed.notify_all()
 
     def drain(self, timeout: int) -> bool:
-        """Let no more in and wait at most `timeout` milliseconds until none is under way; whether that came."""
+        """Let no more begin, and wait at most `timeout` milliseconds until none is in progress; whether none is."""
         with self._changed:
             self._stopping = True
             done = self._changed.wait_for(lambda: self._open == 0, timeout / 1000)

@@ -1,4 +1,4 @@
-"""Match: which stream a message belongs to, by what is known of it so far. Pure."""
+"""Match: which stream a message belongs to, by what is known so far. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Header = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who hands a message in."""
+    """The client that submits a message."""
 
     client: str | None
     """IP address; None for sendmail(1)."""
@@ -34,7 +34,7 @@ class Found:
 def find_stream(streams: Iterable[Stream], origin: Origin, headers: Sequence[Header] | None) -> Found:
     """The first stream that matches. `headers` is None while they are not known.
 
-    A stream that needs a header field leaves those below it undecided until the fields are seen.
+    A stream that needs a header field leaves those below it undecided until the header is known.
     """
     for stream in streams:
         if not _envelope_matches(stream.match, origin):

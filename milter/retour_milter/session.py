@@ -20,7 +20,7 @@ from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
 from retour_policy.sanitize import clean
 
-MAX_HEADER_CHARACTERS = 1_000_000  # that are kept of a header; a longer one is looked at no further
+MAX_HEADER_CHARACTERS = 1_000_000  # that are kept of a header; the rest of a longer one is ignored
 
 log = structlog.get_logger()
 
@@ -39,14 +39,14 @@ class Edits:
     """What to change at the end of a message."""
 
     sender: str | None = None
-    """The new envelope sender without <>; None leaves it."""
+    """The new envelope sender without <>; None: unchanged."""
     delete: tuple[str, ...] = ()
-    """Recipients to take off, as they were given."""
+    """Recipients to remove, spelled as the client did."""
     headers: tuple[HeaderEdit, ...] = ()
 
 
 class Discard:
-    """Take the message and throw it away: for sendmail(1), where a refusal would leave it in the queue."""
+    """Accept and discard the message: for sendmail(1), where a refusal would leave it in the queue."""
 
 
 Answer = Reply | Edits | Discard
@@ -59,7 +59,7 @@ SECOND_RECIPIENT = Reply("452", "4.5.3", "one recipient a message in this stream
 
 @dataclass
 class _Message:
-    """What is known of the message that is coming in."""
+    """What is known about the message in progress."""
 
     settings: Settings
     origin: Origin
@@ -69,12 +69,12 @@ class _Message:
     headers: list[tuple[str, str]] = field(default_factory=list)
     header_size: int = 0
     body: list[bytes] | None = field(default_factory=list)
-    """What came of it; None where no copy is to be kept."""
+    """The body so far; None if no copy is kept."""
     body_size: int = 0
 
 
 class Session:
-    """One client's connection. A message that is none of our business is let go at once (`mail` gives `PASS`)."""
+    """One client's connection. A message of no stream passes at once (`mail` gives `PASS`)."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -83,7 +83,7 @@ class Session:
         self._message: _Message | None = None
 
     def connect(self, client: str | None, port: int) -> None:
-        """Note the client. Postfix shows mail from sendmail(1) as from 127.0.0.1, port 0, which no client can have."""
+        """Keep the client. Postfix shows mail from sendmail(1) as from 127.0.0.1, port 0, which no client can have."""
         self._client = client
         self._by_sendmail = client == "127.0.0.1" and port == 0
 
@@ -157,7 +157,7 @@ class Session:
             return self._without_store(message, error)
 
     def abort(self) -> None:
-        """The message is not coming."""
+        """The message was aborted."""
         self._message = None
 
     def _refusal(self, message: _Message, recipient: str) -> Reply | None:
@@ -210,7 +210,7 @@ class Session:
         return dataclasses.replace(edits, delete=tuple(withheld))
 
     def _withheld(self, message: _Message, stream: Stream) -> dict[str, Suppression]:
-        """The suppressed recipients that could not be refused at RCPT, as they were given."""
+        """The suppressed recipients that could not be refused at RCPT, spelled as the client did."""
         asked_already = stream.suppressed == "refuse" and message.found.decided and not message.by_sendmail
         if stream.suppressed == "pass" or asked_already:
             return {}
@@ -245,7 +245,7 @@ class Session:
             return self._backend.signer.envelope_sender(stream, number)
         if stream.envelope_from == "header-from":
             author = parseaddr(first(message.headers, "From") or "")[1]
-            return author if is_address(author) and author.isascii() else None  # SMTPUTF8 is not ours to ask for
+            return author if is_address(author) and author.isascii() else None  # the milter cannot ask for SMTPUTF8
         return stream.static_sender
 
     def _without_store(self, message: _Message, error: StoreUnavailable) -> Answer:
@@ -262,7 +262,7 @@ def bare(address: str) -> str:
 
 
 def refusal(recipient: str, found: Suppression) -> Reply:
-    """The 550 that tells cause and date. libmilter cannot send a single %."""
+    """The 550 with cause and date. libmilter cannot send a single %."""
     words = f"<{recipient}> is suppressed: {found.words()}"
     text = "".join(c if c.isascii() and c.isprintable() and c != "%" else "?" for c in words)
     return Reply("550", "5.7.1", text[:400])

@@ -75,7 +75,7 @@ def test_an_answer_with_a_null_sender_that_marks_itself_by_nothing_fails_nobody(
 
 
 def test_words_about_failures_in_a_holiday_notice_count_for_nothing() -> None:
-    """Who writes "could not be delivered" in a notice has not bounced."""
+    """A notice that says "could not be delivered" is not a bounce."""
     text = "Mail to ann@example.com could not be delivered: user unknown, mailbox full, I am at the beach."
     assert answer(text, "Auto-Submitted: auto-replied", subject="Undeliverable: News")[::2] == (
         "autoreply",
@@ -91,7 +91,7 @@ def test_words_about_failures_in_a_holiday_notice_count_for_nothing() -> None:
     ],
 )
 def test_a_challenge_is_told_apart(text: str) -> None:
-    """Who asks for proof of a human gets kind challenge."""
+    """A message that asks for proof of a human has kind challenge."""
     assert answer(text, "Auto-Submitted: auto-replied") == ("challenge", None, 0)
 
 

@@ -29,7 +29,7 @@ def group(recipient: str, action: str = "failed", status: str = "5.1.1", *more: 
 
 
 def test_a_refusal_of_another_recipient_is_not_this_ones() -> None:
-    """Fields without words: the dialogue tells of the one whom it names, and of no other."""
+    """Fields without words: the dialogue is about the recipient whom it names, and no other."""
     data = (
         b"From: MAILER-DAEMON@mx.example.com\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
         b"--b\n\nThese failed:\n\n<anna@a.example>\n<bert@b.example>\n\n>>> RCPT TO:<anna@a.example>\n"

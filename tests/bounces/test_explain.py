@@ -105,7 +105,7 @@ def test_a_program_is_told_why_a_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_each_message_of_an_mbox_is_read(tmp_path: Path) -> None:
-    """A file named *.mbox holds many, and none is passed over; an empty one is complained of."""
+    """A file named *.mbox holds many, and none is skipped; an empty one is an error."""
     box = tmp_path / "old.mbox"
     both = [Path(name).read_bytes() for name in (BOUNCE, WARNING)]
     box.write_bytes(b"".join(b"From MAILER-DAEMON Sat Oct  4 08:00:09 2025\n%s\n" % one for one in both))

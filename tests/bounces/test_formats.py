@@ -262,7 +262,7 @@ def test_only_the_recipient_is_named(text: str) -> None:
 
 
 def test_a_status_part_that_a_person_passes_on_is_no_report() -> None:
-    """It tells of somebody else's mail, whatever its parts are called."""
+    """It is about somebody else's mail, whatever its parts are called."""
     fields = "Reporting-MTA: dns; mx\n\nFinal-Recipient: rfc822; user@example.com\nAction: failed\nStatus: 5.1.1\n"
     parts = f"--b\nContent-Type: text/plain\n\nLook.\n--b\nContent-Type: message/delivery-status\n\n{fields}--b--\n"
     head = 'Subject: Fwd: Undelivered\nContent-Type: multipart/mixed; boundary="b"\n\n'

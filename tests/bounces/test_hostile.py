@@ -17,7 +17,7 @@ from lab.hostile import HEAD, OF_MANY, REPORT, STATUS, long_winded, of_octets, r
 from retour_bounces import read
 
 LIMIT = 500
-"""Yardsticks, for anything: two seconds on a good machine; bench/bounces.py measures what is promised."""
+"""Yardsticks for any report: two seconds on a good machine; bench/bounces.py measures what is promised."""
 FOUND = Path(__file__).parent / "found"
 
 
@@ -114,7 +114,7 @@ def test_5000_recipients_are_all_read() -> None:
 
 @pytest.mark.parametrize("name", OF_MANY)
 def test_each_recipient_of_5000_costs_its_share(name: str) -> None:
-    """Words of its own for each, that no rule knows, make a report dear, but no dearer than its size."""
+    """Different words for each, which no rule knows, make a report costly, but in proportion to its size."""
     make = OF_MANY[name]
     assert len(read(make(5_000)).reports) == 5_000
     assert grows(make, 2_500) < 3
@@ -210,7 +210,7 @@ def test_a_missing_or_wrong_boundary_does_not_hide_the_fields() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(FOUND.glob("*")) or [None], ids=lambda path: path.name if path else "none")
-def test_what_the_fuzzer_found_stays_mended(path: Path | None) -> None:
+def test_what_the_fuzzer_found_stays_fixed(path: Path | None) -> None:
     """Inputs that once broke a promise are read."""
     report = read(path.read_bytes() if path else b"")
     for one in report.reports:

@@ -34,7 +34,7 @@ def test_an_abuse_report_is_a_complaint() -> None:
 
 
 def test_opt_out_and_not_spam_are_told_from_abuse() -> None:
-    """The feedback type is kept, for "not-spam" must never count."""
+    """The feedback type is kept, because "not-spam" must never count."""
     for kind in ("opt-out", "not-spam"):
         part = f"Content-Type: message/feedback-report\n\nFeedback-Type: {kind}\nOriginal-Rcpt-To: <a@example.net>\n"
         found = read(multipart("feedback-report", part))

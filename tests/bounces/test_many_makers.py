@@ -47,14 +47,14 @@ def returned(case: dict[str, Any]) -> bytes:
 
 
 def sent_to(to: str, data: bytes) -> bytes:
-    """The message with another address of ours in its To field."""
+    """The message with another of our addresses in its To field."""
     return data.replace(b"\nTo: us@example.org\n", f"\nTo: {to}\n".encode(), 1)
 
 
 @TO
 @pytest.mark.parametrize("case", RETURNED, ids=lambda case: case["name"])
-def test_a_failure_is_read_whoever_writes_it(case: dict[str, Any], to: str) -> None:
-    """Recipients are exact ("" where nobody is named), never the sender, whichever address of ours the report comes to;
+def test_a_failure_is_read_from_any_writer(case: dict[str, Any], to: str) -> None:
+    """Recipients are exact ("" where nobody is named), never the sender, whichever of our addresses the report comes to;
     reason, blame, type and status are those that a postmaster would say."""
     report = read(sent_to(to, returned(case)))
     failed = [one for one in report.reports if one.action == "failed"]
@@ -66,7 +66,7 @@ def test_a_failure_is_read_whoever_writes_it(case: dict[str, Any], to: str) -> N
 @TO
 @pytest.mark.parametrize("case", HARMLESS, ids=lambda case: case["name"])
 def test_what_only_talks_of_failure_fails_nobody(case: dict[str, Any], to: str) -> None:
-    """No failed recipient, the right kind, and who is away is not gone."""
+    """No failed recipient, the right kind, and a recipient who is away is not gone."""
     data = message(case, "", "", case.get("type", "text/plain; charset=utf-8"), case["text"])
     report = read(sent_to(to, data))
     assert [one.recipient for one in report.reports if one.action == "failed"] == []

@@ -1,4 +1,4 @@
-"""Reports that name nobody: a failure only beyond doubt, for that delivery goes on may stand in words unknown."""
+"""Reports that name nobody: a failure only beyond doubt, because unknown words may say that delivery goes on."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_half_the_signs_are_not_enough(text: str) -> None:
     ],
 )
 def test_a_word_of_waiting_or_arrival_makes_it_doubtful(subject: str, text: str) -> None:
-    """Whatever else the report says: who is only late has not failed."""
+    """Whatever else the report says: a recipient whose mail is only late has not failed."""
     found = read(message(f"{GONE}{text}\n{BACK}", subject))
     assert [one for one in found.reports if one.action == "failed"] == []
 

@@ -66,7 +66,7 @@ def test_a_reply_belongs_to_the_recipient_that_was_asked_for(dialogue: str, whos
 
 
 def test_names_without_a_domain_are_bounded_as_addresses_are() -> None:
-    """What stands behind so many is not read, and the report says so."""
+    """What comes after that many is not read, and the report says so."""
     text = "".join(f"550 5.1.1 u{number}... User unknown\n" for number in range(MAX_CANDIDATES + 100))
     prose = scan_text(split_original(text), set())
     assert (len(prose.candidates), prose.cut) == (MAX_CANDIDATES, True)

@@ -112,7 +112,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 def test_the_blame_follows_the_design() -> None:
-    """Who can mend it: blocklists and DMARC the sender, size the content, greylisting and time-outs the
+    """Who can fix it: blocklists and DMARC the sender, size the content, greylisting and time-outs the
     network."""
     for reply, blame in {
         "550 5.7.1 Service unavailable; client [192.0.2.1] blocked using zen.spamhaus.org": "sender",

@@ -46,7 +46,7 @@ def test_pythons_parser_answers_as_it_did_in_3_11_to_3_14(text: str, expected: t
         found = error
     version = ".".join(map(str, sys.version_info[:3]))
     assert found == expected, (
-        f"re._parser of Python {version} is not what it was in 3.11 to 3.14: mend retour_bounces.classify.safe_regex."
+        f"re._parser of Python {version} is not what it was in 3.11 to 3.14: fix retour_bounces.classify.safe_regex."
         f"syntax_tree, which alone knows it ({text!r} gives {found!r})"
     )
 

@@ -59,7 +59,7 @@ class Office:
         return Context(self.config)
 
     def __call__(self, *words: str | Path, status: int | None = 0, columns: int = 10_000) -> Result:
-        """Run it, on a terminal of so many `columns`; its exit status must be `status`."""
+        """Run it, on a terminal with that many `columns`; its exit status must be `status`."""
         with patch.object(output, "terminal_width", lambda: columns):
             result = CliRunner().invoke(main, [str(w) for w in words], env={"RETOUR_CONFIG": str(self.config)})
         crashed = result.exception is not None and not isinstance(result.exception, SystemExit)

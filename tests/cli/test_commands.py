@@ -199,7 +199,7 @@ def test_the_operators_word_takes_the_place_of_what_was_there(office: Any) -> No
     assert found["until"] is not None
 
 
-def test_removing_starts_the_counts_anew(office: Any) -> None:
+def test_removing_starts_the_counts_at_zero(office: Any) -> None:
     """After it two hard bounces are two of three again."""
     office.bounced(A, times=3)
     office("suppressions", "remove", A)

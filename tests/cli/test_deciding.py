@@ -45,7 +45,7 @@ def test_check_says_what_a_stream_has_of_its_own(careful: Any) -> None:
     shop = careful("check").stdout.partition("stream shop")[2]
     shop = " ".join(shop.split())
     assert "1 hard bounce: suppressed everywhere for 180 days." in shop
-    assert "whoever forges one can have an address suppressed" in shop
+    assert "anybody who forges one can have an address suppressed" in shop
     assert "complaint" not in shop
 
 
@@ -95,8 +95,8 @@ def test_rebuild_finds_nothing_and_mends_what_is_damaged(office: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["{", "[]", '{"counts": 5}', '{"counts": {"*": {"failures": [1]}}}', "null", "7"])
-def test_a_state_that_cannot_be_read_is_mended(careful: Any, state: str) -> None:
-    """The others beside it are compared as ever."""
+def test_a_state_that_cannot_be_read_is_corrected(careful: Any, state: str) -> None:
+    """The other addresses are compared as usual."""
     careful.bounced(A)
     careful.bounced(B)
     careful.write(

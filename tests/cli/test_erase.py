@@ -1,4 +1,4 @@
-"""Erasing: a person who has been through everything is nowhere any more, and is still not written to."""
+"""Erasing: a person who has been through everything is nowhere any more, and is still suppressed."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_who_was_erased_is_nowhere(office: Any, person: str) -> None:
 
 
 def test_who_is_only_mentioned_is_erased_too(office: Any) -> None:
-    """No address of ours, and named by a report that nothing matched; a second time there is nothing."""
+    """Not an address of ours, and named by an unmatched report; a second time there is nothing."""
     life = Life(office, "anna.lee@example.net")
     life.came(None, life.report("anna.lee@example.net"))
     office("erase", "anna.lee@example.net", "--yes")

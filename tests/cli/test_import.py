@@ -33,7 +33,7 @@ def report(at: int, came_to: str, to: str) -> str:
 
 
 def reports(office: Any, days: tuple[int, ...], to: str = TO) -> list[str]:
-    """Bounces of sends that were made so many days ago, each an hour after its send."""
+    """Bounces of sends that were made that many days ago, each an hour after its send."""
     context = office.context
     secret, stream = context.ring.address_secret, context.config.stream_named("news")
     new, found = NewSend("news", "news@example.com", (to,)), []
@@ -114,7 +114,7 @@ def test_an_import_that_was_stopped_is_repeated(office: Any, monkeypatch: pytest
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 1 Jan 1970 00:00:00 +0000", "Fri, 1 Jan 2038 00:00:00 +0000"])
 def test_a_message_without_a_date_that_can_be_is_named(office: Any, date: str) -> None:
-    """It is passed over, the others are recorded, and the exit status is 1."""
+    """It is skipped, the others are recorded, and the exit status is 1."""
     good, bad = reports(office, (40, 50))
     lines = [line for line in bad.splitlines() if not line.startswith(("Received:", "Date:"))]
     path = as_mbox(office.home, ["\n".join([f"Date: {date}", *lines]), good])
@@ -140,11 +140,11 @@ def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monke
     def failing(self: ReturnRecorder, *args: Any) -> Any:
         outcome = record(self, *args)
         if next(calls) == 1:
-            raise ValueError("a fault of this one")
+            raise ValueError("an error in this one")
         return outcome
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
-    assert f"{path}:2: a fault of this one" in office("import", path, status=1).stderr
+    assert f"{path}:2: an error in this one" in office("import", path, status=1).stderr
     monkeypatch.undo()
     assert office.json("import", str(path)) == [{"recorded": 1, "recorded before": 2}]
 
@@ -169,7 +169,7 @@ def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> None:
-    """She stays forgotten, and what her old bounces come to is known all the same."""
+    """She stays erased, and what follows from her old bounces is still known."""
     path = as_mbox(office.home, reports(office, (40, 50, 60)))
     office("suppressions", "add", TO, "--until", "1d")
     office("erase", TO, "--yes")
@@ -181,7 +181,7 @@ def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> N
 
 
 def test_bounces_from_before_count_where_the_postmaster_believes_them(office: Any) -> None:
-    """Nothing on record tells that they are about mail of ours: said so, and counted only with `count_unsigned`."""
+    """Nothing on record shows that they are about our mail: said so, and counted only with `count_unsigned`."""
     path = office.home / "old.eml"
     path.write_text(report(system_clock() - 40 * DAY, "list@example.com", TO))
     assert office.json("import", str(path)) == [{"unmatched: about no mail on record": 1}]

@@ -61,7 +61,7 @@ def test_a_long_list_ends_with_how_much_more_there_is(full):
 
 
 def test_large_bodies_are_read_where_they_are_shown_and_changed_a_few_at_a_time(full, monkeypatch):
-    """Nine forwards of a megabyte: a list is made without them, nothing has more than a few of them in hand."""
+    """Nine forwards of a megabyte: a list is made without them, and nothing has more than a few of them in memory."""
 
     def work(connection):
         for _ in range(9):
@@ -129,7 +129,7 @@ def test_stats_tell_counts_and_ages_by_channel(full):
 
 
 def test_the_operators_own_acts_are_events_but_not_what_is_imported(office, tmp_path: Path):
-    """A list that comes in is known to whoever keeps it; one address by hand may be news."""
+    """The owner of an imported list knows it; one address added by hand may be news."""
     office.config.write_text(office.config.read_text() + HOOKS)
     office("suppressions", "add", "anna@example.net", "--note", "asked by phone")
     office("suppressions", "remove", "anna@example.net")

@@ -67,7 +67,7 @@ def test_a_fault_while_adopting_does_not_end_the_service(office: Any) -> None:
     """Whatever goes wrong is logged; the thread that waits for the signal goes on waiting."""
 
     def adopt(config: Config) -> None:
-        raise RuntimeError("a fault of ours")
+        raise RuntimeError("an internal error")
 
     with capture_logs() as logs:
         reload(office.context, adopt)

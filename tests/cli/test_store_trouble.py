@@ -49,7 +49,7 @@ def test_a_database_that_cannot_be_used_is_refused(office: Any, words: list[str]
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 @pytest.mark.parametrize("by", ["our lock", "sqlite"])
 def test_a_store_that_others_hold_is_75(office: Any, words: list[str], by: str) -> None:
-    """A command does not wait for ever: try again later, and nothing was done.
+    """A command does not wait without limit: try again later, and nothing was done.
 
     In a process of its own, whose end is the end of the thread that waits for the lock: here it would come to write
     when the lock is free, into a folder that is just being removed.
@@ -72,7 +72,7 @@ def test_a_store_that_others_hold_is_75(office: Any, words: list[str], by: str) 
 
 
 def test_a_store_that_cannot_be_opened_is_75(office: Any) -> None:
-    """An unprivileged user whose database folder is closed to him: exit status 75, in the process itself."""
+    """An unprivileged user who may not enter the database's folder: exit status 75, in the process itself."""
     if os.geteuid() != 0:
         return
     os.chown(office.home / "keys.toml", 65534, 65534)

@@ -60,7 +60,7 @@ def test_an_installed_wheel_tells_its_version(tmp_path: Path) -> None:
 
 
 def test_a_wheel_lays_the_module_out_as_it_is_looked_for() -> None:
-    """`retour_cli/version.py` in site-packages: the folder looked at is none of ours, so no other's .git is taken."""
+    """`retour_cli/version.py` in site-packages: the folder is not a checkout of Retour, so no other's .git is used."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert "cli/retour_cli" in packages["packages"]
     assert Path(version.__file__).relative_to(ROOT) == Path("cli/retour_cli/version.py")

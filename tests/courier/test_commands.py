@@ -84,7 +84,7 @@ def test_nothing_of_it_goes_on_when_its_time_is_over(begin, tmp_path):
 
 
 def test_a_program_that_leaves_something_in_the_background_is_done(begin, tmp_path):
-    """It said 0, whoever still holds its standard output; the event is not told again, and nothing of it is left."""
+    """It exited with 0, though a child holds its standard output; the event is not sent again, no process is left."""
     world = begin(f"sleep 300 & echo $! > {tmp_path}/pid; echo x >> {tmp_path}/runs")
     with running_courier(tmp_path, world) as courier:
         courier.wait_empty()
@@ -103,7 +103,7 @@ def test_a_large_event_that_nobody_reads_is_no_failure(begin, tmp_path):
 
 
 def test_a_program_that_is_not_there_is_tried_again(begin, tmp_path):
-    """An upgrade may be under way."""
+    """An upgrade may be in progress."""
     world = begin("true")
     (tmp_path / "program").unlink()
     with running_courier(tmp_path, world) as courier:

@@ -75,7 +75,7 @@ def test_what_is_too_much_for_an_hour_becomes_one_digest(world, server, tmp_path
     found = [attached(message) for message in server.arrived]
     assert sorted(found[:3]) == [["No 0"], ["No 1"], ["No 2"]]
     assert found[3:] == [[f"No {n}" for n in range(3, 10)]]
-    assert server.arrived[3].headers("Subject") == ["Returned mail that nothing matches: 7 messages"]
+    assert server.arrived[3].headers("Subject") == ["Returned mail that could not be matched: 7 messages"]
 
 
 def test_within_the_limit_they_go_one_by_one(world, server, tmp_path):

@@ -82,7 +82,7 @@ def test_what_is_swept_at_once(world, changed):
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_what_is_noted_at_once(world, changed, failed, monkeypatch):
+def test_what_is_recorded_at_once(world, changed, failed, monkeypatch):
     """What was carried out, or could not be, while the store was slow."""
     monkeypatch.setattr("retour_courier.outcomes.GROUP_COMMIT_S", 0)
     write = queue.fail

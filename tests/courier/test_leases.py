@@ -1,4 +1,4 @@
-"""Leases: an item is at one courier at a time, however long it takes, and what is in hand is finished or given back."""
+"""Leases: an item is leased to one courier at a time, however long it takes, and finished or released at shutdown."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_at_the_end_what_is_in_hand_is_finished_and_the_rest_given_back(world, r
     receiver.slow = 0.5
     put(world, 8)
     with running_courier(tmp_path, world) as courier:
-        wait_until(lambda: receiver.tried["/ok"] == 2, what="two under way")
+        wait_until(lambda: receiver.tried["/ok"] == 2, what="two in progress")
     assert len(receiver.called) == 2
     waiting = courier.waiting()
     assert [(item.taken_by, item.attempts) for item in waiting] == [(None, 0)] * 6
     assert all(item.due <= system_clock() for item in waiting)
 
 
-def test_what_was_done_while_the_store_was_down_is_noted_afterwards(world, receiver, tmp_path):
+def test_what_was_done_while_the_store_was_down_is_recorded_afterwards(world, receiver, tmp_path):
     """It is not done again, although its lease ran out in the meantime."""
     receiver.slow = 0.5
     put(world)
@@ -132,7 +132,7 @@ def test_a_fault_in_one_channel_ends_no_other(world, receiver, tmp_path, monkeyp
     assert len(receiver.called) == 2
 
 
-def test_what_is_noted_during_a_look_is_looked_at_again(world, receiver, tmp_path, monkeypatch):
+def test_what_is_recorded_during_a_look_is_looked_at_again(world, receiver, tmp_path, monkeypatch):
     """The second event of an address becomes free just after a look that did not see it: it does not wait for long."""
     monkeypatch.setattr("retour_courier.channel.POLL_INTERVAL_S", 60)
     seeing, looked = outbox.read_due_ids, []
@@ -162,7 +162,7 @@ class Stopping(Destination):
 
 
 def test_a_courier_that_dies_between_sending_and_noting_sends_twice(tmp_path):
-    """What docs/outbox.md says: the recipient gets the same message again, with the same token; it is noted once."""
+    """What docs/outbox.md says: the recipient gets the same message again, with the same token; it is recorded once."""
     server = Stopping()
     server.folder = tmp_path
     config = {

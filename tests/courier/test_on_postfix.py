@@ -181,5 +181,5 @@ def test_a_relay_that_refuses_gets_all_of_it_when_it_takes_mail_again():
 
 
 def refused(site, words, count):
-    """Whether so many items were refused with these words."""
+    """Whether that many items were refused with these words."""
     return sum(item.error.startswith(words) for item in waiting(site)) == count

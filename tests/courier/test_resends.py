@@ -102,7 +102,7 @@ def test_a_soft_bounce_is_sent_again_after_the_interval(world, server, spool, tm
 
 
 def test_a_bounce_of_a_resend_is_the_same_mails(world, server, spool, tmp_path):
-    """It counts no second time, is told of each attempt, leads to the next resend, and after the last to none."""
+    """It does not count again, hooks are told of each attempt, and each but the last leads to the next resend."""
     number = first = send(world, spool)
     with running_courier(tmp_path, world) as courier:
         for attempt in (1, 2):
@@ -246,7 +246,7 @@ def test_an_erased_persons_copies_and_items_go(world, spool, tmp_path):
 
 @pytest.mark.parametrize("kind", ["resent", "withheld"])
 def test_who_is_erased_meanwhile_is_not_named_again(world, server, spool, tmp_path, kind, monkeypatch):
-    """Looked up before, erased while the relay has the message: what is noted afterwards tells of nobody."""
+    """Looked up before, erased while the relay has the message: what is recorded afterwards names nobody."""
     first = send(world, spool, tag="order-4711")
     world.write(lambda connection: connection.execute(update(schema.send).values(message_id="<8@shop.example>")))
     world.bounce(first, like="full")

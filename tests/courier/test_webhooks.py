@@ -201,7 +201,7 @@ def test_a_receiver_that_fails_throughout_is_left_alone_for_a_while(begin, recei
 
 
 def test_a_clock_that_jumps_does_not_make_a_courier_begin_again(begin, receiver, tmp_path):
-    """Its own lease has run out by the clock, but it knows what it has in hand."""
+    """Its own lease has run out by the clock, but it knows its items."""
     world = begin(hook(receiver.url()))
     receiver.slow = 1.0
     put(world)
@@ -245,7 +245,7 @@ def _tried(courier):
 
 
 def test_what_waits_for_a_receiver_that_never_comes_back_ends_after_72_hours_too(begin, receiver, tmp_path):
-    """It was never tried, for one was tried for all; it is no reason to keep it for ever."""
+    """It was never tried, because one was tried for all; that is no reason to keep it without limit."""
     world = begin(hook(receiver.url(), connections=2))
     receiver.status = 500
     put(world, 30)
@@ -273,7 +273,7 @@ def test_after_days_without_a_courier_everything_is_tried(begin, receiver, tmp_p
 
 
 def _rests(courier):
-    """Whether at least two were tried in vain, and nothing is in hand."""
+    """Whether at least two attempts failed, and nothing is in progress."""
     items = courier.waiting()
     return sum(item.attempts for item in items) >= 2 and not any(item.taken_by for item in items)
 
@@ -384,7 +384,7 @@ def test_certificates_are_verified(begin, https, tmp_path):
 
 
 def test_a_hook_that_is_gone_leaves_dead_letters(begin, tmp_path):
-    """What waits for a hook that is not in the configuration any more is not kept for ever in silence."""
+    """What waits for a hook that is not in the configuration any more does not stay there unnoticed."""
     world = begin()
     put(world)
     world.wait("2h")

@@ -52,7 +52,7 @@ def logged() -> set[str]:
 
 
 def replies() -> set[str]:
-    """Replies that refuse or put off, written as one text, or as code, status and text of a `Reply`."""
+    """Replies that refuse or defer, written as one text, or as code, status and text of a `Reply`."""
     found = {text.strip() for text in constants("lmtpd") if REPLY.fullmatch(text.strip())}
     for call in calls():
         if isinstance(call.func, ast.Name) and call.func.id == "Reply":

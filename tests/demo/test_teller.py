@@ -37,7 +37,7 @@ def test_a_line_that_does_not_hold_says_what_was_expected_and_what_came(tell: Te
 
 
 def test_a_pattern_that_is_not_found_fails(tell: Teller, out: io.StringIO) -> None:
-    """The pattern stands beside what came."""
+    """The pattern is shown next to what came."""
     tell.check("It says why.", "no", re.compile("since"))
     assert "expected: something like since\n    came:     no\n" in out.getvalue()
 

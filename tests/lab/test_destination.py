@@ -80,7 +80,7 @@ def test_a_refused_answer_is_written_down(postfix: PrivatePostfix, destination: 
 
 
 def test_null_senders_are_never_answered(postfix: PrivatePostfix, destination: Destination) -> None:
-    """A message from <> is kept and nothing goes back, or two servers would answer each other for ever."""
+    """A message from <> is kept and nothing goes back, else two servers would answer each other without end."""
     swaks(server=postfix.smtp_server, to="away@example.net", from_="<>")
     swaks(server=postfix.smtp_server, to="away@example.net", from_="me@example.com")
     assert [entry.to for entry in destination.wait_returned(1)] == ["me@example.com"]

@@ -26,7 +26,7 @@ def test_the_private_postfix_runs_on_the_recipe_as_it_stands(folder: Path) -> No
 
 
 def test_the_recipe_wires_all_three_sockets() -> None:
-    """Milter for both ways in, LMTP for reports, the look-up for forged ones; the milter defers when down."""
+    """Milter for both ways in, LMTP for reports, the lookup for forged ones; the milter defers when down."""
     recipe = read_example("basic")
     assert recipe.main == {
         "smtpd_milters": "unix:retour/milter.sock",

@@ -46,7 +46,7 @@ def test_outsiders_may_write_to_us_but_not_through_us(postfix: PrivatePostfix, d
 
 
 def test_the_bounce_domain_waits_while_retour_is_down(postfix: PrivatePostfix) -> None:
-    """Without Retour, outsiders hear 451 for the bounce domain, and a local bounce stays in the queue."""
+    """Without Retour, outsiders get 451 for the bounce domain, and a local bounce stays in the queue."""
     outside = swaks(server=postfix.smtp_server, to="b-x@bounces.example.com", from_="<>", local_interface="127.0.0.3")
     assert outside.reply_to("RCPT").code == 451
     swaks(server=postfix.smtp_server, to="gone@example.net", from_="b-x@bounces.example.com")

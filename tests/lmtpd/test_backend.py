@@ -47,13 +47,13 @@ def taken(config):
 
 
 def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypatch):
-    """After two tries only its head is kept, or it would block the queue for five days and then be gone."""
+    """After two tries only its head is kept; else it would block the queue for five days and then be lost."""
     tries, record = [], ReturnRecorder.record
 
     def failing(self, connection, arrival):
         tries.append(arrival.report)
         if arrival.report is not None:
-            raise ValueError("a fault of ours")
+            raise ValueError("an internal error")
         return record(self, connection, arrival)
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
@@ -78,7 +78,7 @@ def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypat
     """A no, and so 451; never an exception."""
 
     def failing(self, connection, arrival):
-        raise ValueError("a fault of ours")
+        raise ValueError("an internal error")
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert taken(config) == ([False], [])

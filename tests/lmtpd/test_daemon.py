@@ -344,7 +344,7 @@ def test_a_client_that_leaves_within_a_message_leaves_nothing(daemon):
 
 
 def test_tcp_works_for_whom_it_is_allowed(daemon):
-    """Both listeners answer; an address outside `allow` hears 421 and nothing else."""
+    """Both listeners answer; an address outside `allow` gets 421 and nothing else."""
     with daemon.connect("127.0.0.1") as connection:
         assert connection.makefile("rb").readline() == b"220 retour LMTP\r\n"
     with daemon.connect("127.0.0.1", source=("127.0.0.5", 0)) as connection:
@@ -417,7 +417,7 @@ def test_a_full_or_broken_database_is_451_too(folder):
 
 
 def test_connections_and_silence_are_bounded(folder):
-    """One too many hears 421, and so does who says nothing."""
+    """One too many gets 421, and so does a silent client."""
     settings = [("max_connections = 200", "max_connections = 2"), ('idle_timeout = "5m"', 'idle_timeout = "3s"')]
     with Daemon(folder, settings) as daemon, daemon.connect() as one, daemon.connect() as two:
         first, second = one.makefile("rb"), two.makefile("rb")
@@ -431,7 +431,7 @@ def test_connections_and_silence_are_bounded(folder):
 
 
 def test_a_message_that_takes_too_long_is_hung_up_on(folder):
-    """A trickle of lines keeps a session awake, but not for ever; the mail server still has the message."""
+    """A trickle of lines keeps a session open, but not without limit; the mail server still has the message."""
     with Daemon(folder, [('data_timeout = "10m"', 'data_timeout = "1s"')]) as daemon:
         to = daemon.address("trickle@example.net")
         with daemon.connect() as connection:
@@ -490,7 +490,7 @@ def test_the_paths_are_free_while_sessions_finish(folder):
 
 
 def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
-    """The first of them is gone again, or the path would stand in somebody's way."""
+    """The first one's path is removed again, else it would be in the way."""
     daemon = Daemon(folder)
     daemon.lookup.write_text("in the way")
     argv = [*RETOUR, "lmtpd", "--config", daemon.config]
@@ -579,7 +579,7 @@ def test_a_sender_may_be_anything(daemon, sender):
 
 
 def test_a_client_that_ends_within_a_line_costs_nothing(daemon):
-    """Its half line is no command, no error of ours, and no work."""
+    """Its half line is not a command, not an internal error, and no work."""
     with daemon.connect() as connection:
         connection.recv(100)
         connection.sendall(b"LHLO mx\r\nNOO")

@@ -66,7 +66,7 @@ def stamped_sender(site, to, sender="news@example.com"):
     ],
 )
 def test_what_comes_back_is_recorded_at_the_address_that_it_was_sent_to(site, who, kind, type_, status):
-    """By the servers' own reports: refused at once, late, put off, and on holiday."""
+    """By the servers' own reports: refused at once, late, delayed, and on holiday."""
     to = f"{who}+way@example.net"
     assert site.send("news@example.com", to, headers={"Retour-Tag": f"c-{who}"}).accepted
     (event,) = events_of(site, to)
@@ -161,7 +161,7 @@ def test_what_nothing_matches_reaches_postmaster(site):
 
 
 def test_one_failure_among_several_recipients_is_the_right_ones(site):
-    """The report names him; the token is shared, so one failure does not count yet."""
+    """The report names the recipient; the token is shared, so one failure does not count yet."""
     site.send("news@example.com", ["ok+several@example.net", "gone+several@example.net"])
     (event,) = events_of(site, "gone+several@example.net")
     assert event["proof"] == "shared"

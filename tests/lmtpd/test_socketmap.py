@@ -22,7 +22,7 @@ def test_whole_requests_are_taken_out_and_the_rest_waits(requests, data):
     "octets", [b"x", b":a,", b"-1:a,", b"1:ab", b"99999999", b"10001:", b"+1:a,", b"1 :a,", b"\xb2:a,"]
 )
 def test_what_is_not_a_netstring_is_refused(octets):
-    """At once, so that nobody can make us keep what he sends."""
+    """At once, so that nobody can make us keep what they send."""
     with pytest.raises(SocketmapError):
         split(octets)
 

@@ -221,7 +221,7 @@ def test_the_good_recipient_always_gets_the_mail(site, suppressed, way, known_by
 
 @pytest.mark.parametrize(("way", "known_by"), WAYS)
 def test_when_nobody_is_left_smtp_hears_550_and_sendmail_leaves_nothing_behind(site, suppressed, way, known_by):
-    """A refusal would keep mail from sendmail(1) in the queue for ever."""
+    """A refusal would keep mail from sendmail(1) in the queue until it expires."""
     sender = "news@example.com" if known_by == "envelope" else "someone@example.com"
     headers = {"X-Stream": "by-header"} if known_by == "header" else {}
     before = len(site.destination.arrived)
@@ -240,7 +240,7 @@ def test_when_nobody_is_left_smtp_hears_550_and_sendmail_leaves_nothing_behind(s
 
 
 def test_drop_takes_suppressed_recipients_off_without_a_word(site, suppressed):
-    """The client hears 250 for both; only the good one gets the mail."""
+    """The client gets 250 for both; only the good one gets the mail."""
     result = site.send("drops@example.com", [suppressed, "ok+drop@example.net"])
     assert result.accepted
     assert 550 not in result.codes

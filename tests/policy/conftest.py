@@ -85,7 +85,7 @@ def bounce(*parts: RecipientReport, **original: Any) -> Report:
 
 @dataclass
 class Book:
-    """Writes down sends and what comes back, and tells what it came to."""
+    """Records sends and what comes back, and shows the result."""
 
     store: Store
     policy: PolicySection = field(default_factory=lambda: PolicySection(preset="plain"))

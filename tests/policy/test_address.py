@@ -139,7 +139,7 @@ def test_more_addresses_than_a_statement_takes(store: Store) -> None:
     assert len(set(numbers.values())) == 3000 and some.items() <= numbers.items()
 
 
-def test_a_forgotten_address_stays_forgotten(store: Store) -> None:
+def test_an_erased_address_stays_erased(store: Store) -> None:
     """A row whose text was erased keeps its number and gets no text again."""
     with store.writing() as connection:
         number = addresses.ensure(connection, SECRET, ["a@example.org"])
@@ -197,14 +197,14 @@ def test_patterns_that_could_not_work_are_refused(text: str, words: str) -> None
     ],
 )  # fmt: skip
 def test_what_xverp_put_behind_the_token_is_read(behind: str, named: str | None) -> None:
-    """The recipient behind + or - is given; anything else behind the token makes it no address of ours."""
+    """The recipient behind + or - is given; with anything else behind the token it is not an address of ours."""
     found = Pattern.parse("b-%@b.example").match(f"b-{TOKEN}{behind}@b.example")
     assert (found.recipient if found else None) == named
 
 
 @pytest.mark.parametrize("recipient", ['"john doe"@example.net', '"a\\\\\\"b"@example.net', "plain@example.net"])
 def test_xverp_of_a_quoted_recipient_is_read(recipient: str) -> None:
-    """Mail servers then put the quotes around the whole local part; the recipient is named as he was recorded."""
+    """Mail servers then put the quotes around the whole local part; the recipient is named as recorded."""
     local, _, domain = recipient.rpartition("@")
     inner = local[1:-1] if local.startswith('"') else local
     found = Pattern.parse("b-%@b.example").match(f'"b-{TOKEN}+{inner}={domain}"@b.example')

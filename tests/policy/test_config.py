@@ -69,7 +69,7 @@ def test_the_example_holds_the_defaults() -> None:
 
 
 def test_plain_is_one_word_in_the_example() -> None:
-    """Who changes the preset in the file that he got has its numbers, and no storms."""
+    """Changing the preset in the file from init gives its numbers, and no storms."""
     assert parse(filled().replace('preset = "careful"', 'preset = "plain"')).rules(None) == PLAIN
 
 
@@ -88,7 +88,7 @@ def test_every_key_stands_in_the_example() -> None:
 
 
 def test_every_key_of_a_stream_is_explained() -> None:
-    """The comment above the first stream tells of each key, and the stream sets it to its default where it can."""
+    """The comment above the first stream explains each key, and the stream sets it to its default where it can."""
     manual = EXAMPLE.partition("\n# A stream is ")[2].partition("\n[[stream]]\n")[0]
     explained = set(re.findall(r"^# ([a-z_]+) {2,}\S", manual, re.MULTILINE))
     nested = set(re.findall(r"(?:^# {3}| {3,})([a-z]+) {2,}\S", manual, re.MULTILINE))
@@ -100,7 +100,7 @@ def test_every_key_of_a_stream_is_explained() -> None:
 
 
 def test_every_key_of_a_hook_and_every_event_is_explained() -> None:
-    """The comment above the first hook tells of them; what it shows works when it is uncommented."""
+    """The comment above the first hook explains them; what it shows works when it is uncommented."""
     manual, _, shown = EXAMPLE.partition("\n# Hooks tell ")[2].partition("\n\n")[0].partition("# [[hook]]\n")
     explained = set(re.findall(r"^# {1,3}([a-z_]+) {2,}\S", manual, re.MULTILINE))
     assert explained == set(HookSection.model_fields) - {"name"}
@@ -166,7 +166,7 @@ def test_domains_and_senders_are_compared_in_their_normal_form() -> None:
 
 
 def test_a_pattern_may_live_in_the_main_domain() -> None:
-    """Where the postmaster says that it has mailboxes, his own can be one of them."""
+    """Where the postmaster says that it has mailboxes, their own can be one of them."""
     config = parse(
         'lmtpd.mailbox_domains = ["Example.com"]\nlmtpd.postmaster = "postmaster@example.com"\n'
         '[[stream]]\nname = "a"\nenvelope_from = "news-%@example.com"\n'
@@ -176,7 +176,7 @@ def test_a_pattern_may_live_in_the_main_domain() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    """A postmaster mends the whole file and not one key at a time."""
+    """A postmaster wants to fix the whole file, not one key at a time."""
     with pytest.raises(ConfigError) as caught:
         parse('policy.hard = -1\nmilter.drain = 5\nstream = [{name = "a", nmae = 1}, {name = "b", track = 1}]\n')
     keys = [problem.key for problem in caught.value.problems]

@@ -1,4 +1,4 @@
-"""Recording beside an erasure on another host: what was read before the address's lock was had is old by then."""
+"""Recording during an erasure on another host: what was read before the address was locked is out of date by then."""
 
 from __future__ import annotations
 

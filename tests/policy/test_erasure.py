@@ -66,13 +66,13 @@ def test_no_statement_reads_what_others_wait_for(book: Any, hard: Any) -> None:
 
 
 def test_a_history_is_folded_only_where_a_note_goes(book: Any, hard: Any) -> None:
-    """Of somebody with thousands of bounces that alone would hold up all others; what a bounce noted stays."""
+    """Of somebody with thousands of bounces that alone would hold up all others; the note of a bounce stays."""
     bounced(book, hard, ANN, 3)
     assert not [one for one, _ in erased(book, ANN) if "fact.address_id IN" in one]
     assert book.suppressed(ANN).note == "5.1.1 userunknown"
 
 
-def test_what_the_postmaster_noted_is_erased(book: Any, hard: Any) -> None:
+def test_the_postmasters_note_is_erased(book: Any, hard: Any) -> None:
     """The suppression stays."""
     bounced(book, hard, ANN, 1)
     number, key = book.number(ANN), book.recorder.matcher.key(ANN)

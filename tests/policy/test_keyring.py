@@ -33,7 +33,7 @@ def text_of(path: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o666, 0o777])
 def test_a_ring_that_others_can_use_is_refused(ring_file: Path, mode: int) -> None:
-    """Whoever can read the ring can forge bounces; the error says how to mend it."""
+    """Anybody who can read the ring can forge bounces; the error says how to fix it."""
     ring_file.chmod(mode)
     with pytest.raises(ConfigError, match=f"others can use it \\(mode 0{mode:o}\\); run: chmod 0600"):
         keyring.load(ring_file)
@@ -202,7 +202,7 @@ def test_a_ring_read_again_by_another_thread_serves_all(ring_file: Path, monkeyp
 
 
 def test_a_key_of_the_same_number_and_another_secret_is_forged(ring_file: Path, ring: KeyRing) -> None:
-    """A ring that was not copied but made anew does not verify."""
+    """A new ring, instead of a copied one, does not verify."""
     other = replace(ring, keys=tuple(replace(key, secret=b"y" * 32) for key in ring.keys))
     text = token.make(other, Purpose.BOUNCE, "bounces.example.com", token.draw_id(NOW))
     with pytest.raises(Forged):
@@ -240,7 +240,7 @@ for line in sys.stdin:
 
 
 def test_rotation_reaches_a_process_that_holds_the_old_ring(ring_file: Path, tmp_path: Path) -> None:
-    """`retour keys rotate` beside a running process: what either signs verifies in both, before and after."""
+    """`retour keys rotate` while a process runs: what either signs verifies in both, before and after."""
     config = tmp_path / "retour.toml"
     config.write_text(f'tokens.keyring = "{ring_file}"\n')
     holder = subprocess.Popen(

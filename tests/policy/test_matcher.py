@@ -104,7 +104,7 @@ TELLING = {
 
 @pytest.mark.parametrize("how", TELLING)
 def test_a_message_is_decoded(how: str) -> None:
-    """Whoever was erased is found in it, however mail programs write text."""
+    """An erased person is found in it, however mail programs write text."""
     assert ANN.matches_mail(TELLING[how])
     assert ANN.matches_mail(TELLING[how].replace(b"\n", b"\r\n"))
 

@@ -121,7 +121,7 @@ def test_what_is_in_hand_is_not_tried_again_by_hand(store: Store) -> None:
 
 
 def test_what_waits_for_a_channel_that_is_gone_is_a_dead_letter(store: Store) -> None:
-    """After an hour, so that hosts can learn of a new hook one after the other; never what another has in hand."""
+    """After an hour, so that hosts can learn of a new hook one after the other; never what is leased to another."""
     put(store, NOW)
     put(store, NOW, channel="hook:other")
     with store.writing() as connection:
@@ -173,7 +173,7 @@ def test_what_could_not_be_encoded_is_never_sent_empty(store: Store) -> None:
 
 
 def test_no_number_and_no_id_is_given_out_again(store: Store) -> None:
-    """Who drops an item by the number on his screen must not hit another; receivers remember ids, across stores too."""
+    """Dropping an item by the number on the screen must not hit another; receivers remember ids, across stores too."""
     put(store, NOW)
     (first,) = take(store, NOW)
     with store.writing() as connection:

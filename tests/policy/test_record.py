@@ -1,4 +1,4 @@
-"""Recording: each report once, laid to whom it is about, counted by what proves it, seen by postmaster else."""
+"""Recording: each report once, for its recipient, counted by its proof, else forwarded to postmaster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Bounce = Callable[..., Report]
 
 
 def test_three_hard_bounces_suppress_everywhere(book: Any, hard: Any) -> None:
-    """Of three different sends; the suppression names reason, dates and the fact that tipped the scale."""
+    """Of three different sends; the suppression names reason, dates and the fact that triggered it."""
     for n in range(3):
         assert book.suppressed(A) is None
         assert book.back(book.send(A), hard(A)) == "recorded"
@@ -127,7 +127,7 @@ def test_the_same_report_twice_is_recorded_once(book: Any, hard: Any) -> None:
 
 
 def test_made_up_xverp_parts_do_not_multiply_a_message(book: Any) -> None:
-    """Who holds a token could else fill the store with a thousand copies of one message in one transaction.
+    """Anybody with a token could else fill the store with a thousand copies of one message in one transaction.
 
     For recipients on record the same words, as of an auto-reply, are each one's own.
     """
@@ -241,7 +241,7 @@ def test_what_the_operator_set_for_good_stays(book: Any, hard: Any) -> None:
 
 
 def test_a_report_that_could_not_be_read_is_kept_by_its_token(book: Any) -> None:
-    """Kind unread, laid to the only recipient, its head in the store, the whole of it on its way to postmaster."""
+    """Kind unread, for the only recipient, its head in the store, all of it on its way to postmaster."""
     raw = bytes(range(256)) * 1000
     assert book.back(book.send(A), None, raw=raw) == "forwarded"
     assert book.back(book.send(A, B), None) == "forwarded"

@@ -86,7 +86,7 @@ def test_no_message_is_decoded_while_others_wait(book: Any, monkeypatch: pytest.
     writing, open_ = Store.writing, list[bool]()
 
     @contextlib.contextmanager
-    def noted(self: Store) -> Iterator[Any]:
+    def observed(self: Store) -> Iterator[Any]:
         with writing(self) as connection:
             open_.append(True)
             try:
@@ -106,7 +106,7 @@ def test_no_message_is_decoded_while_others_wait(book: Any, monkeypatch: pytest.
     for name in (ANN, BOB, ANN):
         put(book, f"To: {name}\n\nHello\n".encode(), "forward")
     book.back(None, None, raw=f"To: {ANN}\n\nHello\n".encode())
-    monkeypatch.setattr(Store, "writing", noted)
+    monkeypatch.setattr(Store, "writing", observed)
     assert sum(redact_mentions(book.store, person)) == 4 and person.decoded == 5
     assert [body for body, _ in items(book)] == [f"To: {BOB}\n\nHello\n".encode()]
 
@@ -125,8 +125,8 @@ def test_what_has_gone_or_changed_meanwhile_is_left_alone(book: Any, monkeypatch
     assert items(book)[1] == (b"{}", "")
 
 
-def noted(book: Any, count: int) -> None:
-    """The postmaster suppressed Bob's address so many times, each time with a note about the person."""
+def write_notes(book: Any, count: int) -> None:
+    """The postmaster suppressed Bob's address that many times, each time with a note about the person."""
     recorder = book.recorder
     number = book.number(BOB) or (book.send(BOB), book.number(BOB))[1]
     key = recorder.matcher.key(BOB)
@@ -140,7 +140,7 @@ def noted(book: Any, count: int) -> None:
 def test_a_note_is_redacted_with_the_fact_that_it_comes_from(book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And by the next run where a first one was stopped between the two; a rebuild finds no difference."""
     monkeypatch.setattr(batches, "MAX_BATCH_MS", 60_000)  # both facts in the first transaction, on a slow machine too
-    noted(book, 2)
+    write_notes(book, 2)
     running = redact_mentions(book.store, PERSON)
     next(running)
     running.close()
@@ -155,7 +155,7 @@ def test_facts_are_redacted_without_their_addresses_history(book: Any, make_part
     """Many of one address that name the person, in reports and in notes: none of the others is read for each."""
     for _ in range(10):
         book.back(book.send(BOB), make_bounce(make_part(BOB, diagnostic=f"no such user; see {ANN}")))
-    noted(book, 10)
+    write_notes(book, 10)
     told, engine = list[str](), book.store._writer
 
     def listen(_: Any, __: Any, statement: str, *rest: Any) -> None:

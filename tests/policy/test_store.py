@@ -45,7 +45,7 @@ def shape(path: Path) -> dict[str, object]:
             found[f"{name} {index[1]}"] = query(path, f"PRAGMA index_xinfo({index[1]})")
         found[f"{name} rowid"] = query(path, f"SELECT wr FROM pragma_table_list('{name}')")
         (sql,) = query(path, f"SELECT sql FROM sqlite_master WHERE name = '{name}'")[0]
-        found[f"{name} counts up for ever"] = "AUTOINCREMENT" in sql
+        found[f"{name} never reuses a number"] = "AUTOINCREMENT" in sql
     return found
 
 
@@ -101,7 +101,7 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
 
 
 def test_what_waits_in_the_outbox_survives_the_upgrade_and_keeps_its_number(tmp_path: Path) -> None:
-    """The table is made anew, for numbers that are never given out twice; those that are known still hold."""
+    """The table is rebuilt, so that numbers are never used twice; existing ones are kept."""
     store = open_store(url(tmp_path / "old.db"), check=False)
     store.create()
     row = {"at": 1, "kind": "event", "channel": "hook:a", "due": 1, "give_up": 9, "target": "paused", "body": b"{}"}
@@ -237,7 +237,7 @@ def test_no_database_is_told_how_to_come_by(tmp_path: Path) -> None:
     [("9999", "newer than this Retour's.*install that newer Retour"), ("0000", "older than.*`retour db upgrade`")],
 )
 def test_a_database_of_another_schema_is_refused(database: Path, revision: str, words: str) -> None:
-    """Newer or older: refused with the command to run, and not written to."""
+    """Newer or older: refused with the command to run, and not changed."""
     query(database, f"UPDATE {schema.VERSION_TABLE} SET version_num = '{revision}'")
     before = database.read_bytes()
     with pytest.raises(StoreRefused, match=words):

@@ -105,7 +105,7 @@ def test_a_group_has_a_bound(desk: Writer, commits: list[int]) -> None:
 
 
 def test_nothing_is_acknowledged_before_its_commit(desk: Writer, store: Store) -> None:
-    """While the commit is under way no future of its group is done, though the work is."""
+    """While the commit is in progress no future of its group is done, though the work is."""
     seen: list[bool] = []
     gate = Gate(desk)
     futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
@@ -153,7 +153,7 @@ class Deadlock(Exception):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_deadlock_is_tried_again_by_itself(desk: Writer, database: Path, times: int) -> None:
-    """Another host's group held the same addresses in another order: nobody hears of it."""
+    """Another host's group held the same addresses in another order: no caller notices."""
     left = [times]
 
     def unlucky(connection: Connection) -> bytes:
@@ -229,7 +229,7 @@ def test_a_store_that_is_down_fails_the_group_and_comes_back(
 
 
 def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Path) -> None:
-    """What was not begun when its caller's time was over is never done: the mail was put off, not sent."""
+    """What was not begun when its caller's time was over is never done: the mail was deferred, not sent."""
     gate = Gate(desk)
     with pytest.raises(StoreUnavailable, match="no commit within 20 ms"):
         desk.run(add(b"late"), 20)
@@ -257,7 +257,7 @@ def test_what_was_given_up_is_not_held_in_memory(desk: Writer) -> None:
 
 
 def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue has a bound; who does not fit is told at once to come back later."""
+    """The queue has a bound; a caller beyond it is told at once to try again later."""
     monkeypatch.setattr(writer, "MAX_QUEUED_ITEMS", 3)
     small = Writer(desk._store)
     gate = Gate(small)
@@ -271,7 +271,7 @@ def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytes
 
 
 def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
-    """All that was taken before the end is written; what comes after it is refused, and no caller waits for ever."""
+    """All that was taken before the end is written; what comes after it is refused, and no caller waits without end."""
     desk = Writer(store)
     gate = Gate(desk)
     futures: list[Any] = []

@@ -42,7 +42,7 @@ def test_lock_files_pin_every_package_with_hashes_and_name_no_index(name: str) -
 
 
 def test_lock_files_fit_what_pyproject_asks_for() -> None:
-    """Whoever adds or raises a requirement and forgets `make lock` hears of it here."""
+    """Fails if a requirement was added or raised without `make lock`."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = pyproject["project"]
     asked = {
@@ -97,7 +97,7 @@ def test_setup_stops_where_something_would_be_removed(machine: Path) -> None:
 
 
 def test_without_root_and_without_sudo_the_reason_is_told(folder: Path) -> None:
-    """A user who cannot become root hears why root is needed, and nothing is run."""
+    """A user who cannot become root is told why root is needed, and nothing is run."""
     shutil.copy(TOOLS / "as-root", folder)
     done = subprocess.run(
         ["setpriv", "--reuid=65534", "--clear-groups", folder / "as-root", "touch", folder / "ran"],

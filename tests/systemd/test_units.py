@@ -81,7 +81,7 @@ def test_there_is_a_service_for_each_part_that_runs() -> None:
     }
 
 
-def test_what_is_old_is_forgotten_each_night() -> None:
+def test_what_is_old_is_purged_each_night() -> None:
     """The timer and its service bear one name; it runs as the others do, gives way to them, and ends by itself."""
     service, timer = settings(PURGE)["Service"], settings(PURGE.with_suffix(".timer"))["Timer"]
     assert (service["ExecStart"], service["Type"], service["User"]) == ("/usr/bin/retour purge", "oneshot", "retour")

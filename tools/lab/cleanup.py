@@ -1,4 +1,4 @@
-"""Runs a command when this process lets go or ends, in whatever way it ends, kill -9 included."""
+"""Runs a command when this process asks for it or ends, in any way, kill -9 included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Guard:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=dict(environment),
-            start_new_session=True,  # what a terminal sends to us (Ctrl-C) is not for the guard
+            start_new_session=True,  # a terminal's Ctrl-C must not reach the guard
         )
 
     def release(self) -> int:

@@ -1,4 +1,4 @@
-"""A courier at work in this process, on the store of a `World`, whose clock it goes by."""
+"""A courier at work in this process, on the store of a `World`, and with its clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from retour_policy.tokens.keyring import KeyRingFile
 
 
 def ring(folder: Path, world: World) -> KeyRingFile:
-    """A key ring in `folder`, made when first asked for."""
+    """A key ring in `folder`, created when first needed."""
     path = folder / "keys.toml"
     if not path.exists():
         keyring.save(path, keyring.create(world.now))
@@ -34,7 +34,7 @@ def ring(folder: Path, world: World) -> KeyRingFile:
 
 
 def router(folder: Path, world: World) -> Router:
-    """What reads the tokens that the courier makes."""
+    """The router that reads the tokens of the courier."""
     return Router(world.config, ring(folder, world), world.clock)
 
 
@@ -46,7 +46,7 @@ def items(store: Store, **chosen: Any) -> list[Item]:
 
 @dataclass(frozen=True)
 class RunningCourier:
-    """What a test asks of a courier at work."""
+    """What a test asks of a running courier."""
 
     world: World
 
@@ -59,7 +59,7 @@ class RunningCourier:
         wait_until(lambda: not self.waiting(), what="an empty outbox", seen=self.waiting)
 
     def wait_tried(self, attempts: int = 1, **chosen: Any) -> list[Item]:
-        """Wait until each of these was tried in vain so often. Raises `TimeoutError`."""
+        """Wait until each of these has failed this many times. Raises `TimeoutError`."""
 
         def tried() -> bool:
             found = self.waiting(**chosen)

@@ -110,7 +110,7 @@ class Book:
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def add(self, entry: Arrived | Returned) -> None:
-        """Write down one more entry."""
+        """Add one entry."""
         with self.changed:
             if isinstance(entry, Arrived):
                 self.arrived.append(entry)
@@ -119,7 +119,7 @@ class Book:
             self.changed.notify_all()
 
     def wait(self, ready: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
-        """Wait until `ready` holds. Raises `TimeoutError` that tells what is there."""
+        """Wait until `ready` holds. Raises `TimeoutError` that lists the entries."""
         with self.changed:
             if not self.changed.wait_for(ready, timeout):
                 seen = [(entry.sender, entry.recipients) for entry in self.arrived]

@@ -1,4 +1,4 @@
-"""Effort: processor time in units of what this machine does: a bound holds on a slow one as on a fast one.
+"""Effort: processor time in units of this machine's speed, so that a bound holds on slow and fast machines.
 
 What else the machine does slows one turn and not the next, so the quickest of several counts; and it slows the
 yardstick as well, which is applied just before and just after.
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 TURNS = 12
-"""How often something is done again while it looks dear."""
+"""How often work is repeated while it looks too slow."""
 _TEXT = "a word, another <word@example.com> and 550 5.1.1 more of them\n" * 1200
 
 
@@ -24,7 +24,7 @@ def effort(work: Callable[[], object]) -> float:
 
 
 def is_within(work: Callable[[], object], limit: float) -> bool:
-    """Whether some work takes less than so many yardsticks."""
+    """Whether some work takes less than `limit` yardsticks."""
     return any(effort(work) < limit for _ in range(TURNS))
 
 

@@ -1,4 +1,4 @@
-"""Hostile: reports that are dear to read, for tests and bench."""
+"""Hostile: reports that are costly to read, for tests and bench."""
 
 # ruff: noqa: E501  (samples are kept as the lines that servers write)
 from __future__ import annotations
@@ -22,7 +22,7 @@ def recipients(count: int) -> bytes:
 
 
 def strange(count: int) -> bytes:
-    """A report about many recipients, each refused in words of its own that no rule knows."""
+    """A report about many recipients, each refused in different words that no rule knows."""
     text = b"".join(
         b"<u%d@e.com>: host said %d foo\n\n>>> RCPT TO:<u%d@e.com>\n<<< 550 %d xkcd\n" % (n, n, n, n)
         for n in range(count)
@@ -42,7 +42,7 @@ def wordy(count: int) -> bytes:
 
 
 def long_winded(count: int) -> bytes:
-    """A report about many recipients, each refused at length in words that rules know and no rule understands."""
+    """A report about many recipients, each refused at length in words that occur in rules but match none."""
     words = " ".join(["user mailbox account over not is recipient address unknow"] * 15)
     return _refused(words for _ in range(count))
 
@@ -76,7 +76,7 @@ OF_MANY: dict[str, Callable[[int], bytes]] = {
     "recipients": recipients,
     "encoded": encoded,
 }
-"""Reports that name so many recipients, by what makes them dear."""
+"""Reports with many recipients, by what makes them costly."""
 
 
 def of_octets(make: Callable[[int], bytes], size: int) -> bytes:

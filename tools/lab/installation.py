@@ -33,7 +33,7 @@ class Installation:
 
 
 def complaint(argv: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run a command that has failed silently once more, on a terminal: only there Postfix says why."""
+    """Run a command that failed silently again, on a terminal: only there Postfix says why."""
     ours, theirs = os.openpty()
     subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, check=False)
     os.close(theirs)

@@ -41,7 +41,7 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 
 @dataclass(frozen=True)
 class Plan:
-    """What a private Postfix shall be like."""
+    """The properties of a private Postfix."""
 
     folder: Path
     example: Example
@@ -72,7 +72,7 @@ class Plan:
 
 
 def write(plan: Plan, installation: Installation) -> None:
-    """Write the instance's files. Raises `PermissionError` where the user postfix could not pass."""
+    """Write the instance's files. Raises `PermissionError` if the user postfix cannot enter the folder."""
     plan.folder.mkdir(exist_ok=True)
     _assert_passable(plan.folder)
     for folder in (plan.config, plan.queue):
@@ -139,7 +139,7 @@ def _private(plan: Plan) -> dict[str, str]:
         "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination",
         "smtpd_sasl_type": "dovecot",
         "smtpd_sasl_path": "retour-auth",
-        # A test makes many mistakes on purpose and has no time to be told off slowly.
+        # Tests make many mistakes on purpose; Postfix must not slow its answers down.
         "smtpd_error_sleep_time": "0",
         "smtpd_hard_error_limit": "1000",
         "smtpd_client_event_limit_exceptions": "127.0.0.0/8",
@@ -161,7 +161,7 @@ def _route(hop: str) -> str:
 
 
 def _write_old(path: Path, text: str) -> None:
-    """Write a file that looks a minute old: Postfix waits 2 s for a main.cf that is still warm."""
+    """Write a file that looks a minute old: Postfix waits 2 s for a main.cf that was written just now."""
     path.write_text(text)
     minute_ago = time.time() - 60
     os.utime(path, (minute_ago, minute_ago))

@@ -59,7 +59,7 @@ class KilledCouriers:
 def main(url: str, ring: str, *configs: str) -> None:
     """Fork until standard input ends."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
     for line in sys.stdin:
         pid = os.fork()
         if not pid:

@@ -12,14 +12,14 @@ Address = Path | tuple[str, int]
 """A unix socket's path, or a host and a TCP port."""
 
 # Below Linux's usual range for outgoing connections (from 32768 on), so that no client takes the port
-# between our look and the server's bind.
+# between this check and the server's bind.
 LOWEST, HIGHEST = 20000, 32000
 
 _chooser = random.SystemRandom()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port on `host` where nobody listens, drawn at random so that parallel runs do not meet."""
+    """A TCP port on `host` where nobody listens, drawn at random so that parallel runs do not collide."""
     for _ in range(100):
         port = _chooser.randrange(LOWEST, HIGHEST)
         with socket.socket() as attempt:

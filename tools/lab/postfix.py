@@ -120,7 +120,7 @@ class PrivatePostfix:
             return
         self._guard.release()
         self._guard = None
-        if self._master:  # 0 where the start failed
+        if self._master:  # 0 if the start failed
             wait_until(lambda: not members(self._master), what="the end of all Postfix processes", seen=self.log)
 
     def run(self, command: str, *words: str, stdin: bytes = b"") -> str:
@@ -131,7 +131,7 @@ class PrivatePostfix:
     def sendmail(
         self, message: bytes, *, to: Sequence[str], from_: str | None = None, options: Sequence[str] = ()
     ) -> None:
-        """Hand a message to sendmail(1). Raises `ChildFailed` if it is not taken."""
+        """Submit a message by sendmail(1). Raises `ChildFailed` if it is not accepted."""
         sender = [] if from_ is None else ["-f", from_]
         program = self._installation.command("sendmail")
         argv = [program, "-C", str(self.config), "-i", *sender, *options, "--", *to]
@@ -152,7 +152,7 @@ class PrivatePostfix:
     def wait_deferred(self, count: int) -> None:
         """Wait until the queue holds `count` deferred messages and no others. Raises `TimeoutError`.
 
-        To be called before `flush()`, for the log is a moment ahead of the queue.
+        To be called before `flush()`, because the log is a moment ahead of the queue.
         """
         wait_until(
             lambda: [entry["queue_name"] for entry in self.queue()] == ["deferred"] * count,

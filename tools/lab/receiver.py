@@ -32,7 +32,7 @@ class Called:
 
 @dataclass
 class Receiver:
-    """As a context manager. `/ok` takes everything; the other paths are named after what they do.
+    """As a context manager. `/ok` accepts everything; the other paths are named after what they do.
 
     A signature that does not verify is a 401. `status` answers at `/status`, `at_once` holds the highest number
     of requests with one webhook-id that were open at the same time.
@@ -44,10 +44,10 @@ class Receiver:
     """Seconds that each answer takes."""
     called: list[Called] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
-    """Requests by path, those included that are not taken."""
+    """Requests by path, including those that are not accepted."""
     at_once: int = 0
     sent: int = 0
-    """Octets of a huge answer that were taken off our hands."""
+    """Octets of a huge answer that the client read."""
 
     def __enter__(self) -> Receiver:
         self._open: Counter[str] = Counter()
@@ -72,11 +72,11 @@ class Receiver:
         return sum(self._open.values())
 
     def release(self) -> None:
-        """Let those go that hang."""
+        """Let hanging requests go."""
         self._loop.call_soon_threadsafe(self._released.set)
 
     def wait(self, count: int) -> list[Called]:
-        """Wait until so many were taken. Raises `TimeoutError`."""
+        """Wait until `count` were accepted. Raises `TimeoutError`."""
         wait_until(lambda: len(self.called) >= count, what=f"{count} webhooks", seen=lambda: self.called)
         return self.called
 

@@ -128,7 +128,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Failure:
-    """A report that delivery failed after all, as RFC 3464 has it."""
+    """A report that delivery failed, as in RFC 3464."""
 
     status: str = "5.1.1"
     diagnostic: str = "550 5.1.1 User unknown"
@@ -162,7 +162,7 @@ def delay() -> Failure:
 
 @dataclass(frozen=True)
 class AutoReply:
-    """An answer of a vacation program, as RFC 3834 has it: to the envelope sender, with a sender of <>."""
+    """An answer of a vacation program, as in RFC 3834: to the envelope sender, with a sender of <>."""
 
     sender: str = ""
 

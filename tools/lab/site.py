@@ -25,7 +25,7 @@ OUTSIDER = "127.0.0.3"
 
 
 def retour(*words: str | Path, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command `retour`, in this process: to start another one takes longer than what most commands do.
+    """Run the command `retour`, in this process: starting another one takes longer than most commands.
 
     Not for services, which take signals. `RETOUR` is what runs it in a process of its own.
     """
@@ -107,11 +107,11 @@ class Site:
         return self.json("outbox", "list")
 
     def send(self, sender: str, to: str | Sequence[str], **options: Any) -> SwaksResult:
-        """Hand a message to Postfix from a trusted client."""
+        """Submit a message to Postfix from a trusted client."""
         return swaks(server=self.postfix.smtp_server, from_=sender, to=to, local_interface=HERE, **options)
 
     def send_from_outside(self, sender: str, to: str | Sequence[str], **options: Any) -> SwaksResult:
-        """Hand a message to Postfix from a client that it does not trust; with a login, at its submission port."""
+        """Submit a message to Postfix from a client that it does not trust; with a login, at its submission port."""
         server = self.postfix.submission_server if "login" in options else self.postfix.smtp_server
         return swaks(server=server, from_=sender, to=to, local_interface=OUTSIDER, **options)
 

@@ -25,7 +25,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class SwaksResult:
-    """What a call of swaks came to; `returncode` is 0 when the message was accepted."""
+    """The result of a call of swaks; `returncode` is 0 when the message was accepted."""
 
     returncode: int
     transcript: str
@@ -47,7 +47,7 @@ class SwaksResult:
         return [reply.code for reply in self.replies]
 
     def reply_to(self, command: str) -> Reply:
-        """The first reply to a command that starts so, such as `RCPT TO:<a@b>`. Raises `LookupError`."""
+        """The first reply to a command that starts with `command`, such as `RCPT TO:<a@b>`. Raises `LookupError`."""
         for reply in self.replies:
             if reply.command.upper().startswith(command.upper()):
                 return reply

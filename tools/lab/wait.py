@@ -9,9 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE = 60.0
-"""Seconds after which a thing that should happen never will, on a machine that is slow and has much else to do."""
+"""Seconds after which an expected event will not come any more, even on a slow and busy machine."""
 PAUSE = 0.01
-"""Seconds between two looks at the first; doubles up to `LONGEST_PAUSE`."""
+"""Seconds between the first two attempts; doubles up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 0.1
 
 

@@ -41,7 +41,7 @@ UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 class World:
-    """A store with a clock that stands still until it is told to go on. Begins on 2026-01-01 at noon UTC."""
+    """A store with a clock that stands still until it is set forward. Begins on 2026-01-01 at noon UTC."""
 
     def __init__(self, folder: Path, config: dict[str, Any] | None = None, *, begins: str = "2026-01-01T12:00") -> None:
         self.now = int(datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() * 1000)
@@ -90,7 +90,7 @@ class World:
         tag: str | None = None,
         spool: str | None = None,
     ) -> int | None:
-        """What the milter does with a message; the send's id, None where nobody may have it."""
+        """What the milter does with a message; the send's id, None if nobody may get it."""
         wanted = (to,) if isinstance(to, str) else tuple(to)
         kept = tuple(one for one in wanted if self.why_not(one, stream) is None)
         if not kept:
@@ -104,7 +104,7 @@ class World:
     def bounce(
         self, send: int | None, to: str = "bob@example.net", *, like: str = "gone", at: int | None = None
     ) -> str:
-        """A report about a send comes back; what became of it. With `at` it is old mail, read in now."""
+        """A report about a send comes back; its outcome. With `at` it is old mail, imported now."""
         assert send is not None, "nothing was sent"
         type_, status, reason, blame = LIKE[like]
         said = {"status": status, "reason": reason, "blame": blame, "diagnostic": ""}
@@ -112,7 +112,7 @@ class World:
         return self.returned(send, Report("bounce", (part,)), to, at=at)
 
     def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
-        """An auto-reply, a complaint and their like."""
+        """An auto-reply, a complaint or the like."""
         assert send is not None, "nothing was sent"
         return self.returned(send, Report(kind, recipient=to), to)  # type: ignore[arg-type]
 

@@ -31,9 +31,9 @@ def refused_at_once(stage: Stage) -> None:
     _bounce(stage, events[FULL], ["552 5.2.2", "soft", "mailboxfull", "recipient"])
     _bounce(stage, events[BLOCKED], ["550 5.7.1", "hard", "blocked", "sender"])
     tell.gap()
-    tell.say("Hard is for good; soft may pass. So:")
+    tell.say("A hard bounce is permanent; after a soft one the next message may arrive. So:")
     suppressed = stage.suppressed()
-    tell.check(f"{GONE} is suppressed: it gets no more mail.", GONE in suppressed, True)
+    tell.check(f"{GONE} is suppressed: mail to it is refused.", GONE in suppressed, True)
     tell.check(
         f"{FULL} is not. That was 1 of 5 days with a soft bounce.",
         (FULL in suppressed, stage.counts(FULL)),
@@ -44,8 +44,8 @@ def refused_at_once(stage: Stage) -> None:
     )
     tell.gap()
     tell.say(
-        """The last one did nothing wrong: it is our own server that stands on a block list. So the blame is the
-        sender's, and it costs nobody the subscription."""
+        """The last one did nothing wrong: our own server is on a block list. So the sender is to blame,
+        and nobody loses the subscription."""
     )
 
 
@@ -96,7 +96,7 @@ def _delay(stage: Stage) -> None:
     stage.mail("newsletter@example.com", SLOW)
     slow = stage.wait_for_events((SLOW, "delayed"))[SLOW]
     tell.check(f"A warning came: {slow['diagnostic']}", slow["action"], "delayed")
-    tell.check("It counts for nothing, for nothing has failed yet.", any(stage.counts(SLOW).values()), False)
+    tell.check("It is not counted, because nothing has failed yet.", any(stage.counts(SLOW).values()), False)
     tell.gap()
 
 
@@ -105,23 +105,23 @@ def forged(stage: Stage, sender: str) -> None:
     tell = stage.tell
     tell.title("4. Somebody forges a bounce")
     tell.say(
-        """A stranger wants anna off the list, and sends a bounce to an address that looks like one of ours; only
+        """A stranger wants anna off the list, and sends a bounce to an address that looks like one of Retour's; only
         the last character of the token is wrong. When it names the recipient, Postfix asks Retour whether the
-        signature holds. So the forgery is never accepted, and never has to be bounced to anybody:"""
+        signature is valid. So the forgery is never accepted, and never has to be bounced to anybody:"""
     )
     before = stage.json("events")
     refused = stage.mail_from_outside("<>", forge(sender), dialogue=True)
     tell.check("Postfix refused the forgery with 550.", refused.reply_to("RCPT").code, 550)
     tell.check("Nothing was recorded.", stage.json("events"), before)
     tell.gap()
-    tell.say("The stranger does not hear what was wrong. The postmaster does, from Retour's log:")
+    tell.say("The stranger is not told what was wrong. The postmaster is, by Retour's log:")
     line = next(
         (line for line in stage.site.services["serve"].log().splitlines() if "lookup refused" in line), "nothing"
     )
     tell.quote(line)
-    tell.check("The log tells the reason.", line, re.compile("the signature does not match"))
+    tell.check("The log gives the reason.", line, re.compile("the signature does not match"))
     tell.gap()
-    tell.say("The real address would have been good (swaks hangs up before it sends anything):")
+    tell.say("The real address would have been accepted (swaks hangs up before it sends anything):")
     asked = stage.mail_from_outside("<>", sender, dialogue=True, extra=["--quit-after", "RCPT"])
     tell.check("Postfix accepted the real address with 250.", asked.reply_to("RCPT").code, 250)
     tell.gap()
@@ -137,8 +137,8 @@ def forge(sender: str) -> str:
 def written_to_again(stage: Stage) -> None:
     """One suppressed and one good recipient of one message."""
     tell = stage.tell
-    tell.title("5. Somebody who is suppressed is written to again")
-    tell.say(f"The application has not heard of it yet. It sends one message to {GONE} and to {FRIEND}:")
+    tell.title("5. An application sends to a suppressed address")
+    tell.say(f"The application does not know yet. It sends one message to {GONE} and to {FRIEND}:")
     result = stage.mail("newsletter@example.com", [GONE, FRIEND], dialogue=True)
     refusal = result.reply_to(f"RCPT TO:<{GONE}>")
     tell.check(f"{GONE} was refused with 550.", refusal.code, 550)
@@ -148,20 +148,20 @@ def written_to_again(stage: Stage) -> None:
     tell.gap()
     tell.say(
         """Some applications give up a whole message on one 550. For them, `suppressed = "drop"` in the stream
-        takes such recipients off without a word."""
+        removes such recipients silently."""
     )
 
 
 def to_postmaster(stage: Stage) -> None:
-    """Mail that is no report goes to a person."""
+    """Mail that is not a report goes to a person."""
     tell = stage.tell
     tell.title("6. A person answers")
-    tell.say("Karl answers the envelope sender of his invoice. That is no report about any delivery.")
+    tell.say("Karl answers the envelope sender of an invoice. That is not a report about a delivery.")
     subject = "Invoice 4711 is paid"
     result = stage.mail_from_outside("karl@example.org", "invoices@bounces.example.com", headers={"Subject": subject})
     tell.check("Postfix took it.", result.transcript, TAKEN)
     forwarded = stage.arrives(1, to=POSTMASTER)
     ours = forwarded.headers("Subject")[0]
-    tell.check(f'{POSTMASTER} got it, as "{ours}".', ours, "Returned mail that nothing matches")
+    tell.check(f'{POSTMASTER} got it, as "{ours}".', ours, "Returned mail that could not be matched")
     tell.check("What Karl wrote is attached as it came.", f"Subject: {subject}" in forwarded.content.decode(), True)
     tell.gap()

@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C and its like end the demo, but never while something is being started or stopped."""
+"""Interrupts: Ctrl-C and the like end the demo, but never while something is being started or stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Turns the signals that ask us to end into `KeyboardInterrupt`."""
+    """Turns the signals that ask the demo to end into `KeyboardInterrupt`."""
 
     def __init__(self) -> None:
         self._held = False
@@ -20,7 +20,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Put interrupts off until the block is done."""
+        """Defer interrupts until the block is done."""
         self._held = True
         try:
             yield

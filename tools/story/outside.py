@@ -33,7 +33,7 @@ def others_are_told(stage: Stage) -> None:
 
 
 def sent_again(stage: Stage) -> None:
-    """A soft bounce is sent again and arrives; the web server hears of both."""
+    """A soft bounce is sent again and arrives; the web server is told of both."""
     tell = stage.tell
     tell.title("10. A message is sent again")
     tell.say("Reminders are a stream of their own. Its soft bounces are sent again, here after a second:")

@@ -61,10 +61,10 @@ def _verp(stage: Stage) -> str:
         arrived.headers("Feedback-ID"),
         ["spring:newsletter:mail:example"],
     )
-    tell.check("Retour-Tag was meant for Retour alone, and is gone.", arrived.headers("Retour-Tag"), [])
+    tell.check("Retour-Tag was for Retour alone, and is removed.", arrived.headers("Retour-Tag"), [])
     tell.gap()
     tell.say(
-        """The 30 characters behind b- are a token. It names the record of this message, tells its age, and is
+        """The 30 characters behind b- are a token. It refers to the record of this message, contains its time, and is
         signed: nobody else can make one. It can be read back, from a log or a bounce:"""
     )
     said = stage.type("token", "read", arrived.sender)
@@ -95,7 +95,7 @@ def _unchanged(stage: Stage) -> None:
     arrived = stage.arrives(3)
     tell.check(f"It arrived with the sender {arrived.sender}.", arrived.sender, "support@example.com")
     references = arrived.headers("Retour-Ref")
-    tell.check("It is recorded all the same, and carries a Retour-Ref.", "".join(references), REFERENCE)
+    tell.check("It is recorded too, and carries a Retour-Ref.", "".join(references), REFERENCE)
     tell.gap()
     tell.say("Its bounces go to support@example.com, as before: Retour sees those that are forwarded to it.")
 

@@ -1,4 +1,4 @@
-"""The end of the story: what the postmaster sees, and how an address is written to again."""
+"""The end of the story: what the postmaster sees, and how a suppression is lifted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def what_happened(stage: Stage) -> None:
     """events, address show, suppressions list."""
     tell = stage.tell
     tell.title("7. What the postmaster sees")
-    tell.say("What happened, in order:")
+    tell.say("The history of facts:")
     rows = cells(stage.type("events"))
     tell.check(
         "The six events of scenes 2 and 3 are there, in their order.", [tuple(row[1:]) for row in rows[:6]], EVENTS
@@ -31,7 +31,7 @@ def what_happened(stage: Stage) -> None:
     others = [(stream, address, words.split()[0]) for _, stream, address, words in rows[6:]]
     tell.check("Karl's answer is the only other one; of the forgery there is nothing.", others, [KARL])
     tell.gap()
-    tell.say("One address, and why it is as it is:")
+    tell.say("One address, and the reason for its state:")
     said = stage.type("address", "show", GONE)
     tell.check("One hard bounce is counted, and that is the threshold.", said, re.compile("hard 1 of 1"))
     tell.check("It is suppressed everywhere; the cause is named.", said, re.compile(r"suppressed +everywhere: hard\b"))
@@ -43,13 +43,13 @@ def what_happened(stage: Stage) -> None:
 
 
 def taken_back(stage: Stage) -> None:
-    """An address is written to again."""
+    """A suppression is lifted."""
     tell = stage.tell
-    tell.title("8. A decision is taken back")
-    tell.say(f"The mailbox of {GONE} is there again, so the suppression can be lifted:")
+    tell.title("8. A suppression is lifted")
+    tell.say(f"The mailbox of {GONE} works again, and should get mail:")
     stage.type("suppressions", "remove", GONE)
     tell.check("The address is not suppressed any more.", GONE in stage.suppressed(), False)
-    tell.check("Its counts begin anew.", any(stage.counts(GONE).values()), False)
+    tell.check("Its counts start again at zero.", any(stage.counts(GONE).values()), False)
     tell.gap()
     result = stage.mail("newsletter@example.com", GONE, dialogue=True, extra=["--quit-after", "RCPT"])
     tell.check(f"{GONE} is accepted again.", result.reply_to("RCPT").code, 250)

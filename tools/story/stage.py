@@ -1,4 +1,4 @@
-"""Stage: where the story is played: a private Postfix, Retour and a destination, in a folder that goes away."""
+"""Stage: where the story is played: a private Postfix, Retour and a destination, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ FRIEND = "anna@example.net"
 
 
 class Stage:
-    """Sends mail and types commands before the audience."""
+    """Sends mail and runs commands, and shows both."""
 
     def __init__(self, site: Site, tell: Teller, receiver: Receiver) -> None:
         self.site = site
@@ -82,7 +82,7 @@ class Stage:
         self.calls = 0
 
     def hide(self, text: str) -> str:
-        """The text with this story's places in it."""
+        """The text with this story's addresses and paths."""
         return text.replace("@FOLDER@", str(self.site.folder)).replace("@URL@", self.receiver.url())
 
     def mail(self, sender: str, to: str | Sequence[str], *, dialogue: bool = False, **options: Any) -> SwaksResult:
@@ -179,7 +179,7 @@ def stage(tell: Teller, interrupts: Interrupts, *, keep: bool) -> Iterator[Stage
 
 
 def logs(folder: Path, most: int = 15) -> str:
-    """The last lines of Postfix's log and of Retour's, for whoever must find out why a line does not hold."""
+    """The last lines of Postfix's log and of Retour's, to find out why a line does not hold."""
     found = []
     for name in ("postfix/mail.log", "serve.log"):
         path = folder / name
@@ -200,7 +200,7 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def _base() -> str:
-    """Where temporary files go, if the user postfix may pass there; he may not where each user has a folder."""
+    """Where temporary files go, if the user postfix may enter it; where each user has a folder, it may not."""
     usual = Path(tempfile.gettempdir())
     passable = all(folder.stat().st_mode & 0o001 for folder in (usual, *usual.parents))
     return str(usual) if passable else "/tmp"

@@ -14,7 +14,7 @@ BOLD, FAINT, GREEN, RED, PLAIN = "\33[1m", "\33[2m", "\33[32m", "\33[1;31m", "\3
 
 
 class Broken(Exception):
-    """A line of the story does not hold, and those after it would make no sense; it has been told already."""
+    """A line of the story does not hold, and those after it would make no sense; it has been shown already."""
 
 
 class Teller:

@@ -1,4 +1,4 @@
-"""Reasons: every reason, who can mend it, and the status concluded from it where a message holds none."""
+"""Reasons: every reason, who can fix it, and the status concluded from it if a message has none."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ _SENDER = re.compile(
     r"|^\s{0,16}(?:from|dear|hello|hi|hallo|guten tag|bonjour|hola)|отправитель|差出人|送信者|发件人|寄件者|보낸 ?사람)"
     r"[\s\"'<(\[:=]{0,8}$"
 )
-"""Words before the address of whoever wrote the message, or reads the report."""
+"""Words before the address of the author of the message, or of the reader of the report."""
 _SENDER_LAST = {
     "from", "von", "absender", "sender", "sender's", "address", "mail", "e-mail", "email", "originator",
     "return-path", "expéditeur", "remitente", "remetente", "mittente", "afzender", "mailbox", "account",

@@ -85,7 +85,7 @@ def warnings(config: Config) -> list[str]:
         if relay.user and relay.tls == "none" and not relay.host.startswith("127."):
             found.append(f'relay {name}: the password goes over the network for all to read; tls = "starttls" hides it')
     if config.lmtpd.postmaster == "postmaster":
-        found.append("lmtpd.postmaster is not set: what nothing matches goes to the relay's own postmaster")
+        found.append("lmtpd.postmaster is not set: unmatched mail goes to the relay's own postmaster")
     return found
 
 

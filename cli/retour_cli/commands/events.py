@@ -40,7 +40,7 @@ def events(
     """List the history of facts: what came back and what was decided, the latest last.
 
     These are not the hook events that applications are told; docs/events.md
-    describes those. Exit status 1 if there is nothing.
+    describes those. Exit status 1 if no facts are found.
     """
     limit = limit or (None if as_json else 50)
     since_at = parse_since(since, context.clock()) if since else None

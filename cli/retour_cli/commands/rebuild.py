@@ -20,7 +20,7 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
 
     On a healthy store nothing does. Exit status 1 if something did.
     """
-    from retour_policy.maintenance.rebuild import differences, mend
+    from retour_policy.maintenance.rebuild import correct, differences
 
     found = 0
     for one in differences(context.store):
@@ -28,11 +28,11 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
         if as_json:
             print_json({"address": one.text, "mended": not only_check})
         else:
-            what = "differs" if only_check else "mended"
+            what = "differs" if only_check else "corrected"
             say(f"{one.text or '(erased)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
             say(*wrapped("  by facts  ", _words(one.right)))
         if not only_check:
-            mend(context.store, one)
+            correct(context.store, one)
     if not as_json:
         click.echo(f"{counted(found, 'address')} differed from the facts" if found else "no difference")
     if found:

@@ -46,10 +46,10 @@ def policy_sentences(rules: RuleSet) -> list[str]:
     found.append(
         "What blames the sender or the content never counts."
         if rules.heed_blame
-        else "Every failure counts, whoever is to blame."
+        else "Every failure counts, no matter who is to blame."
     )
     if rules.count_unsigned:
-        found.append("Reports without any proof count too: whoever forges one can have an address suppressed.")
+        found.append("Reports without any proof count too: anybody who forges one can have an address suppressed.")
     return found
 
 
@@ -72,7 +72,7 @@ def _not_transactional(rules: RuleSet) -> str:
 def policy_words(config: Config) -> list[str]:
     """The policy of all streams without their own, in plain sentences."""
     rules = config.rules(None)
-    plain = "Storms are not looked for, as every failure counts, whoever is to blame."
+    plain = "Storms are not detected, because every failure counts, no matter who is to blame."
     return [*policy_sentences(rules), storm_sentence(config.storm) if rules.heed_blame else plain]
 
 

@@ -126,7 +126,7 @@ def _handed_over(setting: Setting, name: str) -> socket.socket:
         return socket.socket(fileno=wanted[0])
     except OSError as error:
         raise setting.error(
-            f"what systemd handed over as {name!r} is no socket: {os.strerror(error.errno or 0)}"
+            f"what systemd passed as {name!r} is not a socket: {os.strerror(error.errno or 0)}"
         ) from error
 
 

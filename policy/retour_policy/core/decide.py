@@ -43,7 +43,7 @@ class RuleSet:
     forget_after: int
     """A counted failure older than this no longer counts; 0: it always counts."""
     heed_blame: bool
-    """False: every failure counts by its type, whoever is to blame."""
+    """False: every failure counts by its type, no matter who is to blame."""
     distinct_days: bool
     """One failure per address, class and day (UTC) counts."""
     count_unsigned: bool

@@ -52,6 +52,6 @@ PLAIN = replace(
     heed_blame=False,
     distinct_days=False,
 )
-"""Plain counting: every failure counts, whoever is to blame, and nothing heals."""
+"""Plain counting: every failure counts, no matter who is to blame, and nothing clears the count."""
 
 PRESETS: dict[Preset, RuleSet] = {"careful": CAREFUL, "plain": PLAIN}

@@ -42,8 +42,8 @@ def erase(connection: Connection, address: Address) -> int:
     before = lock(connection, address)
     personal_data.erase_text(connection, address.id)
     personal_data.delete_waiting(connection, address.id)
-    changed, noted = _erase_from_facts(connection, address.id)
-    if noted:
+    changed, had_note = _erase_from_facts(connection, address.id)
+    if had_note:
         write(connection, address, before, refolded(connection, address)[0])
     return 1 + changed + personal_data.erase_from_sends(connection, address.id)
 

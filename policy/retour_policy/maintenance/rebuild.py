@@ -39,7 +39,7 @@ def differences(store: Store) -> Iterator[Difference]:
                 yield Difference(address, text, has[address.id], right[address.id][0])
 
 
-def mend(store: Store, difference: Difference) -> None:
+def correct(store: Store, difference: Difference) -> None:
     """Write the correct state of one address, computed again under its lock."""
     address = difference.address
     with store.writing() as connection:

@@ -161,7 +161,7 @@ class ReturnRecorder:
         account = lock(connection, address)  # first, because another host may be recording another report of this send
         before = facts.read_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
-        text = addresses.find_text(connection, address.id)  # read now: it may have been erased by whoever held the lock
+        text = addresses.find_text(connection, address.id)  # read now: whoever held the lock may have erased it
         if text is None:  # erased, and stays so: the side is taken from the report
             new = replace(new, detail=kept_of_erased(new.detail))
             send = replace(send, message_id=None, tag=None, spool=None) if send else None

@@ -1,4 +1,4 @@
-"""Who was erased stays erased, whatever happens to them later."""
+"""An erased person stays erased, whatever happens to them later."""
 
 from sqlalchemy import select
 

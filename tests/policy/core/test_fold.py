@@ -16,7 +16,7 @@ from retour_policy.core.decide import MAX_FAILURES_KEPT, Count, CountedFailure, 
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.erasure.erase import erase
 from retour_policy.maintenance.purge import purge
-from retour_policy.maintenance.rebuild import differences, mend
+from retour_policy.maintenance.rebuild import correct, differences
 from retour_policy.maintenance.simulate import changes
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address, find_number
@@ -101,12 +101,12 @@ def test_rebuilding_mends_a_damaged_store(world):
     found = list(differences(world.store))
     assert [one.text for one in found] == ["ann@example.net"]
     for one in found:
-        mend(world.store, one)
+        correct(world.store, one)
     assert world.suppressed() == before
     assert list(differences(world.store)) == []
 
 
-def test_an_erased_person_stays_suppressed_and_forgotten(world):
+def test_an_erased_person_stays_suppressed_and_erased(world):
     """Her text and what was said of her are gone; the old list comes in again, and she is still known."""
     to = "ann@example.net"
     for _ in range(2):
@@ -135,7 +135,7 @@ def writer(url, count, clock):
 
 
 def test_two_writers_never_both_miss_a_crossing(tmp_path):
-    """Several processes count the same address at once; folding the facts gives what they came to together."""
+    """Several processes count the same address at once; folding the facts gives their common result."""
     with World(tmp_path, {"stream": STREAMS}) as world:
         context = multiprocessing.get_context("spawn")
         clock = context.Value("q", 0)
@@ -167,7 +167,7 @@ def test_a_state_survives_the_way_through_json(last, times):
 
 
 def test_the_state_of_an_address_is_bounded(plain):
-    """A loop of reports cannot make a row grow for ever."""
+    """A loop of reports cannot make a row grow without limit."""
     for _ in range(MAX_FAILURES_KEPT + 20):
         plain.bounce(plain.send(stream="invoices") or plain.send("x@example.net"), like="full")
         plain.lift("bob@example.net")

@@ -48,7 +48,7 @@ def test_two_shared_failures_of_two_sends_count(world):
 
 @pytest.mark.parametrize("kind", ["complaint", "unsubscribe"])
 def test_nobody_unsubscribes_another(world, kind):
-    """Ann got the same message and writes as if she were Bob: it needs two messages, or a token of his own."""
+    """Ann got the same message and writes as if she were Bob: it needs two messages, or a token for Bob alone."""
     first = world.send(BOTH)
     world.answer(first, kind, BOB)
     world.answer(first, kind, BOB)
@@ -155,7 +155,7 @@ def test_what_counted_under_an_older_policy_is_used_up(world):
 
 
 def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
-    """Whoever holds a token can send report after report: what came before is looked up, not gone through."""
+    """Anybody with a token can send report after report: what came before is looked up, not scanned."""
     send = world.send()
     for number in range(60):
         world.bounce(send, like=("blocked", "gone")[number % 2])
@@ -169,7 +169,7 @@ def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
 
 
 def test_two_hosts_make_one_trial(world, monkeypatch):
-    """Both look before either has written: the row's lock tells the second that a trial is under way."""
+    """Both look before either has written: the row's lock shows the second that a trial is in progress."""
     for _ in range(2):
         world.bounce(world.send())
         world.wait("4d")

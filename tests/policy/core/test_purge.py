@@ -137,7 +137,7 @@ def test_purging_reads_each_table_once(world, monkeypatch):
 
 
 def test_an_address_that_is_not_written_to_any_more_is_deleted(world):
-    """Neither an address that all mail reached, nor one whose mail was only delayed, stays in the store for ever."""
+    """Neither an address that all mail reached, nor one whose mail was only delayed, stays in the store without end."""
     world.send("fine@example.net")
     world.answer(world.send("slow@example.net"), "delayed", "slow@example.net")
     world.bounce(world.send("gone@example.net"), "gone@example.net")
@@ -155,7 +155,7 @@ def test_an_address_that_is_not_written_to_any_more_is_deleted(world):
 
 
 def test_what_comes_in_between_keeps_an_address(world):
-    """Found without anything known of it, and written to before it is removed."""
+    """Found without anything known about it, and sent to before it is removed."""
     world.send("back@example.net")
     world.wait("120d")
     delete_unknown_addresses = retention.delete_unknown_addresses
@@ -209,7 +209,7 @@ def test_what_is_being_written_about_is_passed_by():
 
 @pytest.mark.parametrize("good", [63, 64, 65, 150])
 def test_good_sends_count_once_however_often_a_purge_is_stopped(tmp_path, good):
-    """What was noted before it goes neither makes others good nor is lost: the 64th clears the count."""
+    """What was counted before it is deleted neither makes others good nor is lost: the 64th clears the count."""
     with World(tmp_path / "w", {"stream": STREAMS, "policy": {"heal_sends": 64}}) as world:
         world.bounce(world.send())
         world.wait("4d")

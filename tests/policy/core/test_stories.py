@@ -173,7 +173,7 @@ def test_a_threshold_of_zero_only_records(world):
 
 
 def test_plain_counting(plain):
-    """As the two seed documents have it: every failure counts, whoever is to blame, on whatever day."""
+    """As the two seed documents have it: every failure counts, no matter who is to blame or on which day."""
     for like in ("gone", "blocked"):
         plain.bounce(plain.send(), like=like)
     assert plain.suppressed() == {}

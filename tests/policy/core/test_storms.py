@@ -297,7 +297,7 @@ def test_several_processes_may_look_after_the_same_storms(outage):
 
 
 def test_counters_do_not_grow_for_ever(outage):
-    """What no storm looks at any more is forgotten; what may still open one is not."""
+    """What no storm needs any more is deleted; what may still open one is not."""
     for number in range(505):
         outage.send(f"a@side{number}.example")
     outage.wait("1d")
@@ -309,8 +309,8 @@ def test_counters_do_not_grow_for_ever(outage):
     assert sides == {"gmail"}
 
 
-def test_who_was_forgotten_is_not_left_paused_by_a_storm(outage):
-    """Erased between his failure and the storm, or before either: his side is not known any more."""
+def test_an_erased_person_is_not_left_paused_by_a_storm(outage):
+    """Erased between the failure and the storm, or before either: their side is not known any more."""
     outage.wait("1d")
     before, after = people(2)
     outage.bounce(outage.send(before), before)
@@ -322,7 +322,7 @@ def test_who_was_forgotten_is_not_left_paused_by_a_storm(outage):
         outage.bounce(sends[to], to)
     outage.tick()
     assert outage.why_not(before) is None
-    outage.bounce(sends[after], "somebody@elsewhere.example")  # the token knows him, the text does not
+    outage.bounce(sends[after], "somebody@elsewhere.example")  # the token names the recipient, the text does not
     assert outage.why_not(after) is None
     assert list(differences(outage.store)) == []
 
