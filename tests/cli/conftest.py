@@ -88,7 +88,10 @@ class Office:
 
     def bounced(self, *recipients: str, times: int = 1, stream: str = "news", **said: Any) -> None:
         """A message went out to `recipients`, and a report that the first of them failed came back."""
-        context, report = self.context, Report("bounce", (failed(recipients[0], **said),))
+        context, report = (
+            self.context,
+            Report("bounce", (failed(recipients[0], **{"diagnostic": "no such user"} | said),)),
+        )
         secret, now = context.ring.address_secret, context.clock()
         recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
 
