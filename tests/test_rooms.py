@@ -119,7 +119,7 @@ def test_only_the_store_speaks_sql(path: Path) -> None:
     if wing(name_of(path)) == "store":
         return
     found = imported(path)
-    assert "retour_policy.store.schema" not in found or name_of(path) == "retour_cli.commands.db"
+    assert "retour_policy.store.schema" not in found
     assert not {name for name in found if name.startswith("sqlalchemy.")} - {"sqlalchemy.Connection"}
 
 

@@ -7,7 +7,6 @@ import click
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
 from retour_policy.store.database import open_store
-from retour_policy.store.schema import REVISION
 
 
 @click.group()
@@ -26,9 +25,9 @@ def status(context: Context, as_json: bool) -> None:
     store = open_store(context.config.store.url, file=str(context.path), check=False)
     found = store.revision() if store.exists() else None
     if as_json:
-        print_json({"database": store.name, "schema": found, "needed": REVISION})
+        print_json({"database": store.name, "schema": found, "needed": store.NEEDED_REVISION})
     else:
-        say(f"{store.name}: schema {found or 'none'}, this version needs {REVISION}")
+        say(f"{store.name}: schema {found or 'none'}, this version needs {store.NEEDED_REVISION}")
     store.check()
 
 
@@ -46,7 +45,7 @@ def upgrade(context: Context, as_json: bool) -> None:
     before = store.revision() if store.exists() else None
     migrate.upgrade(store)
     if as_json:
-        print_json({"database": store.name, "schema": REVISION, "before": before})
+        print_json({"database": store.name, "schema": store.NEEDED_REVISION, "before": before})
     else:
-        was = "as before" if before == REVISION else f"was {before}" if before else "new"
-        say(f"{store.name}: schema {REVISION}, {was}")
+        was = "as before" if before == store.NEEDED_REVISION else f"was {before}" if before else "new"
+        say(f"{store.name}: schema {store.NEEDED_REVISION}, {was}")

@@ -20,6 +20,9 @@ DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serial
 class Store:
     """One database. `reading()` and `writing()` give connections; all their errors are temporary."""
 
+    NEEDED_REVISION = REVISION
+    """The revision of the schema that this version works with."""
+
     def __init__(self, url: str) -> None:
         self.url = url
         self._file = sqlite.sqlite_file(url)
