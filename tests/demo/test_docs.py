@@ -17,6 +17,10 @@ from retour_policy.messages.returned import Outcome
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bounces", "policy", "milter", "lmtpd", "courier", "cli")
 LOGS = (ROOT / "docs/logs-and-errors.md").read_text(encoding="utf-8")
+MAPS = [ROOT / "docs/architecture.md", ROOT / "docs/how-a-message-goes.md"]
+POLICY = ROOT / "policy/retour_policy"
+FOLDERS = (ROOT, POLICY, ROOT / "bounces/retour_bounces", ROOT / "cli/retour_cli")
+"""Where a path that a map names may begin."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 REPLY = re.compile(r"(?:[45]\d\d [45]\.\d\.\d|TEMP|PERM) .*[\w>]")
@@ -103,6 +107,69 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert len(links) == text.count("](")
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def code_names() -> set[str]:
+    """Modules, packages, functions and classes of the code, and its constant texts: header fields, kinds of facts."""
+    found = set(constants(*ROOMS)) | {"retour", *ROOMS}
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            found |= {
+                one.name for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            }
+            found |= {path.stem, path.name, path.parent.name}
+    return found
+
+
+def is_there(name: str, known: set[str]) -> bool:
+    """Whether a file or folder has that path, the command can do that, or the code has that name."""
+    if "/" in name:
+        return any((folder / name).exists() for folder in FOLDERS)
+    if name.startswith("retour "):
+        return any(f"{name} ".startswith(f"{command} ") for command in commands(main, "retour"))
+    return name in known
+
+
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.name)
+def test_the_maps_name_what_is_there(page: Path) -> None:
+    """Whoever moves or renames a module, a command or a class hears of the page that names it."""
+    text, known = (
+        re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE),
+        code_names(),
+    )
+    names = {" ".join(name.split()) for name in re.findall(r"`([^`]+)`", text)}
+    assert len(names) > 40
+    assert {name.partition(" = ")[0] for name in names if not is_there(name.partition(" = ")[0], known)} == set()
+    links = re.findall(r"\[`([^`]+)`\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not f"{link[1]}/".endswith(f"/{link[0].rstrip('/')}/")] == []
+
+
+def wings() -> dict[str, set[str]]:
+    """What tests/test_rooms.py lets each wing of the policy room import."""
+    tree = ast.parse((ROOT / "tests/test_rooms.py").read_text(encoding="utf-8"))
+    return next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MAY_USE"
+    )
+
+
+def test_the_map_draws_the_wings_as_they_are_held() -> None:
+    """The table of docs/architecture.md has each wing, with what it may import, and all modules of the ground."""
+    text = MAPS[0].read_text(encoding="utf-8").partition("\n## The wings of policy\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:\[`(\w+)/`\]\([^)]+\)|(ground)) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    held = wings()
+    assert {wing or ground: set(re.findall(r"\w+", may)) & set(held) for wing, ground, _, may in rows} == held
+    (ground,) = (words for _, is_ground, words, _ in rows if is_ground)
+    assert set(re.findall(r"`(\w+)`", ground)) == {path.stem for path in POLICY.glob("*.py")} - {"__init__"}
+    assert {path.parent.name for path in POLICY.glob("*/__init__.py")} == set(held) - {"ground"}
+
+
+def test_a_message_goes_through_every_wing() -> None:
+    """docs/how-a-message-goes.md leads the reader into each."""
+    text = MAPS[1].read_text(encoding="utf-8")
+    assert [wing for wing in set(wings()) - {"ground"} if f"../policy/retour_policy/{wing}" not in text] == []
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
