@@ -89,7 +89,7 @@ def test_rebuild_finds_nothing_and_mends_what_is_damaged(office: Any) -> None:
     office.write(lambda connection: connection.exec_driver_sql("DELETE FROM suppression"))
     assert "differs" in office("rebuild", "--check", status=1).stdout
     assert office.json("suppressions", "list") == []
-    assert office.json("rebuild", status=1) == [{"address": B, "mended": True}]
+    assert office.json("rebuild", status=1) == [{"address": B, "corrected": True}]
     assert office.json("rebuild") == []
     assert len(office.json("suppressions", "list")) == 1
 
@@ -106,7 +106,7 @@ def test_a_state_that_cannot_be_read_is_corrected(careful: Any, state: str) -> N
     )
     told = careful("rebuild", "--check", status=1).stdout
     assert f"{A}: differs" in told and B not in told and "by facts  hard 1; bulk: paused" in told
-    assert careful.json("rebuild", status=1) == [{"address": A, "mended": True}]
+    assert careful.json("rebuild", status=1) == [{"address": A, "corrected": True}]
     assert careful.json("rebuild") == []
 
 

@@ -26,7 +26,7 @@ def rebuild(context: Context, only_check: bool, as_json: bool) -> None:
     for one in differences(context.store):
         found += 1
         if as_json:
-            print_json({"address": one.text, "mended": not only_check})
+            print_json({"address": one.text, "corrected": not only_check})
         else:
             what = "differs" if only_check else "corrected"
             say(f"{one.text or '(erased)'}: {what}", *wrapped("  stored    ", _words(one.stored)))
