@@ -38,7 +38,7 @@ def dry_run(context: Context, data: bytes, report: Report) -> list[str]:
 
 
 def _recorded(connection: Connection, recorder: ReturnRecorder, returned: ReturnedMessage) -> list[str]:
-    last = facts.last_id(connection)
+    last = facts.find_last_id(connection)
     outcome = recorder.record(connection, returned)
     numbers = facts.read_address_ids(connection, after=last)
     lines = [line for number in numbers for line in _led_to(connection, number, last)]

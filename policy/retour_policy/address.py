@@ -1,4 +1,4 @@
-"""Address: the form in which e-mail addresses are compared, and the key under which they are stored."""
+"""Address: the form in which e-mail addresses are compared, and the key under which they are stored. Pure."""
 
 from __future__ import annotations
 

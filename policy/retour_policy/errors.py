@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EX_FAILED = 1
-EX_USAGE = 2
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 

@@ -1,4 +1,4 @@
-"""Networks: whether a client is in one of several IP networks."""
+"""Networks: whether a client is in one of several IP networks. Pure."""
 
 from __future__ import annotations
 

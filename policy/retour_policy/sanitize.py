@@ -1,4 +1,4 @@
-"""Sanitize: makes text from outside fit for a database, a log and a terminal."""
+"""Sanitize: makes text from outside fit for a database, a log and a terminal. Pure."""
 
 from __future__ import annotations
 

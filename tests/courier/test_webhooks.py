@@ -59,7 +59,7 @@ def test_an_event_arrives_signed_with_the_tag_of_the_application(begin, receiver
         courier.wait_empty()
     assert (first.event["type"], second.event["type"]) == ("bounce.hard", "paused")
     assert first.event["id"] == first.id == first.headers["webhook-id"]
-    assert first.event["version"] == 1
+    assert first.event["version"] == 2
     assert first.event["timestamp"] == "2026-01-01T12:00:00.000Z"
     data = first.event["data"]
     assert (data["address"], data["stream"], data["tag"]) == ("bob@example.net", "news", "order-4711")

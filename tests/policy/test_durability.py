@@ -35,14 +35,14 @@ from retour_policy.store import schema
 from retour_policy.store.database import open_store
 from retour_policy.store.writer import Writer
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-desk = Writer(open_store("sqlite:///" + path))
+writer = Writer(open_store("sqlite:///" + path))
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(count):
     key = b"%s-%06d" % (name.encode(), n)
-    desk.run(lambda c: c.execute(insert(schema.address).values(key=key)).rowcount, 60_000)
+    writer.run(lambda c: c.execute(insert(schema.address).values(key=key)).rowcount, 60_000)
     print(key.decode(), flush=True)
-desk.close()
+writer.close()
 """
 
 
@@ -87,14 +87,14 @@ def longest_wait(database: Path, name: str) -> int:
 
 def test_writers_queue_on_the_lock_beside_the_database(store: Store, database: Path) -> None:
     """While another process holds the lock file nothing is written, though SQLite itself is free."""
-    desk = Writer(store)
+    writer = Writer(store)
     with (database.with_name("retour.db.lock")).open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        blocked = desk.submit(lambda c: c.execute(insert(schema.address).values(key=b"first")).rowcount)
+        blocked = writer.submit(lambda c: c.execute(insert(schema.address).values(key=b"first")).rowcount)
         with pytest.raises(TimeoutError):
             blocked.result(0.3)
     assert blocked.result(PATIENCE) == 1
-    desk.close()
+    writer.close()
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(database: Path) -> None:
@@ -143,14 +143,14 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.store.database import open_store
 from retour_policy.store.writer import Writer
 path = sys.argv[1]
-desk = Writer(open_store("sqlite:///" + path))
+writer = Writer(open_store("sqlite:///" + path))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
 def item(n):
     return lambda c: c.execute(insert(schema.address).values(key=b"%06d" % n, text="x" * 300)).rowcount
 n = down = 0
 while down < 3 and n < 50_000:
-    futures = [desk.submit(item(n + m)) for m in range(20)]
+    futures = [writer.submit(item(n + m)) for m in range(20)]
     for m, future in enumerate(futures):
         try:
             future.result(60)
@@ -160,9 +160,9 @@ while down < 3 and n < 50_000:
             down += 1
     n += 20
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-desk.run(item(999_999), 20_000)
+writer.run(item(999_999), 20_000)
 print("999999")
-desk.close()
+writer.close()
 """
 
 

@@ -153,7 +153,7 @@ from retour_policy.core.storm import Sides
 from retour_policy.ledger.storms import Storms
 from retour_policy.store.writer import Writer
 part = RecipientReport("anna@example.net", None, "failed", "hard", "5.1.1", "wire", None, None, None, "", "")
-desk = Writer(open_store("sqlite:///" + sys.argv[1]))
+writer = Writer(open_store("sqlite:///" + sys.argv[1]))
 storms = Storms(StormSection(), Sides({}))
 ledger = Ledger(Policy(StreamPolicy(PLAIN)))
 recorder = ReturnRecorder(bytes(range(32)), ledger, storms, "postmaster@example.org", lambda _: None)
@@ -163,9 +163,9 @@ outcomes = []
 for send in range(1, 21):
     route, report = Route("verp", "news", send), Report("bounce", (part,))
     arrival = ReturnedMessage(1, route, "b@b.example", "", b"", bytes([send]) * 16, report)
-    outcomes.append(desk.submit(lambda c, a=arrival: recorder.record(c, a)))
+    outcomes.append(writer.submit(lambda c, a=arrival: recorder.record(c, a)))
 print(*[outcome.result(60) for outcome in outcomes], flush=True)
-desk.close()
+writer.close()
 """
 
 

@@ -37,7 +37,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def desk(store: Store) -> Iterator[Writer]:
+def group_writer(store: Store) -> Iterator[Writer]:
     """A writer that is closed at the end."""
     writer = Writer(store)
     yield writer
@@ -62,9 +62,9 @@ def keys(path: Path) -> set[bytes]:
 class Gate:
     """Work that holds the writer until it is opened, so that a group gathers behind it."""
 
-    def __init__(self, desk: Writer) -> None:
+    def __init__(self, group_writer: Writer) -> None:
         self.entered, self.open = threading.Event(), threading.Event()
-        self.done = desk.submit(self._work)
+        self.done = group_writer.submit(self._work)
         assert self.entered.wait(PATIENCE)
 
     def _work(self, connection: Connection) -> None:
@@ -72,10 +72,10 @@ class Gate:
         assert self.open.wait(PATIENCE)
 
 
-def test_items_that_wait_share_one_commit(desk: Writer, commits: list[int], database: Path) -> None:
+def test_items_that_wait_share_one_commit(group_writer: Writer, commits: list[int], database: Path) -> None:
     """A hundred items behind a busy writer are written by one commit, in order."""
-    gate = Gate(desk)
-    futures = [desk.submit(add(b"%03d" % n)) for n in range(100)]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(add(b"%03d" % n)) for n in range(100)]
     gate.open.set()
     assert [future.result(PATIENCE) for future in futures] == [b"%03d" % n for n in range(100)]
     assert len(commits) == 2  # the gate's, and one for all
@@ -83,32 +83,32 @@ def test_items_that_wait_share_one_commit(desk: Writer, commits: list[int], data
 
 
 def test_a_long_group_is_committed_in_pieces(
-    desk: Writer, commits: list[int], database: Path, monkeypatch: pytest.MonkeyPatch
+    group_writer: Writer, commits: list[int], database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other processes wait for the store meanwhile: a burst of reports is not to hold up the mail that goes out."""
     monkeypatch.setattr(writer, "MAX_GROUP_MS", -1)
-    gate = Gate(desk)
-    futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(add(b"%d" % n)) for n in range(5)]
     gate.open.set()
     assert [future.result(PATIENCE) for future in futures] == [b"%d" % n for n in range(5)]
     assert len(commits) == 1 + 5 and len(keys(database)) == 5
 
 
-def test_a_group_has_a_bound(desk: Writer, commits: list[int]) -> None:
+def test_a_group_has_a_bound(group_writer: Writer, commits: list[int]) -> None:
     """Five hundred items take three commits of at most two hundred each."""
-    gate = Gate(desk)
-    futures = [desk.submit(add(b"%03d" % n)) for n in range(500)]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(add(b"%03d" % n)) for n in range(500)]
     gate.open.set()
     for future in futures:
         future.result(PATIENCE)
     assert len(commits) == 1 + 3
 
 
-def test_nothing_is_acknowledged_before_its_commit(desk: Writer, store: Store) -> None:
+def test_nothing_is_acknowledged_before_its_commit(group_writer: Writer, store: Store) -> None:
     """While the commit is in progress no future of its group is done, though the work is."""
     seen: list[bool] = []
-    gate = Gate(desk)
-    futures = [desk.submit(add(b"%d" % n)) for n in range(5)]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(add(b"%d" % n)) for n in range(5)]
     event.listen(store._writer, "commit", lambda _: seen.extend(future.done() for future in futures))
     gate.open.set()
     for future in futures:
@@ -116,18 +116,20 @@ def test_nothing_is_acknowledged_before_its_commit(desk: Writer, store: Store) -
     assert seen[-5:] == [False] * 5
 
 
-def test_a_bad_item_fails_alone(desk: Writer, database: Path) -> None:
+def test_a_bad_item_fails_alone(group_writer: Writer, database: Path) -> None:
     """An item that raises or breaks a rule is undone as a whole; its neighbours in the group are written."""
 
     def half_done(connection: Connection) -> None:
         add(b"half")(connection)
         raise ValueError("never mind")
 
-    gate = Gate(desk)
-    good = [desk.submit(add(b"good %d" % n)) for n in range(3)]
-    bad = [desk.submit(half_done), desk.submit(add(b"good 0"))]
-    unbindable = desk.submit(lambda c: c.execute(insert(schema.fact).values(at=1, kind="x", detail={"a": object()})))
-    after = desk.submit(add(b"after"))
+    gate = Gate(group_writer)
+    good = [group_writer.submit(add(b"good %d" % n)) for n in range(3)]
+    bad = [group_writer.submit(half_done), group_writer.submit(add(b"good 0"))]
+    unbindable = group_writer.submit(
+        lambda c: c.execute(insert(schema.fact).values(at=1, kind="x", detail={"a": object()}))
+    )
+    after = group_writer.submit(add(b"after"))
     gate.open.set()
     assert [future.result(PATIENCE) for future in (*good, after)] == [b"good 0", b"good 1", b"good 2", b"after"]
     for future, error in zip(bad, (ValueError, IntegrityError), strict=True):
@@ -152,7 +154,7 @@ class Deadlock(Exception):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_deadlock_is_tried_again_by_itself(desk: Writer, database: Path, times: int) -> None:
+def test_a_deadlock_is_tried_again_by_itself(group_writer: Writer, database: Path, times: int) -> None:
     """Another host's group held the same addresses in another order: no caller notices."""
     left = [times]
 
@@ -163,21 +165,21 @@ def test_a_deadlock_is_tried_again_by_itself(desk: Writer, database: Path, times
             raise OperationalError("UPDATE", {}, Deadlock())
         return b"unlucky"
 
-    gate = Gate(desk)
-    futures = [desk.submit(work) for work in (add(b"a"), unlucky, add(b"b"))]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(work) for work in (add(b"a"), unlucky, add(b"b"))]
     gate.open.set()
     assert [future.result(PATIENCE) for future in futures] == [b"a", b"unlucky", b"b"]
     assert keys(database) == {b"a", b"b", b"unlucky"}
 
 
-def test_a_deadlock_without_end_is_an_error(desk: Writer, database: Path) -> None:
+def test_a_deadlock_without_end_is_an_error(group_writer: Writer, database: Path) -> None:
     """Tried again twice, then `StoreUnavailable`; the others are written."""
 
     def always(connection: Connection) -> None:
         raise OperationalError("UPDATE", {}, Deadlock())
 
-    gate = Gate(desk)
-    futures = [desk.submit(add(b"a")), desk.submit(always), desk.submit(add(b"b"))]
+    gate = Gate(group_writer)
+    futures = [group_writer.submit(add(b"a")), group_writer.submit(always), group_writer.submit(add(b"b"))]
     gate.open.set()
     with pytest.raises(StoreUnavailable):
         futures[1].result(PATIENCE)  # type: ignore[attr-defined]
@@ -186,13 +188,13 @@ def test_a_deadlock_without_end_is_an_error(desk: Writer, database: Path) -> Non
 
 
 @pytest.mark.parametrize("poisons", [1, 2, 5])
-def test_items_that_make_the_store_fail_fail_alone(desk: Writer, database: Path, poisons: int) -> None:
+def test_items_that_make_the_store_fail_fail_alone(group_writer: Writer, database: Path, poisons: int) -> None:
     """However many of a group do it: they get `StoreUnavailable`, all others are written."""
-    gate = Gate(desk)
+    gate = Gate(group_writer)
     works = [add(b"%d" % n) for n in range(10)]
     for place in range(poisons):
         works.insert(2 * place + 1, poison)  # type: ignore[arg-type]
-    futures = [desk.submit(work) for work in works]
+    futures = [group_writer.submit(work) for work in works]
     gate.open.set()
     for work, future in zip(works, futures, strict=True):
         if work is poison:
@@ -204,7 +206,7 @@ def test_items_that_make_the_store_fail_fail_alone(desk: Writer, database: Path,
 
 
 def test_a_store_that_is_down_fails_the_group_and_comes_back(
-    desk: Writer, database: Path, monkeypatch: pytest.MonkeyPatch
+    group_writer: Writer, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locked by others: all futures raise `StoreUnavailable`, at once and once; later items are written."""
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
@@ -228,38 +230,38 @@ def test_a_store_that_is_down_fails_the_group_and_comes_back(
     slow.close()
 
 
-def test_a_caller_who_gives_up_is_not_surprised_later(desk: Writer, database: Path) -> None:
+def test_a_caller_who_gives_up_is_not_surprised_later(group_writer: Writer, database: Path) -> None:
     """What was not begun when its caller's time was over is never done: the mail was deferred, not sent."""
-    gate = Gate(desk)
+    gate = Gate(group_writer)
     with pytest.raises(StoreUnavailable, match="no commit within 20 ms"):
-        desk.run(add(b"late"), 20)
+        group_writer.run(add(b"late"), 20)
     gate.open.set()
-    desk.run(add(b"next"), 10_000)
+    group_writer.run(add(b"next"), 10_000)
     assert keys(database) == {b"next"}
 
 
-def test_what_was_given_up_is_not_held_in_memory(desk: Writer) -> None:
+def test_what_was_given_up_is_not_held_in_memory(group_writer: Writer) -> None:
     """While the store stands still each try of a large report would add a megabyte."""
 
     class Large:
         def __call__(self, connection: Connection) -> None:
             """Never done."""
 
-    gate = Gate(desk)
+    gate = Gate(group_writer)
     work = Large()
     gone = weakref.ref(work)
     with pytest.raises(StoreUnavailable):
-        desk.run(work, 20)
+        group_writer.run(work, 20)
     del work
     gc.collect()
     assert gone() is None
     gate.open.set()
 
 
-def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_waiting_items_are_turned_away(group_writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue has a bound; a caller beyond it is told at once to try again later."""
     monkeypatch.setattr(writer, "MAX_QUEUED_ITEMS", 3)
-    small = Writer(desk._store)
+    small = Writer(group_writer._store)
     gate = Gate(small)
     futures = [small.submit(add(b"%d" % n)) for n in range(4)]
     with pytest.raises(StoreUnavailable, match="3 items wait"):
@@ -272,21 +274,21 @@ def test_too_many_waiting_items_are_turned_away(desk: Writer, monkeypatch: pytes
 
 def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
     """All that was taken before the end is written; what comes after it is refused, and no caller waits without end."""
-    desk = Writer(store)
-    gate = Gate(desk)
+    group_writer = Writer(store)
+    gate = Gate(group_writer)
     futures: list[Any] = []
 
     def submit_until_refused() -> None:
         while not (futures and futures[-1].done() and futures[-1].exception()):
-            futures.append(desk.submit(add(b"%d" % len(futures))))
+            futures.append(group_writer.submit(add(b"%d" % len(futures))))
             gate.open.set()
 
     submitter = threading.Thread(target=submit_until_refused)
     submitter.start()
     gate.open.wait(PATIENCE)
-    assert desk.close()
+    assert group_writer.close()
     submitter.join()
-    futures.append(desk.submit(add(b"late")))
+    futures.append(group_writer.submit(add(b"late")))
     written = set()
     for future in futures:
         assert future.done()
@@ -295,7 +297,7 @@ def test_closing_finishes_what_is_queued(store: Store, database: Path) -> None:
         else:
             assert isinstance(future.exception(), StoreUnavailable)
     assert keys(database) == written and b"late" not in written
-    desk.close()  # again: nothing happens
+    group_writer.close()  # again: nothing happens
 
 
 def test_closing_does_not_wait_for_ever(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Index of phrases: finds which of thousands of phrases stand in a text, in one walk over its words."""
+"""Index: finds which of thousands of phrases stand in a text, in one walk over its words."""
 
 from __future__ import annotations
 

@@ -67,21 +67,21 @@ class Story:
         self.why = _by_fact(self.facts, steps)
         self.sent = sends.read_times_and_streams(connection, address.id)
         self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
-        grounds = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
+        stream_policies = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
         self.next = {
-            name: self._next(connection, address, name, ground)
-            for name, ground in (grounds or {"": context.policy.default}).items()
+            name: self._next(connection, address, name, stream_policy)
+            for name, stream_policy in (stream_policies or {"": context.policy.default}).items()
         }
 
-    def _next(self, connection: Connection, address: Address, stream: str, ground: StreamPolicy) -> str:
+    def _next(self, connection: Connection, address: Address, stream: str, stream_policy: StreamPolicy) -> str:
         """What would happen at the next bounce of a stream."""
-        transactional = ground.transactional
+        transactional = stream_policy.transactional
         stopped = [one for one in self.suppressed if suppressions.applies(one, stream, transactional=transactional)]
         if stopped:
             return none_before(stopped)
-        after = latest_failure(self.account, stream, ground.rules)
-        good = sends.count_good(connection, address.id, after, self.now, ground.rules) if after else 0
-        return forecast(self.account, ground, stream, self.now, good).words()
+        after = latest_failure(self.account, stream, stream_policy.rules)
+        good = sends.count_good(connection, address.id, after, self.now, stream_policy.rules) if after else 0
+        return forecast(self.account, stream_policy, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

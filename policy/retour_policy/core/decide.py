@@ -1,4 +1,4 @@
-"""Decision: what a new fact about an address leads to. Pure: no store, no clock, none of the other modules."""
+"""Decide: what a new fact about an address leads to. Pure: no store, no clock, none of the other modules."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from retour_policy.clock import iso_text
 from retour_policy.core.suppression import Suppression
 
-VERSION = 1
+VERSION = 2
 """Of the JSON: raised when a field changes its meaning or is removed; new fields may come without that."""
 EVENTS = {
     "bounce.hard": "a message bounced, and sending it again will not help",

@@ -1,1 +1,1 @@
-"""What a postmaster asks for: rebuild, simulate, undo, purge, lists in and out, statistics."""
+"""What a postmaster asks for: rebuild, simulate, undo, purge, lists in and out."""

@@ -50,7 +50,7 @@ def purge(store: Store, before: int) -> Iterator[int]:
     """
     with store.reading() as connection:
         known = all_policies(connection).values()
-    rules = [ground.rules for policy in known for ground in (policy.default, *policy.streams.values())]
+    rules = [one.rules for policy in known for one in (policy.default, *policy.streams.values())]
     bounds = Bounds(before, max((one.heal_after for one in rules), default=0))
     yield from _carry_all(store, bounds)
     for sweep in _sweeps(bounds):

@@ -1,1 +1,1 @@
-"""What happens to one message: sent, returned, unsubscribed, and whose it is."""
+"""What happens to one message: sent, returned, and whose it is."""

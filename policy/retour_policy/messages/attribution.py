@@ -1,4 +1,4 @@
-"""Attribution: which recorded recipient each part of a report is about, and how sure that is. Pure."""
+"""Attribution: which recorded recipient each part of a report is about. Pure."""
 
 from __future__ import annotations
 

@@ -179,11 +179,6 @@ def write_without_ids(connection: Connection, news: Sequence[NewFact]) -> None:
         connection.execute(_INSERT, [row_of(new) for new in news])
 
 
-def last_id(connection: Connection) -> int:
-    """The id of the fact that was written last; 0: there is none."""
-    return connection.scalar(select(func.max(_table.c.id))) or 0
-
-
 def read_address_ids(connection: Connection, after: int) -> list[int]:
     """The numbers of the addresses that facts with ids above `after` are about, in order."""
     written = select(_table.c.address_id).where(_table.c.id > after, _table.c.address_id.is_not(None))

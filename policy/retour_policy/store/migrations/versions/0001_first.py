@@ -12,7 +12,7 @@ def upgrade() -> None:
         "address",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("key", sa.LargeBinary(length=16), nullable=False, comment="HMAC of the normalised address"),
-        sa.Column("text", sa.String(length=320), nullable=True, comment="NULL once erased"),
+        sa.Column("text", sa.String(length=320), nullable=True, comment="NULL once forgotten"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key"),
     )
@@ -34,12 +34,12 @@ def upgrade() -> None:
             nullable=True,
             comment="items of one channel with the same number go one after the other",
         ),
-        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before; while leased: when the lease ends"),
+        sa.Column("due", sa.BigInteger(), nullable=False, comment="not before; while taken: when the lease ends"),
         sa.Column("give_up", sa.BigInteger(), nullable=False, comment="a failure after this one is the last"),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("taken_by", sa.String(length=64), nullable=True, comment="the courier that it is leased to"),
+        sa.Column("taken_by", sa.String(length=64), nullable=True, comment="the courier that has it in hand"),
         sa.Column(
-            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: dead letter, still shown"
+            "failed", sa.SmallInteger(), server_default="0", nullable=False, comment="1: dead letter, kept to be seen"
         ),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("fact_id", sa.BigInteger(), nullable=True),
@@ -72,7 +72,7 @@ def upgrade() -> None:
     op.create_table(
         "seen",
         sa.Column(
-            "send_id", sa.BigInteger(), nullable=False, comment="first, so that new rows are close together; 0: none"
+            "send_id", sa.BigInteger(), nullable=False, comment="first, so that new rows stand together; 0: none"
         ),
         sa.Column("digest", sa.LargeBinary(length=16), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -86,7 +86,7 @@ def upgrade() -> None:
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=False,
             nullable=False,
-            comment="the token's id; it contains the time",
+            comment="the token's id, which tells the time",
         ),
         sa.Column("stream", sa.String(length=64), nullable=False),
         sa.Column("sender", sa.Text(), nullable=False, comment="envelope sender before the stamp"),
@@ -100,7 +100,7 @@ def upgrade() -> None:
         sa.Column(
             "attempt", sa.SmallInteger(), server_default="0", nullable=False, comment="0: the first; n: the nth resend"
         ),
-        sa.Column("spool", sa.String(length=64), nullable=True, comment="file with a copy to send again"),
+        sa.Column("spool", sa.String(length=64), nullable=True, comment="file that holds a copy to send again"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("send_by_message_id", "send", ["message_id"], unique=False)
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column(
-            "last_fact", sa.BigInteger(), nullable=False, comment="failures up to this one are older than its opening"
+            "last_fact", sa.BigInteger(), nullable=False, comment="failures up to this one came before it was known"
         ),
         sa.Column(
             "taken_to", sa.BigInteger(), server_default="0", nullable=False, comment="and are held up to this one"
@@ -149,7 +149,7 @@ def upgrade() -> None:
             nullable=False,
             comment="beginning of the five minutes in which the mail was sent",
         ),
-        sa.Column("writer", sa.String(length=40), nullable=False, comment="a process, to avoid contention on one row"),
+        sa.Column("writer", sa.String(length=40), nullable=False, comment="a process, so that no row is hot"),
         sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "side", "bucket", "writer"),
@@ -183,7 +183,7 @@ def upgrade() -> None:
         sa.Column("blame", sa.String(length=16), nullable=True),
         sa.Column("proof", sa.String(length=16), nullable=True),
         sa.Column(
-            "policy_id", sa.Integer(), nullable=True, comment="the policy it was judged by; NULL: it does not count"
+            "policy_id", sa.Integer(), nullable=True, comment="the policy it was judged by; NULL: it counts for nobody"
         ),
         sa.Column("detail", sa.JSON(), nullable=False, comment="the rest, by name"),
         sa.ForeignKeyConstraint(
@@ -226,7 +226,9 @@ def upgrade() -> None:
             nullable=False,
             comment="1: when it has run out, one send may try",
         ),
-        sa.Column("fact_id", sa.BigInteger(), server_default="0", nullable=False, comment="the fact that triggered it"),
+        sa.Column(
+            "fact_id", sa.BigInteger(), server_default="0", nullable=False, comment="the fact that tipped the scale"
+        ),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
             ["address_id"],
