@@ -47,7 +47,7 @@ def test_it_gets_the_event_on_standard_input_and_nothing_else(begin, tmp_path):
     del os.environ["RETOUR_SECRET_OF_THE_COURIER"]
     (line,) = (tmp_path / "event").read_text().splitlines()
     event = json.loads(line)
-    assert (event["type"], event["version"]) == ("paused", 1)
+    assert (event["type"], event["version"]) == ("paused", 2)
     assert (event["data"]["tag"], event["data"]["scope"], event["data"]["cause"]) == ("order-4711", "*bulk", "pause")
     names = {one.partition("=")[0] for one in (tmp_path / "env").read_text().splitlines()}
     assert names == {"PATH", "LANG", "RETOUR_EVENT", "PWD", "/"}
