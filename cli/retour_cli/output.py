@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-WIDTH = 80
+LINE_CHARACTERS = 80
 MIN_COLUMN_WIDTH = 8
 GAP = "  "
 
@@ -59,7 +59,7 @@ def fit(widths: Sequence[int], total: int) -> list[int]:
 
 def terminal_width() -> int:
     """Columns of the terminal; for a pipe a width that can be read."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else 10_000
+    return shutil.get_terminal_size((LINE_CHARACTERS, 24)).columns if sys.stdout.isatty() else 10_000
 
 
 def wrapped(label: str, text: str, *, of_report: bool = False) -> list[str]:
@@ -70,7 +70,7 @@ def wrapped(label: str, text: str, *, of_report: bool = False) -> list[str]:
     """
     indent = " " * len(label)
     return textwrap.wrap(
-        spaced(text) if of_report else printable(text), WIDTH, initial_indent=label, subsequent_indent=indent,
+        spaced(text) if of_report else printable(text), LINE_CHARACTERS, initial_indent=label, subsequent_indent=indent,
         break_long_words=of_report, break_on_hyphens=False,
     ) or [label.rstrip()]  # fmt: skip
 

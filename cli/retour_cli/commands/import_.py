@@ -24,7 +24,7 @@ from retour_policy.store.batches import in_batches
 from retour_policy.store.database import is_of_the_item
 from retour_policy.tokens.token import EPOCH
 
-MESSAGES_AT_ONCE = 20
+MAX_MESSAGES_IN_TRANSACTION = 20
 _OUTCOMES = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}
 
 
@@ -49,7 +49,7 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
         chunk: list[OldMessage] = []
         for message in mailbox.messages(path):
             chunk.append(message)
-            if len(chunk) == MESSAGES_AT_ONCE:
+            if len(chunk) == MAX_MESSAGES_IN_TRANSACTION:
                 importer.take(chunk)
                 bar.update(len(chunk))
                 chunk = []

@@ -9,7 +9,7 @@ import click
 from retour_bounces import RecipientReport, Report
 from retour_bounces.classify.status_codes import NO_CODE
 from retour_bounces.evidence import MAX_PASSAGES, Passage, passages
-from retour_cli.output import WIDTH, spaced, wrapped
+from retour_cli.output import LINE_CHARACTERS, spaced, wrapped
 
 MORE = "…"
 """Where a line is cut."""
@@ -92,7 +92,7 @@ def _rule(one: RecipientReport) -> str | None:
 
 def _marked(passage: Passage) -> Iterator[str]:
     """A line around its evidence, and marks beneath it."""
-    room = WIDTH - 6
+    room = LINE_CHARACTERS - 6
     begin = max(0, min(passage.start - 20, len(passage.line) - room))
     line = spaced(passage.line[begin : begin + room])
     if begin:
