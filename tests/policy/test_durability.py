@@ -74,7 +74,8 @@ def test_processes_take_turns(database: Path) -> None:
         process.stdout.close()
     assert keys(database) == {b"%s-%06d" % (name.encode(), n) for name in names for n in range(150)}
     waits = {name: longest_wait(database, name) for name in names}
-    assert max(waits.values()) < 75, f"somebody starved: {waits}"  # who does waits for all 450 of the others
+    # Who starves waits for all 450 of the others; a busy machine alone lets a process wait for some 150.
+    assert max(waits.values()) < 300, f"somebody starved: {waits}"
 
 
 def longest_wait(database: Path, name: str) -> int:
