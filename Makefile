@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint replay bench fuzz fixtures lock
+.PHONY: help setup demo test test-slow lint replay bench torture fuzz fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,11 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 bench: setup ## what it costs, as ratios within one run: each script in bench/; five minutes
 	@$(PYTHON) $(INSTALL) -r tools/bench.lock
 	@for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(AS_ROOT) $(PYTHON) "$$script" || exit 1; done
+
+TORTURE_SECONDS ?= 600
+
+torture: setup ## kills, failing disks, cut sessions, hostile clients, a soak: the books must balance (TORTURE_SECONDS=600)
+	@$(AS_ROOT) $(PYTHON) tools/torture.py --seconds $(TORTURE_SECONDS)
 
 FUZZ_SECONDS ?= 1800
 
