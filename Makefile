@@ -47,12 +47,11 @@ torture: setup ## kills, failing disks, cut sessions, hostile clients, a soak: t
 
 FUZZ_SECONDS ?= 1800
 
-fuzz: setup ## search for input that the reading of mail chokes on, for half an hour (FUZZ_SECONDS=1800)
+fuzz: setup ## search for input that breaks what reads it, for half an hour (FUZZ_SECONDS=1800, or FUZZ_INPUTS=1000000)
 	@$(PYTHON) $(INSTALL) -r tools/fuzz.lock
-	mkdir -p build/fuzz
+	@mkdir -p build/fuzz
 	PYTHONPATH=tests/bounces $(PYTHON) -m pytest -q -p fuzz_seeds tests/bounces --ignore tests/bounces/test_hostile.py
-	$(PYTHON) tests/bounces/fuzz_read.py -max_total_time=$(FUZZ_SECONDS) -max_len=30000 \
-		-artifact_prefix=build/ build/fuzz build/seeds
+	$(PYTHON) tools/fuzz.py --seconds $(FUZZ_SECONDS) --inputs $(or $(FUZZ_INPUTS),0)
 
 fixtures: setup ## make the reports of real mail servers in tests/ anew
 	@$(AS_ROOT) $(PYTHON) tools/fixtures.py
