@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint replay bench torture fuzz fixtures lock
+.PHONY: help setup demo test test-slow lint replay policy-lab bench torture fuzz fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -33,6 +33,9 @@ lint: setup ## ruff (rules and format) and mypy (strict)
 
 replay: setup ## an outage of a large provider among weeks of mail, under two policies; some minutes
 	@$(PYTHON) tools/replay.py
+
+policy-lab: setup ## what policies cost, in sends wasted and living people stopped; half an hour
+	@$(PYTHON) tools/policy_lab.py
 
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 
