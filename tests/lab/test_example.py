@@ -40,8 +40,8 @@ def test_the_recipe_wires_all_three_sockets() -> None:
 
 def test_every_setting_of_the_recipe_has_its_reason_beside_it() -> None:
     """The comments are the manual: no setting stands without a comment right above it."""
-    for name in ("main.cf", "master.cf"):
-        lines = (EXAMPLES / "basic" / name).read_text().splitlines()
+    for file in sorted(EXAMPLES.glob("*/*.cf")):
+        lines = file.read_text().splitlines()
         for above, line in pairwise(lines):
             if line and not line.startswith(("#", " ")):
                 assert above.startswith("#"), line

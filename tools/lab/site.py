@@ -40,7 +40,7 @@ class Site:
     """`folder/retour` is what `retour init` made, with `streams` (TOML) instead of the example's.
 
     `services` is what runs: "serve" or single ones. `settings` replaces lines of the configuration, also those that
-    are comments: key (the first of that name) to TOML value.
+    are comments: key (the first of that name) to TOML value. Mail to `domains` goes to the destination.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Site:
         *,
         settings: Mapping[str, str] | None = None,
         services: Sequence[str] = ("serve",),
+        domains: Sequence[str] = ("example.net", "example.org"),
         **postfix: Any,
     ) -> None:
         self.folder = folder
@@ -60,6 +61,7 @@ class Site:
         self._streams = streams
         self._settings = {"trusted": f'["{HERE}/32"]'} | dict(settings or {})
         self._wanted = services
+        self._domains = domains
         self._stack = ExitStack()
         self._postfix_options = postfix
 
@@ -68,7 +70,7 @@ class Site:
             stack.enter_context(self.destination)
             self.postfix = PrivatePostfix(
                 self.folder / "postfix",
-                destinations={"example.net": self.destination.hop, "example.org": self.destination.hop},
+                destinations=dict.fromkeys(self._domains, self.destination.hop),
                 **self._postfix_options,
             )
             self.destination.return_port = self.postfix.smtp_port
