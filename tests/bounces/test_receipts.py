@@ -17,9 +17,9 @@ def receipt(text: str, disposition: str = BY_PROGRAM, header: str = "", subject:
     back = "Message-ID: <1@example.org>\nFrom: us@example.org\nTo: news@example.com\n"
     kinds = ("text/plain; charset=utf-8", text), ("message/disposition-notification", fields), ("message/rfc822", back)
     parts = "".join(f"--b\nContent-Type: {kind}\n\n{body}\n" for kind, body in kinds)
-    head = f"From: Postmaster <postmaster@example.com>\nTo: us@example.org\nSubject: {subject}\n{header}MIME-Version: 1.0\n"
+    head = f"From: Postmaster <postmaster@example.com>\nTo: us@example.org\nSubject: {subject}\n{header}"
     kind = 'multipart/report; report-type=disposition-notification; boundary="b"'
-    return f"{head}Content-Type: {kind}\n\n{parts}--b--\n".encode()
+    return f"{head}MIME-Version: 1.0\nContent-Type: {kind}\n\n{parts}--b--\n".encode()
 
 
 def failed(data: bytes) -> RecipientReport:
@@ -39,6 +39,7 @@ def failed(data: bytes) -> RecipientReport:
         ("550 5.1.1 User unknown", "userunknown", "hard"),
         ("No such user here", "userunknown", "hard"),
         ("Letters from you go to the bin.", "filtered", "hard"),
+        ("It could not be delivered.", "filtered", "hard"),
         ("", "filtered", "hard"),
     ],
 )
@@ -78,7 +79,9 @@ def test_the_disposition_is_read_however_it_is_written(disposition: str) -> None
     assert failed(receipt(SAID.format("No."), disposition, MARKED)).reason == "filtered"
 
 
-UNREAD = "Your message\n\nTo: user@example.com\nSubject: {}\nSent: Monday\n\nwas deleted without being read on Tuesday.\n"
+UNREAD = (
+    "Your message\n\nTo: user@example.com\nSubject: {}\nSent: Monday\n\nwas deleted without being read on Tuesday.\n"
+)
 
 
 @pytest.mark.parametrize("subject", ["News", "Your order was rejected", "Quota exceeded", "User unknown"])

@@ -59,5 +59,5 @@ def _verdict(text: str, rules: Rules) -> Verdict:
     heading = _HEADING.search(text[:MAX_TEXT_CHARACTERS])
     said = text[heading.end() :].strip() if heading else ""
     verdict = Judge(rules)(said or text)
-    is_known = verdict.rule is not None and verdict.reason != "policyviolation"  # that it was refused is known
-    return verdict if is_known else with_reason(verdict, "filtered")
+    is_vague = verdict.rule is None or verdict.rule in rules.vague or verdict.reason == "policyviolation"
+    return with_reason(verdict, "filtered") if is_vague else verdict  # that it was refused is known
