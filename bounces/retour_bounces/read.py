@@ -9,7 +9,9 @@
    so they are asked before anything that reads words.
 5. `amazon_ses`: Amazon's JSON, which is exact but stands in a text; the readers of words would take it for a sentence.
 6. `plain_text`: words alone, with no field to rely on.
-7. `dsn` and `plain_text` once more, for reports of failure in which no address stands: only when nobody could say whose
+7. `dsn` and `plain_text` about what a gateway's message holds (`wrapped`). What this message tells itself comes first:
+   a report may be about a report.
+8. `dsn` and `plain_text` once more, for reports of failure in which no address stands: only when nobody could say whose
    failure it is, the envelope's recipient has to tell.
 
 What several readers need to know of a message is found out once, by `readers.view.View`.
@@ -17,24 +19,26 @@ What several readers need to know of a message is found out once, by `readers.vi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from retour_bounces.classify.rules import Rules
 from retour_bounces.message.parts import scan
-from retour_bounces.readers import amazon_ses, autoreply, complaint, dsn, mdn, plain_text
+from retour_bounces.readers import amazon_ses, autoreply, complaint, dsn, mdn, plain_text, wrapped
 from retour_bounces.readers.view import View
 from retour_bounces.report import Report
 
-_READERS: tuple[Callable[[View, Rules], Report | None], ...] = (
+Reader = Callable[[View, Rules], Report | None]
+
+_READERS: tuple[Reader, ...] = (
     dsn.read,
     complaint.read,
     mdn.read,
     autoreply.read,
     amazon_ses.read,
     plain_text.read,
-    dsn.read_nameless,
-    plain_text.read_nameless,
 )
+_INSIDE: tuple[Reader, ...] = (dsn.read, plain_text.read)
+_NAMELESS: tuple[Reader, ...] = (dsn.read_nameless, plain_text.read_nameless)
 
 
 def read(data: bytes, *, rules: Rules | None = None) -> Report:
@@ -44,8 +48,15 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """
     rules = rules or Rules.bundled()
     view = View(scan(bytes(data)))
-    for reader in _READERS:
-        report = reader(view, rules)
-        if report is not None:
-            return report
-    return Report("not-a-report", truncated=view.message.truncated)
+    return (
+        _first([view], _READERS, rules)
+        or _first(wrapped.inside(view), _INSIDE, rules)
+        or _first([view], _NAMELESS, rules)
+        or Report("not-a-report", truncated=view.message.truncated)
+    )
+
+
+def _first(views: Iterable[View], readers: tuple[Reader, ...], rules: Rules) -> Report | None:
+    """What the first reader that knows one of the messages says."""
+    reports = (reader(view, rules) for view in views for reader in readers)
+    return next((report for report in reports if report is not None), None)

@@ -200,3 +200,53 @@ def test_a_failure_of_nobody_whom_one_could_write_to_is_a_bounce_without_a_recip
     (one,) = found.reports
     assert found.kind == "bounce"
     assert (one.recipient, one.action, one.reason, one.type) == (None, "failed", "mailboxfull", "soft")
+
+
+EMPTY = {
+    "nothing": "",
+    "the server's name alone": "Reporting-MTA: dns; mx.example.com",
+    "words": "This message was undeliverable due to the following reason:\n\nuser@example.net has moved",
+    "a date": "Arrival-Date: Mon, 2 Mar 2026 10:00:00 +0000",
+}
+
+
+def parted(*bodies: str, kind: str = "message/delivery-status") -> bytes:
+    """A report with several delivery-status parts."""
+    parts = "".join(f"--b1\nContent-Type: {kind}\n\n{body}\n\n" for body in bodies)
+    whole = report()
+    start = whole.index(b"--b1\nContent-Type: message/delivery-status")
+    end = whole.index(b"--b1\nContent-Type: text/rfc822-headers")
+    return whole[:start] + parts.encode() + whole[end:]
+
+
+@pytest.mark.parametrize("place", EMPTY)
+def test_all_delivery_status_parts_are_read(place: str) -> None:
+    """A server may put one before the fields that holds none, or behind them."""
+    own = group("user@example.net", "failed", "5.2.2")
+    for bodies in ((EMPTY[place], own), (own, EMPTY[place]), (EMPTY[place], EMPTY[place], own)):
+        assert [(one.recipient, one.status) for one in read(parted(*bodies)).reports] == [("user@example.net", "5.2.2")]
+
+
+def test_each_delivery_status_part_may_name_a_recipient() -> None:
+    """One part for each of them is no standard, and is read."""
+    found = read(parted(group("a@example.net"), group("b@example.net", "failed", "5.2.2")))
+    assert [(one.recipient, one.status) for one in found.reports] == [
+        ("a@example.net", "5.1.1"),
+        ("b@example.net", "5.2.2"),
+    ]
+
+
+def test_words_in_a_part_that_is_called_delivery_status_are_words() -> None:
+    """They give the reason where the fields say little."""
+    said = "The message was undeliverable due to the following reason:\n\nThe mailbox is full\n\n<user@example.net>"
+    (one,) = read(parted(said, group("user@example.net", "failed", "5.0.0"))).reports
+    assert (one.recipient, one.reason) == ("user@example.net", "mailboxfull")
+
+
+def test_fields_behind_an_empty_part_are_read_where_a_gateway_relabelled_them() -> None:
+    """The type of the part that holds them may be lost."""
+    data = parted("Reporting-MTA: dns; mx.example.com", group("user@example.net"))
+    last = data.rindex(b"message/delivery-status")
+    fields = b"application/octet-stream" + data[last + len(b"message/delivery-status") :]
+    fields = fields.replace(b"\n\nFinal", b"\n\nReporting-MTA: dns; mx.example.com\n\nFinal")
+    assert [one.recipient for one in read(data[:last] + fields).reports] == ["user@example.net"]

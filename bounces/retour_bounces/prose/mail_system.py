@@ -49,8 +49,16 @@ def is_list_mail(fields: Header) -> bool:
 
 def is_answer(fields: Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
-    if fields.get("auto-submitted").lower().startswith("auto-replied"):
-        return True
+    return is_auto_reply(fields) or is_handed_on(fields)
+
+
+def is_auto_reply(fields: Header) -> bool:
+    """Does it say that a program answers (RFC 3834 section 5)? Mail systems say so of their reports too."""
+    return fields.get("auto-submitted").lower().startswith("auto-replied")
+
+
+def is_handed_on(fields: Header) -> bool:
+    """Do its fields look as if a person answers or passes something on?"""
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 

@@ -69,6 +69,15 @@ class Status(NamedTuple):
     cut: bool
     """There were more recipients than are read."""
 
+    def joined(self, other: Status) -> Status:
+        """What this part and another, behind it, say together."""
+        groups = self.groups + other.groups if self.groups else other.groups
+        cut = self.cut or other.cut or len(groups) > MAX_GROUPS
+        return Status(groups[:MAX_GROUPS], self.envelope_id or other.envelope_id, cut)
+
+
+NO_STATUS = Status((), None, cut=False)
+
 
 def fields_in(text: str) -> str:
     """The delivery-status fields out of running text, quote marks and indents taken off."""
