@@ -121,3 +121,75 @@ def test_a_null_sender_alone_makes_no_answer_by_program() -> None:
     """Neither does one that asks for a subscription."""
     for text in ("See you on Monday.", "Please confirm that you want to subscribe."):
         assert answer(text, "Return-Path: <>") == ("not-a-report", None, 0)
+
+
+SAID = """This message was created automatically by the mail software of example.com.
+
+A message that you sent could not be delivered:
+
+  user@example.com
+    550 5.1.1 User unknown
+"""
+BACK = """
+------ This is a copy of your message. ------
+
+From: us@example.org
+To: user@example.com
+Message-ID: <1@example.org>
+"""
+MARKED = "Auto-Submitted: auto-replied"
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        (SAID + BACK, ("Return-Path: <ann@example.com>",)),
+        (SAID + BACK, ("Return-Path: <>",)),
+        (SAID, ("Return-Path: <>",)),
+        (SAID, ("X-Failed-Recipients: user@example.com",)),
+        ("Dear Sir,\n\nYour message could not be delivered:\n\nuser@example.com: 550 5.1.1 no\n" + BACK, ()),
+    ],
+)
+def test_a_report_that_calls_itself_an_answer_is_a_bounce(text: str, header: tuple[str, ...]) -> None:
+    """Servers that write under a name of their own mark their reports as answers by program."""
+    head = ("From: Support <ann@example.com>", "To: us@example.org", "Subject: Mail delivery failed", MARKED, *header)
+    report = read("\n".join((*head, "", text)).encode())
+    assert report.kind == "bounce"
+    assert [(one.recipient, one.action) for one in report.reports] == [("user@example.com", "failed")]
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "subject"),
+    [
+        ("I am away.\n" + SAID + BACK, (), "Mail delivery failed"),
+        (SAID + BACK, (), "Re: Mail delivery failed"),
+        (SAID + BACK, ("In-Reply-To: <2@example.org>",), "Mail delivery failed"),
+        (SAID + BACK, ("List-Id: <l.example.org>",), "Mail delivery failed"),
+        (SAID, ("Return-Path: <ann@example.com>",), "Mail delivery failed"),
+        (SAID + BACK, ("Return-Path: <>",), "June letter"),
+    ],
+)
+def test_an_answer_that_quotes_a_report_fails_nobody(text: str, header: tuple[str, ...], subject: str) -> None:
+    """A holiday notice may repeat all that it answers."""
+    assert answer(text, MARKED, *header, subject=subject)[::2] == ("autoreply", 0)
+
+
+@pytest.mark.parametrize("sender", ["<>", "", '""', ' "" <>'])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("The address user@example.com does not exist. Your mail was not delivered.", "userunknown"),
+        ("Sorry: mailbox full: user@example.com", "mailboxfull"),
+        ("user@example.com: 550 5.1.1 No such user", "userunknown"),
+    ],
+)
+def test_nobody_but_a_mail_system_writes_as_nobody(sender: str, text: str, reason: str) -> None:
+    """An empty From field is a mail system's, whatever else stands in the header."""
+    head = f"From: {sender}\nTo: us@example.org\nIn-Reply-To: <1@example.org>\n{MARKED}\n\n"
+    (one,) = read(f"{head}{text}\n".encode()).reports
+    assert (one.recipient, one.action, one.reason) == ("user@example.com", "failed", reason)
+
+
+def test_what_nobody_writes_without_a_reason_is_no_report() -> None:
+    """Words alone do not make one."""
+    assert read(b"From: <>\nTo: us@example.org\n\nWrite to user@example.com or wait.\n").kind == "not-a-report"

@@ -27,6 +27,7 @@ _GREETING = re.compile(
     r"|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.!?] |。")
 _USUAL_SENDERS = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 MAX_REFUSAL_CHARACTERS = 50_000
 """Characters of a text in which a refusal, or the returned message, is looked for."""
@@ -35,11 +36,18 @@ MAX_REFUSAL_CHARACTERS = 50_000
 def is_sender(fields: Header) -> bool:
     """Does the sender look like a mail system?"""
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
+    if is_nobody(fields):
+        return True
     if any(name in sender for name in _USUAL_SENDERS):
         return True
     if "mailer-daemon" in fields.get("return-path").lower():
         return True
     return _holds(phrases().senders, sender)
+
+
+def is_nobody(fields: Header) -> bool:
+    """Is the From field there and empty, or "<>"? No person and no list writes so."""
+    return "from" in fields and not fields.get("from").strip(" \t\n<>\"'")
 
 
 def is_list_mail(fields: Header) -> bool:
@@ -110,7 +118,11 @@ def begins_as_report(text: str) -> bool:
     paragraphs = [one for one in map(str.strip, text[:2_000].split("\n\n")) if _WORD.search(one)]
     if paragraphs and _GREETING.search(paragraphs[0]):
         del paragraphs[0]
-    return bool(paragraphs) and phrases().actions.any(plain(" ".join(paragraphs[0].split())))
+    lines = [plain(" ".join(one.split())) for one in paragraphs[:2]]
+    opens = len(lines) > 1 and phrases().preambles.any(_SENTENCE_END.split(lines[0])[0])
+    if opens and not phrases().actions.any(lines[0]):
+        del lines[0]
+    return bool(lines) and phrases().actions.any(lines[0])
 
 
 def quotes_refusal(text: str) -> bool:

@@ -34,7 +34,7 @@ def read(view: View, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     message, fields = view.message, view.fields
     challenge = fields.holds_any(_CHALLENGES)
-    if not challenge and view.is_from_mail_system:
+    if not challenge and (view.is_from_mail_system or view.is_marked_report):
         return None
     subject = plain(view.subject)
     marked = _is_marked(fields) or phrases().autoreplies.any(subject)

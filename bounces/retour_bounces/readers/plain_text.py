@@ -13,6 +13,7 @@ from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import Message
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import mail_system
 from retour_bounces.prose.candidates import Candidate
 from retour_bounces.prose.scan import Prose
 from retour_bounces.readers.view import View
@@ -52,7 +53,7 @@ def read(view: View, rules: Rules) -> Report | None:
     if not failed and not view.may_be_report:
         return None
     prose = view.prose
-    if not failed and not prose.actions and not prose.replies and not view.names_failure:
+    if not failed and not prose.actions and not prose.replies and not view.names_failure and not _is_told(view, rules):
         return None
     system = view.is_from_mail_system
     if not failed and (view.is_notice_to_recipient if system else _QUOTE.search(prose.own_text)):
@@ -111,6 +112,11 @@ def _explains(text: str, rules: Rules) -> bool:
         if headed and _gives_reason("\n".join(lines[number + 1 :])[:600], rules):
             return True
     return False
+
+
+def _is_told(view: View, rules: Rules) -> bool:
+    """Does a message that nobody wrote give a reason for which mail fails?"""
+    return mail_system.is_nobody(view.fields) and _gives_reason(view.own_text[:MAX_REASON_CHARACTERS], rules)
 
 
 def _is_cut_short(message: Message) -> bool:

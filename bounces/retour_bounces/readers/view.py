@@ -114,7 +114,7 @@ class View:
         fields = self.fields
         if self.is_from_mail_system:
             return not self._is_summary
-        if mail_system.is_answer(fields):
+        if mail_system.is_answer(fields) and not self.is_marked_report:
             return False
         has_null_sender = fields.get("return-path") == "<>"
         if has_null_sender and not mail_system.is_list_mail(fields) and self._returns_or_refuses:
@@ -124,6 +124,20 @@ class View:
         if not self.names_failure or not self.is_borne_out:
             return False
         return has_null_sender or mail_system.begins_as_report(self.own_text)
+
+    @cached_property
+    def is_marked_report(self) -> bool:
+        """Is it a report although it calls itself an answer by program and names a person as its author? It names the
+        failed recipients in a field, or tells what became of a message and brings it back, or wants no answer."""
+        fields = self.fields
+        if "x-failed-recipients" in fields:
+            return True
+        if not mail_system.is_auto_reply(fields) or mail_system.is_list_mail(fields):
+            return False
+        if mail_system.is_handed_on(fields) or mail_system.is_re(self.subject) or not self.names_failure:
+            return False
+        is_borne_out = self.is_borne_out if fields.get("return-path") == "<>" else self.returns_message
+        return is_borne_out and mail_system.begins_as_report(self.own_text)
 
     @property
     def _is_summary(self) -> bool:
