@@ -38,6 +38,9 @@ _FINAL = (
     "not try again",
 )
 """Words by which a server says that it does not try again."""
+_FAILURE = ("(failure)", "failure notice", "returned to sender", "returning message")
+"""Words of a Subject by which a server says that a message comes back."""
+_CODE = re.compile(f"{PERMANENT.pattern}|{TEMPORARY.pattern}", re.MULTILINE)
 MAX_FAILED_FIELDS_CHARACTERS = 400_000
 """Characters of the X-Failed-Recipients fields that are read."""
 MAX_REASON_CHARACTERS = 3_000
@@ -66,8 +69,7 @@ def read(view: View, rules: Rules) -> Report | None:
         candidates = only_one or ([Candidate(to, 6)] if vouched else [])
     if not candidates:
         return None
-    waits = "delayed" in prose.actions and not failed and not any(word in prose.own_text.lower() for word in _FINAL)
-    action: Action = "delayed" if waits else "delivered" if prose.succeeds else "failed"
+    action: Action = "delayed" if _waits(view, failed) else "delivered" if prose.succeeds else "failed"
     reports = _recipients(candidates, prose, action, rules)
     if against := _contradiction(failed, prose):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
@@ -112,6 +114,24 @@ def _explains(text: str, rules: Rules) -> bool:
         if headed and _gives_reason("\n".join(lines[number + 1 :])[:600], rules):
             return True
     return False
+
+
+def _waits(view: View, failed: list[str]) -> bool:
+    """Does the server say that it tries again? Where a field names the `failed`, as some programs also name the delayed
+    in it, the server must say so of its own, not in a reply that it quotes."""
+    prose = view.prose
+    if "delayed" not in prose.actions or any(word in prose.own_text.lower() for word in _FINAL):
+        return False
+    if not failed:
+        return True
+    named = {name.lower() for name in failed}
+    if any(one.action == "delayed" for one in prose.candidates if one.recipient.lower() not in named):
+        return False  # the text tells them apart, so the field names the failed alone
+    if any(word in view.subject.lower() for word in _FAILURE):
+        return False
+    told = [_CODE.split(paragraph, 1)[0] for paragraph in prose.own_text[:MAX_REASON_CHARACTERS].split("\n\n")]
+    found = phrases().actions.find(plain("\n".join((view.subject, *told))))
+    return any("delayed" in actions for _, _, actions in found)
 
 
 def _is_told(view: View, rules: Rules) -> bool:
