@@ -250,3 +250,60 @@ def test_fields_behind_an_empty_part_are_read_where_a_gateway_relabelled_them() 
     fields = b"application/octet-stream" + data[last + len(b"message/delivery-status") :]
     fields = fields.replace(b"\n\nFinal", b"\n\nReporting-MTA: dns; mx.example.com\n\nFinal")
     assert [one.recipient for one in read(data[:last] + fields).reports] == ["user@example.net"]
+
+
+ODD = [
+    "rfc822; rfc822;user@example.net",
+    "rfc822;rfc822; rfc822; <user@example.net>",
+    "RFC822;SMTP;user@example.net",
+    "rfc822; <smtp:user@example.net>",
+    "rfc822/rfc822;user@example.net",
+    "utf-8; rfc822; user@example.net",
+    "rfc822;;user@example.net",
+    "rfc822;user@example.net;rfc822",
+    "rfc822; user@example.net, user@example.net",
+    'rfc822; "user@example.net"',
+    "rfc822; [user@example.net]",
+    "rfc822; [SMTP:user@example.net]",
+    'rfc822; "User, Example" <user@example.net>',
+    "rfc822; user@example.\n net",
+]
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_a_type_that_is_there_twice_and_marks_around_it_are_no_part_of_an_address(field: str) -> None:
+    """In the final recipient's field and in the original one's."""
+    for fields in (f"Final-Recipient: {field}\n", f"Final-Recipient: {field}\nOriginal-Recipient: {field}\n"):
+        (one,) = read(report(f"{fields}Action: failed\nStatus: 5.1.1")).reports
+        assert (one.recipient, one.original_recipient) in [
+            ("user@example.net", None),
+            ("user@example.net", "user@example.net"),
+        ]
+
+
+@pytest.mark.parametrize(
+    "name", ["o'brien@example.net", '"first last"@example.net', "a=b/c@example.net", "u@[192.0.2.1]"]
+)
+def test_a_rare_address_stays_as_it_is(name: str) -> None:
+    """Signs that are a part of it are not taken for marks around it."""
+    assert [one.recipient for one in read(report(group(name))).reports] == [name]
+
+
+@pytest.mark.parametrize("name", ["root", "<root>", "User Example", "unknown", "user@"])
+def test_a_name_without_a_domain_is_no_recipient(name: str) -> None:
+    """Nobody can write to it: the returned message tells who it was, else the envelope."""
+    assert [one.recipient for one in read(report(group(name))).reports] == ["user@example.net"]
+    several = read(report(group(name), returned="To: a@example.net, b@example.net\n"))
+    assert [(one.recipient, one.reason) for one in several.reports] == [(None, "userunknown")]
+
+
+def test_the_author_in_the_to_field_of_a_returned_message_is_not_the_recipient() -> None:
+    """Who has many recipients hides them so; whose the failure is the envelope tells."""
+    hidden = "From: News <us@example.com>\nTo: us@example.com\nMessage-ID: <1@example.com>\n"
+    assert [one.recipient for one in read(report(group("User Example"), returned=hidden)).reports] == [None]
+    text = "From: MAILER-DAEMON@mx.example.net\nTo: b@example.com\nSubject: Undelivered mail\n\n{}\n--- Original message:\n\n{}"
+    said = "Your message could not be delivered to User Example.\n"
+    assert [one.recipient for one in read(text.format(said, hidden).encode()).reports] == [None]
+    assert [one.recipient for one in read(text.format(said, hidden.replace("To: us", "To: you")).encode()).reports] == [
+        "you@example.com"
+    ]

@@ -84,3 +84,17 @@ def test_who_wrote_to_a_list_may_be_one_of_those_who_failed() -> None:
     own, none = b"Sorry, no mailbox here by that name. (#5.1.1)\n", b""
     assert [one.recipient for one in read(report % own).reports] == ["ann@example.com", "bert@example.com"]
     assert [one.recipient for one in read(report % none).reports] == ["bert@example.com"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Message Token: AbC@xyz", "Queue ID: 4abc@mx", "Bounce-Id: 17@host.example.net", "Tracking reference: a@b",
+        "Session: x@mx1.example.net", "Ticket: 17@desk.example.net", "Message key: k@h",
+    ],
+)  # fmt: skip
+def test_what_identifies_a_message_is_no_recipient(row: str) -> None:
+    """Tokens and queue names look like addresses; a user's ID may be one."""
+    assert list(failed(f"{row}\nPlease include it.\n")) == []
+    assert list(failed(f"{row}\nRcpt To: ann@example.com\n")) == ["ann@example.com"]
+    assert list(failed("User ID: ann@example.com\n")) == ["ann@example.com"]

@@ -98,6 +98,11 @@ _NOISE = (
     "문의",
 )
 """Words of a sentence that tells whom to ask or to tell, who wrote, or what only serves as an example."""
+_IDENTITY = re.compile(
+    r"\W{0,8}(?!.{0,30}(?:user|recipient|address|account|mailbox|member))(?:\w{1,30}[ -]){0,3}"
+    r"(?:token|id|key|hash|reference|ref|session|transaction|uuid|ticket) ?[:：]"
+)
+"""The beginning of a row, in lower case, that identifies a message: some look like addresses."""
 _FIELD = re.compile(r"\W{0,8}\w[\w -]{0,30}[:：]\s")
 """The beginning of a line such as "To: ...", which goes on with no sentence."""
 _END = re.compile(r"[.!?](?=\s)|[。！？]")
@@ -146,7 +151,7 @@ def command_of(line: str) -> str:
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
     lower = text.lower().replace("notify you ", "")  # as in "this is to notify you that your mail"
-    return bool(lower) and any(word in lower for word in _NOISE)
+    return bool(lower) and (any(word in lower for word in _NOISE) or _IDENTITY.match(lower) is not None)
 
 
 def sentence(above: str, line: str, since: int, at: int) -> tuple[str, int]:

@@ -32,7 +32,8 @@ _ACTIONS: dict[str, Action] = {
     "expanded": "expanded",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
+_FOLDED = re.compile(r"(?<=[.@])\n(?=[\w.-])")
+"""A line break inside an address."""
 _KIND = re.compile(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*")
 _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
@@ -145,7 +146,7 @@ def _group(block: dict[str, str]) -> Group:
     original = original if original and addresses.tidy(original) else None
     actual = _recipient(block, "x-actual-recipient")
     inner = final if final and addresses.tidy(final) else None
-    final = _outer(inner, original) or (actual if actual and addresses.tidy(actual) else None) or _bare(block)
+    final = _outer(inner, original) or (actual if actual and addresses.tidy(actual) else None)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
@@ -171,14 +172,10 @@ def _outer(final: str | None, original: str | None) -> str | None:
     return final or original
 
 
-def _bare(block: dict[str, str]) -> str | None:
-    """A recipient without a domain, such as "root"."""
-    name = _recipient(block, "final-recipient") or ""
-    return name if _NAME.fullmatch(name) else None
-
-
 def _recipient(block: dict[str, str], name: str) -> str | None:
     value = block.get(name, "")
+    if "\n" in value:
+        value = _FOLDED.sub("", value[:1_000])
     return addresses.typed(decoded(value[:1_000]))[1] or None if value else None
 
 

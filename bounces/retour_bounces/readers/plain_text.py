@@ -63,7 +63,8 @@ def read(view: View, rules: Rules) -> Report | None:
         return None
     back = view.attached_original or original.from_text(prose.returned)
     candidates = _named_by_field(failed, prose) if failed else _trusted(view, back, rules)
-    if not candidates and (to := original.to_whom(back)) and view.names_failure and prose.actions:
+    to = "" if original.hides_recipients(back) else original.to_whom(back)
+    if not candidates and to is not None and view.names_failure and prose.actions:
         vouched = system or view.fields.get("return-path") == "<>"  # people attach mail too, and write about it
         only_one = prose.candidates if len(prose.candidates) == 1 else []
         candidates = only_one or ([Candidate(to, 6)] if vouched else [])
@@ -90,7 +91,7 @@ def read_nameless(view: View, rules: Rules) -> Report | None:
         return None
     back = original.from_text(prose.returned) if prose.returned else view.attached_original or Original()
     reports = _recipients([Candidate("", 0)], prose, "failed", rules)
-    return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=prose.cut)
+    return Report("bounce", reports, back, truncated=prose.cut)
 
 
 def _action_of(candidate: Candidate, action: Action) -> Action:
@@ -213,12 +214,12 @@ def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules
     for candidate in candidates:
         text = candidate.text
         if "delivered" in (candidate.action, action) or _succeeded(text):
-            reports.append(recipient_report(candidate.recipient, candidate.original, "delivered", None))
+            reports.append(recipient_report(candidate.recipient or None, candidate.original, "delivered", None))
             continue
         replies = "" if judge.is_exhausted else prose.refusals(candidate.recipient, reported)
         diagnostic = quote or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = prose.reply(diagnostic)
         verdict = judge(diagnostic, None, command, (whole, replies, whole_text))
         told = _action_of(candidate, action) if mixed else action
-        reports.append(recipient_report(candidate.recipient, candidate.original, told, verdict))
+        reports.append(recipient_report(candidate.recipient or None, candidate.original, told, verdict))
     return tuple(reports)
