@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from retour_bounces.classify.diagnostic import clean, command_in
+from retour_bounces.classify.program import by_program
 from retour_bounces.classify.rules import Rules
 from retour_bounces.classify.verdict import Judge, Verdict, recipient_report, with_status
 from retour_bounces.message import addresses, original
@@ -145,7 +146,11 @@ def _without_repeats(reports: tuple[RecipientReport, ...]) -> tuple[RecipientRep
 
 def _recipient(group: dsn_fields.Group, recipient: str | None, context: _Context) -> RecipientReport:
     action: Action = group.action or _ACTION_OF_CLASS.get((group.status or "5")[0], "failed")
-    verdict = None if action in ("delivered", "relayed", "expanded") else _verdict(group, context)
+    verdict = None
+    if action not in ("delivered", "relayed", "expanded"):
+        verdict = _verdict(group, context)
+        if verdict.reason == "mailererror":
+            verdict = by_program(verdict, context.judge, context.start)
     report = recipient_report(recipient, group.original_recipient, action, verdict, group.diagnostic)
     if group.inner_recipient:
         report = replace(report, inner_recipient=group.inner_recipient)
@@ -155,6 +160,7 @@ def _recipient(group: dsn_fields.Group, recipient: str | None, context: _Context
 def _verdict(group: dsn_fields.Group, context: _Context) -> Verdict:
     """What the fields say of a failure; where they are thin, what the text for people adds."""
     diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
+    diagnostic = diagnostic or group.further
     by_fields = context.judge(diagnostic, group.status)
     continued = diagnostic[3:4] == "-" and f"{diagnostic[:3]} " not in diagnostic
     is_known = by_fields.rule is not None and not continued
@@ -166,5 +172,5 @@ def _verdict(group: dsn_fields.Group, context: _Context) -> Verdict:
     prose = context.prose
     command, whole = prose.reply(clean(diagnostic)) if diagnostic else ("", "")
     about = prose.about(group.recipient or "")
-    more = (whole, group.comment, about, context.refusals(group.recipient or ""), context.start)
+    more = (whole, group.comment, group.further, about, context.refusals(group.recipient or ""), context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)

@@ -32,6 +32,15 @@ _ACTIONS: dict[str, Action] = {
     "expanded": "expanded",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
+_USUAL = _PER_RECIPIENT | {
+    "remote-mta", "last-attempt-date", "final-log-id", "will-retry-until", "reporting-mta", "arrival-date",
+    "received-from-mta", "original-envelope-id", "x-display-name", "x-postfix-sender", "x-postfix-queue-id",
+}  # fmt: skip
+_REASON = re.compile(
+    r"(?:^|-)(?:reason|supplementary|error|diagnostic|response|explanation|comments?|details?|cause|status-text)(?:$|-)"
+)
+"""Parts of the names of fields that are there for the reason."""
+_SUPPLEMENT = re.compile(r"<?[\w.:\[\]-]{1,255} #\d\.\d{1,3}\.\d{1,3} ?(?:[\w-]{1,20}; ?)?(.*?)>?$", re.DOTALL)
 _FOLDED = re.compile(r"(?<=[.@])\n(?=[\w.-])")
 """A line break inside an address."""
 _KIND = re.compile(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*")
@@ -60,6 +69,8 @@ class Group(NamedTuple):
     """Type of the diagnostic in lower case, "" where it has none."""
     comment: str
     """What stands behind the code in the Status field."""
+    further: str
+    """What a field of another name says that is there for the reason, such as X-Supplementary-Info."""
 
 
 class Status(NamedTuple):
@@ -159,7 +170,20 @@ def _group(block: dict[str, str]) -> Group:
         diagnostic,
         kind,
         block["status"][code.end() :].strip(" ()\t\n") if code else "",
+        _further(block),
     )
+
+
+def _further(block: dict[str, str]) -> str:
+    """What the first field says whose name no standard knows, and which is there for the reason."""
+    names = (name for name in block if name not in _USUAL and _REASON.search(name))
+    return next((said for name in names if (said := _reply_in(block[name]))), "")
+
+
+def _reply_in(value: str) -> str:
+    """What a server said, out of a field such as <mx.example.com #5.0.0 smtp; 550 "Unknown user">."""
+    match = _SUPPLEMENT.match(value)
+    return match[1] if match else diagnostic_of(value)[1]
 
 
 def _outer(final: str | None, original: str | None) -> str | None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from retour_bounces.classify.diagnostic import quoted
+from retour_bounces.classify.program import by_program
 from retour_bounces.classify.rules import Rules
 from retour_bounces.classify.status_codes import PERMANENT, STATUS, TEMPORARY
 from retour_bounces.classify.verdict import Judge, recipient_report
@@ -219,7 +220,7 @@ def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules
         replies = "" if judge.is_exhausted else prose.refusals(candidate.recipient, reported)
         diagnostic = quote or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = prose.reply(diagnostic)
-        verdict = judge(diagnostic, None, command, (whole, replies, whole_text))
+        verdict = by_program(judge(diagnostic, None, command, (whole, replies, whole_text)), judge, whole_text)
         told = _action_of(candidate, action) if mixed else action
         reports.append(recipient_report(candidate.recipient or None, candidate.original, told, verdict))
     return tuple(reports)
