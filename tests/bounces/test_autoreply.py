@@ -193,3 +193,81 @@ def test_nobody_but_a_mail_system_writes_as_nobody(sender: str, text: str, reaso
 def test_what_nobody_writes_without_a_reason_is_no_report() -> None:
     """Words alone do not make one."""
     assert read(b"From: <>\nTo: us@example.org\n\nWrite to user@example.com or wait.\n").kind == "not-a-report"
+
+
+GENERATED, SUPPRESS, ANSWERS = (
+    "Auto-Submitted: auto-generated",
+    "X-Auto-Response-Suppress: All",
+    "In-Reply-To: <1@example.org>",
+)
+NULL = "Return-Path: <>"
+UNKNOWN = "Egun on, oporretan nago."
+"""Words of a language of which no phrase is known."""
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        (GENERATED, SUPPRESS),
+        (GENERATED, ANSWERS),
+        (GENERATED, NULL),
+        (SUPPRESS, ANSWERS),
+        (SUPPRESS, NULL),
+    ],
+)
+def test_two_marks_of_an_answer_by_program_need_no_words(marks: tuple[str, ...]) -> None:
+    """Exchange and ticket systems answer in all languages."""
+    assert answer(UNKNOWN, *marks, subject="Erantzuna: News") == ("autoreply", "vacation", 0)
+
+
+@pytest.mark.parametrize("marks", [(GENERATED,), (SUPPRESS,), (ANSWERS,), (NULL,), (ANSWERS, NULL)])
+def test_one_mark_that_stands_on_other_mail_too_is_not_enough(marks: tuple[str, ...]) -> None:
+    """Programs send much that is no answer, people answer, and some write without a sender."""
+    assert answer(UNKNOWN, *marks) == ("not-a-report", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "header"),
+    [
+        (UNKNOWN, "News", ("List-Id: <l.example.org>",)),
+        (UNKNOWN, "Undeliverable: News", ()),
+        (f"{UNKNOWN}\n\n----- Original message -----\n\nFrom: us@example.org\nSubject: News\n", "News", ()),
+    ],
+)
+def test_marks_on_what_may_be_a_report_or_a_lists_mail_make_no_answer(
+    text: str, subject: str, header: tuple[str, ...]
+) -> None:
+    """Reports have these marks too, and a postmaster should see one that nobody can read."""
+    assert answer(text, GENERATED, SUPPRESS, *header, subject=subject)[0] == "not-a-report"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Ann ei tööta enam meie juures.", "Άννα δεν εργάζεται πλέον εδώ.", "Ганна більше не працює у нас."],
+)
+def test_who_left_is_known_without_a_mark_of_its_own(text: str) -> None:
+    """The marks say that it is an answer, the words that its writer is gone."""
+    assert answer(text, GENERATED, ANSWERS, subject="Re: News") == ("autoreply", "left", 0)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Automaatvastus", "Automātiska atbilde", "Automatiska atbilde", "Automatinis atsakymas", "Samodejni odgovor",
+        "Автоматичен отговор", "Автоматична відповідь", "Αυτόματη απάντηση", "תשובה אוטומטית", "رد تلقائي",
+        "ตอบกลับอัตโนมัติ", "Trả lời tự động", "Balasan otomatis", "Răspuns automat", "Automatikus válasz",
+    ],
+)  # fmt: skip
+def test_exchanges_subject_is_known_in_its_languages(subject: str) -> None:
+    """It is the only mark where a gateway took the fields off."""
+    assert answer("...", subject=f"{subject}: News") == ("autoreply", "vacation", 0)
+
+
+def test_a_program_may_answer_for_a_person_with_a_mail_systems_envelope() -> None:
+    """Its From field names the person; a report of the same envelope quotes a refusal or brings a message back."""
+    path = "Return-Path: <MAILER-DAEMON@example.com>"
+    for marks in (("X-POST-MessageClass: 9; Autoresponder",), (MARKED,)):
+        assert answer("I am away until Monday.", path, *marks) == ("autoreply", "vacation", 0)
+    assert answer("I am away until Monday.", path, subject="Automatic response") == ("autoreply", "vacation", 0)
+    refusal = "Your message could not be delivered:\n\n<user@example.com>: 550 5.1.1 User unknown"
+    assert answer(refusal, path, MARKED, subject="Undelivered mail")[0] == "bounce"

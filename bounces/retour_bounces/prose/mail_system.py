@@ -35,14 +35,13 @@ MAX_REFUSAL_CHARACTERS = 50_000
 
 def is_sender(fields: Header) -> bool:
     """Does the sender look like a mail system?"""
+    return is_author(fields) or "mailer-daemon" in fields.get("return-path").lower()
+
+
+def is_author(fields: Header) -> bool:
+    """Does the From or the Sender field name a mail system, or nobody?"""
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
-    if is_nobody(fields):
-        return True
-    if any(name in sender for name in _USUAL_SENDERS):
-        return True
-    if "mailer-daemon" in fields.get("return-path").lower():
-        return True
-    return _holds(phrases().senders, sender)
+    return is_nobody(fields) or any(name in sender for name in _USUAL_SENDERS) or _holds(phrases().senders, sender)
 
 
 def is_nobody(fields: Header) -> bool:

@@ -70,6 +70,11 @@ class View:
         """Does the sender look like a mail system?"""
         return mail_system.is_sender(self.fields)
 
+    @property
+    def is_report_by_author(self) -> bool:
+        """Does a mail system write in its own name? Some programs answer for a person with a mail system's envelope."""
+        return self.is_from_mail_system and (mail_system.is_author(self.fields) or self._returns_or_refuses)
+
     @cached_property
     def names_failure(self) -> bool:
         """Does the Subject tell of a report?"""
