@@ -98,3 +98,30 @@ def test_what_identifies_a_message_is_no_recipient(row: str) -> None:
     assert list(failed(f"{row}\nPlease include it.\n")) == []
     assert list(failed(f"{row}\nRcpt To: ann@example.com\n")) == ["ann@example.com"]
     assert list(failed("User ID: ann@example.com\n")) == ["ann@example.com"]
+
+
+ROWS = {
+    "English": "Sender Address:    us@example.org\nRecipient Address:    ann@example.com\nSubject:    {}",
+    "German": "Absender: <us@example.org>\nEmpfänger: <ann@example.com>\nBetreff: {}",
+    "Spanish": "Remitente: us@example.org\nDestinatario: ann@example.com\nAsunto: {}",
+}
+
+
+@pytest.mark.parametrize("language", ROWS)
+@pytest.mark.parametrize("subject", ["News", "User unknown", "Quota exceeded", "Sender rejected"])
+@pytest.mark.parametrize(
+    "row", ["Reported error: 550 5.1.10 no such user", "Status code: 550 5.1.10\nDone by: mx1.example.net"]
+)
+def test_rows_that_repeat_the_message_give_no_reason(language: str, subject: str, row: str) -> None:
+    """Who wrote it, to whom and about what explains nothing; the row with the server's reply does, in any language."""
+    rows = f"Your message details\n\n{ROWS[language].format(subject)}\n\n{row}\n"
+    (one,) = read((HEAD + SAID + rows).encode()).reports
+    assert (one.recipient, one.status, one.blame) == ("ann@example.com", "5.1.10", "recipient")
+
+
+def test_a_reply_about_the_sender_is_no_row() -> None:
+    """It is the reason."""
+    (one,) = read(
+        (HEAD + SAID + "ann@example.com\n\n550 5.1.8 Sender address rejected: us@example.org\n").encode()
+    ).reports
+    assert (one.recipient, one.blame) == ("ann@example.com", "sender")

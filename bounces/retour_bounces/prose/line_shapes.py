@@ -108,6 +108,15 @@ _FIELD = re.compile(r"\W{0,8}\w[\w -]{0,30}[:：]\s")
 _END = re.compile(r"[.!?](?=\s)|[。！？]")
 """The end of a sentence."""
 
+_ADDRESS_ROW = re.compile(r"\W{0,8}(?P<label>[^@:：\n]{2,40})[:：]\s{0,40}[^\s@]{0,2}" + ADDRESS + r"[>)\]]?\s*$")
+_TITLE_ROW = re.compile(
+    r"\W{0,8}(?:subject|betreff|objet|asunto|assunto|oggetto|onderwerp|temat|předmět|ämne|emne|aihe|konu|tárgy|subiect|θέμα"
+    r"|тема|件名|主题|主旨|標題|제목)\s?[:：]",
+    re.IGNORECASE,
+)
+REPORTED = re.compile(r"^[^:：\n]{1,60}[:：][ \t]{1,40}([45]\d\d[ -](?=\S).*)$", re.MULTILINE)
+"""A row that tells the reply of a server, in any language."""
+
 ELSEWHERE = re.compile(
     r"(?:moved? to|try|use|is now|new (?:e-?mail )?address(?: is)?|forward(?:ed|ing)?(?: to)?|changed to"
     r"|replaced by|reach me at|write to|reply to|"
@@ -170,6 +179,23 @@ def names_sender(before: str) -> bool:
     """Do the words `before` an address (lower case) say that it is the sender's, or the reader's?"""
     last = before.rstrip(" \t\"'<([:=").rsplit(None, 1)
     return bool(last) and last[-1] in _SENDER_LAST and _SENDER.search(before) is not None
+
+
+def without_rows(text: str) -> str:
+    """`text` without the rows that only repeat who wrote the returned message, and under what Subject."""
+    return "\n".join([line for line in text.split("\n") if not _repeats(line)])
+
+
+def is_title(line: str) -> bool:
+    """Does a line repeat the Subject of the returned message?"""
+    return _TITLE_ROW.match(line) is not None
+
+
+def _repeats(line: str) -> bool:
+    if "@" not in line:
+        return is_title(line)
+    row = _ADDRESS_ROW.match(line)
+    return is_title(line) or (row is not None and names_sender(f"{row['label'].lower()}:"))
 
 
 def take_list(found: str, rest: str) -> tuple[list[str], str]:

@@ -288,6 +288,8 @@ class _LineScanner:
             self.current = [candidate]
 
     def _read_words(self, bare: str) -> None:
+        if line_shapes.is_title(bare):
+            return
         lines = self.current[-1].lines if self.current else None
         if self.after_blank and lines == [] and line_shapes.is_noise(bare):
             lines = None

@@ -15,6 +15,7 @@ from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import STATUS_KINDS, Part
 from retour_bounces.message.split_original import split_original
 from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import line_shapes
 from retour_bounces.prose.scan import Prose, scan_text
 from retour_bounces.readers import dsn_fields
 from retour_bounces.readers.view import View
@@ -87,7 +88,7 @@ class _Context:
     @cached_property
     def start(self) -> str:
         """The beginning of what it says itself; of several recipients what it says before it comes to them."""
-        start = self.prose.own_text[:MAX_START_CHARACTERS]
+        start = line_shapes.without_rows(self.prose.own_text[:MAX_START_CHARACTERS])
         if len(self._recipients) < 2:
             return start
         lines = start.split("\n")

@@ -14,7 +14,7 @@ from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import Message
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
-from retour_bounces.prose import mail_system
+from retour_bounces.prose import line_shapes, mail_system
 from retour_bounces.prose.candidates import Candidate
 from retour_bounces.prose.scan import Prose
 from retour_bounces.readers.view import View
@@ -208,7 +208,8 @@ def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules
     judge = Judge(rules)
     reported = {one.recipient.lower() for one in candidates}
     shared = len(candidates) == 1 or not any(one.lines for one in candidates)
-    whole_text = prose.own_text[:MAX_REASON_CHARACTERS] if shared else ""
+    whole_text = line_shapes.without_rows(prose.own_text[:MAX_REASON_CHARACTERS]) if shared else ""
+    rows = " ".join(line_shapes.REPORTED.findall(whole_text)[:10])
     quote = quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
     mixed = {"failed", "delayed"} <= {one.action for one in candidates}
     reports: list[RecipientReport] = []
@@ -220,7 +221,8 @@ def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules
         replies = "" if judge.is_exhausted else prose.refusals(candidate.recipient, reported)
         diagnostic = quote or (text if re.search(r"\w{3}", text) else (replies or text))
         command, whole = prose.reply(diagnostic)
-        verdict = by_program(judge(diagnostic, None, command, (whole, replies, whole_text)), judge, whole_text)
+        verdict = judge(diagnostic, None, command, (whole, replies, rows, whole_text))
+        verdict = by_program(verdict, judge, whole_text)
         told = _action_of(candidate, action) if mixed else action
         reports.append(recipient_report(candidate.recipient or None, candidate.original, told, verdict))
     return tuple(reports)
