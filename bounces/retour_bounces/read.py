@@ -20,7 +20,7 @@ What several readers need to know of a message is found out once, by `readers.vi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from retour_bounces.classify.rules import Rules
 from retour_bounces.message.parts import scan
@@ -51,14 +51,17 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     rules = rules or Rules.bundled()
     view = View(scan(bytes(data)))
     return (
-        _first([view], _READERS, rules)
-        or _first(wrapped.inside(view), _INSIDE, rules)
-        or _first([view], _NAMELESS, rules)
+        _first(view, _READERS, rules)
+        or next(filter(None, (_first(inner, _INSIDE, rules) for inner in wrapped.inside(view))), None)
+        or _first(view, _NAMELESS, rules)
         or Report("not-a-report", truncated=view.message.truncated)
     )
 
 
-def _first(views: Iterable[View], readers: tuple[Reader, ...], rules: Rules) -> Report | None:
-    """What the first reader that knows one of the messages says."""
-    reports = (reader(view, rules) for view in views for reader in readers)
-    return next((report for report in reports if report is not None), None)
+def _first(view: View, readers: tuple[Reader, ...], rules: Rules) -> Report | None:
+    """What the first of the readers that knows the message says."""
+    for reader in readers:
+        report = reader(view, rules)
+        if report is not None:
+            return report
+    return None

@@ -111,10 +111,12 @@ def typed(value: str) -> tuple[str, str]:
     """
     kind, rest = "rfc822", value
     if (match := _TYPE.match(value)) and "@" not in match[1]:
-        kind, rest = match[1].lower(), match[2].strip()
-    if further := _FURTHER_TYPE.match(rest):
-        rest = rest[further.end() :]
+        kind, rest = match[1].lower(), match[2]
     rest = rest.strip()
+    if _TIDY.fullmatch(rest):
+        return kind, rest
+    if further := _FURTHER_TYPE.match(rest):
+        rest = rest[further.end() :].strip()
     if "\\x{" in rest:
         rest = _ESCAPE.sub(_unescape, rest)
     if kind == "x400":

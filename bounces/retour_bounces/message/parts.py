@@ -194,8 +194,9 @@ def scan(data: bytes) -> Message:
         top.fields = Header(head[: head.rfind(b"\n") + 1])
     report_type = top.parameters.get("report-type", "").lower()
     parts, closed = _leaves(top)
-    for part in filter(_is_mislabelled, parts):
-        part.kind = "text/plain"
+    for part in parts:
+        if part.kind in STATUS_KINDS and _is_mislabelled(part):
+            part.kind = "text/plain"
     whole = whole and closed and not (len(data) > MAX_TEXT_OCTETS and any(part.is_cut for part in parts))
     returned = next((part for part in parts if part.is_returned), None)
     return Message(top.fields, top.kind, parts, report_type, not whole, returned)
@@ -237,10 +238,10 @@ def _typed(fields: Header, body: bytes, whole: bool = True) -> Part:
 
 
 def _is_mislabelled(part: Part) -> bool:
-    """Does a part hold no delivery-status fields, although it is called so? Then its words are for people."""
-    if part.kind not in STATUS_KINDS or part.fields.get("content-transfer-encoding").lower().startswith(("b", "q")):
+    """Does a part that is called delivery-status hold no fields of it? Then its words are for people."""
+    if _STATUS_FIELD.search(part.body, 0, MAX_STATUS_OCTETS):
         return False
-    return _STATUS_FIELD.search(part.body[: part.max_octets]) is None
+    return not part.fields.get("content-transfer-encoding").lower().startswith(("base64", "quoted"))
 
 
 def _parameters_of(value: str) -> dict[str, str]:

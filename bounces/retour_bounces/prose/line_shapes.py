@@ -100,7 +100,7 @@ _NOISE = (
 """Words of a sentence that tells whom to ask or to tell, who wrote, or what only serves as an example."""
 _IDENTITY = re.compile(
     r"\W{0,8}(?!.{0,30}(?:user|recipient|address|account|mailbox|member))(?:\w{1,30}[ -]){0,3}"
-    r"(?:token|id|key|hash|reference|ref|session|transaction|uuid|ticket) ?[:：]"
+    r"(?:token|id|key|hash|reference|ref|session|transaction|uuid|ticket) ?:"
 )
 """The beginning of a row, in lower case, that identifies a message: some look like addresses."""
 _FIELD = re.compile(r"\W{0,8}\w[\w -]{0,30}[:：]\s")
@@ -114,7 +114,7 @@ _TITLE_ROW = re.compile(
     r"|тема|件名|主题|主旨|標題|제목)\s?[:：]",
     re.IGNORECASE,
 )
-REPORTED = re.compile(r"^[^:：\n]{1,60}[:：][ \t]{1,40}([45]\d\d[ -](?=\S).*)$", re.MULTILINE)
+_REPLY_ROW = re.compile(r"[^:：]{1,60}[:：][ \t]{1,40}([45]\d\d[ -](?=\S).*)")
 """A row that tells the reply of a server, in any language."""
 
 ELSEWHERE = re.compile(
@@ -160,7 +160,7 @@ def command_of(line: str) -> str:
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
     lower = text.lower().replace("notify you ", "")  # as in "this is to notify you that your mail"
-    return bool(lower) and (any(word in lower for word in _NOISE) or _IDENTITY.match(lower) is not None)
+    return any(word in lower for word in _NOISE) or (":" in lower and _IDENTITY.match(lower) is not None)
 
 
 def sentence(above: str, line: str, since: int, at: int) -> tuple[str, int]:
@@ -183,19 +183,26 @@ def names_sender(before: str) -> bool:
 
 def without_rows(text: str) -> str:
     """`text` without the rows that only repeat who wrote the returned message, and under what Subject."""
-    return "\n".join([line for line in text.split("\n") if not _repeats(line)])
+    lines = text.split("\n")
+    return "\n".join([one for one in lines if (":" not in one and "：" not in one) or not _repeats(one)])
+
+
+def replies_in_rows(text: str) -> list[str]:
+    """The replies that stand in rows of their own, such as "Reported error: 550 5.1.1 ..."."""
+    rows = (_REPLY_ROW.match(line) for line in text.split("\n") if ":" in line or "：" in line)
+    return [row[1] for row in rows if row]
 
 
 def is_title(line: str) -> bool:
     """Does a line repeat the Subject of the returned message?"""
-    return _TITLE_ROW.match(line) is not None
+    return (":" in line or "：" in line) and _TITLE_ROW.match(line) is not None
 
 
 def _repeats(line: str) -> bool:
-    if "@" not in line:
-        return is_title(line)
-    row = _ADDRESS_ROW.match(line)
-    return is_title(line) or (row is not None and names_sender(f"{row['label'].lower()}:"))
+    if is_title(line):
+        return True
+    row = _ADDRESS_ROW.match(line) if "@" in line else None
+    return row is not None and names_sender(f"{row['label'].lower()}:")
 
 
 def take_list(found: str, rest: str) -> tuple[list[str], str]:

@@ -33,20 +33,22 @@ MAX_REFUSAL_CHARACTERS = 50_000
 """Characters of a text in which a refusal, or the returned message, is looked for."""
 
 
-def is_sender(fields: Header) -> bool:
-    """Does the sender look like a mail system?"""
-    return is_author(fields) or "mailer-daemon" in fields.get("return-path").lower()
+def has_envelope(fields: Header) -> bool:
+    """Is the envelope's sender a mail system, whoever the author is?"""
+    return "mailer-daemon" in fields.get("return-path").lower()
 
 
 def is_author(fields: Header) -> bool:
     """Does the From or the Sender field name a mail system, or nobody?"""
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
-    return is_nobody(fields) or any(name in sender for name in _USUAL_SENDERS) or _holds(phrases().senders, sender)
+    if any(name in sender for name in _USUAL_SENDERS):
+        return True
+    return is_nobody(fields) or _holds(phrases().senders, sender)
 
 
 def is_nobody(fields: Header) -> bool:
     """Is the From field there and empty, or "<>"? No person and no list writes so."""
-    return "from" in fields and not fields.get("from").strip(" \t\n<>\"'")
+    return not fields.get("from", "missing").strip(" \t\n<>\"'")
 
 
 def is_list_mail(fields: Header) -> bool:

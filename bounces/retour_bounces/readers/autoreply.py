@@ -80,8 +80,10 @@ def _is_marked_twice(view: View) -> bool:
     them in all languages; one alone stands on other mail too, and reports have them as well."""
     fields = view.fields
     by_program = fields.get("auto-submitted").lower().startswith("auto-generated"), "x-auto-response-suppress" in fields
+    if not any(by_program):
+        return False
     marks = (*by_program, "in-reply-to" in fields, fields.get("return-path") == "<>")
-    if not any(by_program) or sum(marks) < 2 or mail_system.is_list_mail(fields) or view.names_failure:
+    if sum(marks) < 2 or mail_system.is_list_mail(fields) or view.names_failure:
         return False
     return not view.may_be_report and not view.returns_message
 

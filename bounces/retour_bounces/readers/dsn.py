@@ -119,15 +119,15 @@ def _status(view: View) -> tuple[list[Part], dsn_fields.Status]:
 def _fields_of(parts: Iterable[Part]) -> tuple[list[Part], dsn_fields.Status]:
     """Those of the parts that name recipients, and the fields of all; a server may put an empty part before them."""
     holding: list[Part] = []
-    whole = dsn_fields.NO_STATUS
+    whole = None
     for part in parts:
         status = dsn_fields.parse(part.text())
         if status.groups:
             holding.append(part)
-        whole = whole.joined(status)
+        whole = whole.joined(status) if whole else status
         if whole.cut:
             break
-    return holding, whole
+    return holding, whole or dsn_fields.NO_STATUS
 
 
 def _is_relabelled(part: Part) -> bool:
@@ -151,7 +151,7 @@ def _recipient(group: dsn_fields.Group, recipient: str | None, context: _Context
     if action not in ("delivered", "relayed", "expanded"):
         verdict = _verdict(group, context)
         if verdict.reason == "mailererror":
-            verdict = by_program(verdict, context.judge, context.start)
+            verdict = by_program(verdict, context.judge, "" if group.diagnostic else context.start)
     report = recipient_report(recipient, group.original_recipient, action, verdict, group.diagnostic)
     if group.inner_recipient:
         report = replace(report, inner_recipient=group.inner_recipient)

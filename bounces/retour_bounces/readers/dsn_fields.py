@@ -176,6 +176,8 @@ def _group(block: dict[str, str]) -> Group:
 
 def _further(block: dict[str, str]) -> str:
     """What the first field says whose name no standard knows, and which is there for the reason."""
+    if block.keys() <= _USUAL:
+        return ""
     names = (name for name in block if name not in _USUAL and _REASON.search(name))
     return next((said for name in names if (said := _reply_in(block[name]))), "")
 

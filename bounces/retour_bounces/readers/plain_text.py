@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cached_property
 
 from retour_bounces.classify.diagnostic import quoted
 from retour_bounces.classify.program import by_program
 from retour_bounces.classify.rules import Rules
 from retour_bounces.classify.status_codes import PERMANENT, STATUS, TEMPORARY
-from retour_bounces.classify.verdict import Judge, recipient_report
+from retour_bounces.classify.verdict import Judge, Verdict, recipient_report
 from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import Message
 from retour_bounces.phrases.lists import phrases
@@ -44,6 +45,8 @@ _FAILURE = ("(failure)", "failure notice", "returned to sender", "returning mess
 _CODE = re.compile(f"{PERMANENT.pattern}|{TEMPORARY.pattern}", re.MULTILINE)
 MAX_FAILED_FIELDS_CHARACTERS = 400_000
 """Characters of the X-Failed-Recipients fields that are read."""
+MAX_ROWS = 10
+"""Rows with a server's reply that are read."""
 MAX_REASON_CHARACTERS = 3_000
 """Characters of the text in which the reason is looked for."""
 
@@ -207,10 +210,7 @@ def _succeeded(text: str) -> bool:
 def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules: Rules) -> tuple[RecipientReport, ...]:
     judge = Judge(rules)
     reported = {one.recipient.lower() for one in candidates}
-    shared = len(candidates) == 1 or not any(one.lines for one in candidates)
-    whole_text = line_shapes.without_rows(prose.own_text[:MAX_REASON_CHARACTERS]) if shared else ""
-    rows = " ".join(line_shapes.REPORTED.findall(whole_text)[:10])
-    quote = quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
+    around = _Around(prose, len(candidates) == 1 or not any(one.lines for one in candidates))
     mixed = {"failed", "delayed"} <= {one.action for one in candidates}
     reports: list[RecipientReport] = []
     for candidate in candidates:
@@ -219,10 +219,36 @@ def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules
             reports.append(recipient_report(candidate.recipient or None, candidate.original, "delivered", None))
             continue
         replies = "" if judge.is_exhausted else prose.refusals(candidate.recipient, reported)
-        diagnostic = quote or (text if re.search(r"\w{3}", text) else (replies or text))
-        command, whole = prose.reply(diagnostic)
-        verdict = judge(diagnostic, None, command, (whole, replies, rows, whole_text))
-        verdict = by_program(verdict, judge, whole_text)
+        diagnostic = around.quote or (text if re.search(r"\w{3}", text) else (replies or text))
+        verdict = _verdict(diagnostic, replies, around, judge, rules)
         told = _action_of(candidate, action) if mixed else action
         reports.append(recipient_report(candidate.recipient or None, candidate.original, told, verdict))
     return tuple(reports)
+
+
+class _Around:
+    """The text around what is said of the recipients, read only when that does not suffice."""
+
+    def __init__(self, prose: Prose, is_about_all: bool) -> None:
+        self.prose = prose
+        self._text = prose.own_text[:MAX_REASON_CHARACTERS] if is_about_all else ""
+        self.quote = quoted(" ".join(self._text.split())) if "was:" in self._text else ""
+        """The reply that it quotes as the other server's."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text, "" where it is about some of the recipients alone."""
+        return line_shapes.without_rows(self._text)
+
+    @cached_property
+    def rows(self) -> str:
+        """The replies that stand in rows of their own."""
+        return " ".join(line_shapes.replies_in_rows(self.text)[:MAX_ROWS])
+
+
+def _verdict(diagnostic: str, replies: str, around: _Around, judge: Judge, rules: Rules) -> Verdict:
+    command, whole = around.prose.reply(diagnostic)
+    verdict = judge(diagnostic, None, command)
+    if verdict.rule is None or verdict.rule in rules.vague:
+        verdict = judge(diagnostic, None, command, (whole, replies, around.rows, around.text))
+    return by_program(verdict, judge, around.text) if verdict.reason == "mailererror" else verdict

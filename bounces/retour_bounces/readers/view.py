@@ -68,12 +68,16 @@ class View:
     @cached_property
     def is_from_mail_system(self) -> bool:
         """Does the sender look like a mail system?"""
-        return mail_system.is_sender(self.fields)
+        return self._is_author or mail_system.has_envelope(self.fields)
+
+    @cached_property
+    def _is_author(self) -> bool:
+        return mail_system.is_author(self.fields)
 
     @property
     def is_report_by_author(self) -> bool:
         """Does a mail system write in its own name? Some programs answer for a person with a mail system's envelope."""
-        return self.is_from_mail_system and (mail_system.is_author(self.fields) or self._returns_or_refuses)
+        return self.is_from_mail_system and (self._is_author or self._returns_or_refuses)
 
     @cached_property
     def names_failure(self) -> bool:
