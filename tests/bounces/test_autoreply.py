@@ -102,12 +102,24 @@ def test_a_challenge_is_told_apart(text: str) -> None:
         "Your message is being held until you register.",
         "Damit Ihre Nachricht ankommt, bitte ich, die Nachricht einmalig zu bestätigen.",
         "Письмо задержано: подтвердите, что вы не робот.",
+        "Sua mensagem ainda não chegou: confirme que você não é um robô.",
+        "Please follow this link, and your address is added to the recipient's allowed list.",
     ],
 )
 def test_a_challenge_without_any_mark_is_told_by_its_null_sender(text: str) -> None:
     """Who wants no answer by program and asks for proof has answered by program; with a sender anybody may ask."""
     assert answer(text, "Return-Path: <>") == ("challenge", None, 0)
     assert answer(text, "Return-Path: <ann@example.com>")[0] == "not-a-report"
+
+
+def test_a_challenge_is_told_by_its_subject() -> None:
+    """Its text says what is asked for."""
+    text = "Para que ela seja entregue, confirme que você não é um robô."
+    assert answer(text, "Return-Path: <ann@example.com>", subject="Confirme sua mensagem: News") == (
+        "challenge",
+        None,
+        0,
+    )
 
 
 def test_a_holiday_notice_without_any_mark_is_told_by_its_null_sender() -> None:

@@ -25,6 +25,8 @@ _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
 _REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 """A reply by which a server refuses for good, not any number."""
+_SENTENCE_END = re.compile(r"[.!?] |。")
+_LOCAL_NAME = re.compile(r"[\w.+-]{1,64}")
 _TO = re.compile(r"\W{0,4}to\s{0,8}:", re.IGNORECASE)
 _FINAL = (
     "failed permanently",
@@ -83,14 +85,17 @@ def read(view: View, rules: Rules) -> Report | None:
 
 def read_nameless(view: View, rules: Rules) -> Report | None:
     """Reads a report of failure in which no address stands, only a local name or none; None in any doubt."""
-    if view.message.truncated or not view.surely_returns_message:
+    if view.message.truncated or not view.is_surely_report:
         return None
     prose = view.prose
+    listed = _lists_names(prose.own_text)
+    if not listed and not view.surely_returns_message:
+        return None
     if any(one.rank < 5 or _says_why(one.text, prose, rules) for one in prose.candidates):
         return None
     if prose.succeeds or set(prose.actions) != {"failed"} or _QUOTE.search(prose.own_text):
         return None
-    explained = _REFUSED.search(prose.own_text) or _explains(prose.own_text, rules)
+    explained = listed or _REFUSED.search(prose.own_text) or _explains(prose.own_text, rules)
     if not explained or _may_wait(f"{view.subject}\n{prose.own_text}"):
         return None
     back = original.from_text(prose.returned) if prose.returned else view.attached_original or Original()
@@ -142,6 +147,16 @@ def _waits(view: View, failed: list[str]) -> bool:
 def _is_told(view: View, rules: Rules) -> bool:
     """Does a message that nobody wrote give a reason for which mail fails?"""
     return mail_system.is_nobody(view.fields) and _gives_reason(view.own_text[:MAX_REASON_CHARACTERS], rules)
+
+
+def _lists_names(text: str) -> bool:
+    """Is all that stands behind a heading about failure a list of local names, each alone on its line?"""
+    heading, colon, names = text[:MAX_REASON_CHARACTERS].strip().rpartition(":\n")
+    lines = [line.strip() for line in names.split("\n") if line.strip()]
+    if not colon or not lines or not all(map(_LOCAL_NAME.fullmatch, lines)):
+        return False
+    last = _SENTENCE_END.split(" ".join(heading.split("\n\n")[-1].split()))[-1]
+    return "failed" in {action for _, _, actions in phrases().actions.find(plain(last)) for action in actions}
 
 
 def _is_cut_short(message: Message) -> bool:

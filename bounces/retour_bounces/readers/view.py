@@ -159,8 +159,13 @@ class View:
 
     @property
     def surely_returns_message(self) -> bool:
-        """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a
-        digest, a shop, an answer by program?"""
+        """Is it beyond doubt that a mail system gives a message back?"""
+        return self.is_surely_report and (self.message.returned is not None or mail_system.holds_returned(self.text))
+
+    @cached_property
+    def is_surely_report(self) -> bool:
+        """Is it beyond doubt that a mail system reports, neither a person in its name nor a list, a digest, a shop, an
+        answer by program?"""
         subject = self.subject
         if not self.mail_system_speaks or not self.names_failure:
             return False
@@ -168,6 +173,4 @@ class View:
             return False
         if mail_system.names_summary(subject) or mail_system.names_goods(subject):
             return False
-        attached = self.message.returned is not None
-        holds_returned = attached or mail_system.holds_returned(self.text)
-        return holds_returned and mail_system.is_machine(self.fields, attached)
+        return mail_system.is_machine(self.fields, self.message.returned is not None)
