@@ -54,3 +54,18 @@ def test_a_reply_about_the_sender_is_no_row() -> None:
         (HEAD + SAID + "ann@example.com\n\n550 5.1.8 Sender address rejected: us@example.org\n").encode()
     ).reports
     assert (one.recipient, one.blame) == ("ann@example.com", "sender")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("The mailbox {} is over quota.", "mailboxfull"),
+        ("Sorry, user {} does not exist.", "userunknown"),
+    ],
+)
+def test_an_address_in_the_subject_of_a_sentence_keeps_it(sentence: str, reason: str) -> None:
+    """Without the word before the address the predicate says too little."""
+    (one,) = read((HEAD + SAID + sentence.format("ann@example.com") + "\n").encode()).reports
+    assert (one.recipient, one.blame) == ("ann@example.com", "recipient")
+    assert one.reason == reason
+    assert one.diagnostic.startswith(sentence.split("{")[0])

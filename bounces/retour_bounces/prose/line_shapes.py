@@ -31,6 +31,8 @@ LOCAL = re.compile(
 """How sendmail names a user of its own host: 550 5.1.1 user... User unknown."""
 REPLY = re.compile(r"\W{0,8}[45]\d\d[ -]")
 """The beginning of a line that is a server's reply."""
+PREDICATE = re.compile(r"(?:is|isn't|was|wasn't|has|had|does|doesn't|did|didn't|can|cannot|can't|could|couldn't)\b")
+"""What stands behind an address that is in its sentence's subject, such as "mailbox a@b is full"."""
 NEXT = re.compile(r"\s{0,4}[,;]\s{0,4}[\"'<]{0,2}(?P<a>" + ADDRESS + ")")
 """A further address of a list on one line."""
 RCPT = re.compile(r"rcpt to:\s?<?(?P<a>" + ADDRESS + ")", re.IGNORECASE)
