@@ -106,3 +106,19 @@ def test_the_receipt_of_a_person_or_a_reader_has_not_failed(disposition: str) ->
     """Whatever its words are."""
     report = read(receipt(SAID.format("User unknown"), disposition))
     assert (report.kind, report.reports) == ("mdn", ())
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "manual-action/MDN-sent-automatically; deleted",
+        "automatic-action/MDN-sent-automatically; denied",
+        "automatic-action/MDN-sent-automatically; failed",
+        "",
+    ],
+)
+def test_a_mark_of_rejection_suffices_unless_somebody_saw_the_message(disposition: str) -> None:
+    """RFC 3834 lets a filter mark its answer; what was displayed has arrived."""
+    assert failed(receipt(SAID.format("No such user"), disposition, MARKED)).reason == "userunknown"
+    seen = receipt(SAID.format("No such user"), "automatic-action/MDN-sent-automatically; displayed", MARKED)
+    assert read(seen).kind == "mdn"

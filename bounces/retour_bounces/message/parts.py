@@ -133,6 +133,11 @@ class Part:
         return self.kind in _RETURNED
 
     @property
+    def begins_as_status(self) -> bool:
+        """Does it hold delivery-status fields, whatever it is called?"""
+        return self.body[:200].lstrip().lower().startswith(b"reporting-mta:")
+
+    @property
     def max_octets(self) -> int:
         """Octets that are decoded."""
         return MAX_STATUS_OCTETS if self.kind.startswith("message/") else MAX_TEXT_OCTETS
@@ -198,7 +203,7 @@ def scan(data: bytes) -> Message:
         if part.kind in STATUS_KINDS and _is_mislabelled(part):
             part.kind = "text/plain"
     whole = whole and closed and not (len(data) > MAX_TEXT_OCTETS and any(part.is_cut for part in parts))
-    returned = next((part for part in parts if part.is_returned), None)
+    returned = next((part for part in parts if part.is_returned and not part.begins_as_status), None)
     return Message(top.fields, top.kind, parts, report_type, not whole, returned)
 
 

@@ -131,8 +131,8 @@ def _fields_of(parts: Iterable[Part]) -> tuple[list[Part], dsn_fields.Status]:
 
 
 def _is_relabelled(part: Part) -> bool:
-    """Does a gateway that did not know its type hand on a delivery-status part?"""
-    return part.kind.startswith("application/") and part.body[:200].lstrip().lower().startswith(b"reporting-mta:")
+    """Does a gateway that did not know its type hand on a delivery-status part, or a server call it a header?"""
+    return (part.kind.startswith("application/") or part.is_returned) and part.begins_as_status
 
 
 def _without_repeats(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:

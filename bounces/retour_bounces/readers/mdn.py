@@ -15,6 +15,8 @@ from retour_bounces.readers.view import View
 from retour_bounces.report import Original, Report
 
 _KINDS = ("message/disposition-notification", "message/global-disposition-notification")
+_UNREAD = {"deleted", "denied", "failed", ""}
+"""Dispositions of a message that nobody got to see (RFC 8098 section 3.2.6.2, RFC 3798 section 3.2.6)."""
 _ROW = re.compile(r"^\W{0,8}\w[\w -]{0,30}[:：][ \t]+\S.*$", re.MULTILINE)
 """A row such as "Subject: ...": what it repeats of the message says nothing of its fate."""
 _HEADING = re.compile(r":[ \t]*\n")
@@ -36,7 +38,7 @@ def read(view: View, rules: Rules) -> Report | None:
     who = _address(fields.get("final-recipient")) or _address(fields.get("original-recipient"))
     mode, _, what = fields.get("disposition", "").lower().partition(";")
     what = what.strip().split("/")[0].strip()[:40]
-    if what == "deleted" and mode.strip().startswith("automatic-action") and _refuses(view):
+    if _refuses(view, mode, what):
         before = _address(fields.get("original-recipient"))
         report = recipient_report(who, before, "failed", _verdict(view.own_text, rules))
         return Report("bounce", (report,), headers, truncated=message.truncated)
@@ -47,10 +49,13 @@ def _address(value: str) -> str | None:
     return addresses.first(addresses.typed(value[:1_000])[1]) if value else None
 
 
-def _refuses(view: View) -> bool:
-    """Does it say that a filter refused the message? Programs also tell so that a message was deleted unread."""
+def _refuses(view: View, mode: str, what: str) -> bool:
+    """Does it say that a filter refused the message, by a mark or in words? Programs also tell so that a message was
+    deleted unread."""
     if "reject" in view.fields.get("auto-submitted").lower():
-        return True
+        return what in _UNREAD
+    if what != "deleted" or not mode.strip().startswith("automatic-action"):
+        return False
     return phrases().refusals.any(plain(_ROW.sub("", view.own_text[:MAX_TEXT_CHARACTERS])))
 
 

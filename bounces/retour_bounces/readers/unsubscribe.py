@@ -45,5 +45,7 @@ def _is_by_program(view: View) -> bool:
     text = plain(" ".join(view.text[: MAX_TEXT_CHARACTERS + 1].split()))
     if len(text) > MAX_TEXT_CHARACTERS:
         return False
-    automatic = view.fields.get("auto-submitted").lower().startswith("auto-")
-    return not text or text == "unsubscribe" or phrases().preambles.any(text) or (automatic and "unsubscri" in text)
+    if not text or text == "unsubscribe" or phrases().preambles.any(text):
+        return True
+    is_away = phrases().autoreplies.any(text) or phrases().returning.any(text) or phrases().left.any(text)
+    return view.fields.get("auto-submitted").lower().startswith("auto-") and not is_away
