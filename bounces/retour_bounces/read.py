@@ -5,11 +5,14 @@
 2. `complaint`: abuse reports (RFC 5965). They bring back a message that was delivered, so they must be known before
    anything that looks at a returned message.
 3. `mdn`: read receipts (RFC 8098), which have fields of their own too.
-4. `autoreply`: answers by program (RFC 3834) and challenges. They come from people's addresses and may quote a failure,
+4. `unsubscribe`: what mail programs send to unsubscribe their users. Some mark it as an answer by program.
+5. `autoreply`: answers by program (RFC 3834) and challenges. They come from people's addresses and may quote a failure,
    so they are asked before anything that reads words.
-5. `amazon_ses`: Amazon's JSON, which is exact but stands in a text; the readers of words would take it for a sentence.
-6. `plain_text`: words alone, with no field to rely on.
-7. `dsn` and `plain_text` once more, for reports of failure in which no address stands: only when nobody could say whose
+6. `amazon_ses`: Amazon's JSON, which is exact but stands in a text; the readers of words would take it for a sentence.
+7. `plain_text`: words alone, with no field to rely on.
+8. `dsn` and `plain_text` about what a gateway's message holds (`wrapped`). What this message tells itself comes first:
+   a report may be about a report.
+9. `dsn` and `plain_text` once more, for reports of failure in which no address stands: only when nobody could say whose
    failure it is, the envelope's recipient has to tell.
 
 What several readers need to know of a message is found out once, by `readers.view.View`.
@@ -21,20 +24,23 @@ from collections.abc import Callable
 
 from retour_bounces.classify.rules import Rules
 from retour_bounces.message.parts import scan
-from retour_bounces.readers import amazon_ses, autoreply, complaint, dsn, mdn, plain_text
+from retour_bounces.readers import amazon_ses, autoreply, complaint, dsn, mdn, plain_text, unsubscribe, wrapped
 from retour_bounces.readers.view import View
 from retour_bounces.report import Report
 
-_READERS: tuple[Callable[[View, Rules], Report | None], ...] = (
+Reader = Callable[[View, Rules], Report | None]
+
+_READERS: tuple[Reader, ...] = (
     dsn.read,
     complaint.read,
     mdn.read,
+    unsubscribe.read,
     autoreply.read,
     amazon_ses.read,
     plain_text.read,
-    dsn.read_nameless,
-    plain_text.read_nameless,
 )
+_INSIDE: tuple[Reader, ...] = (dsn.read, plain_text.read)
+_NAMELESS: tuple[Reader, ...] = (dsn.read_nameless, plain_text.read_nameless)
 
 
 def read(data: bytes, *, rules: Rules | None = None) -> Report:
@@ -44,8 +50,18 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     """
     rules = rules or Rules.bundled()
     view = View(scan(bytes(data)))
-    for reader in _READERS:
+    return (
+        _first(view, _READERS, rules)
+        or next(filter(None, (_first(inner, _INSIDE, rules) for inner in wrapped.inside(view))), None)
+        or _first(view, _NAMELESS, rules)
+        or Report("not-a-report", truncated=view.message.truncated)
+    )
+
+
+def _first(view: View, readers: tuple[Reader, ...], rules: Rules) -> Report | None:
+    """What the first of the readers that knows the message says."""
+    for reader in readers:
         report = reader(view, rules)
         if report is not None:
             return report
-    return Report("not-a-report", truncated=view.message.truncated)
+    return None

@@ -200,3 +200,212 @@ def test_a_failure_of_nobody_whom_one_could_write_to_is_a_bounce_without_a_recip
     (one,) = found.reports
     assert found.kind == "bounce"
     assert (one.recipient, one.action, one.reason, one.type) == (None, "failed", "mailboxfull", "soft")
+
+
+EMPTY = {
+    "nothing": "",
+    "the server's name alone": "Reporting-MTA: dns; mx.example.com",
+    "words": "This message was undeliverable due to the following reason:\n\nuser@example.net has moved",
+    "a date": "Arrival-Date: Mon, 2 Mar 2026 10:00:00 +0000",
+}
+
+
+def parted(*bodies: str, kind: str = "message/delivery-status") -> bytes:
+    """A report with several delivery-status parts."""
+    parts = "".join(f"--b1\nContent-Type: {kind}\n\n{body}\n\n" for body in bodies)
+    whole = report()
+    start = whole.index(b"--b1\nContent-Type: message/delivery-status")
+    end = whole.index(b"--b1\nContent-Type: text/rfc822-headers")
+    return whole[:start] + parts.encode() + whole[end:]
+
+
+@pytest.mark.parametrize("place", EMPTY)
+def test_all_delivery_status_parts_are_read(place: str) -> None:
+    """A server may put one before the fields that holds none, or behind them."""
+    own = group("user@example.net", "failed", "5.2.2")
+    for bodies in ((EMPTY[place], own), (own, EMPTY[place]), (EMPTY[place], EMPTY[place], own)):
+        assert [(one.recipient, one.status) for one in read(parted(*bodies)).reports] == [("user@example.net", "5.2.2")]
+
+
+def test_each_delivery_status_part_may_name_a_recipient() -> None:
+    """One part for each of them is no standard, and is read."""
+    found = read(parted(group("a@example.net"), group("b@example.net", "failed", "5.2.2")))
+    assert [(one.recipient, one.status) for one in found.reports] == [
+        ("a@example.net", "5.1.1"),
+        ("b@example.net", "5.2.2"),
+    ]
+
+
+def test_words_in_a_part_that_is_called_delivery_status_are_words() -> None:
+    """They give the reason where the fields say little."""
+    said = "The message was undeliverable due to the following reason:\n\nThe mailbox is full\n\n<user@example.net>"
+    (one,) = read(parted(said, group("user@example.net", "failed", "5.0.0"))).reports
+    assert (one.recipient, one.reason) == ("user@example.net", "mailboxfull")
+
+
+def test_fields_behind_an_empty_part_are_read_where_a_gateway_relabelled_them() -> None:
+    """The type of the part that holds them may be lost."""
+    data = parted("Reporting-MTA: dns; mx.example.com", group("user@example.net"))
+    last = data.rindex(b"message/delivery-status")
+    fields = b"application/octet-stream" + data[last + len(b"message/delivery-status") :]
+    fields = fields.replace(b"\n\nFinal", b"\n\nReporting-MTA: dns; mx.example.com\n\nFinal")
+    assert [one.recipient for one in read(data[:last] + fields).reports] == ["user@example.net"]
+
+
+ODD = [
+    "rfc822; rfc822;user@example.net",
+    "rfc822;rfc822; rfc822; <user@example.net>",
+    "RFC822;SMTP;user@example.net",
+    "rfc822; <smtp:user@example.net>",
+    "rfc822/rfc822;user@example.net",
+    "utf-8; rfc822; user@example.net",
+    "rfc822;;user@example.net",
+    "rfc822;user@example.net;rfc822",
+    "rfc822; user@example.net, user@example.net",
+    'rfc822; "user@example.net"',
+    "rfc822; [user@example.net]",
+    "rfc822; [SMTP:user@example.net]",
+    'rfc822; "User, Example" <user@example.net>',
+    "rfc822; user@example.\n net",
+]
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_a_type_that_is_there_twice_and_marks_around_it_are_no_part_of_an_address(field: str) -> None:
+    """In the final recipient's field and in the original one's."""
+    for fields in (f"Final-Recipient: {field}\n", f"Final-Recipient: {field}\nOriginal-Recipient: {field}\n"):
+        (one,) = read(report(f"{fields}Action: failed\nStatus: 5.1.1")).reports
+        assert (one.recipient, one.original_recipient) in [
+            ("user@example.net", None),
+            ("user@example.net", "user@example.net"),
+        ]
+
+
+@pytest.mark.parametrize(
+    "name", ["o'brien@example.net", '"first last"@example.net', "a=b/c@example.net", "u@[192.0.2.1]"]
+)
+def test_a_rare_address_stays_as_it_is(name: str) -> None:
+    """Signs that are a part of it are not taken for marks around it."""
+    assert [one.recipient for one in read(report(group(name))).reports] == [name]
+
+
+@pytest.mark.parametrize("name", ["root", "<root>", "User Example", "unknown", "user@"])
+def test_a_name_without_a_domain_is_no_recipient(name: str) -> None:
+    """Nobody can write to it: the returned message tells who it was, else the envelope."""
+    assert [one.recipient for one in read(report(group(name))).reports] == ["user@example.net"]
+    several = read(report(group(name), returned="To: a@example.net, b@example.net\n"))
+    assert [(one.recipient, one.reason) for one in several.reports] == [(None, "userunknown")]
+
+
+def test_the_author_in_the_to_field_of_a_returned_message_is_not_the_recipient() -> None:
+    """Who has many recipients hides them so; whose the failure is the envelope tells."""
+    hidden = "From: News <us@example.com>\nTo: us@example.com\nMessage-ID: <1@example.com>\n"
+    assert [one.recipient for one in read(report(group("User Example"), returned=hidden)).reports] == [None]
+    text = "From: MAILER-DAEMON@mx.example.net\nTo: b@example.com\nSubject: Undelivered mail\n\n{}\n--- Original message:\n\n{}"
+    said = "Your message could not be delivered to User Example.\n"
+    assert [one.recipient for one in read(text.format(said, hidden).encode()).reports] == [None]
+    assert [one.recipient for one in read(text.format(said, hidden.replace("To: us", "To: you")).encode()).reports] == [
+        "you@example.com"
+    ]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        'X-Supplementary-Info: <192.0.2.7 #5.0.0 smtp; 552 "Mailbox full">',
+        "X-Supplementary-Info: mailbox full",
+        "Reason: mailbox full",
+        "X-Reason: smtp; 552 mailbox full",
+        "X-SMTP-Response: 552 mailbox full",
+        "Diagnostic-Text: mailbox full",
+        "X-Error-Detail:\n mailbox full",
+        "X-Reason:\nComment: mailbox full",
+        "Diagnostic-Code: smtp;\nReason: mailbox full",
+        "Diagnostic-Code: smtp; 554 failed\nReason: mailbox full",
+    ],
+)
+def test_the_reason_may_stand_in_a_field_of_another_name(field: str) -> None:
+    """It is read where Diagnostic-Code is missing or says nothing."""
+    (one,) = read(report(group("user@example.net", "failed", "5.0.0", field))).reports
+    assert (one.reason, one.type, one.blame) == ("mailboxfull", "soft", "recipient")
+    assert "<" not in one.diagnostic
+
+
+@pytest.mark.parametrize(
+    "field", ["X-Display-Name: User unknown", "Remote-MTA: dns; user unknown", "X-Title: mailbox full"]
+)
+def test_a_field_of_another_purpose_gives_no_reason(field: str) -> None:
+    """What it holds is somebody's name or title."""
+    (one,) = read(report(group("user@example.net", "failed", "5.0.0", field))).reports
+    assert (one.reason, one.blame) == (None, "nobody")
+
+
+def test_the_diagnostic_code_is_believed_before_other_fields() -> None:
+    """What the standard's own field says needs no other."""
+    fields = ("Reason: user unknown", "Diagnostic-Code: smtp; 552 5.2.2 mailbox full")
+    assert [one.reason for one in read(report(group("user@example.net", "failed", "5.0.0", *fields))).reports] == [
+        "mailboxfull"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "status", "reason", "kind"),
+    [
+        ("67", "5.0.0", "5.1.1", "userunknown", "hard"),
+        ("67", "5.1.1", "5.1.1", "userunknown", "hard"),
+        ("68", "5.3.0", "5.1.2", "hostunknown", "hard"),
+        ("75", "5.0.0", "4.3.0", "mailererror", "soft"),
+        ("75", "4.2.0", "4.2.0", "mailererror", "soft"),
+        ("69", "5.3.0", "5.3.0", "mailererror", "hard"),
+        ("1", "5.3.0", "5.3.0", "mailererror", "hard"),
+    ],
+)
+def test_an_exit_code_means_what_sysexits_says(code: str, said: str, status: str, reason: str, kind: str) -> None:
+    """67 is an unknown user, 68 an unknown host, 75 a failure for now; any other says that a program failed."""
+    field = f"Diagnostic-Code: X-Unix; {code}"
+    (one,) = read(report(group("user@example.net", "failed", said, field))).reports
+    assert (one.status, one.reason, one.type) == (status, reason, kind)
+    assert one.status_source == ("wire" if status == said else "derived")
+    assert (one.blame == "recipient") == (code in ("67", "68"))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Command died with status 67: /usr/bin/x", "userunknown"),
+        ("Command died with status 1: /usr/bin/x. Command output: The account is disabled.", "suspend"),
+        ("Command died with status 67: /usr/bin/x. Command output: over quota", "mailboxfull"),
+        ("Command died with status 1: /usr/bin/x. Command output: cannot open mailbox", "mailererror"),
+        ("Command died with status 1: /usr/bin/x. Command output: rejected", "mailererror"),
+        ("Command died with status 1: /usr/bin/x", "mailererror"),
+    ],
+)
+def test_what_a_program_said_comes_before_the_fact_that_it_failed(said: str, reason: str) -> None:
+    """Its output first, then its exit code."""
+    fields = group("user@example.net", "failed", "5.3.0", f"Diagnostic-Code: x-unix; {said}")
+    (one,) = read(report(fields)).reports
+    assert (one.reason, one.diagnostic) == (reason, f"x-unix; {said}")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("The following text was generated during the delivery attempt:\n\n------ |/usr/bin/x ------\n\nover quota", "mailboxfull"),
+        ("Child process of address_pipe transport returned 67 from command:\n  /usr/bin/x", "userunknown"),
+        ("Child process of address_pipe transport returned 127 from command:\n  /usr/bin/x", "mailererror"),
+    ],
+)  # fmt: skip
+def test_what_a_program_said_is_read_from_words_too(words: str, reason: str) -> None:
+    """As Exim tells it."""
+    text = f"The following address(es) failed:\n\n  |/usr/bin/x\n    generated by user@example.net\n    local delivery failed\n\n{words}\n"
+    data = f"From: MAILER-DAEMON@mx.example.net\nTo: b@example.com\nSubject: Mail delivery failed\n\n{text}"
+    assert [(one.recipient, one.reason) for one in read(data.encode()).reports] == [("user@example.net", reason)]
+
+
+@pytest.mark.parametrize("kind", ["text/rfc822-headers", "message/rfc822", "application/octet-stream"])
+def test_fields_in_a_part_of_another_name_are_read(kind: str) -> None:
+    """They are known by what they begin with; the returned message is the part behind them."""
+    fields = f"Reporting-MTA: dns; mx.example.com\n\n{group('user@example.net')}"
+    found = read(parted(fields, kind=kind))
+    assert [(one.recipient, one.action) for one in found.reports] == [("user@example.net", "failed")]
+    assert found.original.message_id == "<1@example.com>"

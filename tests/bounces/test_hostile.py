@@ -63,6 +63,25 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "HTML": lambda n: HEAD + b"Content-Type: text/html\n\n" + b"<p>could not be delivered <b" * n,
     "encoded words": lambda n: HEAD + b"X: y\nSubject: " + b"=?utf-8?Q?a?= " * n + b"\n\nhi\n",
     "JSON": lambda n: HEAD + b'\n{"notificationType":"Bounce","bounce":' + b"[" * n,
+    "rows": lambda n: (
+        HEAD + b"\ncould not be delivered to a@b.example\n\n" + b"Sender: x@y.example\nSubject: 550 no\n" * n
+    ),
+    "delivery-status parts": lambda n: (
+        REPORT + (STATUS + b"Final-Recipient: rfc822; a@b.example\nAction: failed\n\n") * n
+    ),
+    "words in a delivery-status part": lambda n: (
+        REPORT + b"--b\nContent-Type: message/delivery-status\n\n" + b"re-mta\n" * n
+    ),
+    "messages in messages": lambda n: (HEAD + b"Content-Type: message/rfc822\n\n") * n + HEAD + b"\nhi\n",
+    "types of an address": lambda n: (
+        REPORT + STATUS + (b"Final-Recipient: " + b"rfc822; " * 100 + b"a@b.example\nAction: failed\n\n") * n
+    ),
+    "a program's output": lambda n: (
+        REPORT
+        + STATUS
+        + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: x-unix; command output: "
+        + b"exit " * n
+    ),
     "delimiters": lambda n: HEAD + b'Content-Type: multipart/mixed; boundary="z"\n\n' + b"--a\ncontent\n" * n,
     "words": lambda n: (
         REPORT + STATUS + b"Final-Recipient: rfc822; a@b.example\nDiagnostic-Code: smtp; " + b"user " * n + b"\n"

@@ -119,3 +119,26 @@ def test_half_a_line_is_no_returned_message() -> None:
     text = base64.encodebytes(f"Your message could not be delivered:\n\n 550 5.1.1 no\n\n{line}\n".encode()).decode()
     data = message(text, header="Content-Transfer-Encoding: base64\n")
     assert [cut for cut in range(len(data) + 1) if read(data[:cut]).kind == "bounce"] == []
+
+
+@pytest.mark.parametrize("names", ["ann", "  ann.example\n  bob", "\tann\n\n\tbob-x"])
+def test_local_names_under_a_heading_about_failure_are_a_bounce_of_nobody(names: str) -> None:
+    """Some providers leave the domain off, and the message too; the envelope tells whose it is."""
+    heading = "Your mail to the following recipients could not be delivered because they do not take mail from you:"
+    (one,) = read(message(f"Sorry.\n\n{heading}\n\n{names}\n")).reports
+    assert (one.recipient, one.action) == (None, "failed")
+
+
+@pytest.mark.parametrize(
+    ("text", "sender"),
+    [
+        ("Your mail could not be delivered to:\n\nann\n\nIt will be tried again.\n", DAEMON),
+        ("Your mail could not be delivered yet to:\n\nann\n", DAEMON),
+        ("Your mail could not be delivered to:\n\nann and bob\n", DAEMON),
+        ("We could not deliver. Contact:\n\nhelpdesk\n", DAEMON),
+        ("Your mail could not be delivered to:\n\nann\n", "Ann <ann@example.com>"),
+    ],
+)
+def test_names_in_any_doubt_fail_nobody(text: str, sender: str) -> None:
+    """A delay, a sentence, a signature and a person's words are no list of the failed."""
+    assert [one for one in read(message(text, sender=sender)).reports if one.action == "failed"] == []

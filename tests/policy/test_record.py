@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from lab.effort import growth
 from lab.wait import PATIENCE
-from retour_bounces import Original, RecipientReport, Report
+from retour_bounces import Original, RecipientReport, Report, read
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
 from retour_policy.config.model import PolicySection
@@ -87,6 +87,16 @@ def test_other_kinds_never_count_as_failures(book: Any, kind: Any) -> None:
     assert book.counts(A) == (0, 0, 0) and book.facts()[0].what.kind == kind
     assert outcome == ("forwarded" if kind == "not-a-report" else "recorded")
     assert bool(book.forwarded()) == (kind == "not-a-report")
+
+
+def test_a_mail_programs_unsubscription_suppresses_in_its_stream(book: Any) -> None:
+    """Read from what Apple Mail sends, by the token that it came to, whoever its From field names."""
+    head = "From: Anna <anna@mail.example>\nTo: us@example.org\nSubject: unsubscribe\nAuto-Submitted: auto-replied\n"
+    report = read(f"{head}X-Apple-Unsubscribe: true\n\nSent to unsubscribe.\n".encode())
+    assert book.back(book.send(A), report) == "recorded"
+    found = book.suppressed(A)
+    assert (found.cause, found.scope, found.until) == ("unsubscribe", "news", None)
+    assert book.counts(A) == (0, 0, 0)
 
 
 def test_mixed_fates_are_told_apart(book: Any, make_part: Any, make_bounce: Any) -> None:

@@ -203,6 +203,13 @@ def recipient_report(
     )  # fmt: skip
 
 
+def with_reason(verdict: Verdict, reason: str) -> Verdict:
+    """The same verdict with a reason that the form of the report tells, not its words."""
+    known = reasons()[reason]
+    status = verdict.status if verdict.status_source == "wire" else known.status
+    return verdict._replace(type="hard", status=status, reason=reason, blame=known.blame)
+
+
 def with_status(one: RecipientReport, status: str | None) -> RecipientReport:
     """The same report with the status of its Status field."""
     return replace(one, status=status, status_source="wire" if status else None)

@@ -23,6 +23,10 @@ _PLAIN = re.compile(
     r"(?<![A-Za-z0-9_.+-])[A-Za-z][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9.-])"
 )
 _TYPE = re.compile(r"^\s*([A-Za-z0-9-]+(?:\s*\([^)]{0,40}\))?)\s*[;/:]\s*(.*)$", re.DOTALL)
+_FURTHER_TYPE = re.compile(r"(?:[\s<\[\"';]{0,4}(?:rfc822|smtp|internet|utf-8)\s?[;:]){1,5}|;", re.IGNORECASE)
+"""What programs put in front of an address without looking whether it has a type already."""
+_ODD = re.compile(r"[\s()\[\]<>\"',;]")
+"""What stands around an address, and in few of them."""
 _ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _ENCAPSULATED = re.compile(r"\+([0-9A-Fa-f]{2})")
 """How Exchange writes a character of another system's address inside one of its own."""
@@ -101,18 +105,23 @@ def typed(value: str) -> tuple[str, str]:
     """The type and the address of a recipient field such as "rfc822; user@example.com" (RFC 3464 section
     2.3.1).
 
-    Takes `rfc822/user@...`, a missing type, comments and brackets. A `utf-8` address (RFC 6533 section 3)
-    comes
-    back with its `\\x{...}` escapes resolved. What holds no address comes back as it is, cleaned of space.
+    Takes `rfc822/user@...`, a missing type, one that is there twice, comments, quotes and brackets. A `utf-8` address
+    (RFC 6533 section 3) comes back with its `\\x{...}` escapes resolved. What holds no address comes back as it is,
+    cleaned of space.
     """
-    match = _TYPE.match(value)
-    kind, rest = (match[1].lower(), match[2]) if match and "@" not in match[1] else ("rfc822", value)
+    kind, rest = "rfc822", value
+    if (match := _TYPE.match(value)) and "@" not in match[1]:
+        kind, rest = match[1].lower(), match[2]
     rest = rest.strip()
+    if _TIDY.fullmatch(rest):
+        return kind, rest
+    if further := _FURTHER_TYPE.match(rest):
+        rest = rest[further.end() :].strip()
     if "\\x{" in rest:
         rest = _ESCAPE.sub(_unescape, rest)
     if kind == "x400":
         return kind, rest
-    bare = tidy(rest) if " " not in rest and "\t" not in rest and "(" not in rest else None
+    bare = None if _ODD.search(rest) else tidy(rest)
     return kind, bare or first(rest) or tidy(rest.split("(")[0]) or rest.strip("<> ")
 
 

@@ -46,6 +46,12 @@ def from_header(fields: Header, envelope_id: str | None = None) -> Original:
 
 
 def to_whom(back: Original) -> str | None:
-    """The returned message's only recipient; None where what came back is a report itself, which went to its reader."""
+    """The returned message's only recipient; None where what came back is a report itself, which went to its reader, or
+    a message that hides its recipients."""
     sender = (back.sender or "").lower()
-    return None if sender.startswith(("mailer-daemon@", "postmaster@")) else back.recipient
+    return None if hides_recipients(back) or sender.startswith(("mailer-daemon@", "postmaster@")) else back.recipient
+
+
+def hides_recipients(back: Original) -> bool:
+    """Does the returned message name its author alone in its To field, as one does who has many recipients?"""
+    return back.sender is not None and back.sender.lower() == (back.recipient or "").lower()

@@ -12,6 +12,8 @@ from retour_bounces.message.charset import characters, loose
 MAX_PARTS = 40
 """Parts looked at; a report has three, a mailing list or a gateway adds a few."""
 MAX_DEPTH = 12
+STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
+"""Content types of delivery-status fields (RFC 3464 section 2.1, RFC 6533 section 4)."""
 PREAMBLE = "text/x-preamble"
 """Kind given to what stands before the first delimiter of a multipart."""
 MAX_HEADER_OCTETS = 65_536
@@ -29,6 +31,10 @@ _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
 _VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELD = re.compile(rb"\n([!-9;-~]{1,80})" + _VALUE.pattern)
+_STATUS_FIELD = re.compile(
+    rb"^(?:[a-z-]{6,13}-mta|[a-z-]{5,8}-recipient|action|status|diagnostic-code)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
 _RETURNED = {
     "text/rfc822-headers", "text/rfc822-header", "text/rfc822", "message/global-headers", "message/rfc822",
     "message/global", "message/partial",
@@ -127,6 +133,11 @@ class Part:
         return self.kind in _RETURNED
 
     @property
+    def begins_as_status(self) -> bool:
+        """Does it hold delivery-status fields, whatever it is called?"""
+        return self.body[:200].lstrip().lower().startswith(b"reporting-mta:")
+
+    @property
     def max_octets(self) -> int:
         """Octets that are decoded."""
         return MAX_STATUS_OCTETS if self.kind.startswith("message/") else MAX_TEXT_OCTETS
@@ -188,8 +199,11 @@ def scan(data: bytes) -> Message:
         top.fields = Header(head[: head.rfind(b"\n") + 1])
     report_type = top.parameters.get("report-type", "").lower()
     parts, closed = _leaves(top)
+    for part in parts:
+        if part.kind in STATUS_KINDS and _is_mislabelled(part):
+            part.kind = "text/plain"
     whole = whole and closed and not (len(data) > MAX_TEXT_OCTETS and any(part.is_cut for part in parts))
-    returned = next((part for part in parts if part.is_returned), None)
+    returned = next((part for part in parts if part.is_returned and not part.begins_as_status), None)
     return Message(top.fields, top.kind, parts, report_type, not whole, returned)
 
 
@@ -226,6 +240,13 @@ def _typed(fields: Header, body: bytes, whole: bool = True) -> Part:
     value = fields.get("content-type")
     match = _TYPE.match(value)
     return Part(match[1].lower() if match else "text/plain", fields, body, whole, value)
+
+
+def _is_mislabelled(part: Part) -> bool:
+    """Does a part that is called delivery-status hold no fields of it? Then its words are for people."""
+    if _STATUS_FIELD.search(part.body, 0, MAX_STATUS_OCTETS):
+        return False
+    return not part.fields.get("content-transfer-encoding").lower().startswith(("base64", "quoted"))
 
 
 def _parameters_of(value: str) -> dict[str, str]:

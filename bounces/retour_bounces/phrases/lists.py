@@ -35,6 +35,10 @@ class Phrases:
     """What a notice to the recipient of a message says."""
     goods: PhraseIndex[None]
     """What the Subject names that is no mail."""
+    refusals: PhraseIndex[None]
+    """What a filter says of a message that it refused."""
+    preambles: PhraseIndex[None]
+    """What a program says of its message before it comes to what it has to tell."""
     actions: PhraseIndex[Action]
     """Phrases that say that a passage is about a failed, a delayed or a successful delivery."""
     label: re.Pattern[str]
@@ -45,7 +49,7 @@ class Phrases:
 
 _LISTS = (
     "senders", "subjects", "autoreplies", "left", "waiting", "returning", "challenges", "addressed", "summaries",
-    "incoming", "goods",
+    "incoming", "goods", "refusals", "preambles",
 )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ LOCAL = re.compile(
 """How sendmail names a user of its own host: 550 5.1.1 user... User unknown."""
 REPLY = re.compile(r"\W{0,8}[45]\d\d[ -]")
 """The beginning of a line that is a server's reply."""
+PREDICATE = re.compile(r"(?:is|isn't|was|wasn't|has|had|does|doesn't|did|didn't|can|cannot|can't|could|couldn't)\b")
+"""What stands behind an address that is in its sentence's subject, such as "mailbox a@b is full"."""
 NEXT = re.compile(r"\s{0,4}[,;]\s{0,4}[\"'<]{0,2}(?P<a>" + ADDRESS + ")")
 """A further address of a list on one line."""
 RCPT = re.compile(r"rcpt to:\s?<?(?P<a>" + ADDRESS + ")", re.IGNORECASE)
@@ -98,10 +100,24 @@ _NOISE = (
     "문의",
 )
 """Words of a sentence that tells whom to ask or to tell, who wrote, or what only serves as an example."""
+_IDENTITY = re.compile(
+    r"\W{0,8}(?!.{0,30}(?:user|recipient|address|account|mailbox|member))(?:\w{1,30}[ -]){0,3}"
+    r"(?:token|id|key|hash|reference|ref|session|transaction|uuid|ticket) ?:"
+)
+"""The beginning of a row, in lower case, that identifies a message: some look like addresses."""
 _FIELD = re.compile(r"\W{0,8}\w[\w -]{0,30}[:：]\s")
 """The beginning of a line such as "To: ...", which goes on with no sentence."""
 _END = re.compile(r"[.!?](?=\s)|[。！？]")
 """The end of a sentence."""
+
+_ADDRESS_ROW = re.compile(r"\W{0,8}(?P<label>[^@:：\n]{2,40})[:：]\s{0,40}[^\s@]{0,2}" + ADDRESS + r"[>)\]]?\s*$")
+_TITLE_ROW = re.compile(
+    r"\W{0,8}(?:subject|betreff|objet|asunto|assunto|oggetto|onderwerp|temat|předmět|ämne|emne|aihe|konu|tárgy|subiect|θέμα"
+    r"|тема|件名|主题|主旨|標題|제목)\s?[:：]",
+    re.IGNORECASE,
+)
+_REPLY_ROW = re.compile(r"[^:：]{1,60}[:：][ \t]{1,40}([45]\d\d[ -](?=\S).*)")
+"""A row that tells the reply of a server, in any language."""
 
 ELSEWHERE = re.compile(
     r"(?:moved? to|try|use|is now|new (?:e-?mail )?address(?: is)?|forward(?:ed|ing)?(?: to)?|changed to"
@@ -146,7 +162,7 @@ def command_of(line: str) -> str:
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
     lower = text.lower().replace("notify you ", "")  # as in "this is to notify you that your mail"
-    return bool(lower) and any(word in lower for word in _NOISE)
+    return any(word in lower for word in _NOISE) or (":" in lower and _IDENTITY.match(lower) is not None)
 
 
 def sentence(above: str, line: str, since: int, at: int) -> tuple[str, int]:
@@ -165,6 +181,30 @@ def names_sender(before: str) -> bool:
     """Do the words `before` an address (lower case) say that it is the sender's, or the reader's?"""
     last = before.rstrip(" \t\"'<([:=").rsplit(None, 1)
     return bool(last) and last[-1] in _SENDER_LAST and _SENDER.search(before) is not None
+
+
+def without_rows(text: str) -> str:
+    """`text` without the rows that only repeat who wrote the returned message, and under what Subject."""
+    lines = text.split("\n")
+    return "\n".join([one for one in lines if (":" not in one and "：" not in one) or not _repeats(one)])
+
+
+def replies_in_rows(text: str) -> list[str]:
+    """The replies that stand in rows of their own, such as "Reported error: 550 5.1.1 ..."."""
+    rows = (_REPLY_ROW.match(line) for line in text.split("\n") if ":" in line or "：" in line)
+    return [row[1] for row in rows if row]
+
+
+def is_title(line: str) -> bool:
+    """Does a line repeat the Subject of the returned message?"""
+    return (":" in line or "：" in line) and _TITLE_ROW.match(line) is not None
+
+
+def _repeats(line: str) -> bool:
+    if is_title(line):
+        return True
+    row = _ADDRESS_ROW.match(line) if "@" in line else None
+    return row is not None and names_sender(f"{row['label'].lower()}:")
 
 
 def take_list(found: str, rest: str) -> tuple[list[str], str]:

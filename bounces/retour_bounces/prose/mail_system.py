@@ -27,19 +27,28 @@ _GREETING = re.compile(
     r"|(?:dear|estimad|prezad|sehr geehrt|уважаем|尊敬的)[^\n?.,]{1,60}[:：])$",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.!?] |。")
 _USUAL_SENDERS = ("mailer-daemon", "postmaster@", "postmaster <", 'postmaster"', "mail delivery")
 MAX_REFUSAL_CHARACTERS = 50_000
 """Characters of a text in which a refusal, or the returned message, is looked for."""
 
 
-def is_sender(fields: Header) -> bool:
-    """Does the sender look like a mail system?"""
+def has_envelope(fields: Header) -> bool:
+    """Is the envelope's sender a mail system, whoever the author is?"""
+    return "mailer-daemon" in fields.get("return-path").lower()
+
+
+def is_author(fields: Header) -> bool:
+    """Does the From or the Sender field name a mail system, or nobody?"""
     sender = f"{fields.get('from')} {fields.get('sender')}"[:2_000].lower()
     if any(name in sender for name in _USUAL_SENDERS):
         return True
-    if "mailer-daemon" in fields.get("return-path").lower():
-        return True
-    return _holds(phrases().senders, sender)
+    return is_nobody(fields) or _holds(phrases().senders, sender)
+
+
+def is_nobody(fields: Header) -> bool:
+    """Is the From field there and empty, or "<>"? No person and no list writes so."""
+    return not fields.get("from", "missing").strip(" \t\n<>\"'")
 
 
 def is_list_mail(fields: Header) -> bool:
@@ -49,8 +58,16 @@ def is_list_mail(fields: Header) -> bool:
 
 def is_answer(fields: Header) -> bool:
     """Does a person (or a person's program) answer or pass something on here?"""
-    if fields.get("auto-submitted").lower().startswith("auto-replied"):
-        return True
+    return is_auto_reply(fields) or is_handed_on(fields)
+
+
+def is_auto_reply(fields: Header) -> bool:
+    """Does it say that a program answers (RFC 3834 section 5)? Mail systems say so of their reports too."""
+    return fields.get("auto-submitted").lower().startswith("auto-replied")
+
+
+def is_handed_on(fields: Header) -> bool:
+    """Do its fields look as if a person answers or passes something on?"""
     return "in-reply-to" in fields or _ANSWER.match(decoded(fields.get("subject")[:80])) is not None
 
 
@@ -102,7 +119,11 @@ def begins_as_report(text: str) -> bool:
     paragraphs = [one for one in map(str.strip, text[:2_000].split("\n\n")) if _WORD.search(one)]
     if paragraphs and _GREETING.search(paragraphs[0]):
         del paragraphs[0]
-    return bool(paragraphs) and phrases().actions.any(plain(" ".join(paragraphs[0].split())))
+    lines = [plain(" ".join(one.split())) for one in paragraphs[:2]]
+    opens = len(lines) > 1 and phrases().preambles.any(_SENTENCE_END.split(lines[0])[0])
+    if opens and not phrases().actions.any(lines[0]):
+        del lines[0]
+    return bool(lines) and phrases().actions.any(lines[0])
 
 
 def quotes_refusal(text: str) -> bool:

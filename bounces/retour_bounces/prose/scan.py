@@ -243,7 +243,8 @@ class _LineScanner:
                 continue
             if not is_next and phrases().label.search(before):
                 names, rest = line_shapes.take_list(found, line[match.end() :])
-                self._add_all(names, 2, [bare] if line_shapes.REPLY.match(line) else lines_of(rest))
+                is_sentence = line_shapes.REPLY.match(line) or line_shapes.PREDICATE.match(rest)
+                self._add_all(names, 2, [bare] if is_sentence else lines_of(rest))
                 return True
             if at >= end:
                 sentence, end = line_shapes.sentence(self._continued(), line, end, at)
@@ -288,6 +289,8 @@ class _LineScanner:
             self.current = [candidate]
 
     def _read_words(self, bare: str) -> None:
+        if line_shapes.is_title(bare):
+            return
         lines = self.current[-1].lines if self.current else None
         if self.after_blank and lines == [] and line_shapes.is_noise(bare):
             lines = None

@@ -10,6 +10,7 @@ from retour_bounces.message.encoded_word import decoded
 from retour_bounces.message.parts import Header, Message
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import mail_system
 from retour_bounces.readers.view import View
 from retour_bounces.report import Original, Report
 
@@ -22,6 +23,9 @@ _MARKS = {
     b"x-vacation",
     b"x-autoreply-from",
     b"x-mail-autoreply",
+    b"x-autoresponder",
+    b"x-autoresponse",
+    b"x-fc-machinegenerated",
 }
 _CHALLENGES = {
     b"x-tmda-confirm", b"x-tmda-fingerprint", b"x-boxbe", b"x-spamarrest",
@@ -34,10 +38,10 @@ def read(view: View, rules: Rules) -> Report | None:
     """Reads an auto-reply or a challenge; None where the message is neither, or a mail system wrote it."""
     message, fields = view.message, view.fields
     challenge = fields.holds_any(_CHALLENGES)
-    if not challenge and view.is_from_mail_system:
+    if not challenge and (view.is_report_by_author or view.is_marked_report):
         return None
     subject = plain(view.subject)
-    marked = _is_marked(fields) or phrases().autoreplies.any(subject)
+    marked = _is_marked(fields) or phrases().autoreplies.any(subject) or _is_marked_twice(view)
     asks = phrases().challenges.any(subject)
     silent = _is_silent(view)
     if not (marked or challenge or asks or silent):
@@ -65,8 +69,23 @@ def _is_marked(fields: Header) -> bool:
     """Does a field say that a program answered?"""
     if fields.get("auto-submitted").lower().startswith("auto-replied") or fields.holds_any(_MARKS):
         return True
+    if "autorespon" in fields.get("x-post-messageclass").lower():
+        return True
     precedence = f"{fields.get('precedence')} {fields.get('x-precedence')}".lower()
     return "auto_reply" in precedence or "auto-reply" in precedence or "autoreply" in fields.get("preference").lower()
+
+
+def _is_marked_twice(view: View) -> bool:
+    """Do two marks of an answer by program stand in the header, of which one says that a program wrote? Answers have
+    them in all languages; one alone stands on other mail too, and reports have them as well."""
+    fields = view.fields
+    by_program = fields.get("auto-submitted").lower().startswith("auto-generated"), "x-auto-response-suppress" in fields
+    if not any(by_program):
+        return False
+    marks = (*by_program, "in-reply-to" in fields, fields.get("return-path") == "<>")
+    if sum(marks) < 2 or mail_system.is_list_mail(fields) or view.names_failure:
+        return False
+    return not view.may_be_report and not view.returns_message
 
 
 def _report(kind: str, reason: str | None, message: Message) -> Report:

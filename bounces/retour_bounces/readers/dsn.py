@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
 
 from retour_bounces.classify.diagnostic import clean, command_in
+from retour_bounces.classify.program import by_program
 from retour_bounces.classify.rules import Rules
 from retour_bounces.classify.verdict import Judge, Verdict, recipient_report, with_status
 from retour_bounces.message import addresses, original
-from retour_bounces.message.parts import Message, Part
+from retour_bounces.message.parts import STATUS_KINDS, Part
 from retour_bounces.message.split_original import split_original
 from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import line_shapes
 from retour_bounces.prose.scan import Prose, scan_text
 from retour_bounces.readers import dsn_fields
 from retour_bounces.readers.view import View
 from retour_bounces.report import Action, RecipientReport, Report, kind_of
 
-_STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _DEPEND_ON_COMMAND = {"userunknown", "filtered", "onhold"}
 """Reasons that depend on the SMTP command, which the fields hardly ever tell."""
 _ACTION_OF_CLASS: dict[str, Action] = {"2": "delivered", "4": "delayed"}
@@ -38,12 +40,12 @@ def read(view: View, rules: Rules) -> Report | None:
     message = view.message
     if message.report_type != "delivery-status" and view.is_passed_on:
         return None
-    part, status = _status(view)
-    if status is None or not status.groups:
+    parts, status = _status(view)
+    if not status.groups:
         return None
-    back = original.of(message, "" if part else view.text, status.envelope_id)
-    only = original.to_whom(back) if len(status.groups) == 1 and (part or status.groups[0].action) else None
-    is_cut = message.truncated if part is None else not part.whole
+    back = original.of(message, "" if parts else view.text, status.envelope_id)
+    only = original.to_whom(back) if len(status.groups) == 1 and (parts or status.groups[0].action) else None
+    is_cut = not parts[-1].whole if parts else message.truncated
     groups = status.groups[:-1] if is_cut and status.groups[-1].action is None else status.groups
     context = _Context(view, rules, status)
     reports = tuple(_recipient(group, group.recipient or only, context) for group in groups if group.recipient or only)
@@ -57,10 +59,9 @@ def read_nameless(view: View, rules: Rules) -> Report | None:
     """Reads fields that tell of a failure and name nobody to whom one could write; the envelope tells whose it is."""
     if view.message.truncated or view.is_passed_on:
         return None
-    part = _fields_part(view.message)
-    status = dsn_fields.parse(part.text()) if part else None
-    failed = [group for group in status.groups if group.action == "failed"] if status else []
-    if status is None or not failed:
+    _, status = _fields_of(part for part in view.message.parts if part.kind in STATUS_KINDS)
+    failed = [group for group in status.groups if group.action == "failed"]
+    if not failed:
         return None
     reports = (_recipient(failed[0], None, _Context(view, rules, status)),)
     return Report("bounce", reports, original.of(view.message, "", status.envelope_id))
@@ -87,7 +88,7 @@ class _Context:
     @cached_property
     def start(self) -> str:
         """The beginning of what it says itself; of several recipients what it says before it comes to them."""
-        start = self.prose.own_text[:MAX_START_CHARACTERS]
+        start = line_shapes.without_rows(self.prose.own_text[:MAX_START_CHARACTERS])
         if len(self._recipients) < 2:
             return start
         lines = start.split("\n")
@@ -103,26 +104,35 @@ class _Context:
         return scan_text(split_original(self.text[:MAX_TEXT_CHARACTERS]), set())
 
 
-def _status(view: View) -> tuple[Part | None, dsn_fields.Status | None]:
-    """The fields of a report and the part that holds them, None where they stand in the text."""
-    message = view.message
-    part = _fields_part(message)
-    if part is None and any(map(_is_relabelled, message.parts)) and view.may_be_report:
-        part = next(filter(_is_relabelled, message.parts))
-    status = dsn_fields.parse(part.text()) if part else None
-    if (status is None or not status.groups) and (part is not None or view.may_be_report):
+def _status(view: View) -> tuple[list[Part], dsn_fields.Status]:
+    """The fields of a report and the parts that hold them, none where they stand in the text."""
+    named = [part for part in view.message.parts if part.kind in STATUS_KINDS]
+    parts, status = _fields_of(named)
+    if not parts and view.may_be_report:
+        parts, status = _fields_of(filter(_is_relabelled, view.message.parts))
+    if not parts and (named or view.may_be_report):
         fields = dsn_fields.fields_in(view.text)
-        status = dsn_fields.parse(fields) if fields else None
-    return part, status
+        status = dsn_fields.parse(fields) if fields else status
+    return parts, status
 
 
-def _fields_part(message: Message) -> Part | None:
-    return next((part for part in message.parts if part.kind in _STATUS_KINDS), None)
+def _fields_of(parts: Iterable[Part]) -> tuple[list[Part], dsn_fields.Status]:
+    """Those of the parts that name recipients, and the fields of all; a server may put an empty part before them."""
+    holding: list[Part] = []
+    whole = None
+    for part in parts:
+        status = dsn_fields.parse(part.text())
+        if status.groups:
+            holding.append(part)
+        whole = whole.joined(status) if whole else status
+        if whole.cut:
+            break
+    return holding, whole or dsn_fields.NO_STATUS
 
 
 def _is_relabelled(part: Part) -> bool:
-    """Does a gateway that did not know its type hand on a delivery-status part?"""
-    return part.kind.startswith("application/") and part.body[:200].lstrip().lower().startswith(b"reporting-mta:")
+    """Does a gateway that did not know its type hand on a delivery-status part, or a server call it a header?"""
+    return (part.kind.startswith("application/") or part.is_returned) and part.begins_as_status
 
 
 def _without_repeats(reports: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
@@ -137,7 +147,11 @@ def _without_repeats(reports: tuple[RecipientReport, ...]) -> tuple[RecipientRep
 
 def _recipient(group: dsn_fields.Group, recipient: str | None, context: _Context) -> RecipientReport:
     action: Action = group.action or _ACTION_OF_CLASS.get((group.status or "5")[0], "failed")
-    verdict = None if action in ("delivered", "relayed", "expanded") else _verdict(group, context)
+    verdict = None
+    if action not in ("delivered", "relayed", "expanded"):
+        verdict = _verdict(group, context)
+        if verdict.reason == "mailererror":
+            verdict = by_program(verdict, context.judge, "" if group.diagnostic else context.start)
     report = recipient_report(recipient, group.original_recipient, action, verdict, group.diagnostic)
     if group.inner_recipient:
         report = replace(report, inner_recipient=group.inner_recipient)
@@ -147,6 +161,7 @@ def _recipient(group: dsn_fields.Group, recipient: str | None, context: _Context
 def _verdict(group: dsn_fields.Group, context: _Context) -> Verdict:
     """What the fields say of a failure; where they are thin, what the text for people adds."""
     diagnostic = f"x-unix; {group.diagnostic}" if group.diagnostic_type == "x-unix" else group.diagnostic
+    diagnostic = diagnostic or group.further
     by_fields = context.judge(diagnostic, group.status)
     continued = diagnostic[3:4] == "-" and f"{diagnostic[:3]} " not in diagnostic
     is_known = by_fields.rule is not None and not continued
@@ -158,5 +173,5 @@ def _verdict(group: dsn_fields.Group, context: _Context) -> Verdict:
     prose = context.prose
     command, whole = prose.reply(clean(diagnostic)) if diagnostic else ("", "")
     about = prose.about(group.recipient or "")
-    more = (whole, group.comment, about, context.refusals(group.recipient or ""), context.start)
+    more = (whole, group.comment, group.further, about, context.refusals(group.recipient or ""), context.start)
     return context.judge(whole if whole and continued else diagnostic, group.status, command, more)

@@ -32,7 +32,17 @@ _ACTIONS: dict[str, Action] = {
     "expanded": "expanded",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
+_USUAL = _PER_RECIPIENT | {
+    "remote-mta", "last-attempt-date", "final-log-id", "will-retry-until", "reporting-mta", "arrival-date",
+    "received-from-mta", "original-envelope-id", "x-display-name", "x-postfix-sender", "x-postfix-queue-id",
+}  # fmt: skip
+_REASON = re.compile(
+    r"(?:^|-)(?:reason|supplementary|error|diagnostic|response|explanation|comments?|details?|cause|status-text)(?:$|-)"
+)
+"""Parts of the names of fields that are there for the reason."""
+_SUPPLEMENT = re.compile(r"<?[\w.:\[\]-]{1,255} #\d\.\d{1,3}\.\d{1,3} ?(?:[\w-]{1,20}; ?)?(.*?)>?$", re.DOTALL)
+_FOLDED = re.compile(r"(?<=[.@])\n(?=[\w.-])")
+"""A line break inside an address."""
 _KIND = re.compile(r"\s*[A-Za-z][\w .-]*(\([^)]*\))?\s*")
 _CODE = re.compile(r"\s*[\"']?([245])[. ]{1,2}(\d{1,3})[. ]{1,2}(\d{1,3})")
 
@@ -59,6 +69,8 @@ class Group(NamedTuple):
     """Type of the diagnostic in lower case, "" where it has none."""
     comment: str
     """What stands behind the code in the Status field."""
+    further: str
+    """What a field of another name says that is there for the reason, such as X-Supplementary-Info."""
 
 
 class Status(NamedTuple):
@@ -68,6 +80,15 @@ class Status(NamedTuple):
     envelope_id: str | None
     cut: bool
     """There were more recipients than are read."""
+
+    def joined(self, other: Status) -> Status:
+        """What this part and another, behind it, say together."""
+        groups = self.groups + other.groups if self.groups else other.groups
+        cut = self.cut or other.cut or len(groups) > MAX_GROUPS
+        return Status(groups[:MAX_GROUPS], self.envelope_id or other.envelope_id, cut)
+
+
+NO_STATUS = Status((), None, cut=False)
 
 
 def fields_in(text: str) -> str:
@@ -136,7 +157,7 @@ def _group(block: dict[str, str]) -> Group:
     original = original if original and addresses.tidy(original) else None
     actual = _recipient(block, "x-actual-recipient")
     inner = final if final and addresses.tidy(final) else None
-    final = _outer(inner, original) or (actual if actual and addresses.tidy(actual) else None) or _bare(block)
+    final = _outer(inner, original) or (actual if actual and addresses.tidy(actual) else None)
     word = _WORD.search(block.get("action", ""))
     code = _CODE.match(block.get("status", ""))
     kind, diagnostic = diagnostic_of(block.get("diagnostic-code", ""))
@@ -149,7 +170,22 @@ def _group(block: dict[str, str]) -> Group:
         diagnostic,
         kind,
         block["status"][code.end() :].strip(" ()\t\n") if code else "",
+        _further(block),
     )
+
+
+def _further(block: dict[str, str]) -> str:
+    """What the first field says whose name no standard knows, and which is there for the reason."""
+    if block.keys() <= _USUAL:
+        return ""
+    names = (name for name in block if name not in _USUAL and _REASON.search(name))
+    return next((said for name in names if (said := _reply_in(block[name]))), "")
+
+
+def _reply_in(value: str) -> str:
+    """What a server said, out of a field such as <mx.example.com #5.0.0 smtp; 550 "Unknown user">."""
+    match = _SUPPLEMENT.match(value)
+    return match[1] if match else diagnostic_of(value)[1]
 
 
 def _outer(final: str | None, original: str | None) -> str | None:
@@ -162,14 +198,10 @@ def _outer(final: str | None, original: str | None) -> str | None:
     return final or original
 
 
-def _bare(block: dict[str, str]) -> str | None:
-    """A recipient without a domain, such as "root"."""
-    name = _recipient(block, "final-recipient") or ""
-    return name if _NAME.fullmatch(name) else None
-
-
 def _recipient(block: dict[str, str], name: str) -> str | None:
     value = block.get(name, "")
+    if "\n" in value:
+        value = _FOLDED.sub("", value[:1_000])
     return addresses.typed(decoded(value[:1_000]))[1] or None if value else None
 
 

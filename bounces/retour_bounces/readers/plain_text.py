@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cached_property
 
 from retour_bounces.classify.diagnostic import quoted
+from retour_bounces.classify.program import by_program
 from retour_bounces.classify.rules import Rules
 from retour_bounces.classify.status_codes import PERMANENT, STATUS, TEMPORARY
-from retour_bounces.classify.verdict import Judge, recipient_report
+from retour_bounces.classify.verdict import Judge, Verdict, recipient_report
 from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import Message
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
+from retour_bounces.prose import line_shapes, mail_system
 from retour_bounces.prose.candidates import Candidate
 from retour_bounces.prose.scan import Prose
 from retour_bounces.readers.view import View
@@ -22,6 +25,8 @@ _QUOTE = re.compile(r"^> ?(?!>)", re.MULTILINE)
 """A person quotes: machines show a dialogue with more than one mark."""
 _REFUSED = re.compile(r"(?:^|[:>(\[\"'])\s*5[0-57]\d[ -]\S|\b5\.\d{1,3}\.\d{1,3}\b", re.MULTILINE)
 """A reply by which a server refuses for good, not any number."""
+_SENTENCE_END = re.compile(r"[.!?] |。")
+_LOCAL_NAME = re.compile(r"[\w.+-]{1,64}")
 _TO = re.compile(r"\W{0,4}to\s{0,8}:", re.IGNORECASE)
 _FINAL = (
     "failed permanently",
@@ -37,8 +42,13 @@ _FINAL = (
     "not try again",
 )
 """Words by which a server says that it does not try again."""
+_FAILURE = ("(failure)", "failure notice", "returned to sender", "returning message")
+"""Words of a Subject by which a server says that a message comes back."""
+_CODE = re.compile(f"{PERMANENT.pattern}|{TEMPORARY.pattern}", re.MULTILINE)
 MAX_FAILED_FIELDS_CHARACTERS = 400_000
 """Characters of the X-Failed-Recipients fields that are read."""
+MAX_ROWS = 10
+"""Rows with a server's reply that are read."""
 MAX_REASON_CHARACTERS = 3_000
 """Characters of the text in which the reason is looked for."""
 
@@ -52,21 +62,21 @@ def read(view: View, rules: Rules) -> Report | None:
     if not failed and not view.may_be_report:
         return None
     prose = view.prose
-    if not failed and not prose.actions and not prose.replies and not view.names_failure:
+    if not failed and not prose.actions and not prose.replies and not view.names_failure and not _is_told(view, rules):
         return None
     system = view.is_from_mail_system
     if not failed and (view.is_notice_to_recipient if system else _QUOTE.search(prose.own_text)):
         return None
     back = view.attached_original or original.from_text(prose.returned)
     candidates = _named_by_field(failed, prose) if failed else _trusted(view, back, rules)
-    if not candidates and (to := original.to_whom(back)) and view.names_failure and prose.actions:
+    to = "" if original.hides_recipients(back) else original.to_whom(back)
+    if not candidates and to is not None and view.names_failure and prose.actions:
         vouched = system or view.fields.get("return-path") == "<>"  # people attach mail too, and write about it
         only_one = prose.candidates if len(prose.candidates) == 1 else []
         candidates = only_one or ([Candidate(to, 6)] if vouched else [])
     if not candidates:
         return None
-    waits = "delayed" in prose.actions and not failed and not any(word in prose.own_text.lower() for word in _FINAL)
-    action: Action = "delayed" if waits else "delivered" if prose.succeeds else "failed"
+    action: Action = "delayed" if _waits(view, failed) else "delivered" if prose.succeeds else "failed"
     reports = _recipients(candidates, prose, action, rules)
     if against := _contradiction(failed, prose):
         reports = tuple(replace(one, contradiction=one.contradiction or against) for one in reports)
@@ -75,19 +85,22 @@ def read(view: View, rules: Rules) -> Report | None:
 
 def read_nameless(view: View, rules: Rules) -> Report | None:
     """Reads a report of failure in which no address stands, only a local name or none; None in any doubt."""
-    if view.message.truncated or not view.surely_returns_message:
+    if view.message.truncated or not view.is_surely_report:
         return None
     prose = view.prose
+    listed = _lists_names(prose.own_text)
+    if not listed and not view.surely_returns_message:
+        return None
     if any(one.rank < 5 or _says_why(one.text, prose, rules) for one in prose.candidates):
         return None
     if prose.succeeds or set(prose.actions) != {"failed"} or _QUOTE.search(prose.own_text):
         return None
-    explained = _REFUSED.search(prose.own_text) or _explains(prose.own_text, rules)
+    explained = listed or _REFUSED.search(prose.own_text) or _explains(prose.own_text, rules)
     if not explained or _may_wait(f"{view.subject}\n{prose.own_text}"):
         return None
     back = original.from_text(prose.returned) if prose.returned else view.attached_original or Original()
     reports = _recipients([Candidate("", 0)], prose, "failed", rules)
-    return Report("bounce", (replace(reports[0], recipient=None),), back, truncated=prose.cut)
+    return Report("bounce", reports, back, truncated=prose.cut)
 
 
 def _action_of(candidate: Candidate, action: Action) -> Action:
@@ -111,6 +124,39 @@ def _explains(text: str, rules: Rules) -> bool:
         if headed and _gives_reason("\n".join(lines[number + 1 :])[:600], rules):
             return True
     return False
+
+
+def _waits(view: View, failed: list[str]) -> bool:
+    """Does the server say that it tries again? Where a field names the `failed`, as some programs also name the delayed
+    in it, the server must say so of its own, not in a reply that it quotes."""
+    prose = view.prose
+    if "delayed" not in prose.actions or any(word in prose.own_text.lower() for word in _FINAL):
+        return False
+    if not failed:
+        return True
+    named = {name.lower() for name in failed}
+    if any(one.action == "delayed" for one in prose.candidates if one.recipient.lower() not in named):
+        return False  # the text tells them apart, so the field names the failed alone
+    if any(word in view.subject.lower() for word in _FAILURE):
+        return False
+    told = [_CODE.split(paragraph, 1)[0] for paragraph in prose.own_text[:MAX_REASON_CHARACTERS].split("\n\n")]
+    found = phrases().actions.find(plain("\n".join((view.subject, *told))))
+    return any("delayed" in actions for _, _, actions in found)
+
+
+def _is_told(view: View, rules: Rules) -> bool:
+    """Does a message that nobody wrote give a reason for which mail fails?"""
+    return mail_system.is_nobody(view.fields) and _gives_reason(view.own_text[:MAX_REASON_CHARACTERS], rules)
+
+
+def _lists_names(text: str) -> bool:
+    """Is all that stands behind a heading about failure a list of local names, each alone on its line?"""
+    heading, colon, names = text[:MAX_REASON_CHARACTERS].strip().rpartition(":\n")
+    lines = [line.strip() for line in names.split("\n") if line.strip()]
+    if not colon or not lines or not all(map(_LOCAL_NAME.fullmatch, lines)):
+        return False
+    last = _SENTENCE_END.split(" ".join(heading.split("\n\n")[-1].split()))[-1]
+    return "failed" in {action for _, _, actions in phrases().actions.find(plain(last)) for action in actions}
 
 
 def _is_cut_short(message: Message) -> bool:
@@ -179,20 +225,45 @@ def _succeeded(text: str) -> bool:
 def _recipients(candidates: list[Candidate], prose: Prose, action: Action, rules: Rules) -> tuple[RecipientReport, ...]:
     judge = Judge(rules)
     reported = {one.recipient.lower() for one in candidates}
-    shared = len(candidates) == 1 or not any(one.lines for one in candidates)
-    whole_text = prose.own_text[:MAX_REASON_CHARACTERS] if shared else ""
-    quote = quoted(" ".join(whole_text.split())) if "was:" in whole_text else ""
+    around = _Around(prose, len(candidates) == 1 or not any(one.lines for one in candidates))
     mixed = {"failed", "delayed"} <= {one.action for one in candidates}
     reports: list[RecipientReport] = []
     for candidate in candidates:
         text = candidate.text
         if "delivered" in (candidate.action, action) or _succeeded(text):
-            reports.append(recipient_report(candidate.recipient, candidate.original, "delivered", None))
+            reports.append(recipient_report(candidate.recipient or None, candidate.original, "delivered", None))
             continue
         replies = "" if judge.is_exhausted else prose.refusals(candidate.recipient, reported)
-        diagnostic = quote or (text if re.search(r"\w{3}", text) else (replies or text))
-        command, whole = prose.reply(diagnostic)
-        verdict = judge(diagnostic, None, command, (whole, replies, whole_text))
+        diagnostic = around.quote or (text if re.search(r"\w{3}", text) else (replies or text))
+        verdict = _verdict(diagnostic, replies, around, judge, rules)
         told = _action_of(candidate, action) if mixed else action
-        reports.append(recipient_report(candidate.recipient, candidate.original, told, verdict))
+        reports.append(recipient_report(candidate.recipient or None, candidate.original, told, verdict))
     return tuple(reports)
+
+
+class _Around:
+    """The text around what is said of the recipients, read only when that does not suffice."""
+
+    def __init__(self, prose: Prose, is_about_all: bool) -> None:
+        self.prose = prose
+        self._text = prose.own_text[:MAX_REASON_CHARACTERS] if is_about_all else ""
+        self.quote = quoted(" ".join(self._text.split())) if "was:" in self._text else ""
+        """The reply that it quotes as the other server's."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text, "" where it is about some of the recipients alone."""
+        return line_shapes.without_rows(self._text)
+
+    @cached_property
+    def rows(self) -> str:
+        """The replies that stand in rows of their own."""
+        return " ".join(line_shapes.replies_in_rows(self.text)[:MAX_ROWS])
+
+
+def _verdict(diagnostic: str, replies: str, around: _Around, judge: Judge, rules: Rules) -> Verdict:
+    command, whole = around.prose.reply(diagnostic)
+    verdict = judge(diagnostic, None, command)
+    if verdict.rule is None or verdict.rule in rules.vague:
+        verdict = judge(diagnostic, None, command, (whole, replies, around.rows, around.text))
+    return by_program(verdict, judge, around.text) if verdict.reason == "mailererror" else verdict

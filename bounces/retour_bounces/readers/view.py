@@ -68,7 +68,16 @@ class View:
     @cached_property
     def is_from_mail_system(self) -> bool:
         """Does the sender look like a mail system?"""
-        return mail_system.is_sender(self.fields)
+        return self._is_author or mail_system.has_envelope(self.fields)
+
+    @cached_property
+    def _is_author(self) -> bool:
+        return mail_system.is_author(self.fields)
+
+    @property
+    def is_report_by_author(self) -> bool:
+        """Does a mail system write in its own name? Some programs answer for a person with a mail system's envelope."""
+        return self.is_from_mail_system and (self._is_author or self._returns_or_refuses)
 
     @cached_property
     def names_failure(self) -> bool:
@@ -114,7 +123,7 @@ class View:
         fields = self.fields
         if self.is_from_mail_system:
             return not self._is_summary
-        if mail_system.is_answer(fields):
+        if mail_system.is_answer(fields) and not self.is_marked_report:
             return False
         has_null_sender = fields.get("return-path") == "<>"
         if has_null_sender and not mail_system.is_list_mail(fields) and self._returns_or_refuses:
@@ -124,6 +133,20 @@ class View:
         if not self.names_failure or not self.is_borne_out:
             return False
         return has_null_sender or mail_system.begins_as_report(self.own_text)
+
+    @cached_property
+    def is_marked_report(self) -> bool:
+        """Is it a report although it calls itself an answer by program and names a person as its author? It names the
+        failed recipients in a field, or tells what became of a message and brings it back, or wants no answer."""
+        fields = self.fields
+        if "x-failed-recipients" in fields:
+            return True
+        if not mail_system.is_auto_reply(fields) or mail_system.is_list_mail(fields):
+            return False
+        if mail_system.is_handed_on(fields) or mail_system.is_re(self.subject) or not self.names_failure:
+            return False
+        is_borne_out = self.is_borne_out if fields.get("return-path") == "<>" else self.returns_message
+        return is_borne_out and mail_system.begins_as_report(self.own_text)
 
     @property
     def _is_summary(self) -> bool:
@@ -136,8 +159,13 @@ class View:
 
     @property
     def surely_returns_message(self) -> bool:
-        """Is it beyond doubt that a mail system gives a message back: neither a person in its name nor a list, a
-        digest, a shop, an answer by program?"""
+        """Is it beyond doubt that a mail system gives a message back?"""
+        return self.is_surely_report and (self.message.returned is not None or mail_system.holds_returned(self.text))
+
+    @cached_property
+    def is_surely_report(self) -> bool:
+        """Is it beyond doubt that a mail system reports, neither a person in its name nor a list, a digest, a shop, an
+        answer by program?"""
         subject = self.subject
         if not self.mail_system_speaks or not self.names_failure:
             return False
@@ -145,6 +173,4 @@ class View:
             return False
         if mail_system.names_summary(subject) or mail_system.names_goods(subject):
             return False
-        attached = self.message.returned is not None
-        holds_returned = attached or mail_system.holds_returned(self.text)
-        return holds_returned and mail_system.is_machine(self.fields, attached)
+        return mail_system.is_machine(self.fields, self.message.returned is not None)
