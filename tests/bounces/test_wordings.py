@@ -307,7 +307,7 @@ SHUT = """
 550 Este usuario ha sido suspendido
 550 Ваш ящик отключен
 550 该邮箱已停用
-host mx.example.com[192.0.2.1] said: 550 <bob@example.com>: account has been closed (in reply to RCPT TO command)
+host mx.example.com[192.0.2.1] said: 550 <bob@example.com>: account has been locked (in reply to RCPT TO command)
 """
 
 
