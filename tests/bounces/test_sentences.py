@@ -1,6 +1,6 @@
 """Sentences: a denial needs its subject and its predicate; nouns, links and names between words are neither."""
 
-# ruff: noqa: E501  (samples are kept as the lines that servers write)
+
 from __future__ import annotations
 
 import pytest

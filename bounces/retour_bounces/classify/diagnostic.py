@@ -63,8 +63,8 @@ _BETWEEN = re.compile(
 _CONSEQUENCE = re.compile(
     r"(?<= )[\"'(]?5(?:0[0-5]|5[0134])[ -](?:#?5\.\d\.\d )?(?:error:? |sorry,? )?"
     r"(?:(?:there (?:are|were) )?no (?:valid )?recipients|all recipients|(?:a )?valid rcpt|need (?:a )?rcpt"
-    r"|rcpt (?:to )?(?:\w+ )?(?:first|needed|required|must)|(?:must have|send) rcpt|bad sequence|(?:data|bdat) without|command out of"
-    r"|out of sequence)",
+    r"|rcpt (?:to )?(?:\w+ )?(?:first|needed|required|must)|(?:must have|send) rcpt|bad sequence|(?:data|bdat) without"
+    r"|command out of|out of sequence)",
     re.IGNORECASE,
 )
 """What a server answers to DATA because it refused the recipients before: behind their refusal it is no reason."""
