@@ -1,6 +1,5 @@
 """Sentences: a denial needs its subject and its predicate; nouns, links and names between words are neither."""
 
-
 from __future__ import annotations
 
 import pytest

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -26,6 +27,8 @@ _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 MAX_PHRASE_CHARACTERS = 200
 """Characters that one phrase of a rule may have."""
+_BUNDLED = ("providers.toml", "rules.toml")
+"""Files of bundled rules, in the order in which they are asked."""
 _MAX_JOINT_CHARACTERS = 80
 """Characters on each side of a name left out in which a phrase is looked for that it parted."""
 
@@ -307,5 +310,6 @@ def _texts(row: dict[str, Any], key: str, origin: str) -> Iterator[str]:
 
 @cache
 def _bundled() -> Rules:
-    raw = resources.files("retour_bounces").joinpath("data/rules.toml").read_text(encoding="utf-8")
-    return parse(raw, "rules.toml")
+    data = resources.files("retour_bounces").joinpath("data")
+    files = ((name, data.joinpath(name).read_text(encoding="utf-8")) for name in _BUNDLED)
+    return Rules(tuple(chain.from_iterable(parse(raw, name).rules for name, raw in files)))
