@@ -33,7 +33,6 @@ PUBLISHED = [
     ("authfailure", "sender", "hard", "550 5.7.515 Access denied, sending domain EXAMPLE.ORG doesn't meet the required authentication level"),
     ("blocked", "sender", "hard", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]"),
     ("blocked", "sender", "hard", "550 5.7.649 Access denied, banned sending IP [192.0.2.1]"),
-    ("ratelimited", "sender", "hard", "550 5.7.705 Access denied, tenant has exceeded threshold"),
     ("blocked", "sender", "hard", "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP"),
     ("rejected", "sender", "hard", "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains"),
     ("rejected", "sender", "hard", "550 5.7.60 SMTP; Client does not have permissions to send as this sender"),

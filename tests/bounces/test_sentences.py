@@ -26,6 +26,8 @@ unable to find next hop for recipient domain example.com
 550 our policy has changed to refuse such mail
 550-5.7.1 Email quota exceeded.
 550 Rejected by the recipient's mail system
+550 the object does not exist, please contact us
+550 the relay is disabled, contact support
 """.strip().splitlines()
 
 
