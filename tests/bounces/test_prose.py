@@ -84,3 +84,30 @@ def test_who_wrote_to_a_list_may_be_one_of_those_who_failed() -> None:
     own, none = b"Sorry, no mailbox here by that name. (#5.1.1)\n", b""
     assert [one.recipient for one in read(report % own).reports] == ["ann@example.com", "bert@example.com"]
     assert [one.recipient for one in read(report % none).reports] == ["bert@example.com"]
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "550 5.1.1\n    <us@lists.example.org>: unauthorized sender (in\n    reply to RCPT TO command)",
+        "550 5.1.1 Sender\n    <us@lists.example.org>: is not allowed to write here",
+        "550 5.1.1 Sender\n    <us@lists.example.org>\n    is not allowed to write here",
+        "\n    550 5.1.1 <us@lists.example.org>: unauthorized sender",
+    ],
+)
+def test_an_address_at_the_beginning_of_a_wrapped_line_is_no_further_recipient(wrapped: str) -> None:
+    """What an indented line goes on to say belongs to the recipient above: here that the sender is refused."""
+    found = failed(f"<bob@example.com>: host mx.example.com[192.0.2.1] said: {wrapped}\n")
+    assert found == {"bob@example.com": ("rejected", "5.1.1")}
+
+
+def test_recipients_below_one_another_are_each_a_recipient() -> None:
+    """A line that is not indented further, or stands behind an empty one, begins anew."""
+    found = failed(
+        "  a@example.com: mailbox full\n  b@example.com: 550 5.1.1 User unknown\n\n    c@example.com: mailbox full\n"
+    )
+    assert {name: reason for name, (reason, _) in found.items()} == {
+        "a@example.com": "mailboxfull",
+        "b@example.com": "userunknown",
+        "c@example.com": "mailboxfull",
+    }

@@ -9,7 +9,7 @@ from retour_bounces import judge, read
 
 PUBLISHED = [
     ("blocked", "sender", "421-4.7.0 IP not in whitelist for RCPT domain, closing connection. gsmtp"),
-    ("failedstarttls", "network", "550 5.7.29 This message was sent over an unencrypted connection. gsmtp"),
+    ("failedstarttls", "sender", "550 5.7.29 This message was sent over an unencrypted connection. gsmtp"),
     ("networkerror", "network", "550 5.4.6 Message exceeded 50 hops, this may indicate a mail loop. - gsmtp"),
     ("policyviolation", "sender", "550 5.7.1 The user or domain that you are sending to (or from) has a policy that prohibited the mail that you sent."),
     ("authfailure", "sender", "550 5.7.30 Email has been blocked because DKIM authentication didn't pass for this message. Gmail requires all bulk email senders to authenticate email with DKIM."),
@@ -307,7 +307,7 @@ SHUT = """
 550 Este usuario ha sido suspendido
 550 Ваш ящик отключен
 550 该邮箱已停用
-host mx.example.com[192.0.2.1] said: 550 <bob@example.com>: account has been closed (in reply to RCPT TO command)
+host mx.example.com[192.0.2.1] said: 550 <bob@example.com>: account has been locked (in reply to RCPT TO command)
 """
 
 

@@ -49,11 +49,38 @@ _HOST = re.compile(
 of its reply."""
 
 
+_LINK = re.compile(
+    r"(?:https?://|ftp://|www\.)[^\s>)\"']+|(?<![\w.@-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,6}\.[a-z]{2,24}/[^\s>)\"']*",
+    re.IGNORECASE,
+)
+"""A page to read on: that it is called "user-unknown" or "senderguidelines" says nothing about user or sender."""
+_BETWEEN = re.compile(
+    r"(?<=[^\W\d])(?<! from)(?<! by)(?<! to)(?<! with)(?<! at)(?<! and)(?<! or) "
+    r"(?:(?:of|for|von|fur|de|di|do|da|para|pour|per|van|voor|dla|pro|til|till) )?"
+    r"(?:[<(\[\"']{0,3}@{3,}[>)\]\"']{0,3}|<[^ <>]{1,64}>|\"[^ \"]{1,64}\"|'[^ ']{1,64}')(?= [^\W\d])"
+)
+"""A name between two words, such as the address in "mailbox of <user@example.com> is full"."""
+_CONSEQUENCE = re.compile(
+    r"(?<= )[\"'(]?5(?:0[0-5]|5[0134])[ -](?:#?5\.\d\.\d )?(?:error:? |sorry,? )?"
+    r"(?:(?:there (?:are|were) )?no (?:valid )?recipients|all recipients|(?:a )?valid rcpt|need (?:a )?rcpt"
+    r"|rcpt (?:to )?(?:\w+ )?(?:first|needed|required|must)|(?:must have|send) rcpt|bad sequence|(?:data|bdat) without"
+    r"|command out of|out of sequence)",
+    re.IGNORECASE,
+)
+"""What a server answers to DATA because it refused the recipients before: behind their refusal it is no reason."""
+
+
 class Wording(NamedTuple):
     """One passage, as rules and tables need it."""
 
     plain: str
     """The words, as `plain` makes them, addresses and names of hosts blotted out."""
+    said: str
+    """The same with links blotted out too: what is said about somebody."""
+    joined: str
+    """What is said without the names between two words, "" where there are none: "mailbox is full"."""
+    cuts: tuple[tuple[int, int], ...]
+    """Where in `joined` a name was left out, and how many characters so far."""
     code: str
     """The first SMTP reply code, "" where there is none."""
     statuses: list[str]
@@ -83,13 +110,32 @@ def quoted(text: str) -> str:
 
 
 def wording_of(text: str) -> Wording:
-    """What a clean passage says."""
+    """What a clean passage says, up to what only follows from it."""
+    if (consequence := _CONSEQUENCE.search(text)) and _CODE.search(text, 0, consequence.start()):
+        text = text[: consequence.start()]
     words = plain(_HOST.sub(_dots, text) if "[" in text or "talking to" in text else text)
     if "@" in words:
         words = addresses.replaced(words, _blot)
+    said = words
+    if "/" in text or "www." in text:
+        for link in _LINK.finditer(text):
+            said = said[: link.start()] + "." * len(link[0]) + said[link.end() :]
+    joined, cuts = _joined(said)
     code = _CODE.search(text)
     statuses = [match[0] for match in STATUS.finditer(text) if match[1] != "2"]
-    return Wording(words, code[1] if code else "", statuses, command_in(words))
+    return Wording(words, said, joined, cuts, code[1] if code else "", statuses, command_in(words))
+
+
+def _joined(said: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The words without the names between two of them, and where these were left out."""
+    kept: list[str] = []
+    cuts: list[tuple[int, int]] = []
+    end = left_out = 0
+    for name in _BETWEEN.finditer(said):
+        kept.append(said[end : name.start()])
+        end = name.end()
+        cuts.append((name.start() - left_out, left_out := left_out + len(name[0])))
+    return ("".join(kept) + said[end:], tuple(cuts)) if cuts else ("", ())
 
 
 def _blot(match: re.Match[str]) -> str:

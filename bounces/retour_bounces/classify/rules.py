@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from retour_bounces.classify.diagnostic import best_status, clean, wording_of
+from retour_bounces.classify.diagnostic import Wording, best_status, clean, wording_of
 from retour_bounces.classify.reasons import reasons
 from retour_bounces.classify.safe_regex import Pattern, PatternError
 from retour_bounces.phrases.index import PhraseIndex
@@ -27,8 +27,10 @@ _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 MAX_PHRASE_CHARACTERS = 200
 """Characters that one phrase of a rule may have."""
-_LINK = re.compile(r"https?:[^\s>)]+")
-"""A page to read on: that it is called "senderguidelines" says nothing about the sender."""
+_BUNDLED = ("providers.toml", "rules.toml")
+"""Files of bundled rules, in the order in which they are asked."""
+_MAX_JOINT_CHARACTERS = 80
+"""Characters on each side of a name left out in which a phrase is looked for that it parted."""
 
 
 class RuleError(ValueError):
@@ -38,8 +40,8 @@ class RuleError(ValueError):
 class Reply(NamedTuple):
     """What a server answered, as rules see it."""
 
-    text: str
-    """The words, as `plain` makes them."""
+    wording: Wording
+    """The words."""
     status: str = ""
     """Enhanced status code, "" where there is none."""
     code: str = ""
@@ -75,6 +77,8 @@ class Rule:
     examples: tuple[str, ...] = ()
     vague: bool = False
     """Its words are so general that the status code, where it tells a reason, is believed instead."""
+    sees_links: bool = True
+    """Links are looked into; not by a rule that blames the recipient, about whom no page's name says anything."""
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -87,10 +91,19 @@ class Rule:
         """Where the rule fires, when it is known that none of its phrases stands in the text."""
         if not self.allows(reply):
             return None
+        wording = reply.wording
+        text = self._text(wording)
         if self.words or self.match:
-            return next(filter(None, (pattern.search(reply.text) for pattern in self.match)), None)
-        at = reply.text.find(self.all[0]) if self.all else 0
+            found = next(filter(None, (pattern.search(text) for pattern in self.match)), None)
+            if found is None and wording.joined:
+                parted = next(filter(None, (pattern.search(wording.joined) for pattern in self.match)), None)
+                found = _in_full(*parted, wording.cuts) if parted else None
+            return found
+        at = text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
+
+    def _text(self, wording: Wording) -> str:
+        return wording.plain if self.sees_links else wording.said
 
     def unmet(self, reply: Reply) -> str:
         """Which key keeps the rule from firing on `reply`, when it does not."""
@@ -109,11 +122,9 @@ class Rule:
             return False
         if self.command and (reply.command or "?") not in self.command:
             return False
-        text = reply.text
-        if self.unless:
-            said = _LINK.sub("", text) if "http" in text else text
-            if any(map(said.__contains__, self.unless)):
-                return False
+        text = self._text(reply.wording)
+        if self.unless and any(map(reply.wording.said.__contains__, self.unless)):
+            return False
         if self.also and not any(map(text.__contains__, self.also)):
             return False
         return not self.all or all(map(text.__contains__, self.all))
@@ -161,23 +172,32 @@ class Rules:
             _try_examples(rule, str(path))
         return cls(own + _bundled().rules)
 
-    def spans(self, text: str) -> Spans:
-        """Where the words of rules stand in `text`, the longest of each rule by the rule's number."""
+    def spans(self, wording: Wording) -> Spans:
+        """Where the words of rules stand in a passage, the longest of each rule by the rule's number."""
         spans: Spans = {}
-        for at, phrase, numbers in self._phrases.find(text):
-            span = at, at + len(phrase)
+        plain, said = wording.plain, wording.said
+        for at, phrase, numbers in self._phrases.find(plain):
+            end = at + len(phrase)
+            in_link = said is not plain and said[at:end] != phrase
             for number in numbers:
-                old = spans.get(number)
-                if old is None or len(phrase) > old[1] - old[0]:
-                    spans[number] = span
+                if not (in_link and not self.rules[number].sees_links):
+                    _keep_longest(spans, number, (at, end))
+        for cut, _ in wording.cuts:
+            start = max(0, cut - _MAX_JOINT_CHARACTERS)
+            for at, phrase, numbers in self._phrases.find(wording.joined[start : cut + _MAX_JOINT_CHARACTERS]):
+                if start + at < cut < start + at + len(phrase):
+                    span = _in_full(start + at, start + at + len(phrase), wording.cuts)
+                    for number in numbers:
+                        _keep_longest(spans, number, span)
         return spans
 
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
+        text = reply.wording.plain
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
         asked = -1
         for number, hint in self._hinted:
-            if number == asked or hint not in reply.text or number in spans:
+            if number == asked or hint not in text or number in spans:
                 continue
             if by_words is not None and number >= by_words:
                 break
@@ -186,6 +206,19 @@ class Rules:
             if where is not None:
                 return self.rules[number], where
         return (self.rules[by_words], spans[by_words]) if by_words is not None else None
+
+
+def _keep_longest(spans: Spans, number: int, span: tuple[int, int]) -> None:
+    old = spans.get(number)
+    if old is None or span[1] - span[0] > old[1] - old[0]:
+        spans[number] = span
+
+
+def _in_full(start: int, end: int, cuts: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """The place in the whole text of what stands between `start` and `end` in one without names."""
+    before = max((left_out for cut, left_out in cuts if cut <= start), default=0)
+    within = max((left_out for cut, left_out in cuts if cut < end), default=0)
+    return start + before, end + within
 
 
 def parse(raw: str, origin: str) -> Rules:
@@ -244,7 +277,7 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     return Rule(
         row["name"], row["reason"], row.get("type"), row.get("blame"), lists["words"], compiled, lists["all"],
         lists["also"], lists["unless"], lists["status"], lists["code"], lists["command"], lists["examples"],
-        row.get("vague", False),
+        row.get("vague", False), (row.get("blame") or reasons()[row["reason"]].blame) != "recipient",
     )  # fmt: skip
 
 
@@ -252,9 +285,10 @@ def _try_examples(rule: Rule, origin: str) -> None:
     """Refuses a rule that does not fire on what it was written for."""
     alone = Rules((rule,))
     for example in rule.examples:
-        words, code, statuses, command = wording_of(clean(example))
-        reply = Reply(words, best_status(None, statuses) or "", code, command)
-        if alone.first(reply, alone.spans(words)) is None:
+        wording = wording_of(clean(example))
+        reply = Reply(wording, best_status(None, wording.statuses) or "", wording.code, wording.command)
+        if alone.first(reply, alone.spans(wording)) is None:
+            words, code = wording.plain if rule.sees_links else wording.said, wording.code
             compared = f"compared as {words!r}, status {reply.status or '-'}, code {code or 'none'}"
             key = rule.unmet(reply)
             why = "a phrase of 'unless' stands in it" if key == "unless" else f"{key!r} does not hold"
@@ -276,5 +310,6 @@ def _texts(row: dict[str, Any], key: str, origin: str) -> Iterator[str]:
 
 @cache
 def _bundled() -> Rules:
-    raw = resources.files("retour_bounces").joinpath("data/rules.toml").read_text(encoding="utf-8")
-    return parse(raw, "rules.toml")
+    data = resources.files("retour_bounces").joinpath("data")
+    files = ((name, data.joinpath(name).read_text(encoding="utf-8")) for name in _BUNDLED)
+    return Rules(tuple(chain.from_iterable(parse(raw, name).rules for name, raw in files)))

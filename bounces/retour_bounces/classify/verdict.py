@@ -113,7 +113,7 @@ class Judge:
                 passage = self._passages.get(text)
         if passage is None:
             wording = wording_of(text)
-            passage = _Passage(text, wording, self._rules.spans(wording.plain))
+            passage = _Passage(text, wording, self._rules.spans(wording))
             if not self.is_exhausted:
                 self._passages[text] = passage
         return passage
@@ -125,7 +125,7 @@ class Judge:
         if answer is None:
             wording = passage.wording
             status = wire or best_status(None, wording.statuses) or ""
-            reply = Reply(wording.plain, status, wording.code, command or wording.command)
+            reply = Reply(wording, status, wording.code, command or wording.command)
             answer = _Answer(wire, reply, self._rules.first(reply, passage.spans) if passage.text else None)
             if not self.is_exhausted:
                 self._answers[key] = answer

@@ -8,10 +8,10 @@ import unicodedata
 _SPACES = "-_\n\t*"
 _LETTERS = {
     chr(code): base[0]
-    for code in range(0xE0, 0x180)
-    if (base := unicodedata.normalize("NFD", chr(code)))[0].isascii() and chr(code).islower()
-} | {"ø": "o", "ł": "l", "ı": "i"}
-"""Latin letters with accents: servers and people leave them off as often as not."""
+    for code in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00), *range(0x3AC, 0x3CF))
+    if len(base := unicodedata.normalize("NFD", chr(code))) > 1 and chr(code).islower()
+} | {"ø": "o", "ł": "l", "ı": "i", "đ": "d", "ς": "σ"}
+"""Latin and Greek letters with accents: servers and people leave them off as often as not."""
 _PLAIN = dict.fromkeys(_SPACES, " ") | {"\u2019": "'", "\u2018": "'", "\u00a0": " "} | _LETTERS
 _ODD = re.compile(f"[{re.escape(''.join(_PLAIN))}]")
 

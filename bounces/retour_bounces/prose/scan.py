@@ -111,6 +111,8 @@ class _LineScanner:
         """Names without a domain that stand before their error."""
         self.line_above = ""
         """The last line that was not empty."""
+        self.indent = self.indent_of_current = 0
+        """Columns by which the line, and the line of the current candidates, are indented."""
 
     def scan(self) -> None:
         """Goes through the lines, each with the actions that its words tell."""
@@ -137,6 +139,7 @@ class _LineScanner:
                 break
 
     def _read_line(self, line: str, bare: str) -> None:
+        self.indent = len(line) - len(line.lstrip())
         dialogue = line_shapes.DIALOGUE.match(line) if bare[0] in "><-SsRrCc" else None
         if dialogue and not (dialogue["c"] and line_shapes.ALONE.match(dialogue["t"])):
             self._read_dialogue(dialogue)
@@ -186,6 +189,9 @@ class _LineScanner:
             self._narrow_to(repeated)
             self._read_words(bare)
             return True
+        if self._continues() and self.current[-1].lines and line_shapes.ALONE.match(line):
+            self._read_words(bare)
+            return True
         match = line_shapes.ALONE.match(line) or line_shapes.NAMED.match(line)
         if match and (found := addresses.tidy(match["a"])):
             if self._is_other_party(self.line_above, found) or line_shapes.is_noise(self._continued()):
@@ -199,6 +205,9 @@ class _LineScanner:
             self._read_origin(origin)
             return True
         match = line_shapes.HEAD.match(line)
+        if match and self._continues():
+            self._read_words(bare)
+            return True
         if match and (found := addresses.tidy(match["a"])):
             names, rest = line_shapes.take_list(found, line[match.end("a") :]) if "@" in match["t"] else ([], "")
             if len(names) > 1 and not rest:
@@ -214,6 +223,11 @@ class _LineScanner:
         near = [one for one in self.current[-3:] if one.rank <= 2 and len(bare) > len(one.recipient) + 6]
         named = addresses.every(line) if any(one.recipient in line for one in near) else []
         return [one for one in near if one.recipient in named]
+
+    def _continues(self) -> bool:
+        """Does the line go on with what is said about the current candidates? Postfix and Exim indent such lines, which
+        may begin with an address that the reply names: the sender's, or that behind a forward."""
+        return bool(self.current) and not self.after_blank and self.indent > self.indent_of_current
 
     def _narrow_to(self, chosen: list[Candidate]) -> None:
         """From here on the words are about the `chosen` of a list alone."""
@@ -282,6 +296,7 @@ class _LineScanner:
 
     def _add(self, candidate: Candidate, joins: bool = False) -> None:
         self.prose.candidates.append(candidate)
+        self.indent_of_current = self.indent
         if joins and self.current and not self.current[-1].lines and not candidate.lines:
             candidate.lines = self.current[-1].lines
             self.current.append(candidate)
