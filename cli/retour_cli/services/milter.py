@@ -34,7 +34,7 @@ def milter(context: Context) -> None:
     """
     from retour_milter import adapter
 
-    logs.set_up()
+    write_last_lines = logs.set_up()
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)
@@ -52,6 +52,7 @@ def milter(context: Context) -> None:
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("milter stopped")
+    write_last_lines()
     # libmilter would notice after five seconds; no message is in progress, and everything is written.
     os._exit(1 if failed.is_set() else 0)
 
