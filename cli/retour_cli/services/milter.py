@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import click
@@ -47,8 +48,9 @@ def milter(context: Context) -> None:
     _wait_for_stop(context, backend.adopt)
     notify("STOPPING=1")
     sockets.remove(context.config.milter.socket)
+    began = time.monotonic()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
-        log.error("messages cut off at shutdown", waited_ms=backend.settings.config.milter.drain)
+        log.error("messages cut off at shutdown", waited_ms=int((time.monotonic() - began) * 1000))
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("milter stopped")
