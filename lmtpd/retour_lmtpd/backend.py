@@ -44,7 +44,7 @@ class Refusal:
     """Why an address takes no mail; `reason` is for the log only."""
 
     kind: Literal["unknown", "invalid token", "unknown key"]
-    """Unknown; with a token that does not verify; signed with a key that this host may still get."""
+    """Unknown; with a token that does not verify; signed, it says, with the key that the next rotation makes."""
     reason: str = ""
 
 
@@ -87,7 +87,7 @@ class Backend:
             return Recipient(clean(address), self._settings.router.route(address))
         except UnknownAddress:
             return Refusal("unknown")
-        except token.UnknownKey as error:
+        except token.KeyToCome as error:
             return Refusal("unknown key", error.reason)
         except token.TokenError as error:
             return Refusal("invalid token", error.reason)
