@@ -104,7 +104,9 @@ class _StandardError(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Take text."""
+        """Take text. Raises `TypeError` for octets, by which click tells what kind of stream this is."""
+        if not isinstance(text, str):
+            raise TypeError("standard error takes text")
         if text:
             self._writer.put(text)
         return len(text)
