@@ -89,7 +89,12 @@ class Outcomes:
             if not self._pending:
                 self._wake.clear()
             self._committing = len(group)
-            await self._commit(group)
+            try:
+                await self._commit(group)
+            except Exception:  # else no outcome would ever be written again
+                log.exception("courier failed", items=[number for outcome in group for number in outcome.ids])
+                for outcome in group:
+                    self.leases.forget(outcome.ids)  # not renewed, so that the items are tried again
             self._committing = 0
 
     def _add(self, outcome: _Outcome) -> None:

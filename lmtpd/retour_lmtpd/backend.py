@@ -27,6 +27,8 @@ from retour_policy.tokens.keyring import KeyRingFile
 
 MAX_READ_AT_ONCE_OCTETS = 64_000  # a larger report is read in a thread, so that other sessions go on
 MAX_ATTEMPTS = 2  # to record a report that itself causes the failure, before only its head is kept
+MAX_MEMORY_ERRORS = 5  # deliveries of a report that memory did not suffice to read, before it is to blame itself
+MAX_REMEMBERED_REPORTS = 1_000  # of those
 
 log = structlog.get_logger()
 
@@ -44,7 +46,7 @@ class Refusal:
     """Why an address takes no mail; `reason` is for the log only."""
 
     kind: Literal["unknown", "invalid token", "unknown key"]
-    """Unknown; with a token that does not verify; signed with a key that this host may still get."""
+    """Unknown; with a token that does not verify; signed, it says, with the key that the next rotation makes."""
     reason: str = ""
 
 
@@ -64,6 +66,7 @@ class Backend:
         self._writer = writer
         self._clock = clock
         self._next_purge = 0
+        self._memory_errors: dict[bytes, int] = {}
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -87,7 +90,7 @@ class Backend:
             return Recipient(clean(address), self._settings.router.route(address))
         except UnknownAddress:
             return Refusal("unknown")
-        except token.UnknownKey as error:
+        except token.KeyToCome as error:
             return Refusal("unknown key", error.reason)
         except token.TokenError as error:
             return Refusal("invalid token", error.reason)
@@ -114,7 +117,11 @@ class Backend:
 
     async def deliver(self, sender: str, recipients: Sequence[Recipient], message: MessageData) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
-        report = await self._read(sender, message)
+        try:
+            report = await self._read(sender, message)
+        except Exception:
+            log.exception("reading the report deferred", size=message.size)
+            return [False] * len(recipients)
         returned = [
             ReturnedMessage(
                 at=self._clock(),
@@ -131,21 +138,36 @@ class Backend:
         return list(await asyncio.gather(*(self._record(one) for one in returned)))
 
     async def _read(self, sender: str, message: MessageData) -> Report | None:
+        """None: it cannot be read for its own sake. Raises what this machine is to blame for, such as `MemoryError`."""
         # the mark of final delivery (RFC 5321 section 4.4): an empty sender suggests a report
         data = b"Return-Path: <" + sender.encode("utf-8", "surrogateescape") + b">\r\n" + message.raw
+        rules = self._settings.rules
         try:
             if len(data) > MAX_READ_AT_ONCE_OCTETS:
-                return await asyncio.to_thread(read, data, rules=self._settings.rules)
-            return read(data, rules=self._settings.rules)
-        except Exception:
+                return await asyncio.to_thread(_read_or_none, data, rules)
+            return _read_or_none(data, rules)
+        except MemoryError:
+            if not self._lacks_memory_again(message.fingerprint):
+                raise
             log.exception("reading the report failed", size=message.size)
             return None
+
+    def _lacks_memory_again(self, fingerprint: bytes) -> bool:
+        """Whether a report has failed for want of memory so often that it would block its queue until it is lost."""
+        count = self._memory_errors.pop(fingerprint, 0) + 1
+        self._memory_errors[fingerprint] = count
+        if len(self._memory_errors) > MAX_REMEMBERED_REPORTS:
+            del self._memory_errors[next(iter(self._memory_errors))]
+        return count > MAX_MEMORY_ERRORS
 
     async def _record(self, message: ReturnedMessage) -> bool:
         if message.report is not None:
             for _ in range(MAX_ATTEMPTS):
                 try:
                     return await self._commit(message)
+                except MemoryError:
+                    log.exception("recording the report deferred", delivered_to=message.recipient)
+                    return False
                 except Exception:
                     log.exception(
                         "recording the report failed", send=message.route.send, delivered_to=message.recipient
@@ -173,3 +195,14 @@ class Backend:
             outcome, kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
         )
         return True
+
+
+def _read_or_none(data: bytes, rules: Rules) -> Report | None:
+    """The report; None if it makes reading fail, as it always will: it must not stay in its queue until it is lost."""
+    try:
+        return read(data, rules=rules)
+    except MemoryError:
+        raise
+    except Exception:
+        log.exception("reading the report failed", size=len(data))
+        return None

@@ -16,8 +16,9 @@ from retour_lmtpd.message_data import DataReader, MessageData
 from retour_policy.sanitize import clean
 
 EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
-MAX_RECIPIENTS = 1_000
+MAX_RECIPIENTS = 100  # in one transaction: the least that RFC 5321 section 4.5.3.1.8 asks for; mail servers send 50
 REPLY_GRACE_S = 5.0  # that a client has to take its last reply
+STOP_GRACE_S = 5.0  # of silence that is borne within a transaction while the daemon is stopping
 RECORDED = "250 2.0.0 recorded"
 LATER = "451 4.3.0 try again later"
 UNKNOWN = "550 5.1.1 no such address here"
@@ -52,6 +53,7 @@ class Session(LMTP):
         self._transaction: _Transaction | None = None
         self._greeted = False
         self._ending = False
+        self._delivering = False
 
     def connection_made(self, transport: Any) -> None:
         """A client: refuse it with 421 if there are too many or it may not connect."""
@@ -74,17 +76,21 @@ class Session(LMTP):
         return False  # close: else a session that has not begun yet would keep its place until the idle timeout
 
     async def push(self, status: str | bytes) -> None:
-        """Send a reply line, with an enhanced status code (RFC 2034) if it has none."""
+        """Send a reply line, with an enhanced status code (RFC 2034) if it has none.
+
+        Then other sessions have their turn: one that pipelines many commands must not hold them up.
+        """
         text = status.decode() if isinstance(status, bytes) else status
         found = _BARE_REPLY.match(text)
         if found and not text.startswith("220 "):
             text = f"{text[:4]}{_CLASS_STATUS[found[1]]} {text[4:]}"
         await super().push(text)
+        await asyncio.sleep(0)
 
     async def handle_exception(self, error: Exception) -> str:
-        """An internal error is temporary; its cause is only logged."""
-        log.error("LMTP session failed", exc_info=error)
+        """An internal error is temporary; its cause is only logged, once the client has its answer."""
         self._transaction = None
+        self.loop.call_soon(_log_failure, error)
         return LATER
 
     async def smtp_LHLO(self, arg: str) -> None:
@@ -141,7 +147,12 @@ class Session(LMTP):
         except TimeoutError:
             self._hang_up("421 4.4.2 the message took too long")
             return
-        self._await_no_command()
+        except ConnectionResetError:
+            raise
+        except Exception as error:  # the rest of the message must not be taken for commands
+            self._hang_up("421 4.3.0 the message could not be taken in")
+            _log_failure(error)
+            return
         recorded = await self._deliver(transaction, message)
         self._reset_timeout()
         for ok in recorded:
@@ -149,28 +160,33 @@ class Session(LMTP):
         self._transaction_over()
 
     def wind_up(self) -> None:
-        """The daemon is stopping: close the connection, after the message in progress, if any."""
+        """The daemon is stopping: close the connection, after the message in progress, if its client goes on with it.
+
+        What is being recorded is finished; a client that is silent within a transaction is waited for a short time.
+        """
         self._ending = True
         if self._transaction is None:
             self._hang_up(STOPPING)
+        elif not self._delivering:
+            self._reset_timeout()
 
     def _transaction_over(self) -> None:
         self._transaction = None
         if self._ending:
             self._hang_up(STOPPING)
 
-    def _await_no_command(self) -> None:
-        """The client waits for an answer now, so its silence must not time out."""
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-
     async def _deliver(self, transaction: _Transaction, message: MessageData) -> list[bool]:
         """For each recipient whether the message is recorded; after an internal error, False for each."""
+        self._delivering = True
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()  # the client waits for an answer now, so its silence must not time out
         try:
             return await self._backend.deliver(transaction.sender, transaction.recipients, message)
         except Exception:
             log.exception("LMTP delivery failed")
             return [False] * len(transaction.recipients)
+        finally:
+            self._delivering = False
 
     def _accept(self, transaction: _Transaction, recipient: str) -> str:
         found = self._backend.find_recipient(recipient)
@@ -201,9 +217,14 @@ class Session(LMTP):
             self._reader.feed_data(rest)  # pipelined commands; the buffer was emptied, so their order is kept
         return reader.message()
 
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Bear the client's silence from now on for as long as is allowed, or `duration` seconds."""
+        allowed_s = self._timeout_duration if duration is None else duration
+        super()._reset_timeout(min(STOP_GRACE_S, allowed_s) if self._ending else allowed_s)
+
     def _timeout_cb(self) -> None:
         """The client was silent for too long: tell it, and close."""
-        self._hang_up("421 4.4.2 nothing came for too long")
+        self._hang_up(STOPPING if self._ending else "421 4.4.2 nothing came for too long")
 
     def _hang_up(self, reply: str) -> None:
         if self.transport is not None:
@@ -213,3 +234,7 @@ class Session(LMTP):
             self.loop.call_later(
                 REPLY_GRACE_S, transport.abort
             )  # else a client that does not read would keep its place
+
+
+def _log_failure(error: Exception) -> None:
+    log.error("LMTP session failed", exc_info=error)

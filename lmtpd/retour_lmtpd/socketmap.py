@@ -7,6 +7,7 @@ The protocol of Postfix's socketmap_table(5): netstrings, a request "map key", a
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import cast
 
 import structlog
@@ -17,6 +18,8 @@ from retour_policy.sanitize import clean
 
 MAP = "bounce"
 MAX_REQUEST_OCTETS = 10_000  # Postfix's own limit for an answer is 100,000
+MAX_LENGTH_DIGITS = len(str(MAX_REQUEST_OCTETS))
+MAX_ANSWERS_AT_ONCE = 20  # to one client, before other sessions have their turn
 
 log = structlog.get_logger()
 
@@ -50,20 +53,20 @@ def netstring(text: bytes) -> bytes:
 def split(buffer: bytes) -> tuple[list[bytes], bytes]:
     """The whole netstrings at the beginning of `buffer`, and what is left. Raises `SocketmapError`."""
     found = []
-    while buffer:
-        digits, colon, rest = buffer.partition(b":")
-        if not digits.isdigit() or len(digits) > 5 or int(digits) > MAX_REQUEST_OCTETS:
-            if digits.isdigit() and not colon and len(digits) <= 5:
-                break
+    begin = 0
+    while begin < len(buffer):
+        colon = buffer.find(b":", begin, begin + MAX_LENGTH_DIGITS + 1)
+        digits = buffer[begin : colon if colon >= 0 else begin + MAX_LENGTH_DIGITS + 1]
+        if not digits.isdigit() or len(digits) > MAX_LENGTH_DIGITS or int(digits) > MAX_REQUEST_OCTETS:
             raise SocketmapError("not a netstring, or too long")
-        length = int(digits)
-        if not colon or len(rest) <= length:
+        end = colon + 1 + int(digits)
+        if colon < 0 or end >= len(buffer):
             break
-        if rest[length : length + 1] != b",":
+        if buffer[end : end + 1] != b",":
             raise SocketmapError("a netstring without the comma at its end")
-        found.append(rest[:length])
-        buffer = rest[length + 1 :]
-    return found, buffer
+        found.append(buffer[colon + 1 : end])
+        begin = end + 1
+    return found, buffer[begin:]
 
 
 class Lookup(asyncio.Protocol):
@@ -73,6 +76,9 @@ class Lookup(asyncio.Protocol):
         self._backend = backend
         self._connections = connections
         self._buffer = b""
+        self._requests: deque[bytes] = deque()
+        self._is_deaf = False
+        """The client does not read its answers."""
         self._transport: asyncio.Transport
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -92,11 +98,13 @@ class Lookup(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests, else answers would pile up."""
+        self._is_deaf = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._transport.resume_reading()
+        self._is_deaf = False
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request."""
@@ -106,8 +114,23 @@ class Lookup(asyncio.Protocol):
             log.warning("lookup connection closed", reason=str(error))
             self._transport.close()
             return
-        self._transport.write(b"".join(netstring(self._answer(request)) for request in requests))
+        self._requests.extend(requests)
         self._await_request()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer some of the requests, and the others in later turns of the loop; only then take more."""
+        if self._is_deaf or self._transport.is_closing():
+            return
+        turn = [self._requests.popleft() for _ in range(min(len(self._requests), MAX_ANSWERS_AT_ONCE))]
+        self._transport.write(b"".join(netstring(self._answer(request)) for request in turn))
+        if self._is_deaf:
+            return
+        if self._requests:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._transport.resume_reading()
 
     def wind_up(self) -> None:
         """The daemon is stopping."""

@@ -22,12 +22,13 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def guarded(call: Call) -> Call:
-    """Any internal error is answered with 451 and logged."""
+    """Any internal error is answered with 451 and logged; a process that stops waits for the answer."""
 
     @wraps(call)
     def wrapper(self: Any, *args: Any) -> Any:
         try:
-            return call(self, *args)
+            with self.backend.in_flight.step():
+                return call(self, *args)
         except Exception:
             log.exception("milter failed", step=call.__name__)
             return Milter.TEMPFAIL

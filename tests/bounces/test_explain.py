@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.wait import PATIENCE
 from retour_cli.main import main
 
 FIXTURES = Path(__file__).parent / "fixtures"
 BOUNCE = str(FIXTURES / "postfix-unknown-1.eml")
 WARNING = str(FIXTURES / "postfix-grey-1.eml")
+
+
+LONG = Path(BOUNCE).read_bytes() + b"a line that goes on and on\n" * 1_000_000
 
 
 def explain(*args: str, stdin: bytes | None = None) -> Result:
@@ -214,3 +223,45 @@ def test_words_that_no_rule_knows_are_said_to_count_for_nobody(tmp_path: Path) -
         "From: MAILER-DAEMON@mx.example\nSubject: Undelivered\n\n<a@b.example>: host mx.b.example said: 550 xyzzy plugh\n"
     )
     assert "none knows these words, so it counts for nobody" in explain(str(path)).stdout
+
+
+@pytest.mark.parametrize("kind", ["file", "device", "fifo", "stdin", "mbox"])
+def test_of_what_has_no_end_the_beginning_is_read(tmp_path: Path, kind: str) -> None:
+    """It says so, memory stays bounded, and the beginning is explained."""
+    argv, stdin, name = [sys.executable, "-m", "retour_cli", "explain", "--json"], b"", str(tmp_path / "long.eml")
+    if kind == "device":
+        name = "/dev/zero"
+    elif kind == "stdin":
+        name, stdin = "-", LONG
+    elif kind == "fifo":
+        os.mkfifo(name)
+        threading.Thread(target=fill, args=(Path(name),), daemon=True).start()
+    elif kind == "mbox":
+        name = str(tmp_path / "long.mbox")
+        with Path(name).open("wb") as file:
+            file.write(b"From x Thu Jan  1 00:00:00 1970\n" + LONG)
+            file.truncate(2_000_000_000)  # a hole, which reads as one line of zeros
+            file.seek(0, os.SEEK_END)
+            file.write(b"\nFrom x Thu Jan  1 00:00:00 1970\n" + Path(WARNING).read_bytes())
+    else:
+        with Path(name).open("wb") as file:
+            file.write(LONG)
+            file.truncate(5_000_000_000)
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *argv, name],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "only its first 10 MB are read" in done.stderr.decode()
+    assert rows[0]["truncated"]
+    wanted = {"device": ["not-a-report"], "mbox": ["bounce", "delayed"]}
+    assert [row["kind"] for row in rows] == wanted.get(kind, ["bounce"])
+
+
+def fill(fifo: Path) -> None:
+    """Write into it for as long as somebody reads."""
+    with suppress(BrokenPipeError), fifo.open("wb") as file:
+        file.write(LONG)

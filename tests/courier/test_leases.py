@@ -15,6 +15,7 @@ from lab.destination import Destination
 from lab.killed_courier import KilledCouriers
 from lab.wait import wait_until
 from lab.world import World
+from retour_courier import outcomes
 from retour_policy.clock import DAY, system_clock
 from retour_policy.outbox import queue
 from retour_policy.outbox.resends import Resends
@@ -202,3 +203,21 @@ def _soft_bounce(world, folder):
 def _resent(world):
     with world.store.reading() as connection:
         return list(read(connection, FactFilter(kind="resent")))
+
+
+def test_an_internal_error_stops_no_later_outcome(tmp_path, world, receiver, monkeypatch):
+    """Else whatever is carried out after it would be carried out again and again."""
+    log_done, errors = outcomes._log_done, iter([MemoryError])
+
+    def failing_once(group):
+        if error := next(errors, None):
+            raise error
+        log_done(group)
+
+    monkeypatch.setattr(outcomes, "_log_done", failing_once)
+    with running_courier(tmp_path, world) as courier:
+        for _ in range(2):
+            put(world)
+            courier.wait_empty()
+    assert next(errors, None) is None
+    assert len(receiver.wait(2)) == 2

@@ -29,6 +29,24 @@ def config(folder):
     return path
 
 
+@pytest.fixture
+def shared(config):
+    """What all sessions share."""
+    context = Context(config)
+    writer = Writer(context.store)
+    yield backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
+    writer.close()
+    context.store.close()
+
+
+def test_most_made_up_tokens_are_refused_for_good(shared):
+    """One key number in 32 is put off, for another host may have that key; the others are no such address."""
+    kinds = [
+        shared.find_recipient(f"b-{first}{'a' * 29}@{DOMAIN}").kind for first in "abcdefghijklmnopqrstuvwxyz234567"
+    ]
+    assert (kinds.count("invalid token"), kinds.count("unknown key")) == (31, 1)
+
+
 def taken(config):
     """A report comes to the address of a send; whether it was recorded, and the events."""
     made = json.loads(

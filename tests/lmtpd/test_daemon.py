@@ -473,6 +473,40 @@ def test_sigterm_hangs_up_on_idle_sessions(folder):
         assert "cut off" not in daemon.child.log()
 
 
+@pytest.mark.parametrize("last", ["RCPT TO:<{to}>", "RCPT TO:<{to}>\r\nDATA\r\nSubject: half a mess"])
+def test_sigterm_waits_only_shortly_for_a_client_that_is_silent_within_a_transaction(folder, last):
+    """It hears 421; the mail server still has the message. Nothing is cut off."""
+    with Daemon(folder) as daemon, daemon.connect() as silent:
+        commands = f"LHLO mx\r\nMAIL FROM:<>\r\n{last}\r\n".format(to=daemon.address("silent@example.net"))
+        silent.sendall(commands.encode())
+        file = silent.makefile("rb")
+        while not file.readline().startswith((b"250 2.1.5", b"354")):
+            pass
+        daemon.child.send_signal(signal.SIGTERM)
+        assert file.read().endswith(b"421 4.3.2 stopping, try again later\r\n")
+        assert daemon.child.wait() == 0
+        assert "cut off" not in daemon.child.log()
+        assert daemon.events() == []
+
+
+def test_sigterm_lets_a_commit_finish(folder):
+    """The client is silent then, for it waits for its answer; it hears 250."""
+    with Daemon(folder) as daemon, (daemon.home / "retour.db.lock").open("w") as lock, daemon.connect() as connection:
+        to = daemon.address("committed@example.net")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = connection.makefile("rb")
+        message = report("committed@example.net", 1)
+        connection.sendall(f"LHLO mx\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\n".encode() + message + b"\r\n.\r\n")
+        while not file.readline().startswith(b"354"):
+            pass
+        daemon.child.send_signal(signal.SIGTERM)
+        daemon.child.wait_for_log("lmtpd stopping")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert file.read() == b"250 2.0.0 recorded\r\n421 4.3.2 stopping, try again later\r\n"
+        assert daemon.child.wait() == 0
+    assert len(daemon.events()) == 1
+
+
 def test_the_paths_are_free_while_sessions_finish(folder):
     """What is started then does not lose its sockets to the one that ends."""
     with Daemon(folder) as daemon, daemon.connect() as under_way:

@@ -165,6 +165,20 @@ def test_sigterm_lets_the_message_under_way_finish(site):
     assert site.json("address", "show", "ok+last@example.net")[0]["sends"] == 1
 
 
+def test_sigterm_waits_only_shortly_for_a_client_that_is_silent_within_a_message(site):
+    """However long `drain` is; the client is asked to try again, and no send is recorded."""
+    site.configure('drain = "30s"', 'drain = "30m"')
+    reload(site)
+    with client(site) as session:
+        session.mail("news@example.com")
+        session.rcpt("ok+silent@example.net")
+        site.services["milter"].send_signal(signal.SIGTERM)
+        assert site.services["milter"].wait() == 0
+        assert session.data(b"Subject: x\r\n\r\nx\r\n")[0] == 451
+    assert "messages cut off at shutdown" in site.services["milter"].log()
+    assert site.json("address", "show", "ok+silent@example.net") == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 def test_either_signal_reloads(site, number):
     """SIGHUP, which stops libmilter by itself, is taken from it."""

@@ -17,7 +17,7 @@ from retour_policy.messages.router import Router
 from retour_policy.messages.signer import Signer
 from retour_policy.tokens import keyring, token
 from retour_policy.tokens.keyring import SLOTS, Key, KeyRing, KeyRingFile
-from retour_policy.tokens.token import Forged, Purpose, UnknownKey
+from retour_policy.tokens.token import Forged, KeyToCome, Purpose, TokenError, UnknownKey
 
 NOW = 1_800_000_000_000
 STREAM = {"name": "news", "envelope_from": "b-%@bounces.example.com"}
@@ -151,6 +151,32 @@ def test_rotation_goes_on_for_ever(ring: KeyRing) -> None:
         assert all(key.state == "old" and key.created == oldest for key in ring.keys if key.secret in lost)
         ring = after
     assert len(ring.keys) == SLOTS
+
+
+def test_the_ring_knows_which_key_is_to_come(ring: KeyRing) -> None:
+    """Its number is that of the key which the next rotation makes, also where all numbers are taken."""
+    for n in range(100):
+        after = keyring.rotate(ring, NOW + n * 86_400_000)
+        assert ring.to_come == next(key.number for key in after.keys if key.state == "next")
+        ring = after
+
+
+@pytest.mark.parametrize("rotations", [0, 1, 40])
+def test_of_made_up_tokens_only_those_of_the_key_to_come_are_put_off(ring_file: Path, rotations: int) -> None:
+    """Another host may have that key; all others are refused, so that forged mail is not tried again for days."""
+    for n in range(rotations):
+        keyring.rotate_file(ring_file, NOW + n * 86_400_000)
+    file = KeyRingFile(ring_file)
+    router = Router(CONFIG, file, lambda: NOW)
+    errors = {}
+    for number in range(SLOTS):
+        keys = (Key(number, "signing", "2026-12-31", b"x" * 32),)
+        made_up = token.make(KeyRing(bytes(32), keys), Purpose.BOUNCE, "bounces.example.com", token.draw_id(NOW))
+        with pytest.raises(TokenError) as caught:
+            router.route(f"b-{made_up}@bounces.example.com")
+        errors[number] = caught.type
+    to_come = keyring.rotate(file.ring, NOW).keys[-1].number
+    assert [number for number, error in errors.items() if error is KeyToCome] == [to_come]
 
 
 def test_the_next_key_verifies_before_it_signs(ring: KeyRing) -> None:

@@ -99,11 +99,12 @@ def test_another_domain_is_refused(other: str) -> None:
 def test_another_key_is_refused() -> None:
     """A ring with another secret under the same number says forged, one without that number says so."""
     number, text = fresh()
-    other = KeyRing(bytes(32), (Key(3, "signing", "2026-12-31", b"x" * 32),))
+    other = KeyRing(bytes(32), (Key(3, "signing", "2026-12-31", b"x" * 32), Key(4, "next", "2026-12-31", b"y" * 32)))
+    without = KeyRing(bytes(32), (Key(6, "signing", "2026-12-31", b"x" * 32), Key(7, "next", "2026-12-31", b"y" * 32)))
     with pytest.raises(Forged):
         token.read(other, Purpose.BOUNCE, DOMAIN, text, now=NOW, days=30)
     with pytest.raises(UnknownKey):
-        token.read(KeyRing(bytes(32), ()), Purpose.BOUNCE, DOMAIN, text, now=NOW, days=30)
+        token.read(without, Purpose.BOUNCE, DOMAIN, text, now=NOW, days=30)
     assert read(text) == number
 
 
@@ -153,6 +154,8 @@ def test_nothing_is_signed_without_a_key() -> None:
     """A ring that lacks its signing key, and an id that does not fit, are errors and never a weak token."""
 
     class Hollow:
+        to_come = 8
+
         def signing(self) -> int:
             return 7
 

@@ -53,7 +53,8 @@ def members(group: int) -> list[str]:
 class Child:
     """A program run beside the test, as a context manager; what it prints is kept in `folder/NAME.log`.
 
-    If this process is killed, the child gets SIGTERM.
+    If this process is killed, the child gets SIGTERM. `stderr` is a descriptor for its standard error, where that is
+    not kept.
 
     The default `umask` lets a group use the sockets that the child makes, as the systemd units do.
     """
@@ -66,6 +67,7 @@ class Child:
         name: str,
         env: Mapping[str, str] | None = None,
         umask: int = 0o007,
+        stderr: int | None = None,
     ) -> None:
         self.argv = [str(word) for word in argv]
         self.name = name
@@ -74,6 +76,7 @@ class Child:
         self._notify_path = folder / f"{name}.notify"
         self._env = dict(os.environ if env is None else env)
         self._umask = umask
+        self._stderr = stderr
 
     def __enter__(self) -> Child:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -86,7 +89,7 @@ class Child:
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if self._stderr is None else self._stderr,
                 env=self._env | {"NOTIFY_SOCKET": str(self._notify_path)},
                 umask=self._umask,
                 start_new_session=True,

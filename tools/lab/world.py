@@ -116,8 +116,8 @@ class World:
         assert send is not None, "nothing was sent"
         return self.returned(send, Report(kind, recipient=to), to)  # type: ignore[arg-type]
 
-    def returned(self, send: int, report: Report, to: str, *, at: int | None = None) -> str:
-        """Record a report."""
+    def returned(self, send: int, report: Report | None, to: str, *, at: int | None = None) -> str:
+        """Record a report; None: one that could not be read."""
         fingerprint = str(next(self._numbers)).encode()
         route, came_at = Route("verp", None, send), self.now if at is None else at
         arrival = ReturnedMessage(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import mailbox
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from retour_cli.context import Context
 
 MAX_EXAMPLE_CHARACTERS = 400
+MAX_MESSAGE_OCTETS = 10_000_000  # read of a message: a file may be a device that never ends
+MAX_LINE_OCTETS = 65_536  # read of an mbox at a time
 _SEVERAL = re.compile(rb"From .*?\n\r?\nFrom \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ", re.DOTALL)
 _MAIL = re.compile(rb"\s*(?:From |[!-9;-~]{1,80}[ \t]*:)")
 
@@ -60,7 +60,8 @@ def explain(
     Reads each FILE (or standard input, "-") and shows its kind, its
     recipients, the verdict about each and the words that it rests on. With
     --policy also what recording it would lead to; nothing is recorded.
-    In a file named *.mbox each message is read.
+    In a file named *.mbox each message is read. Of a message, the first 10 MB
+    are read.
 
     Exit status 1 if a file could not be opened.
     """
@@ -136,8 +137,8 @@ def _each(names: tuple[str, ...], folders: bool, rules: Rules) -> Iterator[Read]
         click.echo("retour explain: reading a message from standard input", err=True)
     for name in _files(names, folders) if names else ["-"]:
         try:
-            for place, data in _messages(name):
-                yield _read(place, data, rules)
+            for place, octets in _messages(name):
+                yield _read(place, octets, rules)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             hint = "; --unrecognised reads folders" if isinstance(error, IsADirectoryError) else ""
@@ -153,32 +154,78 @@ def _files(names: tuple[str, ...], folders: bool) -> Iterator[str]:
             yield name
 
 
-def _messages(name: str) -> Iterator[tuple[str, bytes]]:
+def _messages(name: str) -> Iterator[tuple[str, _Octets]]:
     """The octets of a message and its place; each message of an mbox. Raises `OSError`, `ValueError`."""
     if name == "-":
-        yield name, sys.stdin.buffer.read()
+        yield name, _first_of(sys.stdin.buffer)
     elif not name:
         raise ValueError("a file without a name")
     elif name.lower().endswith(".mbox") and Path(name).is_file():
-        with closing(mailbox.mbox(name, create=False)) as box:
-            yield from ((f"{name}:{number}", box.get_bytes(key)) for number, key in enumerate(box.iterkeys(), 1))
-            if not len(box):
-                yield name, Path(name).read_bytes()
+        number = 0
+        with Path(name).open("rb") as file:
+            for number, octets in enumerate(_of_mbox(file), 1):
+                yield f"{name}:{number}", octets
+            if not number:
+                file.seek(0)
+                yield name, _first_of(file)
     else:
-        data = Path(name).read_bytes()
-        if _SEVERAL.match(data):
+        with Path(name).open("rb") as file:
+            octets = _first_of(file)
+        if _SEVERAL.match(octets.data):
             text = f"retour explain: {name}: only its first message is read; call an mbox *.mbox"
             click.echo(spaced(text), err=True)
-        yield name, data
+        yield name, octets
 
 
-def _read(name: str, data: bytes, rules: Rules) -> Read:
-    complaint = None
+@dataclass(frozen=True)
+class _Octets:
+    """What is read of a message, and whether there is more of it."""
+
+    data: bytes
+    is_cut: bool = False
+
+
+def _first_of(file: BinaryIO) -> _Octets:
+    """The beginning of a file, which may have no end."""
+    data = file.read(MAX_MESSAGE_OCTETS + 1)
+    return _Octets(data[:MAX_MESSAGE_OCTETS], len(data) > MAX_MESSAGE_OCTETS)
+
+
+def _of_mbox(file: BinaryIO) -> Iterator[_Octets]:
+    """The messages of an mbox, without the lines "From " and the empty ones before these; none if it is no mbox."""
+    message: bytearray | None = None
+    is_cut, begins_line = False, True
+    while line := file.readline(MAX_LINE_OCTETS):
+        if begins_line and line.startswith(b"From "):
+            if message is not None:
+                yield _Octets(_without_empty_line(message), is_cut)
+            message, is_cut = bytearray(), False
+        elif message is not None:
+            is_cut = is_cut or len(message) + len(line) > MAX_MESSAGE_OCTETS
+            message += b"" if is_cut else line
+        begins_line = line.endswith(b"\n")
+    if message is not None:
+        yield _Octets(_without_empty_line(message), is_cut)
+
+
+def _without_empty_line(message: bytearray) -> bytes:
+    """A message of an mbox without the line end that was added to it."""
+    end = next((end for end in (b"\r\n", b"\n") if (b"\n" + message).endswith(b"\n" + end)), b"")
+    return bytes(message.removesuffix(end))
+
+
+def _read(name: str, octets: _Octets, rules: Rules) -> Read:
+    data, complaint = octets.data, None
+    if octets.is_cut:
+        click.echo(
+            spaced(f"retour explain: {name}: only its first {MAX_MESSAGE_OCTETS // 1_000_000} MB are read"), err=True
+        )
     if not data.strip():
         complaint = "empty"
     elif b"\0" in data[:4_000] or not _MAIL.match(data):
         complaint = "no mail: it does not begin with a header"
-    return Read(name, data, read(data, rules=rules), complaint)
+    report = read(data, rules=rules)
+    return Read(name, data, replace(report, truncated=report.truncated or octets.is_cut), complaint)
 
 
 def _list_unrecognised(heap: list[tuple[str, bytes, Report]], rules: Rules, as_json: bool) -> None:

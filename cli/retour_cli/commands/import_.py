@@ -25,7 +25,11 @@ from retour_policy.store.database import is_of_the_item
 from retour_policy.tokens.token import EPOCH
 
 MAX_MESSAGES_IN_TRANSACTION = 20
-_OUTCOMES = {"duplicate": "recorded before", "unmatched": "unmatched: about no mail on record"}
+_OUTCOMES = {
+    "duplicate": "recorded before",
+    "surplus": "surplus: counted, not recorded, for there are many about the same message",
+    "unmatched": "unmatched: about no mail on record",
+}
 
 
 @click.command("import")

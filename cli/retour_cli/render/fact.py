@@ -24,6 +24,8 @@ def words(fact: Fact) -> str:
     if what.detail.get("resend"):
         which = f"resend {what.detail['resend']} of {what.detail.get('of')}"
         parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
+    if what.detail.get("count"):
+        parts.append(f"({what.detail['count']} more that day)")
     if what.proof == "unsigned":
         parts.append("(unsigned)")
     if what.detail.get("lost_send"):

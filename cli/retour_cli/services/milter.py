@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import click
@@ -34,7 +35,7 @@ def milter(context: Context) -> None:
     """
     from retour_milter import adapter
 
-    logs.set_up()
+    write_last_lines = logs.set_up()
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)
@@ -47,11 +48,13 @@ def milter(context: Context) -> None:
     _wait_for_stop(context, backend.adopt)
     notify("STOPPING=1")
     sockets.remove(context.config.milter.socket)
+    began = time.monotonic()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
-        log.error("messages cut off at shutdown", waited_ms=backend.settings.config.milter.drain)
+        log.error("messages cut off at shutdown", waited_ms=int((time.monotonic() - began) * 1000))
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("milter stopped")
+    write_last_lines()
     # libmilter would notice after five seconds; no message is in progress, and everything is written.
     os._exit(1 if failed.is_set() else 0)
 

@@ -9,8 +9,9 @@ from retour_policy.core.suppression import CAUSES
 
 KEPT = frozenset(
     {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
+    | {"count"}
 )
-"""The keys of a fact's detail that are kept: those that the fold needs, without personal data."""
+"""The keys of a fact's detail that are kept: those that the fold needs, and numbers, without personal data."""
 
 _NOTES = ("note", "suppressions", "status", "reason")
 

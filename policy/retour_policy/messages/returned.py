@@ -19,6 +19,7 @@ from retour_policy.core.hook_events import Data, Event
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
+from retour_policy.messages import surplus
 from retour_policy.messages.attribution import AttributedPart, Proof
 from retour_policy.messages.matching import Matcher, names_in
 from retour_policy.messages.router import Route, Router
@@ -34,7 +35,7 @@ from retour_policy.store.sends import Send
 from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import id_time
 
-Outcome = Literal["recorded", "duplicate", "forwarded", "unmatched"]
+Outcome = Literal["recorded", "duplicate", "surplus", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
 MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or recorded
 
@@ -95,17 +96,28 @@ class ReturnRecorder:
 
     def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
         """Write `message` once; the outcome."""
-        route, report, matcher = message.route, message.report, self.matcher
+        route, matcher = message.route, self.matcher
         by_token = sends.find(connection, route.send) if route.send is not None else None
-        if not _is_new(connection, message, by_token, matcher):
+        digest = _digest(message, by_token, matcher)
+        if not seen.add(connection, route.send, digest, message.at):
             return "duplicate"
+        outcome = self._record_new(connection, message, by_token, matcher)
+        if outcome == "surplus":
+            seen.remove(connection, route.send, digest)
+        return outcome
+
+    def _record_new(
+        self, connection: Connection, message: ReturnedMessage, by_token: Send | None, matcher: Matcher
+    ) -> Outcome:
+        route, report = message.route, message.report
         send, proof = matcher.find_send(connection, route, report, by_token)
         if report is None:
             return self._keep_unread(connection, message, send)
         parts = matcher.attribute(connection, route, report, send, dated=message.dated)
         parts.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
-        for part in parts:
-            self._write(connection, message, report, send, proof, part)
+        written = [self._write(connection, message, report, send, proof, part) for part in parts]
+        if parts and not any(written):
+            return "surplus"
         if matcher.is_matched(route, report, send, parts):
             return "recorded"
         if message.dated:
@@ -121,13 +133,17 @@ class ReturnRecorder:
         send: Send | None,
         proof: Proof,
         one: AttributedPart,
-    ) -> None:
-        """Write the fact of one part of the report."""
+    ) -> bool:
+        """Write the fact of one part of the report; False if it is only counted."""
         new = self._fact(message, report, send, proof, one)
-        if one.address_id is None or one.key is None:
-            facts.write(connection, new)
-        else:
-            self._judge(connection, message, send, Address(one.address_id, one.key), new, names_in([one.part]))
+        if one.address_id is not None and one.key is not None:
+            address = Address(one.address_id, one.key)
+            return self._judge(connection, message, send, address, new, names_in([one.part]))
+        if surplus.is_one(connection, new):
+            surplus.add(connection, new)
+            return False
+        facts.write(connection, new)
+        return True
 
     def _fact(
         self, message: ReturnedMessage, report: Report, send: Send | None, proof: Proof, one: AttributedPart
@@ -156,8 +172,11 @@ class ReturnRecorder:
         address: Address,
         new: NewFact,
         names: Sequence[str],
-    ) -> None:
-        """Write a fact about an address with what follows from it; `names`: what the report calls the address."""
+    ) -> bool:
+        """Write a fact about an address with what follows from it; `names`: what the report calls the address.
+
+        False if it is only counted: it is no news, and there are many about this send already.
+        """
         account = lock(connection, address)  # first, because another host may be recording another report of this send
         before = facts.read_of_send(connection, send.first, address.id, new.kind) if send else []
         first = not any(self.ledger.counts(connection, one) for one in before)
@@ -170,9 +189,13 @@ class ReturnRecorder:
             new, account = self._in_storm(connection, address, account, text, send, new)
         news = not before or (first and self.ledger.counts(connection, new))
         news = news or bool(send and is_new_failure(connection, send, new))
+        if not news and surplus.is_one(connection, new):
+            surplus.add(connection, new)
+            return False
         self.ledger.write(connection, address, new, account, first=first, news=news)
         if send and not message.dated:
             self.resends.consider(connection, send, new)
+        return True
 
     def _resent(self, send: Send | None) -> dict[str, int]:
         """Which resend came back, if it was one."""
@@ -207,6 +230,9 @@ class ReturnRecorder:
         detail = clean_values({"came_to": message.recipient, "from": message.sender})
         erased = send is not None and only is not None and _is_erased(connection, send, only)
         new = NewFact(message.at, "unread", only, message.route.send, stream, detail={} if erased else detail)
+        if surplus.is_one(connection, new):
+            surplus.add(connection, new)
+            return "surplus"
         number = facts.write(connection, new)
         if not erased:
             unread.write(connection, number, message.raw[:MAX_UNREAD_HEAD_OCTETS])
@@ -224,8 +250,8 @@ class ReturnRecorder:
         self.ledger.announcer.tell(connection, Event("unmatched", message.at, data), fact_id)
 
 
-def _is_new(connection: Connection, message: ReturnedMessage, by_token: Send | None, matcher: Matcher) -> bool:
-    """Whether this message came back to this send, or to this bounce address, for the first time.
+def _digest(message: ReturnedMessage, by_token: Send | None, matcher: Matcher) -> bytes:
+    """What recognises this message when it comes back again to the same send, or to the same bounce address.
 
     The recipient named by XVERP makes it another message only if they are on record: with invented ones anybody
     with a token could have one message recorded a thousand times.
@@ -236,8 +262,7 @@ def _is_new(connection: Connection, message: ReturnedMessage, by_token: Send | N
         named = normalise(message.recipient).encode("utf-8", "surrogatepass")
     elif by_token is None or named not in by_token.recipients.values():
         named = b""
-    digest = hashlib.sha256(named + b"\0" + message.fingerprint).digest()[:DIGEST_OCTETS]
-    return seen.add(connection, route.send, digest, message.at)
+    return hashlib.sha256(named + b"\0" + message.fingerprint).digest()[:DIGEST_OCTETS]
 
 
 def _is_erased(connection: Connection, send: Send, number: int) -> bool:

@@ -45,7 +45,8 @@ class Router:
     def route(self, address: str) -> Route:
         """What `address` (without <>) stands for.
 
-        Raises `UnknownAddress`, `Expired`, `Forged`, or `UnknownKey` where the ring, read again, still lacks the key.
+        Raises `UnknownAddress`, `Expired`, `Forged`, or where the ring, read again, still lacks the key, `UnknownKey`
+        or `KeyToCome`.
         """
         for stream in self.config.stream:
             found = stream.pattern.match(address) if stream.pattern else None

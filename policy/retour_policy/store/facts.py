@@ -1,4 +1,7 @@
-"""Facts: what happened, written once and never changed, and read back in order."""
+"""Facts: what happened, written once and never changed, and read back in order.
+
+But for two: an erasure takes personal data out of their details, and the fact of a surplus counts on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, tuple_, update
 
 from retour_bounces.report import Kind
 from retour_policy.store import schema
@@ -18,13 +21,24 @@ _INSERT = insert(_table)
 _INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
 KINDS = (
     *get_args(Kind),
-    *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
+    *("unread", "surplus", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
 )
 """Kinds of facts: those of reports, and what Retour, its operator and its storms did."""
 _HIDDEN = ("address_id", "policy_id", "detail")  # row numbers, and what `to_dict` unpacks
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
 _JUDGED = ("type", "blame", "proof", "stream", "policy_id")
 _OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
+_SAME_SINCE = (
+    (_table.c.send_id == bindparam("of"))
+    & _table.c.address_id.is_not_distinct_from(bindparam("by"))
+    & (_table.c.at >= bindparam("since"))
+)
+_SOME_OF_SEND = select(_table.c.id).where(_SAME_SINCE).limit(bindparam("most"))
+_COUNT_OF_SEND = select(func.count()).select_from(_SOME_OF_SEND.subquery())
+_FIND_OF_SEND = (
+    select(_table.c.id, _table.c.detail).where(_SAME_SINCE, _table.c.kind == bindparam("what")).order_by(_table.c.id)
+)
+_WRITE_DETAIL = update(_table).where(_table.c.id == bindparam("fact")).values(detail=bindparam("kept"))
 _JUDGED_OF_ADDRESSES = (
     select(_table)
     .where(_table.c.address_id.in_(bindparam("numbers", expanding=True)), _table.c.policy_id.is_not(None))
@@ -102,6 +116,24 @@ def read_of_send(connection: Connection, send_id: int, address_id: int, kind: st
     """What came back of that kind from one recipient of a send, reduced to what counting needs, without repeats."""
     rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
     return [NewFact(0, kind, **row._mapping) for row in rows]
+
+
+def count_of_send(connection: Connection, send_id: int, address_id: int | None, since: int, most: int) -> int:
+    """How many facts about a recipient of a send (or None: about nobody) were recorded since then; at most `most`."""
+    values = {"of": send_id, "by": address_id, "since": since, "most": most}
+    return connection.scalar(_COUNT_OF_SEND, values) or 0
+
+
+def find_of_send(connection: Connection, like: NewFact) -> tuple[int, dict[str, Any]] | None:
+    """The first fact of the same kind, send and address, recorded at the time of `like` or later: id and detail."""
+    values = {"of": like.send_id, "by": like.address_id, "since": like.at, "what": like.kind}
+    row = connection.execute(_FIND_OF_SEND, values).first()
+    return (row.id, row.detail) if row else None
+
+
+def write_detail(connection: Connection, number: int, detail: dict[str, Any]) -> None:
+    """Replace the detail of a fact."""
+    connection.execute(_WRITE_DETAIL, {"fact": number, "kept": detail})
 
 
 def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, NewFact]]]:

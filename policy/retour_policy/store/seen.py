@@ -12,3 +12,9 @@ def add(connection: Connection, send: int | None, digest: bytes, at: int) -> boo
     """Record that a message with that digest (16 octets) came back to a send, or to none; False if it did before."""
     row = {"send_id": send or 0, "digest": digest, "at": at}
     return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
+
+
+def remove(connection: Connection, send: int | None, digest: bytes) -> None:
+    """Forget that a message came back."""
+    same = (schema.seen.c.send_id == (send or 0)) & (schema.seen.c.digest == digest)
+    connection.execute(schema.seen.delete().where(same))

@@ -8,7 +8,7 @@ import secrets
 import threading
 import tomllib
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ class KeyRing:
     def signing(self) -> int:
         """The number of the key that signs."""
         return next(key.number for key in self.keys if key.state == "signing")
+
+    @cached_property
+    def to_come(self) -> int:
+        """The number of the key that the next rotation makes. Where all are taken, an old key has it still."""
+        return _free_number(_shifted(self))
 
     def derived(self, number: int, purpose: Purpose) -> bytes | None:
         """The key of that number for a purpose (HKDF-SHA256, RFC 5869), or None if the ring lacks it."""
@@ -102,14 +107,24 @@ def rotate(ring: KeyRing, now: int) -> KeyRing:
 
     If all 32 slots are taken, the oldest of the old keys is replaced.
     """
+    kept = _shifted(ring)
+    return replace(ring, keys=(*kept, _new_key(_free_number(kept), "next", now)))
+
+
+def _shifted(ring: KeyRing) -> list[Key]:
+    """The keys after a rotation, without the one that it makes, for which there is a slot."""
     shifted = {"next": "signing", "signing": "old", "old": "old"}
     kept = [replace(key, state=shifted[key.state]) for key in ring.keys]
     if len(kept) == SLOTS:
         kept.remove(min((key for key in kept if key.state == "old"), key=lambda key: key.created))
+    return kept
+
+
+def _free_number(kept: list[Key]) -> int:
+    """The first number behind that of the signing key that is not taken; behind the highest comes 0."""
     last = next(key.number for key in kept if key.state == "signing")
     taken = {key.number for key in kept}
-    number = next(n % SLOTS for n in range(last + 1, last + 1 + SLOTS) if n % SLOTS not in taken)
-    return replace(ring, keys=(*kept, _new_key(number, "next", now)))
+    return next(n % SLOTS for n in range(last + 1, last + 1 + SLOTS) if n % SLOTS not in taken)
 
 
 def load(path: Path) -> KeyRing:

@@ -57,7 +57,11 @@ class Expired(TokenError):
 
 
 class UnknownKey(TokenError):
-    """Its key is not in the ring: forged, or signed by a host whose ring is newer."""
+    """Its key is not in the ring: forged, or the ring was read too long ago."""
+
+
+class KeyToCome(UnknownKey):
+    """Its key is the one that the next rotation makes: forged, or signed by a host whose ring is newer."""
 
 
 class Keys(Protocol):
@@ -65,6 +69,10 @@ class Keys(Protocol):
 
     def signing(self) -> int:
         """The number of the key that signs."""
+
+    @property
+    def to_come(self) -> int:
+        """The number of the key that the next rotation makes. Where all are taken, an old key has it still."""
 
     def derived(self, number: int, purpose: Purpose) -> bytes | None:
         """The key of that number for a purpose, or None if the ring lacks it."""
@@ -97,17 +105,15 @@ def make(keys: Keys, purpose: Purpose, domain: str, number: int) -> str:
 def read(keys: Keys, purpose: Purpose, domain: str, text: str, *, now: int, days: int) -> int:
     """The id that `text` refers to.
 
-    Case is folded first, as some servers change it. Raises `NotAToken`, `UnknownKey`, `Forged`, or
+    Case is folded first, as some servers change it. Raises `NotAToken`, `UnknownKey`, `KeyToCome`, `Forged`, or
     `Expired` where the token is older than `days` at the time `now` (milliseconds).
     """
     slot, number, mac = split(text)
     key = keys.derived(slot, purpose)
-    if key is None:
-        raise UnknownKey(f"no key {slot} in the ring")
-    spare = number >> ID_BITS
-    right = _mac(key, slot, purpose, domain, number & (1 << ID_BITS) - 1)
-    if not hmac.compare_digest(mac.to_bytes(10, "big"), right.to_bytes(10, "big")) or spare:
-        raise Forged("the signature does not match")
+    if key is None or not _is_signed(key, slot, purpose, domain, number, mac):
+        if slot == keys.to_come:
+            raise KeyToCome(f"key {slot} is not in the ring yet")
+        raise Forged("the signature does not match") if key else UnknownKey(f"no key {slot} in the ring")
     if now - id_time(number) > days * DAY:
         raise Expired(f"older than {days} days")
     return number
@@ -124,6 +130,12 @@ def split(text: str) -> tuple[int, int, int]:
     value = int.from_bytes(octets, "big") >> _PADDING
     field = value >> MAC_BITS
     return field >> FIELD_BITS, field & (1 << FIELD_BITS) - 1, value & (1 << MAC_BITS) - 1
+
+
+def _is_signed(key: bytes, slot: int, purpose: Purpose, domain: str, number: int, mac: int) -> bool:
+    spare = number >> ID_BITS
+    right = _mac(key, slot, purpose, domain, number & (1 << ID_BITS) - 1)
+    return hmac.compare_digest(mac.to_bytes(10, "big"), right.to_bytes(10, "big")) and not spare
 
 
 def _mac(key: bytes, slot: int, purpose: Purpose, domain: str, number: int) -> int:
