@@ -65,7 +65,7 @@ class Context:
         """A ledger that judges by the configuration. Raises `StoreUnavailable`."""
         policy, now = self.policy, self.clock()
         number = self.write(lambda connection: put_in_force(connection, policy, now))
-        return Ledger(policy, number, Announcer.of(self.config))
+        return Ledger(policy, number, announcer=Announcer.of(self.config))
 
     def key(self, address: str) -> bytes:
         """The store's key for an address. Raises `InputError` if it is not one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,11 @@ class Backend:
         ledger = Ledger.of(config, self._writer, self.clock)
         recorder = SendRecorder(self._ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), recorder)
+
+    def tick(self) -> None:
+        """Close a database that was removed or replaced, also while no mail goes out. Called every few seconds."""
+        with contextlib.suppress(StoreUnavailable):  # it was logged
+            self._store.look()
 
     @property
     def wants_bodies(self) -> bool:

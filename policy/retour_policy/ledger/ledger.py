@@ -19,6 +19,7 @@ from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import facts, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.opened import number_of
 from retour_policy.store.writer import Writer
 
 ADOPT_TIMEOUT_MS = 2_000
@@ -32,16 +33,20 @@ class Ledger:
     policy: Policy
     policy_id: int | None = None
     """None if the store was down when the policy was adopted; the policy is then put in force with the next fact."""
+    opening: int | None = None
+    """The opening of the database that has it under this number; after it there may be another. None: any."""
     announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
         """A ledger that judges by `config`. A configuration can be adopted while the store is down."""
         policy = Policy.of(config)
-        number: int | None = None
+        number, opening = None, None
         with contextlib.suppress(StoreUnavailable):
-            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT_MS)
-        return cls(policy, number, Announcer.of(config))
+            number, opening = writer.run(
+                lambda connection: (put_in_force(connection, policy, clock()), number_of(connection)), ADOPT_TIMEOUT_MS
+            )
+        return cls(policy, number, opening, Announcer.of(config))
 
     def write(
         self,
@@ -63,7 +68,7 @@ class Ledger:
         in_place = bool(new.detail.get("dated")) and new.at < account.state.last
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
-        policy_id = self.policy_id or put_in_force(connection, self.policy, new.at)
+        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
         number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
         if in_place or new.kind in _REFOLDING_KINDS:
             after, why = accounts.refolded(connection, address)[0], ""
@@ -83,7 +88,7 @@ class Ledger:
 
         `locked` is what `accounts.lock_all` gave for these addresses.
         """
-        policy_id = self.policy_id or put_in_force(connection, self.policy, new_facts[0][1].at)
+        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new_facts[0][1].at)
         dated = [
             dataclasses.replace(new, at=max(new.at, locked[address.id].state.last), policy_id=policy_id)
             for address, new in new_facts
@@ -96,9 +101,13 @@ class Ledger:
 
     def counts(self, connection: Connection, fact: NewFact) -> bool:
         """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
-        ours = fact.policy_id is None or fact.policy_id == self.policy_id
+        ours = fact.policy_id is None or fact.policy_id == self._policy_number(connection)
         policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
         return counts(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
+
+    def _policy_number(self, connection: Connection) -> int | None:
+        """The number of the policy in this very database, if that is known."""
+        return self.policy_id if self.opening in (None, number_of(connection)) else None
 
     def _believed(self, new: NewFact) -> bool:
         return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -37,14 +38,28 @@ def create_file(database: Path) -> None:
     files.create_empty(database, 0o640)
 
 
-def reading_engine(url: str, connections: int) -> Engine:
+def connect(database: Path) -> sqlite3.Connection:
+    """A connection to a file that exists: none is made, for an empty database in its place would be a trap.
+
+    Raises `sqlite3.Error`.
+    """
+    return sqlite3.connect(
+        f"file:{quote(str(database))}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        check_same_thread=False,
+        isolation_level=None,  # else the driver would begin transactions of its own
+    )
+
+
+def reading_engine(database: Path, connections: int) -> Engine:
     """A pool that keeps a few connections and opens as many more while they are needed; none can write."""
-    return _engine(url, connections, connections, _tune_reader, _begin)
+    return _engine(database, connections, connections, _tune_reader, _begin)
 
 
-def writing_engine(url: str) -> Engine:
+def writing_engine(database: Path) -> Engine:
     """One connection, whose transactions hold SQLite's write lock from their beginning and are durable."""
-    return _engine(url, 1, 0, _tune_writer, _begin_immediate)
+    return _engine(database, 1, 0, _tune_writer, _begin_immediate)
 
 
 def truncate_log(engine: Engine) -> None:
@@ -56,13 +71,13 @@ def truncate_log(engine: Engine) -> None:
         connection.close()
 
 
-def _engine(url: str, connections: int, more: int, tune: Tune, begin: Begin) -> Engine:
+def _engine(database: Path, connections: int, more: int, tune: Tune, begin: Begin) -> Engine:
     engine = create_engine(
-        url,
+        "sqlite://",
+        creator=lambda: connect(database),
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=more,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
     event.listen(engine, "connect", tune)
     event.listen(engine, "begin", begin)
@@ -70,12 +85,10 @@ def _engine(url: str, connections: int, more: int, tune: Tune, begin: Begin) -> 
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # else the driver would begin transactions of its own
     connection.execute("PRAGMA query_only = ON")
 
 
 def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
