@@ -39,11 +39,12 @@ def upgrade(context: Context, as_json: bool) -> None:
 
     Stop the services first: this locks the database until it is done.
     """
-    from retour_policy.store import migrate
+    from retour_policy.store import key_ring_mark, migrate
 
     store = open_store(context.config.store.url, file=str(context.path), check=False)
     before = store.revision() if store.exists() else None
     migrate.upgrade(store)
+    key_ring_mark.bind(store, context.ring.address_secret, str(context.ring.path))
     if as_json:
         print_json({"database": store.name, "schema": store.NEEDED_REVISION, "before": before})
     else:
