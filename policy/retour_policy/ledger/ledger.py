@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
+from retour_policy.core.order import was_ahead
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
@@ -61,11 +62,13 @@ class Ledger:
         """Write a fact about an address and apply it; its id, and an explanation of what it led to.
 
         The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
-        locked already. A fact that is older than the address's latest one (from an import) is put in its place, and
-        the state is computed again. `news` says whether hooks are told of it, if that differs from `first`.
+        locked already. A fact that is older than the address's latest one (from an import, or because the latest was
+        dated by a clock that was ahead) is put in its place, and the state is computed again. `news` says whether hooks
+        are told of it, if that differs from `first`.
         """
         account = account or accounts.lock(connection, address)
-        in_place = bool(new.detail.get("dated")) and new.at < account.state.last
+        dated = bool(new.detail.get("dated")) and new.at < account.state.last
+        in_place = dated or was_ahead(account.state.last, new.at)
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
         policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
@@ -88,6 +91,12 @@ class Ledger:
 
         `locked` is what `accounts.lock_all` gave for these addresses.
         """
+        late = [(address, new) for address, new in new_facts if was_ahead(locked[address.id].state.last, new.at)]
+        for address, new in late:
+            self.write(connection, address, new, locked[address.id])
+        new_facts = [one for one in new_facts if one not in late] if late else new_facts
+        if not new_facts:
+            return
         policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new_facts[0][1].at)
         dated = [
             dataclasses.replace(new, at=max(new.at, locked[address.id].state.last), policy_id=policy_id)

@@ -46,7 +46,7 @@ class Storms:
 
     def failure(self, connection: Connection, stream: str, address: str, sent_at: int, now: int) -> int | None:
         """Count a hard failure that blames the recipient; the storm that holds it, if one does."""
-        side = self.sides.of(address)
+        side, sent_at = self.sides.of(address), min(sent_at, now)  # the clock may have been ahead when it was sent
         if now - sent_at < self.limits.window:
             storms.count(connection, stream, side, bucket(sent_at), failed=1)
         open_now = storms.find_open(connection, stream, side)
