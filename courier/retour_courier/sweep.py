@@ -10,6 +10,7 @@ import structlog
 from retour_courier import dead_letters
 from retour_courier.leases import Leases
 from retour_policy.clock import HOUR
+from retour_policy.outbox import manage
 from retour_policy.outbox.spool import Spool
 from retour_policy.store import sends
 from retour_policy.store.database import Store
@@ -33,6 +34,15 @@ async def sweep(leases: Leases, channels: Sequence[str], part: int) -> None:
     copies = await asyncio.to_thread(remove_copies, Spool(config.spool.dir), leases.store.store, now, part)
     if copies:
         log.info("copies removed", count=copies)
+
+
+async def bring_back(leases: Leases) -> None:
+    """Set right all items that a clock which was ahead has dated. Raises `StoreUnavailable`."""
+    count, lease = 0, leases.config.courier.lease
+    while found := await leases.store.write(lambda connection: manage.bring_back(connection, leases.clock(), lease)):
+        count += found
+    if count:
+        log.error("items from a clock that was ahead", count=count)
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_milter.in_flight import InFlight
-from retour_policy.clock import Clock
+from retour_policy.clock import Clock, ClockWatch
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
@@ -48,6 +48,7 @@ class Backend:
         self._store = store
         self._writer = writer
         self.in_flight = InFlight()
+        self._clock_watch = ClockWatch(clock)
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
@@ -58,7 +59,9 @@ class Backend:
         self.settings = Settings(config, Router(config, self._ring, self.clock), recorder)
 
     def tick(self) -> None:
-        """Close a database that was removed or replaced, also while no mail goes out. Called every few seconds."""
+        """Look at the clock, and at the database also while no mail goes out. Called every few seconds."""
+        if jump := self._clock_watch.jump():
+            log.error("clock jumped", by_ms=jump)
         with contextlib.suppress(StoreUnavailable):  # it was logged
             self._store.look()
 

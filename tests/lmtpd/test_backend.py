@@ -4,12 +4,15 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from lab.site import DOMAIN, retour
 from retour_cli.context import Context
 from retour_lmtpd import backend
 from retour_lmtpd.message_data import MessageData
+from retour_policy.clock import DAY, system_clock
 from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.store import schema, storms
 from retour_policy.store.writer import Writer
 
 STREAM = """
@@ -82,3 +85,27 @@ def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypat
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert taken(config) == ([False], [])
+
+
+def test_a_clock_that_was_set_is_logged_once_and_its_storms_end(config):
+    """At the next look, without waiting for the hourly one, which may be nine years away by then."""
+    context, set_by, looked = Context(config), [9 * 365 * DAY], []
+    clock = lambda: system_clock() + set_by[0]  # noqa: E731
+    writer = Writer(context.store)
+    storm = {"stream": "news", "side": "x", "opened": clock(), "sent": 9, "failed": 9, "last_fact": 0}
+    try:
+        shared = backend.Backend(context.config, context.rules, context.ring, writer, clock)
+        asyncio.run(shared.tick())
+        writer.run(lambda connection: connection.execute(schema.storm.insert().values(storm)), 10_000)
+        set_by[0] = 0
+        with capture_logs() as logs:
+            for _ in range(3):
+                asyncio.run(shared.tick())
+                looked.append([entry["event"] for entry in logs])
+        with context.store.reading() as connection:
+            (ended,) = storms.read(connection)
+    finally:
+        writer.close()
+        context.store.close()
+    assert looked == [["clock jumped", "storms from a clock that was ahead"]] * 3
+    assert ended.closed and ended.closed <= system_clock()

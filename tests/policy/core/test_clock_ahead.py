@@ -130,3 +130,52 @@ def test_a_jump_of_the_clock_is_noticed_once(by: int, told: int) -> None:
     wall[0] += 7 * SECOND + by
     steady[0] += 7 * SECOND
     assert [watch.jump(), watch.jump()] == [told, 0]
+
+
+def mailing(world: World) -> None:
+    """To one side, of which everybody fails."""
+    for number in range(6):
+        to = f"user{number}@gmail.example"
+        world.bounce(world.send(to), to)
+
+
+def test_a_storm_of_the_future_holds_nobody(world: World) -> None:
+    """It ends when it is noticed, hooks are told, and its counters open no other storm."""
+    with ahead(world):
+        mailing(world)
+        assert [storm.closed for storm in world.storm_list()] == [None]
+    assert world.write(lambda connection: world.storms.bring_back(connection, world.now)) == 1
+    assert not world.write(lambda connection: world.storms.bring_back(connection, world.now))
+    (storm,) = world.storm_list()
+    assert (storm.opened, storm.closed) == (world.now, world.now)
+    world.wait("1h")
+    to = "new@gmail.example"
+    world.bounce(world.send(to), to)
+    assert len(world.storm_list()) == 1 and world.why_not(to) is not None and agree(world)
+
+
+def test_a_storm_that_the_future_closed_is_no_shield_against_the_next(world: World) -> None:
+    """Failures behind its end are looked at for the next one, and its end is not in nine years."""
+    mailing(world)
+    with ahead(world):
+        world.tick()
+        world.wait("2h")
+        world.tick()
+        world.now -= 2 * HOUR
+    assert world.storm_list()[0].closed
+    world.write(lambda connection: world.storms.bring_back(connection, world.now))
+    world.wait("1d")
+    mailing(world)
+    first, second = world.storm_list()
+    assert first.closed and first.closed < world.now and second.closed is None
+
+
+def test_counters_of_the_future_are_removed(world: World) -> None:
+    """With those that are too old."""
+    with ahead(world):
+        world.send()
+    world.send()
+    assert not world.write(lambda connection: world.storms.remove_old_counters(connection, world.now))
+    with world.store.reading() as connection:
+        buckets = connection.exec_driver_sql("SELECT bucket FROM storm_counter").scalars().all()
+    assert len(buckets) == 1 and buckets[0] <= world.now
