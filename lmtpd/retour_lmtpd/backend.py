@@ -15,7 +15,7 @@ from retour_bounces import Report, Rules, read
 from retour_lmtpd.message_data import MessageData
 from retour_policy.clock import HOUR, Clock, ClockWatch
 from retour_policy.config.model import Config
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreUnavailable, TooMuchWaits
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
@@ -181,6 +181,11 @@ class Backend:
         except (StoreUnavailable, TimeoutError) as error:
             log.error(
                 "store is down, report stays with the mail server", error=str(error), delivered_to=message.recipient
+            )
+            return False
+        except TooMuchWaits as error:
+            log.warning(
+                "too much waits, report stays with the mail server", error=str(error), delivered_to=message.recipient
             )
             return False
         kind = message.report.kind if message.report else "unread"

@@ -6,12 +6,14 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from lab.reports import hard_bounce
 from lab.site import DOMAIN, retour
 from retour_cli.context import Context
 from retour_lmtpd import backend
 from retour_lmtpd.message_data import MessageData
 from retour_policy.clock import DAY, system_clock
 from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.outbox import forward_room
 from retour_policy.store import schema, storms
 from retour_policy.store.writer import Writer
 
@@ -32,7 +34,7 @@ def config(folder):
     return path
 
 
-def taken(config):
+def taken(config, raw=RAW):
     """A report comes to the address of a send; whether it was recorded, and the events."""
     made = json.loads(
         retour("token", "make", "--stream", "news", "--to", "a@example.net", "--json", config=config).stdout
@@ -41,7 +43,7 @@ def taken(config):
     writer = Writer(context.store)
     try:
         shared = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
-        content = MessageData(RAW, len(RAW), False, bytes(32))
+        content = MessageData(raw, len(raw), False, bytes(32))
         kept = asyncio.run(shared.deliver("", [shared.find_recipient(made["token"])], content))
     finally:
         writer.close()
@@ -85,6 +87,24 @@ def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypat
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert taken(config) == ([False], [])
+
+
+def test_what_is_too_much_for_postmaster_stays_with_the_mail_server(config, monkeypatch):
+    """A no, and so 451, told once in the log and without a second try; a report about what was sent is recorded."""
+    monkeypatch.setattr(forward_room, "MAX_WAITING_FORWARDS", 0)
+    context = Context(config)
+    writer = Writer(context.store)
+    try:
+        shared = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
+        content = MessageData(RAW, len(RAW), False, bytes(32))
+        with capture_logs() as logs:
+            kept = asyncio.run(shared.deliver("", [shared.find_recipient(f"postmaster@{DOMAIN}")], content))
+    finally:
+        writer.close()
+        context.store.close()
+    assert kept == [False]
+    assert [entry["event"] for entry in logs] == ["too much waits, report stays with the mail server"]
+    assert taken(config, hard_bounce("a@example.net").encode())[0] == [True]
 
 
 def test_a_clock_that_was_set_is_logged_once_and_its_storms_end(config):

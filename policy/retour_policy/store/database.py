@@ -142,6 +142,18 @@ class Store:
         with _temporary(self.name), self._write_lock():
             sqlite.truncate_log(self._writer)
 
+    def compact(self) -> tuple[int, int]:
+        """Write SQLite's file anew, without free room; its octets before and after. Locks the store meanwhile.
+
+        Raises `StoreUnavailable`.
+        """
+        if self._file is None:
+            return 0, 0
+        with _temporary(self.name), self._write_lock():
+            before = self._file.stat().st_size
+            sqlite.compact(self._writer)
+            return before, self._file.stat().st_size
+
     def close(self) -> None:
         """Close all connections."""
         with self._opening:

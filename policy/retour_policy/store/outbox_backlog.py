@@ -55,6 +55,15 @@ def read_figures(connection: Connection, now: int, give_up_after: int) -> list[C
     return [ChannelFigures(*row) for row in connection.execute(query)]
 
 
+def measure(connection: Connection, channel: str) -> tuple[int, int]:
+    """How many items of a channel wait, and the octets of the bodies of all of them, dead letters included."""
+    # Both values named, so that the index is used; of a body SQLite reads only how long it is.
+    here = and_(_table.c.failed.in_((0, 1)), _table.c.channel == channel)
+    waiting = func.count(case((_table.c.failed == 0, 1)))
+    count, octets = connection.execute(select(waiting, func.sum(func.length(_table.c.body))).where(here)).one()
+    return count, int(octets or 0)
+
+
 def read_orphans(connection: Connection, channels: Iterable[str], before: int, now: int, limit: int) -> list[int]:
     """The ids of what waits since `before` for a hook or a relay that is not in `channels`.
 

@@ -15,6 +15,9 @@ from sqlalchemy.pool import QueuePool
 from retour_policy import files
 
 BUSY_TIMEOUT_MS = 5_000  # that SQLite waits for a lock; our own processes wait on the flock instead
+MAX_LOG_OCTETS = 16_000_000  # that the log keeps on the disk once it was longer
+FREE_PAGES_KEPT = 1_000  # 4 MB: what is deleted is soon followed by something new
+MAX_PAGES_RELEASED = 250  # in one transaction, so that it stays short
 
 Tune = Callable[[sqlite3.Connection, object], None]
 Begin = Callable[[Connection], None]
@@ -71,6 +74,37 @@ def truncate_log(engine: Engine) -> None:
         connection.close()
 
 
+def release_pages(connection: Connection) -> int:
+    """Release some free pages at the end of the file, inside a transaction; how many. 0: what is free may stay.
+
+    The file is shorter when SQLite next writes its log back. A server frees room by itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return 0
+    free = _free_pages(connection)
+    if free <= FREE_PAGES_KEPT:
+        return 0
+    pages = min(free - FREE_PAGES_KEPT, MAX_PAGES_RELEASED)
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA incremental_vacuum({pages})")
+    cursor.fetchall()  # each step releases one page
+    return free - _free_pages(connection)  # 0 in a file that was made without this
+
+
+def compact(engine: Engine) -> None:
+    """Write the whole file anew, without free pages, so that it can shrink by itself from then on."""
+    connection = engine.raw_connection()
+    try:
+        for statement in ("PRAGMA auto_vacuum = INCREMENTAL", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+def _free_pages(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0)
+
+
 def _engine(database: Path, connections: int, more: int, tune: Tune, begin: Begin) -> Engine:
     engine = create_engine(
         "sqlite://",
@@ -89,7 +123,9 @@ def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file, and at `compact`
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_OCTETS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # so that erased data cannot be read from the file
