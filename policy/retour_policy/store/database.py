@@ -80,7 +80,8 @@ class Store:
         """
         with self.reading() as connection:
             requirement(connection)
-        self._requirements.append(requirement)
+        if requirement not in self._requirements:
+            self._requirements.append(requirement)
 
     def create(self) -> None:
         """Create the file of a new database: mode 0600, with the owner of its folder."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from retour_policy.store import sqlite
 
@@ -28,13 +28,12 @@ class State(Enum):
     DELETED = "it was removed"
 
 
-@dataclass(frozen=True, slots=True)
-class FileSet:
+class FileSet(NamedTuple):
     """The database, its write-ahead log, and the log's index."""
 
     database: Identity
     log: Identity
-    index: Identity
+    log_index: Identity
 
 
 class SqliteFiles:
@@ -77,7 +76,7 @@ class SqliteFiles:
         """
         found = self._look()
         others = found.log not in (None, self._opened.log) and self._log.stat().st_size > 0
-        if others or found.index not in (None, self._opened.index):
+        if others or found.log_index not in (None, self._opened.log_index):
             return True
         busy, *_ = self._keeper.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
@@ -107,8 +106,9 @@ class LeftLog:
         return cls(path, files) if files.log else None
 
     def is_beside_another(self, database: Path) -> bool:
-        """Whether the file at the path `database` is not the one that it belongs to. Raises `OSError`."""
-        return _identity(self._path) == self._files.log and _identity(database) != self._files.database
+        """Whether there is a file at the path `database`, and not the one that it belongs to. Raises `OSError`."""
+        here = _identity(database)
+        return here not in (None, self._files.database) and _identity(self._path) == self._files.log
 
     def close(self) -> None:
         """Forget it."""
@@ -117,7 +117,7 @@ class LeftLog:
 
 def _identity(path: Path) -> Identity:
     try:
-        own = path.lstat()
+        own = os.lstat(path)  # several times a commit, and Path takes twice as long
         if not stat.S_ISLNK(own.st_mode):
             return own.st_dev, own.st_ino
         target = path.stat()
