@@ -20,7 +20,7 @@ from retour_policy.messages.outgoing import RecordedSend, SendRecorder
 from retour_policy.messages.router import Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox.spool import Spool, new_name
-from retour_policy.store import suppressions
+from retour_policy.store import sends, suppressions
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 from retour_policy.store.writer import Writer
@@ -102,7 +102,7 @@ class Backend:
             return settings.recorder.record(connection, new, withheld, track=stream.track, watch=watch)
 
         try:
-            return self._writer.run(work, settings.config.milter.store_timeout)
+            return self._writer.run(work, settings.config.milter.store_timeout, _not_sent)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -120,3 +120,8 @@ class Backend:
             Spool(settings.config.spool.dir).put(name, content)
         except OSError as error:
             log.error("copy not written", error=str(error), spool=name)
+
+
+def _not_sent(connection: Connection, recorded: RecordedSend) -> None:
+    """The client heard 451 before the commit came: no message went out, so this is no mail that arrived."""
+    sends.remove(connection, recorded.send)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert
+from sqlalchemy import Connection, delete, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lab.wait import PATIENCE
@@ -302,6 +302,23 @@ def test_run_waits_for_a_commit_once_more_as_long(group_writer: Writer, store: S
     with pytest.raises(StoreUnavailable, match="a commit takes longer than 1000 ms"):
         group_writer.run(add(b"key"), 1_000)
     go_on.set()
+
+
+def test_what_was_committed_too_late_after_all_is_undone(group_writer: Writer, store: Store, database: Path) -> None:
+    """Its caller has said 451: a message that never went out must not stand there as one that did."""
+    go_on, seen = threading.Event(), threading.Event()
+
+    def undo(connection: Connection, key: bytes) -> None:
+        connection.execute(delete(schema.address).where(schema.address.c.key == key))
+        seen.set()
+
+    event.listen(store._writer, "commit", lambda _: go_on.wait(PATIENCE))
+    with pytest.raises(StoreUnavailable, match="a commit takes longer"):
+        group_writer.run(add(b"key"), 1_000, undo)
+    go_on.set()
+    assert seen.wait(PATIENCE)
+    group_writer.run(add(b"next"), 10_000)
+    assert keys(database) == {b"next"}
 
 
 def test_what_was_given_up_is_not_held_in_memory(group_writer: Writer) -> None:

@@ -73,10 +73,11 @@ class Writer:
                 future.set_exception(StoreUnavailable(f"{MAX_QUEUED_ITEMS} items wait for the store"))
         return future
 
-    def run(self, work: Work[T], timeout: int) -> T:
+    def run(self, work: Work[T], timeout: int, undo: Callable[[Connection, T], None] | None = None) -> T:
         """Submit and wait, at most `timeout` milliseconds, and for a commit that has begun once more as long.
 
-        Raises `StoreUnavailable`, or what the work raised.
+        Raises `StoreUnavailable`, or what the work raised. `undo` is done if the commit comes later still: the caller
+        has heard of a failure by then.
         """
         future = self.submit(work)
         try:
@@ -87,6 +88,8 @@ class Writer:
                 raise StoreUnavailable(f"no commit within {timeout} ms") from error
         _, late = wait([future], timeout / 1000)
         if late:
+            if undo is not None:
+                future.add_done_callback(lambda done: self._undo(done, undo))
             raise StoreUnavailable(f"a commit takes longer than {timeout} ms")
         return future.result()
 
@@ -103,6 +106,10 @@ class Writer:
             return False
         self._thread.join(timeout / 1000)
         return not self._thread.is_alive()
+
+    def _undo(self, done: Future[T], undo: Callable[[Connection, T], None]) -> None:
+        if done.exception() is None:
+            self.submit(lambda connection: undo(connection, done.result()))
 
     def _run(self) -> None:
         while True:
