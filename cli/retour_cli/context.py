@@ -20,6 +20,7 @@ from retour_policy.errors import InputError
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy, put_in_force
 from retour_policy.outbox.announcer import Announcer
+from retour_policy.store import key_ring_mark
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
@@ -52,7 +53,14 @@ class Context:
 
     @cached_property
     def store(self) -> Store:
-        """The store, checked. Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`."""
+        """The store, checked, and of this key ring. Raises `ConfigError`, `StoreRefused`, `StoreUnavailable`."""
+        store = self.store_of_any_ring
+        key_ring_mark.bind(store, self.ring.address_secret, str(self.ring.path))
+        return store
+
+    @cached_property
+    def store_of_any_ring(self) -> Store:
+        """The store, checked, whatever key ring belongs to it. Raises as `store` does."""
         return open_store(self.config.store.url, file=str(self.path))
 
     @cached_property
@@ -65,7 +73,7 @@ class Context:
         """A ledger that judges by the configuration. Raises `StoreUnavailable`."""
         policy, now = self.policy, self.clock()
         number = self.write(lambda connection: put_in_force(connection, policy, now))
-        return Ledger(policy, number, Announcer.of(self.config))
+        return Ledger(policy, number, announcer=Announcer.of(self.config))
 
     def key(self, address: str) -> bytes:
         """The store's key for an address. Raises `InputError` if it is not one."""

@@ -21,7 +21,7 @@ from retour_courier.outcomes import Outcomes
 from retour_courier.relay import Relay
 from retour_courier.resend import ResendCarrier
 from retour_courier.webhook import WebhookCarrier
-from retour_policy.clock import Clock
+from retour_policy.clock import Clock, ClockWatch
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import Secrets
@@ -108,9 +108,15 @@ class Courier:
             channel.stop()
 
     async def _keep_sweeping(self) -> None:
-        """Sweep from time to time."""
-        for turn in itertools.count(random.randrange(SWEEP_PARTS)):
+        """Sweep from time to time; at the start, and when the clock was set, also look for what it dated wrong."""
+        watch, first = ClockWatch(self._leases.clock), random.randrange(SWEEP_PARTS)
+        for turn in itertools.count(first):
             try:
+                jump = watch.jump()
+                if jump:
+                    log.error("clock jumped", by_ms=jump)
+                if jump or turn == first:
+                    await sweep.bring_back(self._leases)
                 await sweep.sweep(self._leases, [channel.name for channel in self._channels], turn % SWEEP_PARTS)
             except Exception as error:  # the next sweep is soon
                 log.error("sweep failed", error=str(error) or repr(error))

@@ -1,4 +1,4 @@
-"""Sweep: gives up items without a hook or relay; removes old dead letters and copies that will not be sent."""
+"""Sweep: gives up items without a hook or relay; removes old dead letters, copies that will not be sent, free room."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import structlog
 from retour_courier import dead_letters
 from retour_courier.leases import Leases
 from retour_policy.clock import HOUR
+from retour_policy.outbox import manage
 from retour_policy.outbox.spool import Spool
-from retour_policy.store import sends
+from retour_policy.store import sends, sqlite
 from retour_policy.store.database import Store
 
 ORPHAN_GRACE_MS = HOUR  # a copy may be written before its send; a hook may be configured on one host before another
@@ -30,9 +31,20 @@ async def sweep(leases: Leases, channels: Sequence[str], part: int) -> None:
     removed = await dead_letters.remove_old(leases.store, now - config.courier.keep_dead)
     if removed:
         log.warning("old dead letters removed", count=removed)
+    while await leases.store.write(sqlite.release_pages):
+        pass
     copies = await asyncio.to_thread(remove_copies, Spool(config.spool.dir), leases.store.store, now, part)
     if copies:
         log.info("copies removed", count=copies)
+
+
+async def bring_back(leases: Leases) -> None:
+    """Set right all items that a clock which was ahead has dated. Raises `StoreUnavailable`."""
+    count, lease = 0, leases.config.courier.lease
+    while found := await leases.store.write(lambda connection: manage.bring_back(connection, leases.clock(), lease)):
+        count += found
+    if count:
+        log.error("items from a clock that was ahead", count=count)
 
 
 def remove_copies(spool: Spool, store: Store, now: int, part: int | None = None) -> int:

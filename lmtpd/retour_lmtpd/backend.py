@@ -6,16 +6,16 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
 from retour_lmtpd.message_data import MessageData
-from retour_policy.clock import HOUR, Clock
+from retour_policy.clock import HOUR, Clock, ClockWatch
 from retour_policy.config.model import Config
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreUnavailable, TooMuchWaits
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 2  # to record a report that itself causes the failure, before on
 MAX_MEMORY_ERRORS = 5  # deliveries of a report that memory did not suffice to read, before it is to blame itself
 MAX_REMEMBERED_REPORTS = 1_000  # of those
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -67,6 +68,7 @@ class Backend:
         self._clock = clock
         self._next_purge = 0
         self._memory_errors: dict[bytes, int] = {}
+        self._clock_watch = ClockWatch(clock)
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -100,10 +102,20 @@ class Backend:
         return Fingerprint()
 
     async def tick(self) -> None:
-        """Update open storms, and each hour remove old counters. Called every few seconds; never raises."""
+        """Update open storms, and each hour remove old counters. Called every few seconds; never raises.
+
+        What a clock that was ahead has dated is set right at the start, when it is set, and each hour.
+        """
         recorder, now = self._settings.recorder, self._clock()
         storms, ledger = recorder.storms, recorder.ledger
         try:
+            if jump := self._clock_watch.jump():
+                self._next_purge = 0
+                log.error("clock jumped", by_ms=jump)
+            if now >= self._next_purge:
+                brought_back = await self._wait(lambda connection: storms.bring_back(connection, now))
+                if brought_back:
+                    log.error("storms from a clock that was ahead", count=brought_back)
             await self._repeat(lambda connection: storms.tick(connection, ledger, self._clock()))
             if now >= self._next_purge:
                 self._next_purge = now + HOUR
@@ -112,8 +124,11 @@ class Backend:
             log.error("storms not updated", error=str(error))
 
     async def _repeat(self, work: Callable[[Connection], bool]) -> None:
-        while await asyncio.wrap_future(self._writer.submit(work)):
+        while await self._wait(work):
             pass
+
+    async def _wait(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._writer.submit(work))
 
     async def deliver(self, sender: str, recipients: Sequence[Recipient], message: MessageData) -> list[bool]:
         """Read and record; for each recipient whether it is recorded. Never raises."""
@@ -188,6 +203,11 @@ class Backend:
         except (StoreUnavailable, TimeoutError) as error:
             log.error(
                 "store is down, report stays with the mail server", error=str(error), delivered_to=message.recipient
+            )
+            return False
+        except TooMuchWaits as error:
+            log.warning(
+                "too much waits, report stays with the mail server", error=str(error), delivered_to=message.recipient
             )
             return False
         kind = message.report.kind if message.report else "unread"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_milter.in_flight import InFlight
-from retour_policy.clock import Clock
+from retour_policy.clock import Clock, ClockWatch
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
@@ -19,7 +20,7 @@ from retour_policy.messages.outgoing import RecordedSend, SendRecorder
 from retour_policy.messages.router import Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox.spool import Spool, new_name
-from retour_policy.store import suppressions
+from retour_policy.store import sends, suppressions
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 from retour_policy.store.writer import Writer
@@ -47,6 +48,7 @@ class Backend:
         self._store = store
         self._writer = writer
         self.in_flight = InFlight()
+        self._clock_watch = ClockWatch(clock)
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
@@ -55,6 +57,13 @@ class Backend:
         ledger = Ledger.of(config, self._writer, self.clock)
         recorder = SendRecorder(self._ring.address_secret, ledger, Storms.of(config), self.clock, self.signer.draw)
         self.settings = Settings(config, Router(config, self._ring, self.clock), recorder)
+
+    def tick(self) -> None:
+        """Look at the clock, and at the database also while no mail goes out. Called every few seconds."""
+        if jump := self._clock_watch.jump():
+            log.error("clock jumped", by_ms=jump)
+        with contextlib.suppress(StoreUnavailable):  # it was logged
+            self._store.look()
 
     @property
     def wants_bodies(self) -> bool:
@@ -93,7 +102,7 @@ class Backend:
             return settings.recorder.record(connection, new, withheld, track=stream.track, watch=watch)
 
         try:
-            return self._writer.run(work, settings.config.milter.store_timeout)
+            return self._writer.run(work, settings.config.milter.store_timeout, _not_sent)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -111,3 +120,8 @@ class Backend:
             Spool(settings.config.spool.dir).put(name, content)
         except OSError as error:
             log.error("copy not written", error=str(error), spool=name)
+
+
+def _not_sent(connection: Connection, recorded: RecordedSend) -> None:
+    """The client heard 451 before the commit came: no message went out, so this is no mail that arrived."""
+    sends.remove(connection, recorded.send)

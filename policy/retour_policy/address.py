@@ -59,6 +59,11 @@ def address_key(secret: bytes, address: str) -> bytes:
     return hmac.digest(secret, octets, hashlib.sha256)[:KEY_OCTETS]
 
 
+def secret_fingerprint(secret: bytes) -> bytes:
+    """The 16 octets by which the secret of `address_key` is recognised; they tell nothing about it."""
+    return hmac.digest(secret, b"\0fingerprint", hashlib.sha256)[:KEY_OCTETS]  # no address begins with NUL
+
+
 def is_address(text: str) -> bool:
     """Whether `text` could be a mailbox (RFC 5321 section 4.1.2), for what a person typed or a list contains."""
     local, _, domain = text.rpartition("@")

@@ -27,6 +27,10 @@ class StoreRefused(RetourError):
     exit_status = EX_CONFIG
 
 
+class TooMuchWaits(RetourError):
+    """Something is not taken now, because too much of its kind waits; the store itself is well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One error in a file: where it is, what is wrong, and how to fix it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -308,3 +309,12 @@ def test_config_stands_before_or_behind_the_command(office: Any, monkeypatch: py
 def test_a_kind_that_is_none_is_refused(office: Any) -> None:
     """A slip in it must not look like the news that nothing happened."""
     assert "'bunce' is not one of" in office("events", "--kind", "bunce", status=2).stderr
+
+
+def test_the_database_is_compacted(office: Any) -> None:
+    """Its size before and after is told; what is in it stays."""
+    office("suppressions", "add", A)
+    assert re.fullmatch(r"sqlite:///.*/retour\.db: \d+\.\d MB, was \d+\.\d MB\n", office("db", "compact").stdout)
+    (told,) = office.json("db", "compact")
+    assert told["octets"] == (office.home / "retour.db").stat().st_size <= told["before"]
+    assert A in office("suppressions", "list").stdout

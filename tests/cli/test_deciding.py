@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from retour_policy.store import schema
+from retour_policy.tokens.token import draw_id
+
 A, B = "anna@example.net", "bert@example.net"
 
 
@@ -177,3 +180,16 @@ def test_storms_are_listed_and_decided_about(careful: Any) -> None:
     assert done["addresses"] == 4 and done["count"] is False  # those after the fifth, which opened it
     assert careful.json("storm", "apply", str(storm["id"]))[0]["addresses"] == 0
     assert careful.json("rebuild") == []
+
+
+def test_check_counts_what_is_dated_in_the_future(office: Any) -> None:
+    """A clock was ahead: how many facts, sends, storms and items, and where to read on; without any nothing is said."""
+    assert "future" not in office("check").stderr
+    (before,) = office.json("check")
+    office.bounced(A)
+    office.write(lambda connection: connection.exec_driver_sql("UPDATE fact SET at = at + 300000000000"))
+    later = {"id": draw_id(office.context.clock() + 300_000_000_000), "stream": "news", "sender": "", "recipients": 1}
+    office.write(lambda connection: connection.execute(schema.send.insert().values(later)))
+    warning = " ".join(office("check").stderr.split())
+    assert "dated in the future: 1 fact, 1 send; a clock was ahead (docs/keeping.md, A clock that was ahead)" in warning
+    assert before["ahead"] == {"facts": 0, "sends": 0, "storms": 0, "items": 0}

@@ -4,12 +4,17 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
+from lab.reports import hard_bounce
 from lab.site import DOMAIN, retour
 from retour_cli.context import Context
 from retour_lmtpd import backend
 from retour_lmtpd.message_data import MessageData
+from retour_policy.clock import DAY, system_clock
 from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.outbox import forward_room
+from retour_policy.store import schema, storms
 from retour_policy.store.writer import Writer
 
 STREAM = """
@@ -47,7 +52,7 @@ def test_most_made_up_tokens_are_refused_for_good(shared):
     assert (kinds.count("invalid token"), kinds.count("unknown key")) == (31, 1)
 
 
-def taken(config):
+def taken(config, raw=RAW):
     """A report comes to the address of a send; whether it was recorded, and the events."""
     made = json.loads(
         retour("token", "make", "--stream", "news", "--to", "a@example.net", "--json", config=config).stdout
@@ -56,7 +61,7 @@ def taken(config):
     writer = Writer(context.store)
     try:
         shared = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
-        content = MessageData(RAW, len(RAW), False, bytes(32))
+        content = MessageData(raw, len(raw), False, bytes(32))
         kept = asyncio.run(shared.deliver("", [shared.find_recipient(made["token"])], content))
     finally:
         writer.close()
@@ -100,3 +105,45 @@ def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypat
 
     monkeypatch.setattr(ReturnRecorder, "record", failing)
     assert taken(config) == ([False], [])
+
+
+def test_what_is_too_much_for_postmaster_stays_with_the_mail_server(config, monkeypatch):
+    """A no, and so 451, told once in the log and without a second try; a report about what was sent is recorded."""
+    monkeypatch.setattr(forward_room, "MAX_WAITING_FORWARDS", 0)
+    context = Context(config)
+    writer = Writer(context.store)
+    try:
+        shared = backend.Backend(context.config, context.rules, context.ring, writer, context.clock)
+        content = MessageData(RAW, len(RAW), False, bytes(32))
+        with capture_logs() as logs:
+            kept = asyncio.run(shared.deliver("", [shared.find_recipient(f"postmaster@{DOMAIN}")], content))
+    finally:
+        writer.close()
+        context.store.close()
+    assert kept == [False]
+    assert [entry["event"] for entry in logs] == ["too much waits, report stays with the mail server"]
+    assert taken(config, hard_bounce("a@example.net").encode())[0] == [True]
+
+
+def test_a_clock_that_was_set_is_logged_once_and_its_storms_end(config):
+    """At the next look, without waiting for the hourly one, which may be nine years away by then."""
+    context, set_by, looked = Context(config), [9 * 365 * DAY], []
+    clock = lambda: system_clock() + set_by[0]  # noqa: E731
+    writer = Writer(context.store)
+    storm = {"stream": "news", "side": "x", "opened": clock(), "sent": 9, "failed": 9, "last_fact": 0}
+    try:
+        shared = backend.Backend(context.config, context.rules, context.ring, writer, clock)
+        asyncio.run(shared.tick())
+        writer.run(lambda connection: connection.execute(schema.storm.insert().values(storm)), 10_000)
+        set_by[0] = 0
+        with capture_logs() as logs:
+            for _ in range(3):
+                asyncio.run(shared.tick())
+                looked.append([entry["event"] for entry in logs])
+        with context.store.reading() as connection:
+            (ended,) = storms.read(connection)
+    finally:
+        writer.close()
+        context.store.close()
+    assert looked == [["clock jumped", "storms from a clock that was ahead"]] * 3
+    assert ended.closed and ended.closed <= system_clock()

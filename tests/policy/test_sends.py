@@ -32,6 +32,16 @@ def test_an_id_that_is_taken_is_drawn_again(store: Store) -> None:
         assert sends.find(connection, 7) and sends.find(connection, 8)
 
 
+def test_a_send_that_did_not_take_place_is_removed(store: Store) -> None:
+    """With its recipients' parts, so that it is nobody's good mail; another send stays."""
+    with store.writing() as connection:
+        for number in (7, 8):
+            sends.record(connection, SECRET, NewSend("news", "a@b", (A, "b@example.net")), lambda number=number: number)
+        sends.remove(connection, 7)
+        assert sends.find(connection, 7) is None and sends.find(connection, 8)
+        assert connection.scalar(text("SELECT count(*) FROM send_recipient")) == 2
+
+
 def test_a_clock_that_stands_still_is_an_error(store: Store) -> None:
     """Five ids drawn, all taken: told, and nothing of the send is left."""
     with store.writing() as connection:

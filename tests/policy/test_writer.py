@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert
+from sqlalchemy import Connection, delete, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lab.wait import PATIENCE
@@ -236,6 +236,87 @@ def test_a_caller_who_gives_up_is_not_surprised_later(group_writer: Writer, data
     with pytest.raises(StoreUnavailable, match="no commit within 20 ms"):
         group_writer.run(add(b"late"), 20)
     gate.open.set()
+    group_writer.run(add(b"next"), 10_000)
+    assert keys(database) == {b"next"}
+
+
+class Slow:
+    """Work that writes a row and then takes its time."""
+
+    def __init__(self, key: bytes) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+        self._key = key
+
+    def __call__(self, connection: Connection) -> bytes:
+        add(self._key)(connection)
+        self.entered.set()
+        assert self.open.wait(PATIENCE)
+        return self._key
+
+
+def test_who_gives_up_while_their_work_is_done_is_not_surprised_either(group_writer: Writer, database: Path) -> None:
+    """Its neighbours are committed and it is not: the client heard 451, and would send the message again."""
+    slow = Slow(b"late")
+    before, gave_up, after = group_writer.submit(add(b"a")), group_writer.submit(slow), group_writer.submit(add(b"b"))
+    assert slow.entered.wait(PATIENCE)
+    assert gave_up.cancel()
+    slow.open.set()
+    assert [before.result(PATIENCE), after.result(PATIENCE)] == [b"a", b"b"]
+    assert keys(database) == {b"a", b"b"}
+
+
+def test_nor_who_gives_up_while_a_neighbour_is_slow(group_writer: Writer, database: Path) -> None:
+    """Done, but not committed yet: the group is done again without it."""
+    gate, slow = Gate(group_writer), Slow(b"slow")
+    gave_up, neighbour = group_writer.submit(add(b"late")), group_writer.submit(slow)
+    gate.open.set()
+    assert slow.entered.wait(PATIENCE)
+    assert gave_up.cancel()
+    slow.open.set()
+    assert neighbour.result(PATIENCE) == b"slow"
+    assert keys(database) == {b"slow"}
+
+
+def test_a_commit_that_has_begun_is_waited_for(group_writer: Writer, store: Store, database: Path) -> None:
+    """It cannot be stopped: whoever waits hears what came of it, though their time is over."""
+    begun, heard, go_on = threading.Event(), list[bytes](), threading.Event()
+
+    def slow_commit(_: object) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    event.listen(store._writer, "commit", slow_commit)
+    future = group_writer.submit(add(b"key"))
+    assert begun.wait(PATIENCE) and not future.cancel()
+    caller = threading.Thread(target=lambda: heard.append(future.result(PATIENCE)))
+    caller.start()
+    go_on.set()
+    caller.join(PATIENCE)
+    assert heard == [b"key"] and keys(database) == {b"key"}
+
+
+def test_run_waits_for_a_commit_once_more_as_long(group_writer: Writer, store: Store) -> None:
+    """And then says that it does not know; a disk that hangs holds nobody for ever."""
+    go_on = threading.Event()
+    event.listen(store._writer, "commit", lambda _: go_on.wait(PATIENCE))
+    with pytest.raises(StoreUnavailable, match="a commit takes longer than 1000 ms"):
+        group_writer.run(add(b"key"), 1_000)
+    go_on.set()
+
+
+def test_what_was_committed_too_late_after_all_is_undone(group_writer: Writer, store: Store, database: Path) -> None:
+    """Its caller has said 451: a message that never went out must not stand there as one that did."""
+    go_on, seen = threading.Event(), threading.Event()
+
+    def undo(connection: Connection, key: bytes) -> None:
+        connection.execute(delete(schema.address).where(schema.address.c.key == key))
+        seen.set()
+
+    event.listen(store._writer, "commit", lambda _: go_on.wait(PATIENCE))
+    with pytest.raises(StoreUnavailable, match="a commit takes longer"):
+        group_writer.run(add(b"key"), 1_000, undo)
+    go_on.set()
+    assert seen.wait(PATIENCE)
     group_writer.run(add(b"next"), 10_000)
     assert keys(database) == {b"next"}
 

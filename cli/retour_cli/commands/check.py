@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.render.policy import hook_words, known_at_rcpt, policy_words, stream_words
 from retour_policy.config.model import Config, Stream
 from retour_policy.config.secrets import load_secrets
+from retour_policy.store import ahead
+from retour_policy.store.ahead import AheadFigures
 from retour_policy.tokens.verp import MAX_SRS_OCTETS
 
 
@@ -25,12 +28,11 @@ def check(context: Context, as_json: bool) -> None:
 
     Exit status 78 if a file is wrong, 75 if the database is down.
     """
-    config = context.config
-    ring = context.ring.ring
+    config, ring = context.config, context.ring.ring
     load_secrets(context.path, config)
     own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
-    context.store.close()
-    warned = [*warnings(config), *unreadable(context.path, config)]
+    figures = _count_ahead(context)
+    warned = [*warnings(config), *unreadable(context.path, config), *from_the_future(figures)]
     if as_json:
         print_json(
             {
@@ -38,6 +40,7 @@ def check(context: Context, as_json: bool) -> None:
                 "policy": policy_words(config),
                 "streams": [_as_dict(config, s) for s in config.stream],
                 "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
+                "ahead": asdict(figures),
                 "warnings": warned,
             }
         )
@@ -67,6 +70,13 @@ def check(context: Context, as_json: bool) -> None:
         say("", *wrapped("warning: ", text), err=True)
 
 
+def _count_ahead(context: Context) -> AheadFigures:
+    with context.store.reading() as connection:
+        figures = ahead.count(connection, context.clock())
+    context.store.close()
+    return figures
+
+
 def warnings(config: Config) -> list[str]:
     """Settings that are allowed but do harm."""
     found = []
@@ -87,6 +97,15 @@ def warnings(config: Config) -> list[str]:
     if config.lmtpd.postmaster == "postmaster":
         found.append("lmtpd.postmaster is not set: unmatched mail goes to the relay's own postmaster")
     return found
+
+
+def from_the_future(figures: AheadFigures) -> list[str]:
+    """What a clock that was ahead has left in the database."""
+    nouns = {"facts": "fact", "sends": "send", "storms": "storm", "items": "outbox item"}
+    found = [counted(number, nouns[name]) for name, number in asdict(figures).items() if number]
+    if not found:
+        return []
+    return [f"dated in the future: {', '.join(found)}; a clock was ahead (docs/keeping.md, A clock that was ahead)"]
 
 
 def unreadable(path: Path, config: Config) -> list[str]:

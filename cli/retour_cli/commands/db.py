@@ -1,4 +1,4 @@
-"""Db: the database's schema, its state and its upgrade."""
+"""Db: the database's schema, its state and its upgrade, and the size of its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retour_policy.store.database import open_store
 
 @click.group()
 def db() -> None:
-    """The database's schema: its state, and bringing it up to date."""
+    """The database: its schema, bringing that up to date, and its size."""
 
 
 @db.command()
@@ -39,13 +39,32 @@ def upgrade(context: Context, as_json: bool) -> None:
 
     Stop the services first: this locks the database until it is done.
     """
-    from retour_policy.store import migrate
+    from retour_policy.store import key_ring_mark, migrate
 
     store = open_store(context.config.store.url, file=str(context.path), check=False)
     before = store.revision() if store.exists() else None
     migrate.upgrade(store)
+    key_ring_mark.bind(store, context.ring.address_secret, str(context.ring.path))
     if as_json:
         print_json({"database": store.name, "schema": store.NEEDED_REVISION, "before": before})
     else:
         was = "as before" if before == store.NEEDED_REVISION else f"was {before}" if before else "new"
         say(f"{store.name}: schema {store.NEEDED_REVISION}, {was}")
+
+
+@db.command()
+@options
+@json_option
+def compact(context: Context, as_json: bool) -> None:
+    """Write the database's file anew, without the room of what was deleted.
+
+    Needed once for a database from before 0.2.0: from then on it shrinks by
+    itself. It needs as much free disk as the file is large, and all mail
+    waits meanwhile: stop the services first.
+    """
+    store = context.store
+    before, after = store.compact()
+    if as_json:
+        print_json({"database": store.name, "octets": after, "before": before})
+    else:
+        say(f"{store.name}: {after / 1e6:.1f} MB, was {before / 1e6:.1f} MB")

@@ -22,7 +22,7 @@ from retour_policy.clock import system_clock
 from retour_policy.config.load import parse
 from retour_policy.config.model import Config
 from retour_policy.errors import InputError
-from retour_policy.store import migrate
+from retour_policy.store import key_ring_mark, migrate
 from retour_policy.store.database import open_store
 from retour_policy.tokens import keyring
 
@@ -104,9 +104,11 @@ def _write(places: Places, text: str, config: Config) -> None:
         wanted.mkdir(parents=True, exist_ok=True)
     with places.config.open("x", encoding="utf-8") as file:
         file.write(text)
-    keyring.save(places.keyring, keyring.create(system_clock()))
+    ring = keyring.create(system_clock())
+    keyring.save(places.keyring, ring)
     store = open_store(config.store.url, file=str(places.config), check=False)
     migrate.upgrade(store)
+    key_ring_mark.bind(store, ring.address_secret, str(places.keyring))
     store.close()
     _give_away(places)
 

@@ -142,14 +142,14 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     """Print all suppressions in force, as CSV or JSON lines.
 
     `retour suppressions import` reads both. Addresses that were erased are
-    left out.
+    left out. Works without the key ring of the database, too.
     """
     as_lines = as_json or format_ == "jsonl"
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     if not as_lines:
         writer.writeheader()
     erased = 0
-    for address, one in iterate_in_force(context.store, context.clock()):
+    for address, one in iterate_in_force(context.store_of_any_ring, context.clock()):
         if address is None:
             erased += 1
         elif as_lines:

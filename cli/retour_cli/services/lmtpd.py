@@ -9,7 +9,7 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets
+from retour_cli.services import logs, sockets, store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_policy.config.load import load_rules
@@ -35,6 +35,7 @@ def lmtpd(context: Context) -> None:
     config = context.config
     with contextlib.ExitStack() as undo:
         *listeners, lookup = _open_all(context, undo)
+        store_log.watch(context.store)
         writer = Writer(context.store)
         backend = Backend(config, context.rules, context.ring, writer, context.clock)
 

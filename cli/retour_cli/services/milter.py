@@ -12,15 +12,15 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets
+from retour_cli.services import logs, sockets, store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_milter.backend import Backend
-from retour_policy.config.model import Config
 from retour_policy.store.writer import Writer
 
 RELOAD_SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+TICK_INTERVAL_S = 5.0  # between looks at the store while no mail goes out
 
 log = structlog.get_logger()
 
@@ -38,6 +38,7 @@ def milter(context: Context) -> None:
     write_last_lines = logs.set_up()
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
+    store_log.watch(context.store)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
     setting = sockets.Setting(str(context.path), "milter.socket")
@@ -45,7 +46,7 @@ def milter(context: Context) -> None:
     failed = _start(lambda: adapter.serve(backend, listener))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     notify("READY=1")
-    _wait_for_stop(context, backend.adopt)
+    _wait_for_stop(context, backend)
     notify("STOPPING=1")
     sockets.remove(context.config.milter.socket)
     began = time.monotonic()
@@ -75,7 +76,13 @@ def _start(serve: Callable[[], None]) -> threading.Event:
     return failed
 
 
-def _wait_for_stop(context: Context, adopt: Callable[[Config], None]) -> None:
+def _wait_for_stop(context: Context, backend: Backend) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
-    while signal.sigwait(RELOAD_SIGNALS | STOP_SIGNALS) in RELOAD_SIGNALS:
-        reload_aside(context, adopt)
+    while True:
+        received = signal.sigtimedwait(RELOAD_SIGNALS | STOP_SIGNALS, TICK_INTERVAL_S)
+        if received is None:
+            backend.tick()
+        elif received.si_signo in RELOAD_SIGNALS:
+            reload_aside(context, backend.adopt)
+        else:
+            return

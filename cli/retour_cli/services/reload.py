@@ -12,7 +12,7 @@ from retour_cli.services.restart import kept_until_restart
 from retour_cli.services.sd_notify import notify
 from retour_policy.config import load
 from retour_policy.config.model import Config
-from retour_policy.errors import ConfigError
+from retour_policy.errors import ConfigError, Problem
 
 _one_at_a_time = threading.Lock()
 log = structlog.get_logger()
@@ -45,7 +45,10 @@ def reload(context: Context, adopt: Callable[[Config], None]) -> None:
 
 def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
     config = load.load(context.path)
-    load.load_keyring(context.path, config)
+    ring = load.load_keyring(context.path, config)
+    if ring.address_secret != context.ring.address_secret:
+        text = f"{ring.path} is another key ring than the one in use; its addresses would not be found in the database"
+        raise ConfigError(Problem(str(context.path), "tokens.keyring", text))
     adopt(config)
     log.info("configuration reloaded", streams=len(config.stream))
     for key in kept_until_restart(context.config, config):

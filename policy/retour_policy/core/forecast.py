@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retour_policy.clock import day_text
+from retour_policy.clock import day_text, is_ahead
 from retour_policy.core.decide import FAILURES, Class, Decision, Signal, decide
 from retour_policy.core.fold import Account, StreamPolicy
 from retour_policy.core.suppression import Suppression
@@ -34,7 +34,8 @@ def forecast(account: Account, stream_policy: StreamPolicy, stream: str, now: in
 def _next(
     account: Account, stream_policy: StreamPolicy, stream: str, now: int, name: Class, good_sends: int
 ) -> Decision:
-    at = max(now, account.state.last)
+    last = account.state.last
+    at = now if is_ahead(last, now) else max(now, last)
     signal = Signal(at, name, stream, stream_policy.transactional, -1, at, good_sends=good_sends)
     return decide(account.state, signal, stream_policy.rules)
 

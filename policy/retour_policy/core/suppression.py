@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from retour_policy.clock import day_text
+from retour_policy.clock import day_text, is_ahead
 
 CAUSES = {
     "hard": "hard bounces",
@@ -36,8 +36,12 @@ class Suppression:
     """The fact that triggered it."""
 
     def in_force(self, now: int) -> bool:
-        """Whether it holds at `now`."""
-        return self.until is None or self.until > now
+        """Whether it holds at `now`. One that begins in the future, by a clock that was ahead, does not."""
+        return not (is_ahead(self.since, now) or self.has_run_out(now))
+
+    def has_run_out(self, now: int) -> bool:
+        """Whether its time is over at `now`."""
+        return self.until is not None and self.until <= now
 
     def words(self) -> str:
         """Cause, reason and dates in one line, as an SMTP reply and the lists show them."""

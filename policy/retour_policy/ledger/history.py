@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from retour_policy.clock import is_ahead
 from retour_policy.core.fold import Entry, SendTimes
+from retour_policy.core.order import in_order
 from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
@@ -31,7 +33,7 @@ def entry(number: int, fact: NewFact, *, first: bool = True) -> Entry:
         kind=fact.kind,
         stream=fact.stream or "",
         send=fact.send_id or 0,
-        sent_at=id_time(fact.send_id) if fact.send_id else fact.at,
+        sent_at=_sent_at(fact.send_id, fact.at) if fact.send_id else fact.at,
         type=fact.type,
         blame=fact.blame,
         proof=fact.proof or "",
@@ -53,13 +55,21 @@ def read(
     return {number: _history_of(of, made.get(number, ())) for number, of in judged.items()}
 
 
+def _sent_at(send: int, at: int) -> int:
+    """When a message was sent that a fact of `at` is about: before that, if the clock was ahead when it was sent."""
+    sent = id_time(send)
+    return at if is_ahead(sent, at) else sent
+
+
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
+    entries = in_order(entry(number, fact) for number, fact in judged)
+    failures = {number for number, fact in judged if fact.action == "failed"}
     failed: dict[int, int] = {}
-    for _, fact in judged:
-        if fact.action == "failed" and fact.send_id:
-            failed.setdefault(fact.send_id, fact.at)
+    for one in entries:
+        if one.id in failures and one.send:
+            failed.setdefault(one.send, one.at)
     return History(
-        entries=[entry(number, fact) for number, fact in judged],
+        entries=entries,
         policy_ids={number: fact.policy_id for number, fact in judged if fact.policy_id is not None},
         send_times=SendTimes(made, failed),
     )

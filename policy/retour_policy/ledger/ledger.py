@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
+from retour_policy.core.order import was_ahead
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
@@ -19,6 +20,7 @@ from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import facts, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
+from retour_policy.store.opened import number_of
 from retour_policy.store.writer import Writer
 
 ADOPT_TIMEOUT_MS = 2_000
@@ -32,16 +34,20 @@ class Ledger:
     policy: Policy
     policy_id: int | None = None
     """None if the store was down when the policy was adopted; the policy is then put in force with the next fact."""
+    opening: int | None = None
+    """The opening of the database that has it under this number; after it there may be another. None: any."""
     announcer: Announcer = field(default_factory=Announcer)
 
     @classmethod
     def of(cls, config: Config, writer: Writer, clock: Clock) -> Ledger:
         """A ledger that judges by `config`. A configuration can be adopted while the store is down."""
         policy = Policy.of(config)
-        number: int | None = None
+        number, opening = None, None
         with contextlib.suppress(StoreUnavailable):
-            number = writer.run(lambda connection: put_in_force(connection, policy, clock()), ADOPT_TIMEOUT_MS)
-        return cls(policy, number, Announcer.of(config))
+            number, opening = writer.run(
+                lambda connection: (put_in_force(connection, policy, clock()), number_of(connection)), ADOPT_TIMEOUT_MS
+            )
+        return cls(policy, number, opening, Announcer.of(config))
 
     def write(
         self,
@@ -56,14 +62,16 @@ class Ledger:
         """Write a fact about an address and apply it; its id, and an explanation of what it led to.
 
         The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
-        locked already. A fact that is older than the address's latest one (from an import) is put in its place, and
-        the state is computed again. `news` says whether hooks are told of it, if that differs from `first`.
+        locked already. A fact that is older than the address's latest one (from an import, or because the latest was
+        dated by a clock that was ahead) is put in its place, and the state is computed again. `news` says whether hooks
+        are told of it, if that differs from `first`.
         """
         account = account or accounts.lock(connection, address)
-        in_place = bool(new.detail.get("dated")) and new.at < account.state.last
+        dated = bool(new.detail.get("dated")) and new.at < account.state.last
+        in_place = dated or was_ahead(account.state.last, new.at)
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
-        policy_id = self.policy_id or put_in_force(connection, self.policy, new.at)
+        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
         number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
         if in_place or new.kind in _REFOLDING_KINDS:
             after, why = accounts.refolded(connection, address)[0], ""
@@ -83,7 +91,13 @@ class Ledger:
 
         `locked` is what `accounts.lock_all` gave for these addresses.
         """
-        policy_id = self.policy_id or put_in_force(connection, self.policy, new_facts[0][1].at)
+        late = [(address, new) for address, new in new_facts if was_ahead(locked[address.id].state.last, new.at)]
+        for address, new in late:
+            self.write(connection, address, new, locked[address.id])
+        new_facts = [one for one in new_facts if one not in late] if late else new_facts
+        if not new_facts:
+            return
+        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new_facts[0][1].at)
         dated = [
             dataclasses.replace(new, at=max(new.at, locked[address.id].state.last), policy_id=policy_id)
             for address, new in new_facts
@@ -96,9 +110,13 @@ class Ledger:
 
     def counts(self, connection: Connection, fact: NewFact) -> bool:
         """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
-        ours = fact.policy_id is None or fact.policy_id == self.policy_id
+        ours = fact.policy_id is None or fact.policy_id == self._policy_number(connection)
         policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
         return counts(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
+
+    def _policy_number(self, connection: Connection) -> int | None:
+        """The number of the policy in this very database, if that is known."""
+        return self.policy_id if self.opening in (None, number_of(connection)) else None
 
     def _believed(self, new: NewFact) -> bool:
         return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from retour_policy.clock import HOUR
+from retour_policy.clock import HOUR, is_ahead
 from retour_policy.config.model import Config, StormSection
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.core.storm import CALM_WINDOW_MS, Figures, Sides, breaks_out, bucket, is_calm
@@ -46,7 +46,7 @@ class Storms:
 
     def failure(self, connection: Connection, stream: str, address: str, sent_at: int, now: int) -> int | None:
         """Count a hard failure that blames the recipient; the storm that holds it, if one does."""
-        side = self.sides.of(address)
+        side, sent_at = self.sides.of(address), min(sent_at, now)  # the clock may have been ahead when it was sent
         if now - sent_at < self.limits.window:
             storms.count(connection, stream, side, bucket(sent_at), failed=1)
         open_now = storms.find_open(connection, stream, side)
@@ -54,7 +54,7 @@ class Storms:
             return open_now
         # failures held by the last storm must not open the next one
         since = max(now - self.limits.window, storms.find_last_closed(connection, stream, side))
-        figures = storms.read_figures(connection, stream, side, bucket(since))
+        figures = storms.read_figures(connection, stream, side, bucket(since), now)
         if not breaks_out(figures, self.limits):
             return None
         return self._open(connection, stream, side, figures, now)
@@ -84,7 +84,16 @@ class Storms:
     def remove_old_counters(self, connection: Connection, now: int) -> bool:
         """Remove some counters that are too old to matter; whether there may be more."""
         oldest = now - max(self.limits.window, CALM_WINDOW_MS) - HOUR
-        return storms.remove_counters(connection, oldest, MAX_COUNTERS_REMOVED) == MAX_COUNTERS_REMOVED
+        return storms.remove_counters(connection, oldest, now, MAX_COUNTERS_REMOVED) == MAX_COUNTERS_REMOVED
+
+    def bring_back(self, connection: Connection, now: int) -> int:
+        """Set right the storms that a clock which was ahead has dated; how many. Those that it opened, end."""
+        found = storms.read_ahead(connection, now)
+        for storm in found:
+            storms.bring_back(connection, storm, now)
+            if storm.closed is None and is_ahead(storm.opened, now):
+                self._close(connection, storm, now)
+        return len(found)
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
         last_fact = facts.find_last_id(connection)
@@ -116,15 +125,18 @@ class Storms:
         return bool(found)
 
     def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> None:
-        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(now - CALM_WINDOW_MS))
+        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(now - CALM_WINDOW_MS), now)
         if not is_calm(figures, self.limits):
             if storm.calm_since is not None:
                 storms.write_calm_since(connection, storm.id, None)
         elif storm.calm_since is None:
             storms.write_calm_since(connection, storm.id, now)
         elif now - storm.calm_since >= self.limits.close_after:
-            self._tell(connection, "storm.closed", now, Data(stream=storm.stream, side=storm.side, storm=storm.id))
-            storms.close(connection, storm.id, now)
+            self._close(connection, storm, now)
+
+    def _close(self, connection: Connection, storm: Storm, now: int) -> None:
+        self._tell(connection, "storm.closed", now, Data(stream=storm.stream, side=storm.side, storm=storm.id))
+        storms.close(connection, storm.id, now)
 
 
 def hold(connection: Connection, ledger: Ledger, address: Address, failed: list[int], storm: Storm, now: int) -> None:

@@ -14,7 +14,7 @@ from retour_policy.ledger.accounts import lock_all, refolded_of, write_all
 from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.carry_forward import carried_account, cut_of, speaks_from
-from retour_policy.store import facts, retention
+from retour_policy.store import facts, retention, sqlite
 from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
@@ -56,6 +56,16 @@ def purge(store: Store, before: int) -> Iterator[int]:
     for sweep in _sweeps(bounds):
         yield from sweep.run(store)
     yield from retention.unknown_addresses().run(store)
+    yield from _shrink(store)
+
+
+def _shrink(store: Store) -> Iterator[int]:
+    """Give the room of what was deleted back to the file system, a little at a time."""
+    released = 1
+    while released:
+        with store.writing() as connection:
+            released = sqlite.release_pages(connection)
+        yield 0
 
 
 def _carry_all(store: Store, bounds: Bounds) -> Iterator[int]:

@@ -203,7 +203,7 @@ def _row(values: dict[str, Any], streams: Collection[str], now: int) -> tuple[st
     if until is None and cause in _NEED_UNTIL:
         raise LineError(f"a {cause} needs until")
     note = clean(" ".join(texts["note"].split()), MAX_NOTE_CHARACTERS)  # one line: an SMTP reply may show it
-    new = Suppression(_scope(texts["scope"], streams), cause, since, until, note)
+    new = Suppression(_scope(texts["scope"], streams), cause, min(since, now), until, note)
     return texts["address"], new
 
 

@@ -64,10 +64,11 @@ class SendRecorder:
         newly, on_trial = dict[bytes, Suppression](), list[bytes]()
         for key, found in suppressions.read(connection, by_key).items():
             applying = self._applying(found, new.stream)
-            in_force = next((one for one in applying if one.in_force(self.clock())), None)
+            now = self.clock()
+            in_force = next((one for one in applying if one.in_force(now)), None)
             if in_force:
                 newly[key] = in_force
-            elif any(one.tries for one in applying):
+            elif any(one.tries and one.has_run_out(now) for one in applying):
                 on_trial.append(key)
         numbers = addresses.read_numbers(connection, on_trial)
         for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
@@ -87,7 +88,7 @@ class SendRecorder:
         """
         now, applying = self.clock(), self._applying(lock(connection, address).suppressions.values(), new.stream)
         in_force = next((one for one in applying if one.in_force(now)), None)
-        scopes = [one.scope for one in applying if one.tries]
+        scopes = [one.scope for one in applying if one.tries and one.has_run_out(now)]
         if in_force is None and scopes:
             trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})
             self.ledger.write(connection, address, trial)

@@ -24,7 +24,7 @@ from retour_policy.messages.attribution import AttributedPart, Proof
 from retour_policy.messages.matching import Matcher, names_in
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
-from retour_policy.outbox import queue
+from retour_policy.outbox import forward_room, queue
 from retour_policy.outbox.resends import Resends, is_new_failure
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, seen, sends, storms, unread
@@ -95,7 +95,7 @@ class ReturnRecorder:
         return Matcher(self.secret, self.reference, self.ledger.policy)
 
     def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
-        """Write `message` once; the outcome."""
+        """Write `message` once; the outcome. Raises `TooMuchWaits` where it is for postmaster."""
         route, matcher = message.route, self.matcher
         by_token = sends.find(connection, route.send) if route.send is not None else None
         digest = _digest(message, by_token, matcher)
@@ -242,7 +242,8 @@ class ReturnRecorder:
     def _forward(self, connection: Connection, message: ReturnedMessage, fact_id: int | None) -> None:
         """Forward it to postmaster. A forward that comes back becomes a dead letter, to prevent a mail loop."""
         error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(message.raw) else ""
-        new = NewItem(message.at, "forward", queue.FORWARD, self.postmaster, message.raw, fact_id=fact_id, error=error)
+        body = forward_room.kept(connection, message.raw)
+        new = NewItem(message.at, "forward", queue.FORWARD, self.postmaster, body, fact_id=fact_id, error=error)
         queue.put(connection, new)
         kind = message.report.kind if message.report else "unread"
         texts = clean_values({"delivered_to": message.recipient, "sender": message.sender})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from retour_policy.clock import is_ahead
 from retour_policy.outbox.queue import GIVE_UP_AFTER_MS
-from retour_policy.store import outbox, outbox_selection
+from retour_policy.store import outbox, outbox_backlog, outbox_selection
 from retour_policy.store.database import Store
 from retour_policy.store.outbox import Item
+from retour_policy.store.outbox_backlog import ItemTimes
 
 MAX_BATCH_ITEMS = 200  # that are read or changed in one transaction
 MAX_BATCH_OCTETS = (
@@ -53,6 +56,23 @@ def by_size(connection: Connection, ids: Sequence[int]) -> list[list[int]]:
 def retry(connection: Connection, ids: Sequence[int], now: int) -> int:
     """Try these again at once, and for three days from now; how many that were. Leased items are skipped."""
     return outbox_selection.retry(connection, ids, now, now + GIVE_UP_AFTER_MS)
+
+
+def bring_back(connection: Connection, now: int, lease: int) -> int:
+    """Set right some items that a clock which was ahead has dated; how many; 0: there are none.
+
+    They are due as long after now as they were after they were queued; those that were put off or leased, at once.
+    """
+    found = outbox_backlog.read_ahead(connection, now, lease, MAX_BATCH_ITEMS)
+    outbox_backlog.bring_back(connection, [_brought_back(one, now) for one in found])
+    return len(found)
+
+
+def _brought_back(one: ItemTimes, now: int) -> ItemTimes:
+    if not is_ahead(one.at, now):
+        return replace(one, due=now)
+    due = min(one.due, one.give_up - GIVE_UP_AFTER_MS)  # first, before it was put off or leased
+    return ItemTimes(one.id, now, now + max(0, due - one.at), now + one.give_up - one.at)
 
 
 def _by_number(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -68,6 +68,15 @@ def read(connection: Connection, numbers: Sequence[int]) -> list[Address]:
     return [Address(number, bytes(key)) for number, key in rows]
 
 
+def read_ends(connection: Connection, limit: int) -> list[tuple[bytes, str]]:
+    """Key and text of the oldest addresses that are not erased and of the latest, of each at most `limit`."""
+    ends: dict[int, tuple[bytes, str]] = {}
+    for order in (_table.c.id, _table.c.id.desc()):
+        rows = connection.execute(select(_table).where(_table.c.text.is_not(None)).order_by(order).limit(limit))
+        ends |= {row.id: (bytes(row.key), row.text) for row in rows}
+    return list(ends.values())
+
+
 def iterate(store: Store) -> Iterator[list[tuple[Address, str | None]]]:
     """All addresses with their text (None: erased), in chunks, each read in a transaction of its own."""
     last = 0

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
-from retour_policy.errors import ConfigError, Problem, StoreRefused, StoreUnavailable
+from retour_policy.errors import ConfigError, Problem, RetourError, StoreRefused, StoreUnavailable
 from retour_policy.store import sqlite
+from retour_policy.store.opened import Opened
 from retour_policy.store.schema import REVISION, VERSION_TABLE
+from retour_policy.store.sqlite_files import LeftLog, State
 
-READ_CONNECTIONS = 8
 DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
 
@@ -25,9 +29,15 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.on_change: Callable[[str], None] = lambda what: None
+        """Told once when the file or its log is not the one that was opened, and (with "") when all is well again."""
         self._file = sqlite.sqlite_file(url)
-        self._reader = self._reading_engine()
-        self._writer = self._writing_engine()
+        self._numbers = itertools.count(1)
+        self._opened = None if self._file else Opened(url, None, next(self._numbers))
+        self._opening = threading.Lock()
+        self._left_log: LeftLog | None = None
+        self._requirements: list[Callable[[Connection], None]] = []
+        self._told = ""
 
     @property
     def name(self) -> str:
@@ -41,18 +51,37 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
-        with _temporary(self.name), self._reader.connect() as connection:
+        with _temporary(self.name), self._current().reading() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is durable when the block ends. Raises `StoreUnavailable`."""
-        with (
-            _temporary(self.name),
-            self._write_lock(),
-            self._writer.begin() as connection,
-        ):
-            yield connection
+        """A transaction that is durable when the block ends. Raises `StoreUnavailable`.
+
+        So it does where the file or its log was removed or replaced meanwhile: then nothing was done.
+        """
+        with _temporary(self.name), self._write_lock():
+            opened = self._current()
+            try:
+                with opened.writing() as connection:
+                    yield connection
+                    if (state := opened.state()) is not State.SAME:
+                        raise _Lost(f"{self.name}: {state.value}")
+            except _Lost:
+                self._current()  # saves at once what was committed before
+                raise
+            if opened.state() is not State.SAME:  # it was in the moment of the commit
+                self._save_or_refuse(opened)
+
+    def require(self, requirement: Callable[[Connection], None]) -> None:
+        """Hold this of the database that is there, and of each that takes its place while this process runs.
+
+        The requirement raises `StoreRefused`, and so does this at once. Raises `StoreUnavailable`.
+        """
+        with self.reading() as connection:
+            requirement(connection)
+        if requirement not in self._requirements:
+            self._requirements.append(requirement)
 
     def create(self) -> None:
         """Create the file of a new database: mode 0600, with the owner of its folder."""
@@ -62,10 +91,24 @@ class Store:
             sqlite.create_file(self._file)
 
     def check(self) -> None:
-        """Raise `StoreRefused` unless this version can use the database as it is."""
+        """Raise `StoreRefused` unless this version can use the database as it is, and later any in its place."""
         if not self.exists():
             raise StoreRefused(f"{self.name}: no database; `retour db upgrade` creates one")
-        found = self.revision()
+        try:
+            self.require(self._require_schema)
+        except StoreUnavailable as error:
+            raise self._understood(error) from error
+
+    def revision(self) -> str | None:
+        """The schema's revision, None where the database is empty. Raises `StoreRefused` if it is not Retour's."""
+        try:
+            with self.reading() as connection:
+                return self._revision(connection)
+        except StoreUnavailable as error:
+            raise self._understood(error) from error
+
+    def _require_schema(self, connection: Connection) -> None:
+        found = self._revision(connection)
         if found is None:
             raise StoreRefused(f"{self.name}: the database is empty; run `retour db upgrade`")
         if found > REVISION:
@@ -76,24 +119,22 @@ class Store:
         if found < REVISION:
             raise StoreRefused(f"{self.name}: its schema {found} is older than {REVISION}; run `retour db upgrade`")
 
-    def revision(self) -> str | None:
-        """The schema's revision, None where the database is empty. Raises `StoreRefused` if it is not Retour's."""
-        try:
-            with self.reading() as connection:
-                tables = inspect(connection).get_table_names()
-                if VERSION_TABLE in tables:
-                    found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-                    return str(found) if found else None
-        except StoreUnavailable as error:
-            if "not a database" not in str(error):
-                raise
-            raise StoreRefused(f"{self.name}: is not a database; name another in store.url") from error
+    def _revision(self, connection: Connection) -> str | None:
+        tables = inspect(connection).get_table_names()
+        if VERSION_TABLE in tables:
+            found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+            return str(found) if found else None
         if tables:
             raise StoreRefused(
                 f"{self.name}: holds tables that are not Retour's ({', '.join(sorted(tables)[:3])}); "
                 "give Retour a database of its own in store.url, then run `retour db upgrade`"
             )
         return None
+
+    def _understood(self, error: StoreUnavailable) -> RetourError:
+        if "not a database" not in str(error):
+            return error
+        return StoreRefused(f"{self.name}: is not a database; name another in store.url")
 
     def overwrite_log(self) -> None:
         """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
@@ -102,25 +143,125 @@ class Store:
         with _temporary(self.name), self._write_lock():
             sqlite.truncate_log(self._writer)
 
+    def compact(self) -> tuple[int, int]:
+        """Write SQLite's file anew, without free room; its octets before and after. Locks the store meanwhile.
+
+        Raises `StoreUnavailable`.
+        """
+        if self._file is None:
+            return 0, 0
+        with _temporary(self.name), self._write_lock():
+            before = self._file.stat().st_size
+            sqlite.compact(self._writer)
+            return before, self._file.stat().st_size
+
     def close(self) -> None:
         """Close all connections."""
-        self._reader.dispose()
-        self._writer.dispose()
+        with self._opening:
+            if self._opened:
+                self._opened.close()
+            self._opened = None
+            self._forget_left_log()
+
+    def look(self) -> None:
+        """Notice a file that was removed or replaced, though nobody reads or writes. Raises `StoreUnavailable`."""
+        with _temporary(self.name):
+            self._current()
+
+    @property
+    def _reader(self) -> Engine:
+        return self._current().reader
+
+    @property
+    def _writer(self) -> Engine:
+        return self._current().writer
 
     def _write_lock(self) -> contextlib.AbstractContextManager[None]:
         """Between processes; a database server needs none."""
         return sqlite.write_lock(self._file) if self._file else contextlib.nullcontext()
 
-    def _reading_engine(self) -> Engine:
-        if self._file:
-            return sqlite.reading_engine(self.url, READ_CONNECTIONS)
-        engine = create_engine(self.url, pool_size=READ_CONNECTIONS, pool_pre_ping=True)
-        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # one state
+    def _current(self) -> Opened:
+        """What is open, if it is still what is at the path; else what is there now, if that will do."""
+        opened = self._opened
+        if opened is not None and opened.state() is State.SAME:
+            return opened
+        with self._opening:
+            if self._opened is not None:
+                self._end(self._opened)
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
 
-    def _writing_engine(self) -> Engine:
-        if self._file:
-            return sqlite.writing_engine(self.url)
-        return create_engine(self.url, pool_size=1, pool_pre_ping=True)
+    def _save_or_refuse(self, opened: Opened) -> None:
+        """Raise `StoreUnavailable` unless what was just committed is in the file that is at the path."""
+        state = opened.state()
+        self._current()
+        if state in (State.DELETED, State.REPLACED):
+            raise StoreUnavailable(f"{self.name}: {state.value}")
+
+    def _end(self, opened: Opened) -> None:
+        """Close it, unless it is still what is at the path. Raises `StoreUnavailable` if another must not follow."""
+        state = opened.state()
+        if state is State.SAME:
+            return
+        self._tell(state.value)
+        if state is State.UNLOGGED:
+            if not opened.rescue():
+                raise StoreUnavailable(f"{self.name}: {state.value}")
+            self._opened = self._open()  # first, for closing the last connection would remove the log that is there now
+        else:
+            self._left_log = opened.left_log()
+            self._opened = None
+        opened.close()
+
+    def _open(self) -> Opened:
+        try:
+            opened = self._opened_if_fit()
+        except (StoreUnavailable, sqlite3.Error, OSError) as error:
+            if self._told and self.exists():
+                self._tell(str(error))
+            raise
+        self._forget_left_log()
+        if self._told:
+            self._tell("")
+        return opened
+
+    def _opened_if_fit(self) -> Opened:
+        if self._left_log and self._file and self._left_log.is_beside_another(self._file):
+            raise StoreUnavailable(
+                f"{self.name}: another file has taken its place, and the log beside it belongs to the one before: "
+                f"remove {self._file}-wal and {self._file}-shm, or put the file back"
+            )
+        opened = Opened(self.url, self._file, next(self._numbers))
+        try:
+            self._hold_to_requirements(opened)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _hold_to_requirements(self, opened: Opened) -> None:
+        """Raises `StoreUnavailable`: what takes the place of a good database may be put right without a restart."""
+        try:
+            for requirement in self._requirements:
+                with opened.reading() as connection:
+                    requirement(connection)
+        except StoreRefused as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def _forget_left_log(self) -> None:
+        if self._left_log:
+            self._left_log.close()
+        self._left_log = None
+
+    def _tell(self, what: str) -> None:
+        if what != self._told:
+            self.on_change(what)
+        self._told = what
+
+
+class _Lost(StoreUnavailable):
+    """The file or its log was removed or replaced in the middle of a transaction."""
 
 
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
@@ -151,7 +292,7 @@ def _temporary(name: str) -> Iterator[None]:
         if is_of_the_item(error):
             raise
         raise StoreUnavailable(f"{name}: {error.orig}") from error
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"{name}: {error}") from error
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
+from retour_policy.clock import MAX_AHEAD_MS
 from retour_policy.sanitize import clean
 from retour_policy.store import schema
 from retour_policy.store.outbox import IS_WAITING
 
 _table = schema.outbox
+_BRING_BACK = (
+    update(_table)
+    .where(_table.c.id == bindparam("number"))
+    .values(at=bindparam("new_at"), due=bindparam("new_due"), give_up=bindparam("new_end"), taken_by=None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,15 @@ def read_figures(connection: Connection, now: int, give_up_after: int) -> list[C
     return [ChannelFigures(*row) for row in connection.execute(query)]
 
 
+def measure(connection: Connection, channel: str) -> tuple[int, int]:
+    """How many items of a channel wait, and the octets of the bodies of all of them, dead letters included."""
+    # Both values named, so that the index is used; of a body SQLite reads only how long it is.
+    here = and_(_table.c.failed.in_((0, 1)), _table.c.channel == channel)
+    waiting = func.count(case((_table.c.failed == 0, 1)))
+    count, octets = connection.execute(select(waiting, func.sum(func.length(_table.c.body))).where(here)).one()
+    return count, int(octets or 0)
+
+
 def read_orphans(connection: Connection, channels: Iterable[str], before: int, now: int, limit: int) -> list[int]:
     """The ids of what waits since `before` for a hook or a relay that is not in `channels`.
 
@@ -69,6 +84,35 @@ def make_dead(connection: Connection, ids: Sequence[int], now: int, error: str) 
     """Make dead letters of these, unless they were leased meanwhile."""
     free = and_(_table.c.id.in_(ids), IS_WAITING, or_(_table.c.taken_by.is_(None), _table.c.due <= now))
     connection.execute(update(_table).where(free).values(failed=1, error=clean(error), due=now, taken_by=None))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTimes:
+    """When an item was queued, is due, and is given up."""
+
+    id: int
+    at: int
+    due: int
+    give_up: int
+
+
+def read_ahead(connection: Connection, now: int, lease: int, limit: int) -> list[ItemTimes]:
+    """Items that a clock which was ahead has queued, put off, leased or made dead letters, by their ids.
+
+    `lease` is how long a lease lasts, in milliseconds: without the clock, none ends so long after the give-up.
+    """
+    times = (_table.c.id, _table.c.at, _table.c.due, _table.c.give_up)
+    end = now + MAX_AHEAD_MS
+    wrong = or_(_table.c.at > end, _table.c.failed == 1, _table.c.due > _table.c.give_up + (lease + MAX_AHEAD_MS))
+    query = select(*times).where(_table.c.due > end, wrong).order_by(_table.c.id).limit(limit)
+    return [ItemTimes(*row) for row in connection.execute(query)]
+
+
+def bring_back(connection: Connection, items: Sequence[ItemTimes]) -> None:
+    """Give these items these times; none of them is leased any more."""
+    if items:
+        connection.execute(_BRING_BACK, [{"number": one.id, "new_at": one.at, "new_due": one.due,
+                                          "new_end": one.give_up} for one in items])  # fmt: skip
 
 
 def read_dead(connection: Connection, before: int, limit: int) -> list[int]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -198,6 +198,13 @@ outbox = Table(
 
 Index("outbox_by_fact", outbox.c.fact_id, **_only_where(outbox.c.fact_id.is_not(None)))
 Index("outbox_by_ordering", outbox.c.ordering, **_only_where(outbox.c.ordering.is_not(None)))
+
+key_ring = Table(
+    "key_ring",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="1: there is one row"),
+    Column("fingerprint", LargeBinary(16), nullable=False, comment="of the address secret"),
+)
 
 pace = Table(
     "pace",

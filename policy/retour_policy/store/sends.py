@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
 from retour_policy.core.decide import RuleSet
 from retour_policy.sanitize import clean_values
@@ -126,6 +126,12 @@ def record_resend(connection: Connection, send: Send, number: int) -> bool:
         "spool": send.spool,
     }
     return _insert(connection, row, number)
+
+
+def remove(connection: Connection, number: int) -> None:
+    """Remove a send: its message did not go out."""
+    connection.execute(delete(schema.send_recipient).where(schema.send_recipient.c.send_id == number))
+    connection.execute(delete(schema.send).where(schema.send.c.id == number))
 
 
 def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: Callable[[], int]) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -14,6 +15,9 @@ from sqlalchemy.pool import QueuePool
 from retour_policy import files
 
 BUSY_TIMEOUT_MS = 5_000  # that SQLite waits for a lock; our own processes wait on the flock instead
+MAX_LOG_OCTETS = 16_000_000  # that the log keeps on the disk once it was longer
+FREE_PAGES_KEPT = 1_000  # 4 MB: what is deleted is soon followed by something new
+MAX_PAGES_RELEASED = 250  # in one transaction, so that it stays short
 
 Tune = Callable[[sqlite3.Connection, object], None]
 Begin = Callable[[Connection], None]
@@ -37,14 +41,28 @@ def create_file(database: Path) -> None:
     files.create_empty(database, 0o640)
 
 
-def reading_engine(url: str, connections: int) -> Engine:
+def connect(database: Path) -> sqlite3.Connection:
+    """A connection to a file that exists: none is made, for an empty database in its place would be a trap.
+
+    Raises `sqlite3.Error`.
+    """
+    return sqlite3.connect(
+        f"file:{quote(str(database))}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        check_same_thread=False,
+        isolation_level=None,  # else the driver would begin transactions of its own
+    )
+
+
+def reading_engine(database: Path, connections: int) -> Engine:
     """A pool that keeps a few connections and opens as many more while they are needed; none can write."""
-    return _engine(url, connections, connections, _tune_reader, _begin)
+    return _engine(database, connections, connections, _tune_reader, _begin)
 
 
-def writing_engine(url: str) -> Engine:
+def writing_engine(database: Path) -> Engine:
     """One connection, whose transactions hold SQLite's write lock from their beginning and are durable."""
-    return _engine(url, 1, 0, _tune_writer, _begin_immediate)
+    return _engine(database, 1, 0, _tune_writer, _begin_immediate)
 
 
 def truncate_log(engine: Engine) -> None:
@@ -56,13 +74,44 @@ def truncate_log(engine: Engine) -> None:
         connection.close()
 
 
-def _engine(url: str, connections: int, more: int, tune: Tune, begin: Begin) -> Engine:
+def release_pages(connection: Connection) -> int:
+    """Release some free pages at the end of the file, inside a transaction; how many. 0: what is free may stay.
+
+    The file is shorter when SQLite next writes its log back. A server frees room by itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return 0
+    free = _free_pages(connection)
+    if free <= FREE_PAGES_KEPT:
+        return 0
+    pages = min(free - FREE_PAGES_KEPT, MAX_PAGES_RELEASED)
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA incremental_vacuum({pages})")
+    cursor.fetchall()  # each step releases one page
+    return free - _free_pages(connection)  # 0 in a file that was made without this
+
+
+def compact(engine: Engine) -> None:
+    """Write the whole file anew, without free pages, so that it can shrink by itself from then on."""
+    connection = engine.raw_connection()
+    try:
+        for statement in ("PRAGMA auto_vacuum = INCREMENTAL", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+def _free_pages(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0)
+
+
+def _engine(database: Path, connections: int, more: int, tune: Tune, begin: Begin) -> Engine:
     engine = create_engine(
-        url,
+        "sqlite://",
+        creator=lambda: connect(database),
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=more,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
     event.listen(engine, "connect", tune)
     event.listen(engine, "begin", begin)
@@ -70,13 +119,13 @@ def _engine(url: str, connections: int, more: int, tune: Tune, begin: Begin) -> 
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # else the driver would begin transactions of its own
     connection.execute("PRAGMA query_only = ON")
 
 
 def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file, and at `compact`
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_OCTETS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # so that erased data cannot be read from the file

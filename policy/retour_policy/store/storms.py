@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, or_, select, update
 
+from retour_policy.clock import MAX_AHEAD_MS
 from retour_policy.core.storm import Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
@@ -49,19 +50,26 @@ def _writer() -> str:
     return f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def read_figures(connection: Connection, stream: str, side: str, since: int) -> Figures:
-    """What was counted of a stream at a side, of mail sent in the bucket `since` and later ones."""
+def read_figures(connection: Connection, stream: str, side: str, since: int, now: int) -> Figures:
+    """What was counted of a stream at a side, of mail sent in the bucket `since` and later ones, but not in the future.
+
+    There are such buckets if the clock was ahead for a while.
+    """
     query = select(func.sum(_counter.c.sent), func.sum(_counter.c.failed)).where(
-        _counter.c.stream == stream, _counter.c.side == side, _counter.c.bucket >= since
+        _counter.c.stream == stream,
+        _counter.c.side == side,
+        _counter.c.bucket >= since,
+        _counter.c.bucket <= now + MAX_AHEAD_MS,
     )
     sent, failed = connection.execute(query).one()
     return Figures(int(sent or 0), int(failed or 0))
 
 
-def remove_counters(connection: Connection, before: int, limit: int) -> int:
-    """Remove at most `limit` of the counters of mail sent before then (milliseconds); how many that were."""
+def remove_counters(connection: Connection, before: int, now: int, limit: int) -> int:
+    """Remove at most `limit` of the counters of mail sent before then (milliseconds), or in the future; how many."""
     key = list(_counter.primary_key)
-    rows = connection.execute(select(*key).where(_counter.c.bucket < before).limit(limit)).all()
+    useless = or_(_counter.c.bucket < before, _counter.c.bucket > now + MAX_AHEAD_MS)
+    rows = connection.execute(select(*key).where(useless).limit(limit)).all()
     if rows:
         here = and_(*(column == bindparam(f"the_{column.name}") for column in key))
         old = [{f"the_{name}": value for name, value in row._mapping.items()} for row in rows]
@@ -120,6 +128,19 @@ def read(connection: Connection, *, only_open: bool = False) -> list[Storm]:
 def read_closed_times(connection: Connection, numbers: Iterable[int]) -> dict[int, int | None]:
     """When storms closed, by their numbers; None for those that are open."""
     return dict(connection.execute(select(_table.c.id, _table.c.closed).where(_table.c.id.in_(sorted(numbers)))).all())
+
+
+def read_ahead(connection: Connection, now: int) -> list[Storm]:
+    """The storms that a clock which was ahead has opened, found calm, or closed."""
+    times = (_table.c.opened, _table.c.closed, _table.c.calm_since)
+    query = select(_table).where(or_(*(time > now + MAX_AHEAD_MS for time in times))).order_by(_table.c.id)
+    return [_storm(row) for row in connection.execute(query)]
+
+
+def bring_back(connection: Connection, storm: Storm, now: int) -> None:
+    """Write `now` for all of a storm's times that are later."""
+    values = {name: min(at, now) for name in ("opened", "closed", "calm_since") if (at := getattr(storm, name))}
+    connection.execute(update(_table).where(_table.c.id == storm.id).values(**values))
 
 
 def lock_open(connection: Connection) -> list[Storm]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, tuple_
 
+from retour_policy.clock import MAX_AHEAD_MS
 from retour_policy.core.decide import BULK, EVERYWHERE
 from retour_policy.core.suppression import Suppression
 from retour_policy.store import schema
@@ -35,8 +36,9 @@ def find_in_force(
     """The suppression in force at `now` for the address with that key in that stream, if any."""
     names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
     for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names):
-        if until is None or until > now:
-            return Suppression(scope, cause, since, until, note, bool(tries))
+        found = Suppression(scope, cause, since, until, note, bool(tries))
+        if found.in_force(now):
+            return found
     return None
 
 
@@ -105,7 +107,7 @@ def _in_force(now: int) -> Select[Any]:
     return (
         select(_table, schema.address.c.text)
         .join(schema.address, schema.address.c.id == _table.c.address_id)
-        .where(or_(_table.c.until.is_(None), _table.c.until > now))
+        .where(or_(_table.c.until.is_(None), _table.c.until > now), _table.c.since <= now + MAX_AHEAD_MS)
     )
 
 

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,14 @@ MAX_QUEUED_ITEMS = 10_000  # before callers are turned away
 class _Item(Generic[T]):
     work: Work[T] | None
     future: Future[T]
+    sealed: bool = False
+    """Its commit is near: from now on its caller cannot give up, but hears what came of it."""
+
+    def seal(self) -> bool:
+        """Seal it; False: its caller has given up, so it must not be committed."""
+        if not self.sealed and not self.future.cancelled():
+            self.sealed = self.future.set_running_or_notify_cancel()
+        return self.sealed
 
     def let_go(self, future: Future[T]) -> None:
         """Its caller has given up: drop the work, which may hold a large report, while the item still waits."""
@@ -39,6 +47,7 @@ class Writer:
 
     An item that itself is at fault is undone alone, and its future raises that error. If the store
     fails, all futures of the group raise `StoreUnavailable`, and nothing of the group is in the store.
+    Nor is an item whose caller gave up (cancelled its future) before its commit.
     """
 
     def __init__(self, store: Store) -> None:
@@ -64,16 +73,25 @@ class Writer:
                 future.set_exception(StoreUnavailable(f"{MAX_QUEUED_ITEMS} items wait for the store"))
         return future
 
-    def run(self, work: Work[T], timeout: int) -> T:
-        """Submit and wait, at most `timeout` milliseconds. Raises `StoreUnavailable`, or what the work raised."""
+    def run(self, work: Work[T], timeout: int, undo: Callable[[Connection, T], None] | None = None) -> T:
+        """Submit and wait, at most `timeout` milliseconds, and for a commit that has begun once more as long.
+
+        Raises `StoreUnavailable`, or what the work raised. `undo` is done if the commit comes later still: the caller
+        has heard of a failure by then.
+        """
         future = self.submit(work)
         try:
             return future.result(timeout / 1000)
         except TimeoutError as error:
-            # The caller hears of a failure, so work that has not begun yet must not be done later.
-            if not future.cancel() and future.done():
-                return future.result()  # it has just finished, or the work itself raised TimeoutError
-            raise StoreUnavailable(f"no commit within {timeout} ms") from error
+            # The caller hears of a failure, so the work must not be committed later.
+            if future.cancel():
+                raise StoreUnavailable(f"no commit within {timeout} ms") from error
+        _, late = wait([future], timeout / 1000)
+        if late:
+            if undo is not None:
+                future.add_done_callback(lambda done: self._undo(done, undo))
+            raise StoreUnavailable(f"a commit takes longer than {timeout} ms")
+        return future.result()
 
     def close(self, timeout: int = CLOSE_TIMEOUT_MS) -> bool:
         """Finish what is queued, and stop; whether that took at most `timeout` milliseconds.
@@ -89,6 +107,10 @@ class Writer:
         self._thread.join(timeout / 1000)
         return not self._thread.is_alive()
 
+    def _undo(self, done: Future[T], undo: Callable[[Connection, T], None]) -> None:
+        if done.exception() is None:
+            self.submit(lambda connection: undo(connection, done.result()))
+
     def _run(self) -> None:
         while True:
             group, last = self._next_group()
@@ -102,7 +124,7 @@ class Writer:
         group: list[_Item[Any]] = []
         item = self._queue.get()
         while item is not None:
-            if item.future.set_running_or_notify_cancel():
+            if not item.future.cancelled():
                 group.append(item)
             if len(group) == MAX_GROUP_ITEMS:
                 return group, False
@@ -118,6 +140,8 @@ class Writer:
             try:
                 done = self._attempt(group)
                 group = group[done:]
+            except _GivenUp:
+                group = [item for item in group if not item.future.cancelled()]
             except _Culprit as culprit:
                 if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
                     return self._commit_singly(group)
@@ -132,6 +156,8 @@ class Writer:
         for n, item in enumerate(group):
             try:
                 self._attempt_twice(item)
+            except _GivenUp:
+                continue
             except _Culprit as culprit:
                 _fail([item], culprit.error)
             except BaseException as error:
@@ -148,16 +174,23 @@ class Writer:
 
     def _attempt(self, group: list[_Item[Any]]) -> int:
         """Commit as many of the group's items as can be done in `MAX_GROUP_MS`, one at least; how many that were."""
-        outcomes = []
+        done, count = list[tuple[_Item[Any], Callable[[], None]]](), 0
         with self._store.writing() as connection:
             end = time.monotonic() + MAX_GROUP_MS / 1000
-            for item in group:
-                outcomes.append(_outcome(connection, item))
+            for count, item in enumerate(group, 1):  # noqa: B007
+                outcome = _outcome(connection, item)
+                done += [(item, outcome)] if outcome else []
                 if time.monotonic() > end:
                     break
-        for outcome in outcomes:
+            if not all(item.seal() for item, _ in done):
+                raise _GivenUp
+        for _, outcome in done:
             outcome()
-        return len(outcomes)
+        return count
+
+
+class _GivenUp(Exception):
+    """The caller of an item gave up after the item was done, and before the commit."""
 
 
 class _Culprit(Exception):
@@ -169,11 +202,20 @@ class _Culprit(Exception):
         self.error = error
 
 
-def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
-    """Do one item in a savepoint; the result for its caller after the commit. Raises `_Culprit`."""
+def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None] | None:
+    """Do one item in a savepoint; the result for its caller after the commit. Raises `_Culprit`.
+
+    None: its caller has given up, and nothing of it is done.
+    """
+    work = item.work
+    if work is None:
+        return None
     try:
-        with connection.begin_nested():
-            result = item.work(connection) if item.work else None
+        with connection.begin_nested() as savepoint:
+            result = work(connection)
+            if item.future.cancelled():
+                savepoint.rollback()
+                return None
     except Exception as error:
         if not is_of_the_item(error):
             raise _Culprit(item, error) from error
@@ -185,4 +227,5 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
 def _fail(items: list[_Item[Any]], error: BaseException) -> None:
     failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
     for item in items:
-        item.future.set_exception(failure)
+        if item.seal():
+            item.future.set_exception(failure)

@@ -77,15 +77,21 @@ class KeyRingFile:
         return address_key(self.address_secret, address)
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; whether it had. A file that cannot be read changes nothing."""
+        """Read the file again if it has changed; whether it had.
+
+        A file that cannot be read changes nothing, nor does one with another address secret: it is another ring.
+        """
         with self._lock:
             try:
                 seen = _identity(self.path)
                 if seen == self._seen:
                     return False
-                self.ring, self._seen = load(self.path), seen
+                found, self._seen = load(self.path), seen
             except (ConfigError, OSError):
                 return False
+            if found.address_secret != self.address_secret:
+                return False
+            self.ring = found
             return True
 
 

@@ -48,6 +48,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("import"), st.integers(0, 9), st.sampled_from(["gone", "full", "timeout"])),
     st.tuples(st.just("wait"), st.sampled_from(["1h", "1d", "4d", "8d", "40d", "200d"]), st.none()),
     st.tuples(st.just("clock"), st.integers(-5, 5), st.none()),
+    st.tuples(st.just("ahead"), st.integers(0, 9), st.sampled_from(["2h", "3d", "3000d"])),
     st.tuples(st.just("tick"), st.integers(1, 30), st.none()),
     st.tuples(st.just("settle"), st.integers(1, 3), st.booleans()),
     st.tuples(st.just("suppress"), st.sampled_from(PEOPLE), st.sampled_from(["*", "*bulk", "news"])),
@@ -103,6 +104,13 @@ class Life:
 
     def _clock(self, seconds, _):
         self.world.now += seconds * SECOND  # the other host
+
+    def _ahead(self, which, by):
+        now = self.world.now
+        self.world.wait(by)
+        self._send(PEOPLE[which % len(PEOPLE)], "news")
+        self._bounce(which, "gone")
+        self.world.now = now
 
     def _tick(self, steps, _):
         for _ in range(steps):

@@ -146,6 +146,7 @@ def test_two_writers_never_both_miss_a_crossing(tmp_path):
             process.join(PATIENCE)
             assert process.exitcode == 0
         assert list(differences(world.store)) == []
+        world.now = BEGINS + clock.value * DAY
         assert world.suppressed() == {"shared@example.net": "*bulk soft"}
         with world.store.reading() as connection:
             facts = connection.scalars(schema.fact.select().with_only_columns(schema.fact.c.send_id)).all()

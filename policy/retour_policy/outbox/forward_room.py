@@ -1,0 +1,27 @@
+"""Forward room: how much is kept of a message for postmaster, so that a flood of them cannot fill the database."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from retour_policy.errors import TooMuchWaits
+from retour_policy.outbox.queue import FORWARD
+from retour_policy.store import outbox_backlog
+
+MAX_WHOLE_OCTETS = 16_000_000  # together: up to here messages are kept as they came
+MAX_HEAD_OCTETS = 8_000  # of each that comes then
+MAX_WAITING_FORWARDS = 1_000  # ten digests
+
+
+def kept(connection: Connection, raw: bytes) -> bytes:
+    """What is kept of a message: all of it, or its beginning where much waits already or lies dead.
+
+    Raises `TooMuchWaits`: then the mail server had better keep it.
+    """
+    waiting, octets = outbox_backlog.measure(connection, FORWARD)
+    if waiting >= MAX_WAITING_FORWARDS:
+        raise TooMuchWaits(f"{waiting} messages wait for postmaster; does the relay take them?")
+    if len(raw) <= MAX_HEAD_OCTETS or octets + len(raw) <= MAX_WHOLE_OCTETS:
+        return raw
+    note = f"[Retour kept the first {MAX_HEAD_OCTETS} of {len(raw)} octets, because much waits to be forwarded]"
+    return raw[:MAX_HEAD_OCTETS] + f"\r\n\r\n{note}\r\n".encode()

@@ -1,0 +1,271 @@
+"""The files of the store removed or replaced while it is open: nothing is acknowledged that is not in the file."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from retour_policy.errors import StoreUnavailable
+from retour_policy.store import migrate, schema
+from retour_policy.store.database import Store, open_store
+from retour_policy.store.writer import Writer
+
+
+@pytest.fixture
+def told(store: Store) -> list[str]:
+    """What the store says about its files; "" when all is well again."""
+    found: list[str] = []
+    store.on_change = found.append
+    return found
+
+
+@pytest.fixture
+def group_writer(store: Store) -> Iterator[Writer]:
+    """A writer that is closed at the end."""
+    writer = Writer(store)
+    yield writer
+    writer.close()
+
+
+def add(key: bytes) -> Callable[[Connection], bytes]:
+    def work(connection: Connection) -> bytes:
+        connection.execute(insert(schema.address).values(key=key, text=key.decode()))
+        return key
+
+    return work
+
+
+def keys(path: Path) -> set[bytes]:
+    """What somebody who opens the file now finds in it."""
+    with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
+        return {key for (key,) in connection.execute("SELECT key FROM address")}
+
+
+def read(store: Store) -> set[bytes]:
+    with store.reading() as connection:
+        return set(connection.scalars(select(schema.address.c.key)))
+
+
+def files(database: Path) -> list[Path]:
+    return [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
+
+
+def copy_of(database: Path, name: str) -> Path:
+    """A backup, as SQLite makes one."""
+    path = database.with_name(name)
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    return path
+
+
+def delete(database: Path) -> None:
+    for path in files(database):
+        path.unlink()
+
+
+def replace(database: Path) -> None:
+    backup = copy_of(database, "backup.db")
+    delete(database)
+    backup.rename(database)
+
+
+def replace_by_link(database: Path) -> None:
+    copy_of(database, "elsewhere.db")
+    delete(database)
+    database.symlink_to("elsewhere.db")
+
+
+def remove_log(database: Path) -> None:
+    files(database)[1].unlink()
+
+
+def remove_log_and_index(database: Path) -> None:
+    for path in files(database)[1:]:
+        path.unlink()
+
+
+def remove_index(database: Path) -> None:
+    files(database)[2].unlink()
+
+
+HARMS = (delete, replace, replace_by_link, remove_log, remove_log_and_index, remove_index)
+each_harm = pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+
+
+@each_harm
+def test_what_is_acknowledged_is_in_the_file_that_is_there(
+    group_writer: Writer, database: Path, harm: Callable[[Path], None]
+) -> None:
+    """Whatever happens to the files between two commits."""
+    acknowledged = {group_writer.run(add(b"before"), 10_000)}
+    harm(database)
+    for n in range(5):
+        try:
+            acknowledged.add(group_writer.run(add(b"%d" % n), 10_000))
+        except StoreUnavailable:
+            continue
+    if not database.exists():
+        assert acknowledged == {b"before"}
+    else:
+        assert acknowledged <= keys(database) and b"4" in acknowledged
+
+
+@each_harm
+def test_a_transaction_in_whose_midst_the_files_go_is_not_done(
+    store: Store, database: Path, harm: Callable[[Path], None]
+) -> None:
+    """It would have been committed into a file that nobody finds any more."""
+    with store.writing() as connection:
+        add(b"before")(connection)
+    with pytest.raises(StoreUnavailable), store.writing() as connection:
+        add(b"lost")(connection)
+        harm(database)
+    assert not database.exists() or keys(database) == {b"before"}
+
+
+@pytest.mark.parametrize("harm", [remove_log, remove_log_and_index, remove_index])
+def test_a_removed_log_takes_nothing_with_it(store: Store, database: Path, harm: Callable[[Path], None]) -> None:
+    """What was acknowledged before may be in the log alone: it is saved, though several have it open."""
+    other = open_store(f"sqlite:///{database}")
+    with store.writing() as connection:
+        add(b"one")(connection)
+    with other.writing() as connection:
+        add(b"two")(connection)
+    assert read(store) == {b"one", b"two"}
+    harm(database)
+    for one in (other, store, other):
+        with one.writing() as connection:
+            add(b"%d" % len(read(one)))(connection)
+    assert keys(database) == read(store) == read(other) == {b"one", b"two", b"2", b"3", b"4"}
+    other.close()
+    store.close()
+    assert keys(database) == {b"one", b"two", b"2", b"3", b"4"}
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("harm", [delete, replace, replace_by_link])
+def test_readers_do_not_answer_from_a_file_that_is_gone(
+    store: Store, database: Path, harm: Callable[[Path], None]
+) -> None:
+    """A suppression in a restored database is not overlooked because a reader was open."""
+    assert read(store) == set()
+    with store.writing() as connection:
+        add(b"one")(connection)
+    harm(database)
+    if database.exists():
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("INSERT INTO address (key, text) VALUES (X'41', 'a')")
+    for _ in range(2):
+        try:
+            seen = read(store)
+        except StoreUnavailable:
+            seen = {b"nothing was answered"}
+        assert seen == (keys(database) if database.exists() else seen)
+    assert database.exists() or seen == {b"nothing was answered"}
+
+
+def test_no_empty_database_is_made_in_its_place(store: Store, database: Path, told: list[str]) -> None:
+    """While the file is away all is temporary; when the right one is back, all goes on without a restart."""
+    with store.writing() as connection:
+        add(b"one")(connection)
+    away = [path.rename(path.with_name(f"away-{path.name}")) for path in files(database)]
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable), store.writing():
+            pass
+        with pytest.raises(StoreUnavailable), store.reading():
+            pass
+    assert not database.exists() and len(told) == 1
+    for path, back in zip(away, files(database), strict=True):
+        path.rename(back)
+    assert read(store) == {b"one"}
+    assert told == ["it was removed", ""]
+
+
+@pytest.mark.parametrize("other", ["empty", "older", "foreign", "text"])
+def test_a_file_in_its_place_is_examined_as_at_the_start(
+    store: Store, database: Path, told: list[str], other: str
+) -> None:
+    """An empty database, one without migrations, somebody else's: not used, until it is put right."""
+    delete(database)
+    if other == "text":
+        database.write_text("buy milk\n" * 1000)
+    else:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("CREATE TABLE retour_schema (version_num)" if other == "older" else "SELECT 1")
+            if other == "older":
+                connection.execute("INSERT INTO retour_schema VALUES ('0001')")
+            if other == "foreign":
+                connection.execute("CREATE TABLE orders (id)")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable), store.writing() as connection:
+            add(b"one")(connection)
+    assert len(told) == 2 and told[0] == "another file has taken its place", told
+    delete_if_there(database)
+    fresh = open_store(f"sqlite:///{database}", check=False)
+    migrate.upgrade(fresh)
+    fresh.close()
+    with store.writing() as connection:
+        add(b"one")(connection)
+    assert keys(database) == {b"one"} and told[-1] == ""
+
+
+def delete_if_there(database: Path) -> None:
+    for path in files(database):
+        path.unlink(missing_ok=True)
+
+
+def test_a_log_of_the_old_file_is_not_written_into_the_new_one(store: Store, database: Path, told: list[str]) -> None:
+    """A backup was moved into place, and the log left beside it: SQLite would mix the two into a broken one."""
+    backup = copy_of(database, "backup.db")
+    with store.writing() as connection:
+        for n in range(300):
+            add(b"%d" % n)(connection)
+    backup.rename(database)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable), store.reading():
+            pass
+    assert f"remove {database}-wal and {database}-shm, or put the file back" in told[-1]
+    remove_log_and_index(database)
+    assert read(store) == keys(database) == set() and told[-1] == ""
+
+
+def test_a_lock_that_was_replaced_holds_nobody_up(store: Store, database: Path) -> None:
+    """It is only where writers queue: without it SQLite's own lock keeps them apart."""
+    lock = database.with_name("retour.db.lock")
+    for n in range(3):
+        with store.writing() as connection:
+            add(b"%d" % n)(connection)
+            lock.unlink()
+    assert keys(database) == {b"0", b"1", b"2"}
+
+
+def test_nothing_of_the_old_files_stays_open(store: Store, database: Path) -> None:
+    """Also not by those who were reading when they went: their room on the disk would not be free again."""
+    with store.reading(), store.reading():
+        replace(database)
+        with store.writing() as connection:
+            add(b"one")(connection)
+    opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert [name for name in opened if str(database) in name and "deleted" in name] == []
+
+
+def test_a_rebuilt_place_is_found_again(store: Store, database: Path, tmp_path: Path) -> None:
+    """The whole folder was restored by its backup."""
+    with store.writing() as connection:
+        add(b"one")(connection)
+    backup = copy_of(database, "backup.db")
+    folder = database.parent
+    shutil.move(backup, tmp_path.parent / "kept.db")
+    shutil.rmtree(folder)
+    with pytest.raises(StoreUnavailable), store.writing():
+        pass
+    folder.mkdir()
+    shutil.move(tmp_path.parent / "kept.db", database)
+    assert read(store) == {b"one"}
