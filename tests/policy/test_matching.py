@@ -73,7 +73,14 @@ def test_a_reference_of_several_recipients_is_shared_too(static: Any, hard: Any)
 
 REDACTED = (None, "redacted", "redacted@provider.example", "[Redacted]@example.net",
             "47PkSyc0bPDNEc5ykmRWU+2bZA8=@example.net")  # fmt: skip
-OTHERS = (B, X, "a-name-of-some-length@elsewhere.example", "47PkSyc0bPDNEc5ykmRWU@elsewhere.example")
+OTHERS = (
+    B,
+    X,
+    "redactie@example.net",
+    "christopherjohannsson@example.net",
+    "a-name-of-some-length@elsewhere.example",
+    "47PkSyc0bPDNEc5ykmRWU@elsewhere.example",
+)
 
 
 @pytest.mark.parametrize("name", REDACTED)

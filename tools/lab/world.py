@@ -130,9 +130,10 @@ class World:
         return self.returned(send, Report("bounce", (failed(names, type_, **said),)), to, at=at)
 
     def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
-        """An auto-reply, a complaint (of abuse) or the like."""
+        """An auto-reply, a complaint (of abuse, or by its Feedback-Type) or the like."""
         assert send is not None, "nothing was sent"
-        reason = "abuse" if kind == "complaint" else None
+        types = {"complaint": "abuse", "opt-out": "opt-out", "not-spam": "not-spam"}
+        kind, reason = "complaint" if kind in types else kind, types.get(kind)
         return self.returned(send, Report(kind, reason=reason, recipient=to), to)  # type: ignore[arg-type]
 
     def returned(self, send: int, report: Report, to: str, *, at: int | None = None) -> str:

@@ -9,7 +9,7 @@ from retour_bounces import RecipientReport, Report
 from retour_policy.address import domain_of, is_same_mailbox, without_tag
 
 KeyOf = Callable[[str], bytes]
-MIN_HASH_CHARACTERS = 16
+MIN_HASH_CHARACTERS = 20  # that stand for a local part; a hash is longer, and most names are not
 
 
 NAMELESS = RecipientReport(
@@ -87,11 +87,16 @@ def is_redacted(name: str | None, recipient: str | None) -> bool:
 
     A hash may stand for the local part, and the domain remains (RFC 6590 section 3).
     """
-    if not name or "@" not in name or "redact" in name.lower():
+    if not name or "@" not in name or "redacted" in name.lower():
         return True
-    local = name.rpartition("@")[0]
-    is_hash = len(local) >= MIN_HASH_CHARACTERS and local.rstrip("=").replace("+", "").replace("/", "").isalnum()
-    return is_hash and recipient is not None and domain_of(name) == domain_of(recipient)
+    return _is_hash(name.rpartition("@")[0]) and recipient is not None and domain_of(name) == domain_of(recipient)
+
+
+def _is_hash(local: str) -> bool:
+    """Whether a local part looks like octets in base64 or in hexadecimal."""
+    characters = local.translate({ord(one): None for one in "+/=-_"})
+    is_mixed = any(map(str.isdigit, characters)) and any(map(str.isalpha, characters))
+    return len(characters) >= MIN_HASH_CHARACTERS and characters.isalnum() and is_mixed
 
 
 def _attributed(
@@ -103,7 +108,8 @@ def _attributed(
 
 
 def _assigned(only: Recipient, one: AttributedPart, named: str | None, key_of: KeyOf) -> AttributedPart:
-    names = _names(one, named)
+    redacts = one.part is None and is_redacted(named, only.text)
+    names = [] if redacts else _names(one, named)
     conflict = names[0] if names and not any(only.is_named(name, key_of) for name in names) else None
     return replace(one, address_id=only.number, key=only.key, conflict=conflict)
 
