@@ -50,7 +50,7 @@ This is a feedback report.
 --b
 Content-Type: message/feedback-report
 
-{type}User-Agent: Provider/1.0
+{type}User-Agent: Provider/{number}
 Version: 1
 {named}
 --b
@@ -100,14 +100,19 @@ class Intake:
 
     def feedback(self, to: str, type_: str | None, recipient: str, *, named: bool = True, returned: str = "") -> None:
         """A feedback report comes."""
+        self.deliver(to, self.compose(to, type_, recipient, named=named, returned=returned))
+
+    def compose(self, to: str, type_: str | None, recipient: str, *, named: bool = True, returned: str = "") -> str:
+        """A feedback report, which says in its User-Agent that it is not the one before."""
         self._number += 1
         values = {
             "type": f"Feedback-Type: {type_}\n" if type_ is not None else "",
             "named": f"Original-Rcpt-To: <{recipient}>\n" if named else "",
             "recipient": recipient if named else "undisclosed-recipients:;",
-            "date": formatdate(self._number),
+            "date": formatdate(),
+            "number": self._number,
         }
-        self.deliver(to, FEEDBACK.format(to=to, returned=returned, **values))
+        return FEEDBACK.format(to=to, returned=returned, **values)
 
     def json(self, *words: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in retour(*words, "--json", config=self.config).stdout.splitlines()]
@@ -161,6 +166,17 @@ def test_only_abuse_and_fraud_complain(intake: Intake, type_: str | None) -> Non
     facts = intake.json("events", "--address", to)
     assert [fact["kind"] for fact in facts] == ["complaint"] * 3
     assert {fact.get("reason") for fact in facts} == {(type_ or "").lower().partition(" ")[0] or None}
+    assert intake.json("rebuild") == intake.json("simulate", "--with", str(intake.config)) == []
+
+
+@pytest.mark.parametrize("type_", ["abuse", "opt-out", "not-spam", None])
+def test_imported_feedback_counts_the_same(intake: Intake, type_: str | None) -> None:
+    """The postmaster's old complaints say no more than new ones; hooks are told of none."""
+    to = f"old-{type_}@example.net".lower()
+    path = intake.home / "old.eml"
+    path.write_text(intake.compose(intake.made(to), type_, to))
+    assert intake.json("import", str(path)) == [{"recorded": 1}]
+    assert (intake.suppressed(to), intake.told(to)) == (TYPES[type_][0], [])
     assert intake.json("rebuild") == []
 
 

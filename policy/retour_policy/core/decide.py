@@ -261,10 +261,11 @@ def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
 def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == signal.class_]
-    if signal.send and any(one.send == signal.send for one in count.failures):
-        return "this send is counted already"
+    is_failure = signal.class_ in FAILURES
+    if is_failure and signal.send and any(one.send == signal.send for one in count.failures):
+        return "this send is counted already"  # by a report that named somebody else
     # without this it would make the next suppression longer
-    if rules.longest and signal.class_ in FAILURES and signal.sent_at < count.ends:
+    if rules.longest and is_failure and signal.sent_at < count.ends:
         return f"{signal.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
         return f"{signal.class_}: one is counted already today"

@@ -239,7 +239,10 @@ def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPo
     counted: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
         before = counted.setdefault((entry.send, matter_of(entry)), [])
-        yield replace(entry, first=False) if any(uses_up(one, entry.proof) for one in before) else entry
+        if any(uses_up(one, entry.proof) for one in before):
+            yield replace(entry, first=False)
+            continue
+        yield entry
         if entry.send and counts(entry, stream_policies[entry.id].rules):
             before.append(entry)
 

@@ -70,6 +70,16 @@ def test_a_send_is_good_when_its_week_is_over(world):
     assert world.counts(BOB) == {"*": {}} and consistent(world)
 
 
+@pytest.mark.parametrize("like", ["gone", "full"])
+def test_a_send_fails_once_whomever_its_reports_name(plain, like):
+    """The third conflict counted; a report about the same send that names the recipient adds nothing."""
+    refuse(plain, 2, span="10d")
+    send = plain.send()
+    plain.conflict(send, TARGET)
+    plain.bounce(send, like=like)
+    assert plain.counts(BOB) == {"*": {"hard": 1}} and consistent(plain)
+
+
 def test_plain_counting_waits_too(plain):
     """Where nothing clears the count, an archive that is full for a week still suppresses nobody."""
     refuse(plain, 9, span="1d", like="full")
