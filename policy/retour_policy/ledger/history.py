@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from retour_policy.clock import is_ahead
 from retour_policy.core.fold import Entry, SendTimes
 from retour_policy.core.order import in_order
+from retour_policy.core.proof import COPIED
 from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
@@ -63,7 +64,7 @@ def _sent_at(send: int, at: int) -> int:
 
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
     entries = in_order(entry(number, fact) for number, fact in judged)
-    failures = {number for number, fact in judged if fact.action == "failed"}
+    failures = {number for number, fact in judged if fact.action == "failed" and fact.proof != COPIED}
     failed: dict[int, int] = {}
     for one in entries:
         if one.id in failures and one.send:

@@ -34,20 +34,25 @@ def carried_account(
     account, _ = fold(old, stream_policies, told.send_times)
     good = [made for send, made in told.send_times.made if send in spent and send not in told.send_times.failed]
     counts = {scope: _with_good(count, good) for scope, count in account.state.counts.items()}
+    counts = {scope: count for scope, count in counts.items() if count != Count()}
     return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
 
 
 def speaks_from(account: Account) -> int | None:
     """From when on good sends may be deleted only in the transaction that counts them in the carried fact.
 
-    A good send from before the latest failure never counts again, and more than `MAX_FAILURES_KEPT` of them change
+    A good send from before the latest failure, and before the first that waits because its report names somebody else,
+    never counts again, and more than `MAX_FAILURES_KEPT` of them change
     nothing: these can be deleted later. None: all can.
     """
     open_ = [one for one in account.state.counts.values() if one.good < MAX_FAILURES_KEPT]
-    return min((one.latest() + 1 for one in open_ if one.latest() or one.suppressed), default=None)
+    since = [one.latest() for one in open_ if one.latest() or one.suppressed]
+    since += [one.conflicts[0].at for one in account.state.counts.values() if one.conflicts]
+    return min((at + 1 for at in since), default=None)
 
 
 def _with_good(count: Count, good: Sequence[int]) -> Count:
-    latest = count.latest()
+    latest, last_good = count.latest(), max(good, default=0)
     number = sum(made > latest for made in good) if latest else 0
-    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT))
+    conflicts = count.conflicts if not count.conflicts or last_good <= count.conflicts[0].at else ()
+    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT), conflicts=conflicts)
