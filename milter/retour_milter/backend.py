@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
 
 from retour_milter.in_flight import InFlight
+from retour_policy.address import address_key
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
@@ -19,11 +20,14 @@ from retour_policy.messages.outgoing import RecordedSend, SendRecorder
 from retour_policy.messages.router import Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox.spool import Spool, new_name
-from retour_policy.store import suppressions
+from retour_policy.store import sends, suppressions
 from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.tokens.token import id_time
+
+__all__ = ["Backend", "EarlierSend", "RecordedSend", "Settings"]
 
 log = structlog.get_logger()
 
@@ -35,6 +39,24 @@ class Settings:
     config: Config
     router: Router
     recorder: SendRecorder
+
+
+@dataclass(frozen=True)
+class EarlierSend:
+    """A send on record, which a message claims to be."""
+
+    stream: str
+    sender: str
+    """The envelope sender before the stamp."""
+    at: int
+    is_resend: bool
+    secret: bytes
+    keys: frozenset[bytes]
+    """Of its recipients; nobody who was withheld is among them."""
+
+    def holds(self, address: str) -> bool:
+        """Whether the message went to that address."""
+        return address_key(self.secret, address) in self.keys
 
 
 class Backend:
@@ -69,6 +91,15 @@ class Backend:
                 connection, key, stream.name, self.clock(), transactional=stream.transactional
             )
 
+    def find_send(self, number: int) -> EarlierSend | None:
+        """The send with that id, if it is on record. Raises `StoreUnavailable`."""
+        with self._store.reading() as connection:
+            found = sends.find(connection, number)
+        if found is None:
+            return None
+        keys, secret = frozenset(found.recipients.values()), self._ring.address_secret
+        return EarlierSend(found.stream, found.sender, id_time(number), found.attempt > 0, secret, keys)
+
     def record(
         self,
         settings: Settings,
@@ -77,6 +108,7 @@ class Backend:
         recipients: Sequence[str],
         withheld: Mapping[str, Suppression],
         *,
+        unheard: Collection[str] = (),
         message_id: str | None,
         tag: str | None,
         queue_id: str | None,
@@ -84,9 +116,18 @@ class Backend:
     ) -> RecordedSend:
         """Write the send (if the stream is tracked and a recipient is left) and the recipients that were withheld.
 
-        Durable when it returns. Raises `StoreUnavailable`.
+        No report comes of those `recipients` that are `unheard`. Durable when it returns. Raises `StoreUnavailable`.
         """
-        new = NewSend(stream.name, sender, tuple(recipients), message_id, tag, queue_id, spool=spool)
+        new = NewSend(
+            stream.name,
+            sender,
+            tuple(recipients),
+            unheard=frozenset(unheard),
+            message_id=message_id,
+            tag=tag,
+            queue_id=queue_id,
+            spool=spool,
+        )
         watch = stream.suppressed != "pass"
 
         def work(connection: Connection) -> RecordedSend:

@@ -51,6 +51,11 @@ envelope_from = "b-%@bounces.example.com"
 suppressed = "pass"
 
 [[stream]]
+name = "fixed"
+match = { sender = ["fixed@example.com"] }
+envelope_from = "static@bounces.example.com"
+
+[[stream]]
 name = "login"
 match = { login = ["billing"] }
 envelope_from = "bounces@bounces.example.com"
@@ -79,6 +84,11 @@ def suppressed(site):
 def sends(site, address):
     found = site.retour("address", "show", address, "--json")
     return site.json("address", "show", address)[0]["sends"] if found.returncode == 0 else 0
+
+
+def got(site, address):
+    """The messages that reached an address, other than those of the stream that lets everything pass."""
+    return [m for m in site.destination.arrived if address in m.recipients and not m.headers("X-Passing")]
 
 
 def test_a_message_gets_sender_headers_and_record(site):
@@ -170,20 +180,107 @@ def test_the_null_sender_is_never_touched(site):
     assert (arrived.sender, arrived.headers("Retour-Ref")) == ("", [])
 
 
-def test_what_carries_a_stamp_of_ours_is_not_stamped_again(site):
-    """By its envelope sender or by its Retour-Ref, where they verify; a forged reference changes nothing."""
+def test_what_has_a_verp_address_of_ours_is_not_stamped_again(site):
+    """A filter that hands it back, and a redirect: the token stays, so that what comes back finds the send."""
     site.send("news@example.com", "ok+first@example.net")
     first = site.destination.wait_to("ok+first@example.net")
-    site.send(first.sender, "ok+second@example.net", headers={"X-Stream": "by-header"})
-    assert site.destination.wait_to("ok+second@example.net").sender == first.sender
-    reference = first.headers("Retour-Ref")[0]
-    site.send("news@example.com", "ok+third@example.net", headers={"Retour-Ref": reference})
-    assert site.destination.wait_to("ok+third@example.net").sender == "news@example.com"
-    forged = reference[:-1] + ("a" if reference[-1] != "a" else "b")
-    site.send("news@example.com", "ok+fourth@example.net", headers={"Retour-Ref": forged})
-    fourth = site.destination.wait_to("ok+fourth@example.net")
-    assert VERP.fullmatch(fourth.sender)
-    assert forged not in fourth.headers("Retour-Ref")
+    for to in ("ok+first@example.net", "ok+second@example.net"):
+        site.send(first.sender, to, headers={"X-Stream": "by-header", "X-Again": "1"})
+        again = site.destination.wait_for(lambda m, to=to: to in m.recipients and m.headers("X-Again"))
+        assert (again.sender, again.headers("Retour-Ref")) == (first.sender, [])
+
+
+@pytest.mark.parametrize("way", ["smtp", "sendmail"])
+def test_a_verp_address_of_ours_is_no_way_to_suppressed_recipients(site, suppressed, way):
+    """Whoever the send did not go to is looked up as for any mail of its stream; who it went to gets it."""
+    to = f"ok+verp-{way}@example.net"
+    site.send("news@example.com", to)
+    sender = site.destination.wait_to(to).sender
+    if way == "smtp":
+        assert site.send(sender, suppressed).reply_to("RCPT").code == 550
+        site.send(sender, [suppressed, to], headers={"X-Again": "1"})
+    else:
+        site.postfix.sendmail(b"X-Again: 1\n\nx\n", to=[suppressed, to], from_=sender)
+    again = site.destination.wait_for(lambda m: to in m.recipients and m.headers("X-Again"))
+    assert (again.sender, again.recipients) == (sender, (to,))
+    site.postfix.wait_queue_empty()
+    assert not got(site, suppressed)
+
+
+def test_who_is_suppressed_since_still_gets_the_send_that_comes_by_again(site):
+    """A send that was let go is let go again: else a filter behind us would cost the one message that may try."""
+    to = "ok+since@example.net"
+    site.send("news@example.com", to)
+    sender = site.destination.wait_to(to).sender
+    site.retour("suppressions", "add", to)
+    assert site.send(sender, to, headers={"X-Again": "1"}).accepted
+    assert site.destination.wait_for(lambda m: to in m.recipients and m.headers("X-Again")).sender == sender
+
+
+def test_a_verp_address_without_a_record_is_stamped_anew(site):
+    """Of a stream that records nothing, or after a purge: nothing shows that it is a message on its way."""
+    site.send("unrecorded@example.com", "ok+norecord@example.net")
+    first = site.destination.wait_to("ok+norecord@example.net").sender
+    site.send(first, "ok+norecord2@example.net")
+    second = site.destination.wait_to("ok+norecord2@example.net").sender
+    assert VERP.fullmatch(second) and second != first
+
+
+@pytest.fixture(scope="module")
+def copied(site):
+    """The genuine Retour-Ref of a message of the static stream `fixed` that somebody got."""
+    assert site.send("fixed@example.com", "ok+reader@example.net").accepted
+    arrived = site.destination.wait_to("ok+reader@example.net")
+    assert arrived.sender == "static@bounces.example.com"
+    return arrived.headers("Retour-Ref")[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "sender", "headers"),
+    [
+        ("forwarded", "news@example.com", {}),
+        ("edited as new in its own stream", "fixed@example.com", {}),
+        ("redirected by a sieve script that writes as we do", "static@bounces.example.com", {"X-Stream": "by-header"}),
+        ("posted to a list", "list-bounces@lists.example.com", {"X-Stream": "by-header", "List-Id": "<l.example>"}),
+    ],
+)
+def test_a_copied_reference_switches_nothing_off(site, suppressed, copied, what, sender, headers):
+    """It travels with content: all of them go, the message is stamped and recorded anew, the suppressed get nothing."""
+    to = f"ok+copied{len(what)}@example.net"
+    result = site.send(sender, [suppressed, to], headers=headers | {"Retour-Ref": copied})
+    arrived = site.destination.wait_to(to)
+    assert arrived.sender != sender or sender == "static@bounces.example.com"
+    (reference,) = arrived.headers("Retour-Ref")
+    assert reference != copied
+    assert arrived.recipients == (to,)
+    assert sends(site, to) == 1, result.transcript
+    site.postfix.wait_queue_empty()
+    assert not got(site, suppressed)
+
+
+def test_a_forged_reference_is_replaced(site):
+    """As any field of that name is."""
+    forged = "a" * 30
+    site.send("news@example.com", "ok+forged@example.net", headers={"Retour-Ref": forged})
+    arrived = site.destination.wait_to("ok+forged@example.net")
+    assert VERP.fullmatch(arrived.sender)
+    assert forged not in arrived.headers("Retour-Ref")
+
+
+def test_a_send_that_a_content_filter_hands_back_is_let_go(site):
+    """Its sender and its recipients are those on record: no second send, no second reference, all of them or some."""
+    both = ["ok+filter1@example.net", "ok+filter2@example.net"]
+    assert site.send("fixed@example.com", both).accepted
+    first = site.destination.wait_to(both[0])
+    headers = {"X-Stream": "by-header", "Retour-Ref": first.headers("Retour-Ref")[0], "X-Filtered": "1"}
+    for to in (both, both[:1]):
+        site.send(first.sender, to, headers=headers)
+        again = site.destination.wait_for(lambda m, to=to: m.recipients == tuple(to) and m.headers("X-Filtered"))
+        assert (again.sender, again.headers("Retour-Ref")) == (first.sender, first.headers("Retour-Ref"))
+    assert [sends(site, one) for one in both] == [1, 1]
+    site.send(first.sender, [*both, "ok+third@example.net"], headers=headers)
+    third = site.destination.wait_to("ok+third@example.net")
+    assert third.headers("Retour-Ref") != first.headers("Retour-Ref")
 
 
 def test_without_a_stream_mail_passes_untouched(site):
@@ -214,7 +311,7 @@ def test_the_good_recipient_always_gets_the_mail(site, suppressed, way, known_by
     assert arrived.recipients == (good,)
     withheld = [event for event in site.events("--kind", "withheld") if event["address"] == suppressed]
     site.postfix.wait_queue_empty()
-    assert not [m for m in site.destination.arrived if suppressed in m.recipients and m.sender != "passing@example.com"]
+    assert not got(site, suppressed)
     if (way, known_by) != ("smtp", "envelope"):
         assert "asked by phone" in withheld[-1]["cause"]
 
@@ -249,7 +346,7 @@ def test_drop_takes_suppressed_recipients_off_without_a_word(site, suppressed):
 
 def test_pass_lets_suppressed_recipients_have_their_mail(site, suppressed):
     """For mail that must arrive whatever happened before."""
-    assert site.send("passing@example.com", suppressed).accepted
+    assert site.send("passing@example.com", suppressed, headers={"X-Passing": "1"}).accepted
     assert VERP.fullmatch(site.destination.wait_to(suppressed).sender)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,3 +49,9 @@ class Suppression:
     def to_dict(self) -> dict[str, Any]:
         """The values by name."""
         return asdict(self)
+
+
+def strongest(some: Iterable[Suppression], now: int) -> Suppression | None:
+    """The first of some suppressions that is in force at `now`; a trial, in which one message may go, only alone."""
+    in_force = [one for one in some if one.in_force(now)]
+    return next((one for one in in_force if one.cause != "trial"), in_force[0] if in_force else None)

@@ -60,7 +60,7 @@ class Matcher:
     ) -> list[AttributedPart]:
         """The parts of the report and the addresses that they are about; `dated`: it is old mail, imported later."""
         if send:
-            return _bounded(attribute(report, send.recipients, route.named, self.key))
+            return _bounded(attribute(report, send.recipients, route.named, self.key, withheld=send.withheld))
         if route.send is not None:  # the token is genuine and the send record was deleted: it does not count
             return _bounded([AttributedPart(part, None) for part in parts_of(report)])
         names = names_in(report.reports)[:MAX_NAMES_LOOKED_UP]

@@ -76,12 +76,17 @@ class Router:
         except token.TokenError:
             return None
 
+    def verp(self, address: str) -> Route | None:
+        """What `address` stands for if it is a VERP address whose token verifies."""
+        try:
+            route = self.route(address)
+        except (UnknownAddress, token.TokenError):
+            return None
+        return route if route.kind == "verp" else None
+
     def is_ours(self, address: str) -> bool:
         """Whether `address` is a VERP address whose token verifies."""
-        try:
-            return self.route(address).kind == "verp"
-        except (UnknownAddress, token.TokenError):
-            return False
+        return self.verp(address) is not None
 
     def _unsigned(self, address: str) -> Route:
         local, _, _ = address.rpartition("@")

@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0006"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -67,6 +67,16 @@ send_recipient = Table(
     Column("send_id", BigInteger, ForeignKey("send.id"), primary_key=True),
     Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
     Index("send_recipient_by_address", "address_id", "send_id"),
+    sqlite_with_rowid=False,
+)
+
+recipient_apart = Table(
+    "recipient_apart",
+    metadata,
+    Column("send_id", BigInteger, ForeignKey("send.id"), primary_key=True),
+    Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
+    Column("why", String(16), nullable=False, comment="withheld: got nothing; unheard: no report"),
+    Index("recipient_apart_by_address", "address_id", "send_id"),
     sqlite_with_rowid=False,
 )
 
