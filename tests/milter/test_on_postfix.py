@@ -7,6 +7,7 @@ import pytest
 
 from lab.process import workspace
 from lab.site import OUTSIDER, Site
+from lab.wait import wait_until
 
 STREAMS = """
 [[stream]]
@@ -56,6 +57,16 @@ match = { sender = ["fixed@example.com"] }
 envelope_from = "static@bounces.example.com"
 
 [[stream]]
+name = "kept"
+match = { sender = ["kept@example.com"] }
+
+[[stream]]
+name = "trying"
+match = { sender = ["trying@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+policy = { hard = 1, hard_for = "1s", pause = "0s" }
+
+[[stream]]
 name = "login"
 match = { login = ["billing"] }
 envelope_from = "bounces@bounces.example.com"
@@ -70,7 +81,9 @@ VERP = re.compile(r"b-[a-z2-7]{30}@bounces\.example\.com")
 
 @pytest.fixture(scope="module")
 def site():
-    with workspace() as folder, Site(folder, STREAMS, users={"billing": "secret"}, inbound=["example.org"]) as site:
+    completing = {"myorigin": "example.net", "mydomain": "net", "append_dot_mydomain": "yes"}
+    options = {"users": {"billing": "secret"}, "inbound": ["example.org"], "main": completing}
+    with workspace() as folder, Site(folder, STREAMS, **options) as site:
         yield site
 
 
@@ -89,6 +102,15 @@ def sends(site, address):
 def got(site, address):
     """The messages that reached an address, other than those of the stream that lets everything pass."""
     return [m for m in site.destination.arrived if address in m.recipients and not m.headers("X-Passing")]
+
+
+def wait_bounce(site, address):
+    """Wait until a bounce is laid to that address (None: to nobody)."""
+    wait_until(
+        lambda: [one for one in site.events("--kind", "bounce") if one.get("address") == address],
+        what=f"a bounce of {address}",
+        seen=site.services["serve"].log,
+    )
 
 
 def test_a_message_gets_sender_headers_and_record(site):
@@ -374,6 +396,147 @@ def test_a_suppression_in_one_stream_leaves_the_others(site):
     assert site.send("bare@example.com", "ok+scope@example.net").accepted
 
 
-def test_addresses_are_compared_as_mail_servers_do(site, suppressed):
-    """In any case, and the domain in its A-label form."""
-    assert site.send("news@example.com", "OK+Away@Example.NET").reply_to("RCPT").code == 550
+SPELLINGS = [
+    "<OK+Away@Example.NET>",
+    '<"ok+away"@example.net>',
+    "<@a.example,@b.example:ok+away@example.net>",
+    "<ok+away(a comment)@example.net>",
+    "<ok+away@example.net >",
+    "<ok+away@example.net.>",
+    "<example.net!ok+away>",
+    "<ok+away%example.net>",
+    "<ok+away>",
+    "ok+away@example.net",
+]
+
+
+def dialogue(site, sender, *recipients, options=""):
+    """Send a message to recipients as they are spelled; the codes of the replies to RCPT, and to the message."""
+    with smtplib.SMTP("127.0.0.1", site.postfix.smtp_port, source_address=("127.0.0.1", 0)) as client:
+        client.command_encoding = "utf-8"
+        client.ehlo()
+        assert client.docmd("MAIL", f"FROM:<{sender}> {options}".strip())[0] == 250
+        codes = [client.docmd("RCPT", f"TO:{recipient}")[0] for recipient in recipients]
+        return codes, client.data(b"Subject: x\r\n\r\nx\r\n")[0] if 250 in codes else 0
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_suppressed_address_is_refused_however_it_is_spelled(site, suppressed, spelling):
+    """It is looked up as the mail server will use it."""
+    good = f"ok+spelt{SPELLINGS.index(spelling)}@example.net"
+    assert dialogue(site, "news@example.com", spelling, f"<{good}>") == ([550, 250], 250)
+    assert site.destination.wait_to(good).recipients == (good,)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_and_gets_nothing_where_it_is_taken_off(site, suppressed, spelling):
+    """What counts is that no mail arrives, not what the mail server was asked."""
+    good = f"ok+dropped{SPELLINGS.index(spelling)}@example.net"
+    assert dialogue(site, "drops@example.com", spelling, f"<{good}>") == ([250, 250], 250)
+    assert site.destination.wait_to(good).recipients == (good,)
+    site.postfix.wait_queue_empty()
+    assert not got(site, suppressed) and not got(site, suppressed.upper())
+
+
+def test_unicode_is_compared_composed(site):
+    """An o with its dots apart is the same mailbox."""
+    site.retour("suppressions", "add", "ok+j\u00f6rg@example.net")
+    codes, _ = dialogue(site, "news@example.com", "<ok+jo\u0308rg@example.net>", options="SMTPUTF8")
+    assert codes == [550]
+
+
+def test_an_address_is_recorded_as_it_is_looked_up(site):
+    """Or its sends would never be those of the address that a report names; upper case stays as it was written."""
+    assert dialogue(site, "news@example.com", '<@a.example:"gone+As.Used"@example.net.>')[1] == 250
+    recorded = "gone+As.Used@example.net"
+    wait_bounce(site, recorded)
+
+
+COMPLETED = [
+    *("ok+away", "ok+away@example", "example.net!ok+away", "ok+away%example.net"),
+    *("ok+away@example.net.", '"ok+away"@example.net'),
+]
+
+
+@pytest.mark.parametrize("spelling", COMPLETED)
+def test_sendmail_mail_does_not_reach_who_is_withheld(site, suppressed, spelling):
+    """Postfix shows the milter the address that it has completed, and removes by the one that it was given."""
+    good = f"ok+completed{COMPLETED.index(spelling)}@example.net"
+    site.postfix.sendmail(b"Subject: x\n\nx\n", to=[spelling, good], from_="news@example.com")
+    assert site.destination.wait_to(good).recipients == (good,)
+    site.postfix.wait_queue_empty()
+    assert not got(site, suppressed)
+
+
+@pytest.mark.parametrize(
+    ("withheld", "kept"),
+    [
+        ("ok+same1", "ok+same1@example.org"),
+        ("ok+same2@example.org", "ok+same2"),
+        ("ok+same3@example.net", "ok+same3@example.org"),
+    ],
+)
+def test_who_is_called_the_same_elsewhere_gets_the_mail_once(site, withheld, kept):
+    """The name alone may be either of them: the one who stays is not removed with the other, nor served twice."""
+    away, stays = (one if "@" in one else f"{one}@example.net" for one in (withheld, kept))
+    site.retour("suppressions", "add", away)
+    site.postfix.sendmail(b"Subject: x\n\nx\n", to=[withheld, kept], from_="news@example.com")
+    site.postfix.wait_queue_empty()
+    assert (len(got(site, away)), len(got(site, stays))) == (0, 1)
+
+
+def test_a_report_that_names_who_was_withheld_is_laid_to_nobody_else(site, suppressed):
+    """It got nothing from us, and the only recipient who did is not at fault."""
+    site.send("drops@example.com", [suppressed, "ok+only@example.net"])
+    sender = site.destination.wait_to("ok+only@example.net").sender
+    report = f"From: MAILER-DAEMON\nSubject: failed\n\n<{suppressed}>: 550 5.1.1 user unknown\n"
+    site.send_from_outside("<>", sender, data=report)
+    wait_bounce(site, None)
+    (found,) = [one for one in site.events("--kind", "bounce") if one.get("address") is None]
+    assert found["recipient"] == suppressed
+
+
+def test_who_asks_for_no_report_is_heard_all_the_same(site):
+    """NOTIFY=NEVER, as nodemailer can have it, would have a dead address look like a good one. ORCPT stays."""
+    to = "gone+never@example.net"
+    codes = dialogue(site, "news@example.com", f"<{to}> NOTIFY=NEVER ORCPT=rfc822;gone+2Bnever@example.net")
+    assert codes == ([250], 250)
+    wait_bounce(site, to)
+    assert sends(site, to) == 1
+
+
+def test_where_reports_go_to_the_client_its_word_counts(site):
+    """A stream that leaves the sender as it is hears nothing: such a send is recorded, and is no good one."""
+    to = "ok+unheard@example.net"
+    assert dialogue(site, "kept@example.com", f"<{to}> NOTIFY=NEVER") == ([250], 250)
+    site.destination.wait_to(to)
+    assert sends(site, to) == 1
+
+
+def test_the_one_message_that_may_try_may_come_again_and_others_hear_451(site):
+    """Nobody knows yet whether the address works: a 550 would have clients give it up. Its own retry is no other."""
+    to = "ok+trial@example.net"
+    site.send("trying@example.com", to)
+    sender = site.destination.wait_to(to).sender
+    site.send_from_outside("<>", sender, data=f"From: MAILER-DAEMON\n\n<{to}>: 550 5.1.1 user unknown\n")
+    wait_bounce(site, to)
+    wait_until(lambda: to not in site.retour("suppressions", "list").stdout, what="the end of the suppression")
+    first, second = {"Message-Id": "<first@example.com>"}, {"Message-Id": "<second@example.com>"}
+    assert site.send("trying@example.com", to, headers=first).accepted
+    other = site.send("trying@example.com", to, headers=second)
+    assert "451 4.7.1" in other.transcript and "one message tries" in other.transcript and 550 not in other.codes
+    assert site.send("trying@example.com", to, headers=first).accepted
+    assert site.send("trying@example.com", [to, "ok+beside@example.net"], headers=second).accepted
+    assert site.destination.wait_to("ok+beside@example.net").recipients == ("ok+beside@example.net",)
+    site.postfix.wait_queue_empty()
+    assert [m.headers("Message-ID") for m in got(site, to)][1:] == [["<first@example.com>"]] * 2
+
+
+def test_drop_never_refuses_not_even_the_only_recipient(site, suppressed):
+    """One refusal costs some clients the rest of their batch; the fact `withheld` tells."""
+    before = len(site.events("--kind", "withheld"))
+    result = site.send("drops@example.com", suppressed)
+    assert result.accepted and 550 not in result.codes
+    site.postfix.wait_queue_empty()
+    assert not got(site, suppressed)
+    assert len(site.events("--kind", "withheld")) == before + 1

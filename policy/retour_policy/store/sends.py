@@ -40,7 +40,7 @@ _EARLIER = (
     .where(
         schema.send_recipient.c.address_id.in_(bindparam("to", expanding=True)),
         schema.send_recipient.c.send_id >= bindparam("since"),
-        schema.send_recipient.c.send_id < bindparam("new"),
+        schema.send_recipient.c.send_id != bindparam("new"),
         schema.send.c.message_id == bindparam("message_id"),
         schema.send.c.stream == bindparam("stream"),
     )
