@@ -239,6 +239,7 @@ STREAMS = [
     {"name": "mass", "envelope_from": "b-%-bulk@b.example"},
     {"name": "shop", "envelope_from": "Bounces@bücher.example"},
     {"name": "plain"},
+    {"name": "list", "hears_copies": "Copies@b.example"},
 ]
 
 
@@ -258,6 +259,7 @@ def test_addresses_of_ours_are_told_by_the_address_alone(router: Router, ring_fi
         assert router.is_ours(address.upper())
     for spelling in ("bounces@bücher.example", "BOUNCES@xn--bcher-kva.example", "bounces@BÜCHER.example."):
         assert router.route(spelling) == Route("static", "shop")
+    assert router.route("copies@B.example") == Route("static", "list")
     for role in ("postmaster@b.example", "Abuse@B.example", "ABUSE@b.example."):
         assert router.route(role).kind == "role"
     for foreign in (

@@ -98,7 +98,7 @@ class Router:
 
     def _static_stream(self, address: str) -> Stream:
         wanted = normalise(address)
-        return next(s for s in self.config.stream if s.static_sender and normalise(s.static_sender) == wanted)
+        return next(stream for stream in self.config.stream if wanted in map(normalise, stream.fixed_addresses))
 
     def _read(self, purpose: Purpose, domain: str, text: str) -> int:
         days, ring = self.config.tokens.bounce_days, self._ring.ring
