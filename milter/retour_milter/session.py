@@ -289,8 +289,9 @@ class Session:
         return {recipient: one for recipient, one in found.items() if one.cause != "trial"}
 
     def _suppressed(self, stream: Stream, some: Iterable[Recipient]) -> dict[Recipient, Suppression]:
-        found = {one: self._backend.suppressed(stream, one.address) for one in some}
-        return {recipient: one for recipient, one in found.items() if one}
+        asked = list(some)
+        found = self._backend.suppressed_among(stream, [one.address for one in asked])
+        return {one: found[one.address] for one in asked if one.address in found}
 
     def _without(
         self, message: _Message, stream: Stream, withheld: Mapping[Recipient, Suppression], kept: Sequence[Recipient]

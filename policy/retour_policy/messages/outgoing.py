@@ -50,18 +50,54 @@ class SendRecorder:
 
         With `watch` the suppressions are read again, under the lock of the transaction.
         """
-        newly = self._newly_suppressed(connection, new) if watch else {}
-        without = {**withheld, **newly}
-        left = tuple(one for one in new.recipients if one not in newly)
-        kept = replace(new, recipients=left, withheld=tuple(without))
-        self._write_withheld(connection, new, without)
+        newly, kept = self._sorted_out(connection, new, withheld, watch=watch)
         if not track or not kept.recipients:
             return RecordedSend(self.draw(), newly)
+        number = sends.record(connection, self.secret, kept, self.draw)
+        self._count(connection, number, kept)
+        return RecordedSend(number, newly)
+
+    def record_part(
+        self,
+        connection: Connection,
+        number: int | None,
+        part: NewSend,
+        withheld: Mapping[str, Suppression],
+        *,
+        track: bool,
+        watch: bool,
+    ) -> RecordedSend:
+        """The same for some recipients of a message that has very many, in a short transaction of its own.
+
+        `number` is that of the send, None in the first part. Until `complete` is called, nobody has got the message.
+        """
+        newly, kept = self._sorted_out(connection, part, withheld, watch=watch)
+        if not track:
+            return RecordedSend(self.draw() if number is None else number, newly)
+        if number is None:
+            number = sends.begin(connection, kept, self.draw)
+        sends.add_portion(connection, self.secret, number, kept)
+        self._count(connection, number, kept)
+        return RecordedSend(number, newly)
+
+    def complete(self, connection: Connection, number: int) -> None:
+        """All parts of that send are recorded, and it goes out."""
+        sends.complete(connection, number)
+
+    def _sorted_out(
+        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, watch: bool
+    ) -> tuple[dict[str, Suppression], NewSend]:
+        """Who turned out to be suppressed, and what is left of the message. What is withheld is written."""
+        newly = self._newly_suppressed(connection, new) if watch else {}
+        without = {**withheld, **newly}
+        self._write_withheld(connection, new, without)
+        left = tuple(one for one in new.recipients if one not in newly)
+        return newly, replace(new, recipients=left, withheld=tuple(without))
+
+    def _count(self, connection: Connection, number: int, kept: NewSend) -> None:
         heard = [one for one in kept.recipients if one not in kept.unheard]
         self.storms.count_sent(connection, kept.stream, heard, self.clock())
-        number = sends.record(connection, self.secret, kept, self.draw)
         sends.set_earlier_tries_apart(connection, self.secret, kept, number, self.clock() - MAX_RETRY_MS)
-        return RecordedSend(number, newly)
 
     def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
         """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""

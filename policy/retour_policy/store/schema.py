@@ -75,7 +75,7 @@ recipient_apart = Table(
     metadata,
     Column("send_id", BigInteger, ForeignKey("send.id"), primary_key=True),
     Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
-    Column("why", String(16), nullable=False, comment="withheld: got nothing; unheard: no report"),
+    Column("why", String(16), nullable=False, comment="withheld, unheard (no report comes), waiting"),
     Index("recipient_apart_by_address", "address_id", "send_id"),
     sqlite_with_rowid=False,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, union_all
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, select, union_all, update
 
 from retour_policy.address import address_key
 from retour_policy.core.decide import RuleSet
@@ -14,8 +14,10 @@ from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import first_id, id_time
 
-WITHHELD, UNHEARD = "withheld", "unheard"
-"""Why a recipient stands apart: got nothing; or no report comes. For neither can it be a good send."""
+WITHHELD, UNHEARD, WAITING = "withheld", "unheard", "waiting"
+"""Why a recipient stands apart: got nothing; no report comes; or others of the message are not written yet, and may
+never be. For none of them can it be a good send.
+"""
 MAX_RECIPIENTS_SHOWN = 32_767  # as many as the column can say
 MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
@@ -30,7 +32,6 @@ _APART = (
     .where(schema.recipient_apart.c.send_id == bindparam("id"))
 )
 _INSERT_RECIPIENT = insert(schema.send_recipient)
-_INSERT_APART = insert(schema.recipient_apart)
 _DELETE_RECIPIENT = delete(schema.send_recipient).where(
     schema.send_recipient.c.send_id == bindparam("send"), schema.send_recipient.c.address_id == bindparam("of")
 )
@@ -126,6 +127,17 @@ class Send:
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
     """Write the send and its recipients, also those apart; its id. If an id is taken, another is drawn."""
+    sent, apart = _numbers_of(connection, secret, new)
+    count = len(sent) + sum(why == UNHEARD for why in apart.values())
+    number = begin(connection, new, draw, count)
+    if sent:
+        connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in sorted(sent)])
+    _write_apart(connection, number, apart)
+    return number
+
+
+def begin(connection: Connection, new: NewSend, draw: Callable[[], int], count: int = 0) -> int:
+    """Write the send without its recipients, of whom there are `count`; its id."""
     row = {
         "stream": new.stream,
         "sender": new.sender,
@@ -134,18 +146,40 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
         "queue_id": new.queue_id,
         "spool": new.spool,
     }
+    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
+    return _insert_with_free_id(connection, clean_values(row) | shown, draw)
+
+
+def add_portion(connection: Connection, secret: bytes, number: int, part: NewSend) -> None:
+    """Write some recipients of a send with very many, who wait for `complete`: if that never comes, nobody got it."""
+    sent, apart = _numbers_of(connection, secret, part)
+    _write_apart(connection, number, dict.fromkeys(sent, WAITING) | apart)
+
+
+def complete(connection: Connection, number: int) -> None:
+    """All recipients of a send are written: those who wait are its recipients now."""
+    apart = schema.recipient_apart
+    waiting = and_(apart.c.send_id == number, apart.c.why == WAITING)
+    moved = select(apart.c.send_id, apart.c.address_id).where(waiting)
+    count = connection.execute(_INSERT_RECIPIENT.from_select(["send_id", "address_id"], moved)).rowcount
+    connection.execute(delete(apart).where(waiting))
+    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
+    connection.execute(update(schema.send).where(schema.send.c.id == number).values(shown))
+
+
+def _numbers_of(connection: Connection, secret: bytes, new: NewSend) -> tuple[set[int], dict[int, str]]:
+    """The numbers of the addresses that a message goes to, and of those apart, with why."""
     numbers = addresses.ensure(connection, secret, (*new.recipients, *new.withheld))
-    apart = {numbers[one]: UNHEARD for one in new.recipients if one in new.unheard}
-    sent = {numbers[one] for one in new.recipients} - apart.keys()
-    apart = {to: WITHHELD for to in map(numbers.__getitem__, new.withheld) if to not in sent} | apart
-    count = min(len(sent) + sum(why == UNHEARD for why in apart.values()), MAX_RECIPIENTS_SHOWN)
-    number = _insert_with_free_id(connection, clean_values(row) | {"recipients": count}, draw)
-    if sent:
-        connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in sorted(sent)])
+    unheard = {numbers[one]: UNHEARD for one in new.recipients if one in new.unheard}
+    sent = {numbers[one] for one in new.recipients} - unheard.keys()
+    withheld = {to: WITHHELD for to in map(numbers.__getitem__, new.withheld) if to not in sent}
+    return sent, withheld | unheard
+
+
+def _write_apart(connection: Connection, number: int, apart: Mapping[int, str]) -> None:
     if apart:
         rows = [{"send_id": number, "address_id": to, "why": apart[to]} for to in sorted(apart)]
-        connection.execute(_INSERT_APART, rows)
-    return number
+        connection.execute(ignoring(connection, schema.recipient_apart), rows)
 
 
 def set_earlier_tries_apart(connection: Connection, secret: bytes, new: NewSend, number: int, since: int) -> None:

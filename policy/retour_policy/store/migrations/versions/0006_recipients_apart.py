@@ -12,7 +12,7 @@ def upgrade() -> None:
         "recipient_apart",
         sa.Column("send_id", sa.BigInteger(), nullable=False),
         sa.Column("address_id", sa.BigInteger(), nullable=False),
-        sa.Column("why", sa.String(length=16), nullable=False, comment="withheld: got nothing; unheard: no report"),
+        sa.Column("why", sa.String(length=16), nullable=False, comment="withheld, unheard (no report comes), waiting"),
         sa.ForeignKeyConstraint(["send_id"], ["send.id"]),
         sa.ForeignKeyConstraint(["address_id"], ["address.id"]),
         sa.PrimaryKeyConstraint("send_id", "address_id"),
