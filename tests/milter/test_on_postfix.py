@@ -2,6 +2,8 @@
 
 import re
 import smtplib
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -511,6 +513,11 @@ def test_where_reports_go_to_the_client_its_word_counts(site):
     assert dialogue(site, "kept@example.com", f"<{to}> NOTIFY=NEVER") == ([250], 250)
     site.destination.wait_to(to)
     assert sends(site, to) == 1
+    with closing(sqlite3.connect(site.home / "retour.db")) as database:
+        apart = database.execute(
+            "SELECT text FROM address JOIN recipient_apart ON address_id = id WHERE why = 'unheard'"
+        )
+        assert apart.fetchall() == [(to,)]
 
 
 def test_the_one_message_that_may_try_may_come_again_and_others_hear_451(site):

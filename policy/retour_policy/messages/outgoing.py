@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from retour_policy.address import address_key
-from retour_policy.clock import DAY, Clock
+from retour_policy.clock import Clock
 from retour_policy.core.erased import kept_of_erased
 from retour_policy.core.suppression import Suppression, strongest
 from retour_policy.ledger.accounts import lock
@@ -20,8 +20,6 @@ from retour_policy.store import addresses, facts, sends, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend
-
-MAX_RETRY_MS = 5 * DAY  # for as long a client sends a message again that was put off (RFC 5321 section 4.5.4.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,8 @@ class SendRecorder:
         newly, kept = self._sorted_out(connection, new, withheld, watch=watch)
         if not track or not kept.recipients:
             return RecordedSend(self.draw(), newly)
-        number = sends.record(connection, self.secret, kept, self.draw)
-        self._count(connection, number, kept)
-        return RecordedSend(number, newly)
+        self._count(connection, kept)
+        return RecordedSend(sends.record(connection, self.secret, kept, self.draw), newly)
 
     def record_part(
         self,
@@ -77,7 +74,7 @@ class SendRecorder:
         if number is None:
             number = sends.begin(connection, kept, self.draw)
         sends.add_portion(connection, self.secret, number, kept)
-        self._count(connection, number, kept)
+        self._count(connection, kept)
         return RecordedSend(number, newly)
 
     def complete(self, connection: Connection, number: int) -> None:
@@ -94,10 +91,9 @@ class SendRecorder:
         left = tuple(one for one in new.recipients if one not in newly)
         return newly, replace(new, recipients=left, withheld=tuple(without))
 
-    def _count(self, connection: Connection, number: int, kept: NewSend) -> None:
+    def _count(self, connection: Connection, kept: NewSend) -> None:
         heard = [one for one in kept.recipients if one not in kept.unheard]
         self.storms.count_sent(connection, kept.stream, heard, self.clock())
-        sends.set_earlier_tries_apart(connection, self.secret, kept, number, self.clock() - MAX_RETRY_MS)
 
     def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
         """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""

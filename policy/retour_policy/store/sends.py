@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, select, union_all, update
 
-from retour_policy.address import address_key
+from retour_policy.clock import DAY
 from retour_policy.core.decide import RuleSet
 from retour_policy.sanitize import clean, clean_values
 from retour_policy.store import addresses, schema
@@ -18,6 +18,7 @@ WITHHELD, UNHEARD, WAITING = "withheld", "unheard", "waiting"
 """Why a recipient stands apart: got nothing; no report comes; or others of the message are not written yet, and may
 never be. For none of them can it be a good send.
 """
+MAX_RETRY_MS = 5 * DAY  # for as long a client sends a message again that was put off (RFC 5321 section 4.5.4.1)
 MAX_RECIPIENTS_SHOWN = 32_767  # as many as the column can say
 MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
@@ -42,7 +43,8 @@ _EARLIER = (
         schema.send_recipient.c.address_id.in_(bindparam("to", expanding=True)),
         schema.send_recipient.c.send_id >= bindparam("since"),
         schema.send_recipient.c.send_id != bindparam("new"),
-        schema.send.c.message_id == bindparam("message_id"),
+        # Not by the index on Message-IDs: a list gives all its copies the same one.
+        func.coalesce(schema.send.c.message_id, "") == bindparam("message_id"),
         schema.send.c.stream == bindparam("stream"),
     )
 )
@@ -133,6 +135,7 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
     if sent:
         connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in sorted(sent)])
     _write_apart(connection, number, apart)
+    _set_earlier_tries_apart(connection, number, new, sent | apart.keys())
     return number
 
 
@@ -154,6 +157,7 @@ def add_portion(connection: Connection, secret: bytes, number: int, part: NewSen
     """Write some recipients of a send with very many, who wait for `complete`: if that never comes, nobody got it."""
     sent, apart = _numbers_of(connection, secret, part)
     _write_apart(connection, number, dict.fromkeys(sent, WAITING) | apart)
+    _set_earlier_tries_apart(connection, number, part, sent | apart.keys())
 
 
 def complete(connection: Connection, number: int) -> None:
@@ -182,19 +186,19 @@ def _write_apart(connection: Connection, number: int, apart: Mapping[int, str]) 
         connection.execute(ignoring(connection, schema.recipient_apart), rows)
 
 
-def set_earlier_tries_apart(connection: Connection, secret: bytes, new: NewSend, number: int, since: int) -> None:
-    """Take what a message sent since then (milliseconds) with the same Message-ID to the same addresses for put off.
+def _set_earlier_tries_apart(connection: Connection, number: int, new: NewSend, to: Iterable[int]) -> None:
+    """Take what was sent before to the same addresses with the same Message-ID for put off.
 
     A mail server behind us answered the client with 451, or Retour died between its commit and its answer: the
     client sends it again, and the earlier try reached nobody that we know of. So it is no good send.
     """
     if not new.message_id:
         return
-    keys = (address_key(secret, one) for one in new.recipients)
-    to = sorted(addresses.read_numbers(connection, keys).values())
-    names = {"message_id": clean(new.message_id), "stream": new.stream, "since": first_id(since), "new": number}
-    for start in range(0, len(to), addresses.MAX_PARAMETERS):
-        found = connection.execute(_EARLIER, names | {"to": to[start : start + addresses.MAX_PARAMETERS]})
+    since = first_id(id_time(number) - MAX_RETRY_MS)
+    names = {"message_id": clean(new.message_id), "stream": new.stream, "since": since, "new": number}
+    numbers = sorted(to)
+    for start in range(0, len(numbers), addresses.MAX_PARAMETERS):
+        found = connection.execute(_EARLIER, names | {"to": numbers[start : start + addresses.MAX_PARAMETERS]})
         rows = [{"send_id": send, "address_id": address, "why": UNHEARD} for send, address in found]
         if rows:
             connection.execute(_DELETE_RECIPIENT, [{"send": one["send_id"], "of": one["address_id"]} for one in rows])

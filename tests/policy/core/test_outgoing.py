@@ -1,6 +1,7 @@
 """Outgoing mail: the trial that comes again, and recipients to whom a send can never be a good one."""
 
 import pytest
+from sqlalchemy import event
 
 from lab.world import SECRET
 from retour_bounces import Report
@@ -157,3 +158,15 @@ def test_a_purge_and_an_erasure_leave_nothing_of_recipients_apart(world):
         for table in ("send", "send_recipient", "recipient_apart"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
         assert connection.exec_driver_sql("SELECT text FROM address").scalars().all() == [None]  # erased ones stay
+
+
+def test_a_message_id_that_a_whole_list_shares_costs_nothing(world):
+    """Earlier tries are looked for among the sends to these addresses, not among all copies of the message."""
+    asked = []
+    hand(world, message_id="<1@x>")
+    event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    hand(world, message_id="<1@x>")
+    (statement, values) = next((text, values) for text, values in asked if "coalesce(send.message_id" in text)
+    with world.store.reading() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "send_recipient_by_address" in plan and "send_by_message_id" not in plan and "SCAN" not in plan
