@@ -19,6 +19,7 @@ _NO_DOMAIN = re.compile(r"[\s<>(),;\\\"@]|^\.|\.\.|\.$")
 _QUOTED_PART = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\((?:[^()\\"]|\\.)*\)|\s+')
 _ROUTE = re.compile(r"\A@[^:\"]*:")
+MAX_PATH_CHARACTERS = 2_048  # Postfix takes no longer line over SMTP; a longer path is left as it is
 MAX_COMMENTS_DEEP = 5  # one in the other; what nests deeper is left as it is
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
@@ -50,6 +51,8 @@ def mailbox(path: str) -> str:
     """
     text = path.strip()
     text = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    if len(text) > MAX_PATH_CHARACTERS:
+        return text
     text = _ROUTE.sub("", _without_comments(text), count=1)
     local, at, domain = text.rpartition("@")
     if '"' in domain:  # the @ stands between quotes, and there is no domain

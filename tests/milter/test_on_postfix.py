@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from lab.process import workspace
+from lab.reports import Failure, Original
 from lab.site import OUTSIDER, Site
 from lab.wait import wait_until
 
@@ -61,6 +62,7 @@ envelope_from = "static@bounces.example.com"
 [[stream]]
 name = "kept"
 match = { sender = ["kept@example.com"] }
+hears_copies = "copies@bounces.example.com"
 
 [[stream]]
 name = "trying"
@@ -537,6 +539,18 @@ def test_the_one_message_that_may_try_may_come_again_and_others_hear_451(site):
     assert site.destination.wait_to("ok+beside@example.net").recipients == ("ok+beside@example.net",)
     site.postfix.wait_queue_empty()
     assert [m.headers("Message-ID") for m in got(site, to)][1:] == [["<first@example.com>"]] * 2
+
+
+def test_copies_of_reports_are_heard_where_other_software_keeps_the_reports(site):
+    """They come to the address that the stream names, and lead to the send by the Retour-Ref in what they return."""
+    to = "ok+copy@example.net"
+    site.send("kept@example.com", to)
+    arrived = site.destination.wait_to(to)
+    head = arrived.content.decode().replace("\r\n", "\n").partition("\n\n")[0]
+    report = Failure().compose(Original("kept@example.com", to, head, "x", "<x@example.com>"))
+    result = site.send_from_outside("<>", "copies@bounces.example.com", data=report.decode().replace("\r\n", "\n"))
+    assert result.accepted, result.transcript
+    wait_bounce(site, to)
 
 
 def test_drop_never_refuses_not_even_the_only_recipient(site, suppressed):
