@@ -219,9 +219,8 @@ class Session:
             return PASS
         self._record(message, stream, [], withheld, queue_id=queue_id)
         kept = [one for one in message.recipients if one not in withheld]
-        return self._without(message, stream, withheld, kept) or Edits(
-            recipients=self._changes(message, withheld, kept)
-        )
+        nobody = self._without(message, stream, withheld, kept)
+        return nobody or Edits(recipients=self._changes(message, withheld, kept))
 
     def _finish(self, message: _Message, stream: Stream, queue_id: str | None) -> Answer:
         withheld = self._withheld(message, stream)
@@ -231,9 +230,9 @@ class Session:
         late = recorded.newly_suppressed
         withheld |= {one: late[one.address] for one in kept if one.address in late}
         kept = [one for one in kept if one not in withheld]
-        refusal = self._without(message, stream, withheld, kept)
-        if refusal:
-            return refusal
+        nobody = self._without(message, stream, withheld, kept)
+        if nobody:
+            return nobody
         number = recorded.send
         edits = self._edits(message, stream, number, kept)
         if spool and message.body is not None:

@@ -1,9 +1,10 @@
-"""What the milter writes of a message with very many recipients."""
+"""What the milter writes: of a message with very many recipients, and of those of whom no report comes."""
 
 import pytest
 from sqlalchemy import event
 
 from retour_milter.backend import MAX_RECIPIENTS_AT_ONCE, Backend
+from retour_milter.session import STORE_IS_DOWN, Edits, Session
 from retour_policy.config.model import Config
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
@@ -29,7 +30,9 @@ def store(tmp_path):
 @pytest.fixture
 def backend(tmp_path, store):
     keyring.save(tmp_path / "keys.toml", keyring.create(NOW))
-    config = Config.model_validate({"stream": [{"name": "news", "suppressed": "drop"}]})
+    stream = {"name": "news", "suppressed": "drop", "envelope_from": "bounces@bounces.example.com"}
+    verp = {"name": "verp", "match": {"sender": ["other"]}, "envelope_from": "b-%@bounces.example.com"}
+    config = Config.model_validate({"stream": [stream, verp]})
     writer = Writer(store)
     yield Backend(config, KeyRingFile(tmp_path / "keys.toml"), store, writer, lambda: NOW)
     writer.close()
@@ -84,3 +87,43 @@ def test_when_a_part_fails_nobody_has_got_it(store, backend):
     assert tables(store)[:2] == [2, len(MANY)]
     with store.reading() as connection:
         assert len(sends.find(connection, again.send).recipients) == len(MANY)
+
+
+@pytest.mark.parametrize("can_add", [True, False])
+def test_where_reports_cannot_be_asked_for_the_send_is_no_good_one(store, backend, can_add):
+    """A mail server other than Postfix may add no recipient with parameters for us: then the client's word counts."""
+    session = Session(backend)
+    session.can_add = can_add
+    session.connect("127.0.0.1", 4000)
+    session.mail("<news@example.com>", None)
+    session.rcpt("<a@example.net>", None, ["NOTIFY=NEVER", "ORCPT=rfc822;a@example.net"])
+    session.rcpt("<b@example.net>", None, ["NOTIFY=SUCCESS,FAILURE"])
+    edits = session.end("4XYZ").recipients
+    asked = (("<a@example.net>", "NOTIFY=FAILURE ORCPT=rfc822;a@example.net"),)
+    assert (edits.delete, edits.add) == ((("<a@example.net>",), asked) if can_add else ((), ()))
+    assert tables(store) == ([1, 2, 0] if can_add else [1, 1, 1])
+
+
+@pytest.mark.parametrize("way", ["tempfail", "pass"])
+@pytest.mark.parametrize("known_by", ["sender", "reference"])
+def test_what_may_be_under_way_waits_for_the_store_as_all_mail_does(store, backend, known_by, way):
+    """`on_store_failure`: whether it is on record cannot be told, so it waits, or goes as it is."""
+    config = backend.settings.config
+    backend.adopt(config.model_copy(update={"milter": config.milter.model_copy(update={"on_store_failure": way})}))
+    number = backend.signer.draw()
+
+    def fail(*_):
+        raise OSError("the disk is gone")
+
+    event.listen(store._reader, "before_cursor_execute", fail)
+    event.listen(store._writer, "before_cursor_execute", fail)
+    session = Session(backend)
+    session.connect("127.0.0.1", 4000)
+    by_sender = known_by == "sender"
+    sender = backend.signer.envelope_sender(config.stream[1], number) if by_sender else "news@example.com"
+    answer = session.mail(f"<{sender}>", None)
+    if not by_sender:
+        session.rcpt("<a@example.net>")
+        session.header("Retour-Ref", backend.signer.reference(number))
+        answer = session.end("4XYZ")
+    assert answer == (STORE_IS_DOWN if way == "tempfail" else Edits())
