@@ -86,6 +86,7 @@ VERP = re.compile(r"b-[a-z2-7]{30}@bounces\.example\.com")
 @pytest.fixture(scope="module")
 def site():
     completing = {"myorigin": "example.net", "mydomain": "net", "append_dot_mydomain": "yes"}
+    completing |= {"mydestination": "mx.example.com"}
     options = {"users": {"billing": "secret"}, "inbound": ["example.org"], "main": completing}
     with workspace() as folder, Site(folder, STREAMS, **options) as site:
         yield site
@@ -409,6 +410,7 @@ SPELLINGS = [
     "<ok+away@example.net.>",
     "<example.net!ok+away>",
     "<ok+away%example.net>",
+    "<ok+away%example.net@mx.example.com>",
     "<ok+away>",
     "ok+away@example.net",
 ]
