@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import Milter
 import structlog
 
+from retour_milter.answers import STOPPING, Discard, Edits, Reply
 from retour_milter.backend import Backend
-from retour_milter.session import STOPPING, Discard, Edits, Reply, Session
+from retour_milter.session import Session
 
 ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.CHGFROM | Milter.DELRCPT | Milter.ADDRCPT | Milter.ADDRCPT_PAR
 IDLE_TIMEOUT_S = 7210  # longer than Postfix waits for its own clients

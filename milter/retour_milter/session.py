@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import structlog
 
-from retour_milter.backend import Backend, EarlierSend, RecordedSend, Settings
-from retour_milter.header_edits import HeaderEdit, edited, first, removal, stamp, tag_of
+from retour_milter.answers import (
+    DISCARD,
+    PASS,
+    SECOND_RECIPIENT,
+    STORE_IS_DOWN,
+    Answer,
+    Discard,
+    Edits,
+    Reply,
+    refusal,
+)
+from retour_milter.backend import Backend, EarlierSend, RecordedSend
+from retour_milter.header_edits import edited, first, removal, stamp, tag_of
 from retour_milter.match import Found, Origin, find_stream
-from retour_milter.recipients import NO_EDITS, Recipient, RecipientEdits, edits_of
+from retour_milter.message import Message
+from retour_milter.recipients import Recipient, RecipientEdits, edits_of
 from retour_milter.under_way import is_same_message, references, sender_of
 from retour_policy import networks
 from retour_policy.address import domain_of, mailbox
@@ -27,57 +38,6 @@ MAX_HEADER_CHARACTERS = 1_000_000  # that are kept of a header; the rest of a lo
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that refuses."""
-
-    code: str
-    status: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Edits:
-    """What to change at the end of a message."""
-
-    sender: str | None = None
-    """The new envelope sender without <>; None: unchanged."""
-    recipients: RecipientEdits = NO_EDITS
-    headers: tuple[HeaderEdit, ...] = ()
-
-
-class Discard:
-    """Accept and discard the message: for sendmail(1), where a refusal would leave it in the queue."""
-
-
-Answer = Reply | Edits | Discard
-PASS = Edits()
-DISCARD = Discard()
-STORE_IS_DOWN = Reply("451", "4.3.0", "try again later")
-STOPPING = Reply("451", "4.3.2", "stopping, try again later")
-SECOND_RECIPIENT = Reply("452", "4.5.3", "one recipient a message in this stream")
-
-
-@dataclass
-class _Message:
-    """What is known about the message in progress."""
-
-    settings: Settings
-    origin: Origin
-    by_sendmail: bool
-    found: Found
-    token_stream: Stream | None = None
-    """The stream of the VERP address that is its sender: its own, if none matches."""
-    earlier: EarlierSend | None = None
-    """The send that it is, by that address."""
-    recipients: list[Recipient] = field(default_factory=list)
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    header_size: int = 0
-    body: list[bytes] | None = field(default_factory=list)
-    """The body so far; None if no copy is kept."""
-    body_size: int = 0
-
-
 class Session:
     """One client's connection. A message of no stream passes at once (`mail` gives `PASS`)."""
 
@@ -85,7 +45,7 @@ class Session:
         self._backend = backend
         self._client: str | None = None
         self._by_sendmail = False
-        self._message: _Message | None = None
+        self._message: Message | None = None
         self.can_add = False
         """Whether the mail server adds recipients with ESMTP parameters for us."""
 
@@ -104,7 +64,7 @@ class Session:
         if not served or not address:
             return PASS
         origin = Origin(None if by_sendmail else self._client, login, address)
-        message = _Message(settings, origin, by_sendmail, find_stream(settings.config.stream, origin, None))
+        message = Message(settings, origin, by_sendmail, find_stream(settings.config.stream, origin, None))
         try:
             self._know_by_sender(message)
         except StoreUnavailable as error:
@@ -114,7 +74,7 @@ class Session:
         self._message = message
         return None
 
-    def _know_by_sender(self, message: _Message) -> None:
+    def _know_by_sender(self, message: Message) -> None:
         """Of a message whose sender is a VERP address of ours: the send and its stream. Raises `StoreUnavailable`."""
         route = message.settings.router.verp(message.origin.sender)
         if route is None or route.send is None:
@@ -155,8 +115,8 @@ class Session:
         message.body.append(part)
         return True
 
-    def _may_be_resent(self, message: _Message) -> bool:
-        found = _stream_of(message)
+    def _may_be_resent(self, message: Message) -> bool:
+        found = message.final_stream
         size = message.header_size + message.body_size
         return bool(found and found.retry and len(message.recipients) == 1 and size <= found.max_size)
 
@@ -169,7 +129,7 @@ class Session:
             return PASS
         if not with_body or not self._may_be_resent(message):
             message.body = None
-        stream = _stream_of(message)
+        stream = message.final_stream
         if stream is None:
             return PASS
         try:
@@ -183,7 +143,7 @@ class Session:
         """The message was aborted."""
         self._message = None
 
-    def _refusal(self, message: _Message, recipient: Recipient) -> Reply | None:
+    def _refusal(self, message: Message, recipient: Recipient) -> Reply | None:
         stream = message.found.stream
         if stream is None or message.by_sendmail or (message.earlier and message.earlier.holds(recipient.address)):
             return None
@@ -201,7 +161,7 @@ class Session:
         log.info("recipient refused", stream=stream.name, recipient=recipient.address, cause=found.words())
         return refusal(recipient.address, found)
 
-    def _is_under_way(self, message: _Message) -> bool:
+    def _is_under_way(self, message: Message) -> bool:
         """Whether it is a send of ours that comes by again. Raises `StoreUnavailable`."""
         settings, now = message.settings, self._backend.clock()
         for number in references(message.headers, settings.router.reference):
@@ -211,7 +171,7 @@ class Session:
                 return True
         return False
 
-    def _let_go(self, message: _Message, stream: Stream, send: EarlierSend, queue_id: str | None) -> Answer:
+    def _let_go(self, message: Message, stream: Stream, send: EarlierSend, queue_id: str | None) -> Answer:
         """Stamp nothing: it has a VERP address, which is on record. Whom it was not sent to may be suppressed."""
         others = [one for one in message.recipients if not send.holds(one.address)]
         withheld = self._suppressed(stream, others) if stream.suppressed != "pass" else {}
@@ -222,7 +182,7 @@ class Session:
         nobody = self._without(message, stream, withheld, kept)
         return nobody or Edits(recipients=self._changes(message, withheld, kept))
 
-    def _finish(self, message: _Message, stream: Stream, queue_id: str | None) -> Answer:
+    def _finish(self, message: Message, stream: Stream, queue_id: str | None) -> Answer:
         withheld = self._withheld(message, stream)
         kept = [one for one in message.recipients if one not in withheld]
         spool = None if message.body is None else self._backend.name_copy(message.settings, stream)
@@ -245,7 +205,7 @@ class Session:
 
     def _record(
         self,
-        message: _Message,
+        message: Message,
         stream: Stream,
         kept: Sequence[Recipient],
         withheld: Mapping[Recipient, Suppression],
@@ -272,14 +232,14 @@ class Session:
 
     def _changes(
         self,
-        message: _Message,
+        message: Message,
         withheld: Iterable[Recipient],
         kept: Sequence[Recipient],
         readd: Sequence[Recipient] = (),
     ) -> RecipientEdits:
         return edits_of(withheld, kept, readd, completed=message.by_sendmail, can_add=self.can_add)
 
-    def _withheld(self, message: _Message, stream: Stream) -> dict[Recipient, Suppression]:
+    def _withheld(self, message: Message, stream: Stream) -> dict[Recipient, Suppression]:
         """The suppressed recipients that could not be refused at RCPT. A trial is judged when the send is recorded."""
         asked_already = stream.suppressed == "refuse" and message.found.decided and not message.by_sendmail
         if stream.suppressed == "pass" or asked_already:
@@ -293,7 +253,7 @@ class Session:
         return {one: found[one.address] for one in asked if one.address in found}
 
     def _without(
-        self, message: _Message, stream: Stream, withheld: Mapping[Recipient, Suppression], kept: Sequence[Recipient]
+        self, message: Message, stream: Stream, withheld: Mapping[Recipient, Suppression], kept: Sequence[Recipient]
     ) -> Reply | Discard | None:
         """Log who is withheld; the answer if nobody is left."""
         for recipient, found in withheld.items():
@@ -306,7 +266,7 @@ class Session:
         recipient, found = next(iter(for_good or withheld.items()))
         return refusal(recipient.address, found)
 
-    def _edits(self, message: _Message, stream: Stream, number: int, kept: list[Recipient]) -> Edits:
+    def _edits(self, message: Message, stream: Stream, number: int, kept: list[Recipient]) -> Edits:
         signer = self._backend.signer
         sender = self._sender(message, stream, number)
         only = kept[0].address if len(kept) == 1 else None
@@ -323,31 +283,16 @@ class Session:
             log.warning("header fields omitted", stream=stream.name, fields=made.left_off, send=number)
         return Edits(sender, headers=made.edits)
 
-    def _sender(self, message: _Message, stream: Stream, number: int) -> str | None:
+    def _sender(self, message: Message, stream: Stream, number: int) -> str | None:
         if stream.pattern:
             return self._backend.signer.envelope_sender(stream, number)
         return sender_of(stream, message.headers)
 
-    def _without_store(self, message: _Message, error: StoreUnavailable) -> Answer:
+    def _without_store(self, message: Message, error: StoreUnavailable) -> Answer:
         log.error("store is down", error=str(error), answer=message.settings.config.milter.on_store_failure)
         if message.settings.config.milter.on_store_failure == "tempfail":
             return STORE_IS_DOWN
         return Edits(headers=tuple(removal(message.headers, TAG)))
-
-
-def _stream_of(message: _Message) -> Stream | None:
-    """The stream, now that the header is known."""
-    if message.earlier:
-        return message.found.stream
-    return find_stream(message.settings.config.stream, message.origin, message.headers).stream or message.token_stream
-
-
-def refusal(recipient: str, found: Suppression) -> Reply:
-    """The 550 with cause and date; 451 while one message tries. libmilter cannot send a single %."""
-    words = f"<{recipient}> is suppressed: {found.words()}"
-    text = "".join(c if c.isascii() and c.isprintable() and c != "%" else "?" for c in words)
-    code, status = ("451", "4.7.1") if found.cause == "trial" else ("550", "5.7.1")
-    return Reply(code, status, text[:400])
 
 
 def sender_token(stream: Stream, sender: str | None) -> str | None:

@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import event
 
+from retour_milter.answers import STORE_IS_DOWN, Edits
 from retour_milter.backend import MAX_RECIPIENTS_AT_ONCE, Backend
-from retour_milter.session import STORE_IS_DOWN, Edits, Session
+from retour_milter.session import Session
 from retour_policy.config.model import Config
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
