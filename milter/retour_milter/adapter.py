@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import Milter
 import structlog
 
+from retour_milter.answers import STOPPING, Discard, Edits, Reply
 from retour_milter.backend import Backend
-from retour_milter.session import PASS, STOPPING, Discard, Edits, Reply, Session
+from retour_milter.session import Session
 
-ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.DELRCPT | Milter.CHGFROM
+ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.CHGFROM | Milter.DELRCPT | Milter.ADDRCPT | Milter.ADDRCPT_PAR
 IDLE_TIMEOUT_S = 7210  # longer than Postfix waits for its own clients
 
 log = structlog.get_logger()
@@ -59,11 +60,12 @@ class Adapter(Milter.Base):  # type: ignore[misc]
         if not self._with_body:
             options[1] |= offered & Milter.P_NOBODY
         options[0] &= ACTIONS | Milter.SETSYMLIST
+        self._session.can_add = bool(options[0] & Milter.ADDRCPT_PAR)
         if options[0] & Milter.SETSYMLIST:
             # Milter's own @symlist would undo the omission of steps, under Python 3.
             self._ctx.setsymlist(Milter.M_CONNECT, "")
             self._ctx.setsymlist(Milter.M_ENVFROM, "{auth_authen}")
-            self._ctx.setsymlist(Milter.M_ENVRCPT, "")
+            self._ctx.setsymlist(Milter.M_ENVRCPT, "{rcpt_addr}")
             self._ctx.setsymlist(Milter.M_EOM, "i")
         return answer
 
@@ -82,15 +84,15 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             return self._refuse(STOPPING)
         self._entered = True
         answer = self._session.mail(sender, self.getsymval("{auth_authen}") or None)
-        if answer is PASS:
-            self._last_answer()
-            return Milter.ACCEPT
-        return Milter.CONTINUE
+        if answer is None:
+            return Milter.CONTINUE
+        self._last_answer()
+        return self._refuse(answer) if isinstance(answer, Reply) else Milter.ACCEPT
 
     @guarded
     def envrcpt(self, recipient: str, *args: str) -> Any:
-        """RCPT TO."""
-        refusal = self._session.rcpt(recipient)
+        """RCPT TO, and its ESMTP parameters."""
+        refusal = self._session.rcpt(recipient, self.getsymval("{rcpt_addr}") or None, args)
         return self._refuse(refusal) if refusal else Milter.CONTINUE
 
     @Milter.noreply  # type: ignore[untyped-decorator]
@@ -130,8 +132,10 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             return Milter.DISCARD
         if answer.sender is not None:
             self.chgfrom(f"<{answer.sender}>")
-        for recipient in answer.delete:
+        for recipient in answer.recipients.delete:
             self.delrcpt(recipient)
+        for recipient, parameters in answer.recipients.add:
+            self.addrcpt(recipient, parameters)
         for edit in answer.headers:
             if edit.place:
                 self.chgheader(edit.name, edit.place, edit.value)

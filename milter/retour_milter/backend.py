@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from retour_milter.in_flight import InFlight
+from retour_policy.address import address_key
 from retour_policy.clock import Clock, ClockWatch
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
@@ -25,7 +27,13 @@ from retour_policy.store.database import Store
 from retour_policy.store.sends import NewSend
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.tokens.token import id_time
 
+__all__ = ["Backend", "EarlierSend", "RecordedSend", "Settings"]
+
+MAX_RECIPIENTS_AT_ONCE = 1_000  # in one transaction: 50 ms, in which others wait; Postfix's smtpd takes no more either
+
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -36,6 +44,24 @@ class Settings:
     config: Config
     router: Router
     recorder: SendRecorder
+
+
+@dataclass(frozen=True)
+class EarlierSend:
+    """A send on record, which a message claims to be."""
+
+    stream: str
+    sender: str
+    """The envelope sender before the stamp."""
+    at: int
+    is_resend: bool
+    secret: bytes
+    keys: frozenset[bytes]
+    """Of its recipients; nobody who was withheld is among them."""
+
+    def holds(self, address: str) -> bool:
+        """Whether the message went to that address."""
+        return address_key(self.secret, address) in self.keys
 
 
 class Backend:
@@ -72,11 +98,28 @@ class Backend:
 
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:
         """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
-        key = self._ring.address_key(address)
+        return self.suppressed_among(stream, [address]).get(address)
+
+    def suppressed_among(self, stream: Stream, some: Iterable[str]) -> dict[str, Suppression]:
+        """Which of some addresses must not get mail of `stream` now, and why. Raises `StoreUnavailable`."""
+        now, transactional = self.clock(), stream.transactional
         with self._store.reading() as connection:
-            return suppressions.find_in_force(
-                connection, key, stream.name, self.clock(), transactional=stream.transactional
-            )
+            found = {
+                address: suppressions.find_in_force(
+                    connection, self._ring.address_key(address), stream.name, now, transactional=transactional
+                )
+                for address in some
+            }
+        return {address: one for address, one in found.items() if one}
+
+    def find_send(self, number: int) -> EarlierSend | None:
+        """The send with that id, if it is on record. Raises `StoreUnavailable`."""
+        with self._store.reading() as connection:
+            found = sends.find(connection, number)
+        if found is None:
+            return None
+        keys, secret = frozenset(found.recipients.values()), self._ring.address_secret
+        return EarlierSend(found.stream, found.sender, id_time(number), found.attempt > 0, secret, keys)
 
     def record(
         self,
@@ -86,6 +129,7 @@ class Backend:
         recipients: Sequence[str],
         withheld: Mapping[str, Suppression],
         *,
+        unheard: Collection[str] = (),
         message_id: str | None,
         tag: str | None,
         queue_id: str | None,
@@ -93,14 +137,52 @@ class Backend:
     ) -> RecordedSend:
         """Write the send (if the stream is tracked and a recipient is left) and the recipients that were withheld.
 
-        Durable when it returns. Raises `StoreUnavailable`.
+        No report comes of those `recipients` that are `unheard`. Durable when it returns. Raises `StoreUnavailable`.
         """
-        new = NewSend(stream.name, sender, tuple(recipients), message_id, tag, queue_id, spool=spool)
-        watch = stream.suppressed != "pass"
+        new = NewSend(
+            stream.name,
+            sender,
+            tuple(recipients),
+            unheard=frozenset(unheard),
+            message_id=message_id,
+            tag=tag,
+            queue_id=queue_id,
+            spool=spool,
+        )
+        track, watch = stream.track, stream.suppressed != "pass"
+        if len(new.recipients) + len(withheld) > MAX_RECIPIENTS_AT_ONCE:
+            return self._record_in_parts(settings, new, withheld, track=track, watch=watch)
+        return self._written(
+            settings,
+            lambda connection: settings.recorder.record(connection, new, withheld, track=track, watch=watch),
+        )
 
-        def work(connection: Connection) -> RecordedSend:
-            return settings.recorder.record(connection, new, withheld, track=stream.track, watch=watch)
+    def _record_in_parts(
+        self, settings: Settings, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
+    ) -> RecordedSend:
+        """Write a message with very many recipients so that others hardly wait: all of it counts, or nothing does."""
+        number: int | None = None
+        newly: dict[str, Suppression] = {}
+        for part, apart in _parts(new, withheld):
 
+            def work(
+                connection: Connection,
+                number: int | None = number,
+                part: NewSend = part,
+                apart: Mapping[str, Suppression] = apart,
+            ) -> RecordedSend:
+                return settings.recorder.record_part(connection, number, part, apart, track=track, watch=watch)
+
+            recorded = self._written(settings, work)
+            number = recorded.send
+            newly |= recorded.newly_suppressed
+        done = RecordedSend(number or 0, newly)
+        if track:
+            self._written(settings, lambda connection: settings.recorder.complete(connection, done.send))
+        return done
+
+    def _written(self, settings: Settings, work: Callable[[Connection], T]) -> T:
+        """Do it in the writer's thread, and wait until it is durable. Any error means that it is not."""
         try:
             return self._writer.run(work, settings.config.milter.store_timeout, _not_sent)
         except StoreUnavailable:
@@ -125,3 +207,12 @@ class Backend:
 def _not_sent(connection: Connection, recorded: RecordedSend) -> None:
     """The client heard 451 before the commit came: no message went out, so this is no mail that arrived."""
     sends.remove(connection, recorded.send)
+
+
+def _parts(new: NewSend, withheld: Mapping[str, Suppression]) -> Iterator[tuple[NewSend, Mapping[str, Suppression]]]:
+    """The message by `MAX_RECIPIENTS_AT_ONCE` of those who get it, then of those who do not."""
+    for start in range(0, len(new.recipients), MAX_RECIPIENTS_AT_ONCE):
+        yield replace(new, recipients=new.recipients[start : start + MAX_RECIPIENTS_AT_ONCE]), {}
+    apart = list(withheld.items())
+    for start in range(0, len(apart), MAX_RECIPIENTS_AT_ONCE):
+        yield replace(new, recipients=()), dict(apart[start : start + MAX_RECIPIENTS_AT_ONCE])

@@ -7,11 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.header import Header as EncodedWords
 from typing import Any
+from urllib.parse import quote
 
 from retour_policy.config.model import Stream
 from retour_policy.config.values import REFERENCE, TAG
 
 MAX_TAG_CHARACTERS = 200
+URI_FIELDS = frozenset(f"list-{name}" for name in ("help", "subscribe", "unsubscribe", "post", "owner", "archive"))
+"""Fields that hold URIs (RFC 2369): what is filled in is percent-encoded there (RFC 3986 section 2.1)."""
+STRUCTURED_FIELDS = URI_FIELDS | frozenset(
+    [
+        *("from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "date"),
+        *("return-path", "received", "mime-version", "auto-submitted", "precedence", "errors-to"),
+        *("list-id", "list-unsubscribe-post", "feedback-id", "cfbl-address", "cfbl-feedback-id", "x-csa-complaints"),
+        *("disposition-notification-to", "authentication-results", "dkim-signature", "autocrypt"),
+    ]
+)
+STRUCTURED_PREFIXES = ("resent-", "arc-", "bimi-", "content-")
+"""In these encoded words have no place, or only in parts that nobody can tell here (RFC 2047 section 5)."""
+_URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"  # besides letters, digits and -._ (RFC 3986 section 2)
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -39,18 +53,20 @@ def stamp(
     """The edits to `headers` (name and value, in order).
 
     `values` holds the placeholders; one that is None or missing leaves off the fields that use it.
-    `reference` is the value of the Retour-Ref field, None for none.
+    `reference` is the value of the Retour-Ref field, None for none; those that came with the message are removed.
     """
     edits = removal(headers, TAG)
     left_off = []
     for name, asked in _asked(stream).items():
-        filled = _fill(asked, values)
-        if filled is None or _UNFIT.search(filled):
+        filled = _fill(asked, _in_uri(values) if name.lower() in URI_FIELDS else values)
+        if filled is None or _UNFIT.search(filled) or not (filled.isascii() or _takes_encoded_words(name)):
             left_off.append(name)
         else:
             edits += _edit(headers, name, asked, filled)
     if reference is not None and stream.headers is not False:
         edits += _set(headers, REFERENCE, reference)
+    else:  # one that came with the message is about another send
+        edits += removal(headers, REFERENCE)
     return Stamp(tuple(edits), tuple(left_off))
 
 
@@ -97,6 +113,20 @@ def _fill(asked: Any, values: Mapping[str, str | None]) -> str | None:
     if any(values.get(name) is None for name in _PLACEHOLDER.findall(text)):
         return None
     return _PLACEHOLDER.sub(lambda found: values[found[1]] or "", text)
+
+
+def _in_uri(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {name: _percent_encoded(value) if value else value for name, value in values.items()}
+
+
+def _percent_encoded(text: str) -> str:
+    return text if _UNFIT.search(text) else quote(text, safe=_URI_CHARACTERS)  # what is unfit leaves the field off
+
+
+def _takes_encoded_words(name: str) -> bool:
+    folded = name.lower()
+    structured = folded in STRUCTURED_FIELDS or folded.startswith(STRUCTURED_PREFIXES)
+    return not structured or folded == "content-description"
 
 
 def _edit(headers: Sequence[tuple[str, str]], name: str, asked: Any, filled: str) -> list[HeaderEdit]:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from email.utils import formatdate, parseaddr
+from collections.abc import Iterable, Mapping, Sequence
+from email.utils import formatdate
 
 import structlog
 
-from retour_milter.backend import Backend, Settings
-from retour_milter.header_edits import HeaderEdit, edited, first, removal, stamp, tag_of
+from retour_milter.answers import (
+    DISCARD,
+    PASS,
+    SECOND_RECIPIENT,
+    STORE_IS_DOWN,
+    Answer,
+    Discard,
+    Edits,
+    Reply,
+    refusal,
+)
+from retour_milter.backend import Backend, EarlierSend, RecordedSend
+from retour_milter.header_edits import edited, first, removal, stamp, tag_of
 from retour_milter.match import Found, Origin, find_stream
+from retour_milter.message import Message
+from retour_milter.recipients import Recipient, RecipientEdits, edits_of
+from retour_milter.under_way import is_same_message, references, sender_of
 from retour_policy import networks
-from retour_policy.address import domain_of, is_address
+from retour_policy.address import domain_of, mailbox
 from retour_policy.config.model import Stream
-from retour_policy.config.values import REFERENCE, TAG
+from retour_policy.config.values import TAG
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
 from retour_policy.sanitize import clean
@@ -25,54 +38,6 @@ MAX_HEADER_CHARACTERS = 1_000_000  # that are kept of a header; the rest of a lo
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that refuses."""
-
-    code: str
-    status: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Edits:
-    """What to change at the end of a message."""
-
-    sender: str | None = None
-    """The new envelope sender without <>; None: unchanged."""
-    delete: tuple[str, ...] = ()
-    """Recipients to remove, spelled as the client did."""
-    headers: tuple[HeaderEdit, ...] = ()
-
-
-class Discard:
-    """Accept and discard the message: for sendmail(1), where a refusal would leave it in the queue."""
-
-
-Answer = Reply | Edits | Discard
-PASS = Edits()
-DISCARD = Discard()
-STORE_IS_DOWN = Reply("451", "4.3.0", "try again later")
-STOPPING = Reply("451", "4.3.2", "stopping, try again later")
-SECOND_RECIPIENT = Reply("452", "4.5.3", "one recipient a message in this stream")
-
-
-@dataclass
-class _Message:
-    """What is known about the message in progress."""
-
-    settings: Settings
-    origin: Origin
-    by_sendmail: bool
-    found: Found
-    recipients: list[str] = field(default_factory=list)
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    header_size: int = 0
-    body: list[bytes] | None = field(default_factory=list)
-    """The body so far; None if no copy is kept."""
-    body_size: int = 0
-
-
 class Session:
     """One client's connection. A message of no stream passes at once (`mail` gives `PASS`)."""
 
@@ -80,7 +45,9 @@ class Session:
         self._backend = backend
         self._client: str | None = None
         self._by_sendmail = False
-        self._message: _Message | None = None
+        self._message: Message | None = None
+        self.can_add = False
+        """Whether the mail server adds recipients with ESMTP parameters for us."""
 
     def connect(self, client: str | None, port: int) -> None:
         """Keep the client. Postfix shows mail from sendmail(1) as from 127.0.0.1, port 0, which no client can have."""
@@ -92,22 +59,38 @@ class Session:
         self._message = None
         settings = self._backend.settings
         by_sendmail = self._by_sendmail and not sender.startswith("<")
-        address = bare(sender)
+        address = mailbox(sender)
         served = login or by_sendmail or networks.contain(settings.config.milter.trusted, self._client)
-        if not served or not address or settings.router.is_ours(address):
+        if not served or not address:
             return PASS
         origin = Origin(None if by_sendmail else self._client, login, address)
-        found = find_stream(settings.config.stream, origin, None)
-        if found.decided and found.stream is None:
+        message = Message(settings, origin, by_sendmail, find_stream(settings.config.stream, origin, None))
+        try:
+            self._know_by_sender(message)
+        except StoreUnavailable as error:
+            return self._without_store(message, error)
+        if message.found.decided and message.found.stream is None:
             return PASS
-        self._message = _Message(settings, origin, by_sendmail, found)
+        self._message = message
         return None
 
-    def rcpt(self, recipient: str) -> Reply | None:
-        """A recipient; an answer refuses it alone."""
+    def _know_by_sender(self, message: Message) -> None:
+        """Of a message whose sender is a VERP address of ours: the send and its stream. Raises `StoreUnavailable`."""
+        route = message.settings.router.verp(message.origin.sender)
+        if route is None or route.send is None:
+            return
+        earlier = self._backend.find_send(route.send)
+        stream = message.settings.config.stream_named(earlier.stream if earlier else route.stream or "")
+        message.earlier, message.token_stream = earlier, stream
+        if earlier or (message.found.decided and message.found.stream is None):
+            message.found = Found(stream)
+
+    def rcpt(self, spelling: str, resolved: str | None = None, options: Sequence[str] = ()) -> Reply | None:
+        """A recipient, what the mail server makes of it, and its ESMTP parameters; an answer refuses it alone."""
         message = self._message
         if message is None:
             return None
+        recipient = Recipient.of(spelling, resolved, options)
         refusal = self._refusal(message, recipient)
         if refusal is None:
             message.recipients.append(recipient)
@@ -132,8 +115,8 @@ class Session:
         message.body.append(part)
         return True
 
-    def _may_be_resent(self, message: _Message) -> bool:
-        found = find_stream(message.settings.config.stream, message.origin, message.headers).stream
+    def _may_be_resent(self, message: Message) -> bool:
+        found = message.final_stream
         size = message.header_size + message.body_size
         return bool(found and found.retry and len(message.recipients) == 1 and size <= found.max_size)
 
@@ -146,13 +129,13 @@ class Session:
             return PASS
         if not with_body or not self._may_be_resent(message):
             message.body = None
-        settings = message.settings
-        stream = find_stream(settings.config.stream, message.origin, message.headers).stream
-        stamped = first(message.headers, REFERENCE)
-        if stream is None or (stamped and settings.router.reference(stamped) is not None):
+        stream = message.final_stream
+        if stream is None:
             return PASS
         try:
-            return self._finish(message, stream, queue_id)
+            if message.earlier:
+                return self._let_go(message, stream, message.earlier, queue_id)
+            return PASS if self._is_under_way(message) else self._finish(message, stream, queue_id)
         except StoreUnavailable as error:
             return self._without_store(message, error)
 
@@ -160,46 +143,56 @@ class Session:
         """The message was aborted."""
         self._message = None
 
-    def _refusal(self, message: _Message, recipient: str) -> Reply | None:
+    def _refusal(self, message: Message, recipient: Recipient) -> Reply | None:
         stream = message.found.stream
-        if stream is None or message.by_sendmail:
+        if stream is None or message.by_sendmail or (message.earlier and message.earlier.holds(recipient.address)):
             return None
-        if stream.multi_recipient == "refuse" and message.recipients:
+        if stream.multi_recipient == "refuse" and message.recipients and not message.earlier:
             return SECOND_RECIPIENT
         if stream.suppressed != "refuse":
             return None
         try:
-            found = self._backend.suppressed(stream, bare(recipient))
+            found = self._backend.suppressed(stream, recipient.address)
         except StoreUnavailable as error:
             log.error("store is down at RCPT", error=str(error), stream=stream.name)
             return STORE_IS_DOWN if message.settings.config.milter.on_store_failure == "tempfail" else None
-        if found is None:
+        if found is None or found.cause == "trial":  # the trial itself may come again; its Message-ID tells
             return None
-        log.info("recipient refused", stream=stream.name, recipient=bare(recipient), cause=found.words())
-        return refusal(bare(recipient), found)
+        log.info("recipient refused", stream=stream.name, recipient=recipient.address, cause=found.words())
+        return refusal(recipient.address, found)
 
-    def _finish(self, message: _Message, stream: Stream, queue_id: str | None) -> Answer:
+    def _is_under_way(self, message: Message) -> bool:
+        """Whether it is a send of ours that comes by again. Raises `StoreUnavailable`."""
+        settings, now = message.settings, self._backend.clock()
+        for number in references(message.headers, settings.router.reference):
+            send = self._backend.find_send(number)
+            seen = (message.origin.sender, message.recipients, message.headers)
+            if send and is_same_message(send, *seen, settings.config, now):
+                return True
+        return False
+
+    def _let_go(self, message: Message, stream: Stream, send: EarlierSend, queue_id: str | None) -> Answer:
+        """Stamp nothing: it has a VERP address, which is on record. Whom it was not sent to may be suppressed."""
+        others = [one for one in message.recipients if not send.holds(one.address)]
+        withheld = self._suppressed(stream, others) if stream.suppressed != "pass" else {}
+        if not withheld:
+            return PASS
+        self._record(message, stream, [], withheld, queue_id=queue_id)
+        kept = [one for one in message.recipients if one not in withheld]
+        nobody = self._without(message, stream, withheld, kept)
+        return nobody or Edits(recipients=self._changes(message, withheld, kept))
+
+    def _finish(self, message: Message, stream: Stream, queue_id: str | None) -> Answer:
         withheld = self._withheld(message, stream)
-        kept = [recipient for recipient in message.recipients if recipient not in withheld]
+        kept = [one for one in message.recipients if one not in withheld]
         spool = None if message.body is None else self._backend.name_copy(message.settings, stream)
-        recorded = self._backend.record(
-            message.settings,
-            stream,
-            clean(message.origin.sender),
-            [bare(recipient) for recipient in kept],
-            {bare(recipient): why for recipient, why in withheld.items()},
-            message_id=_cleaned(first(message.headers, "Message-ID")),
-            tag=_cleaned(tag_of(message.headers)),
-            queue_id=queue_id,
-            spool=spool,
-        )
+        recorded = self._record(message, stream, kept, withheld, queue_id=queue_id, spool=spool)
         late = recorded.newly_suppressed
-        withheld |= {recipient: late[bare(recipient)] for recipient in kept if bare(recipient) in late}
-        kept = [recipient for recipient in kept if recipient not in withheld]
-        for recipient, found in withheld.items():
-            log.info("recipient withheld", stream=stream.name, recipient=bare(recipient), cause=found.words())
-        if not kept:
-            return self._nobody_left(message, withheld)
+        withheld |= {one: late[one.address] for one in kept if one.address in late}
+        kept = [one for one in kept if one not in withheld]
+        nobody = self._without(message, stream, withheld, kept)
+        if nobody:
+            return nobody
         number = recorded.send
         edits = self._edits(message, stream, number, kept)
         if spool and message.body is not None:
@@ -207,26 +200,76 @@ class Session:
             self._backend.keep_copy(message.settings, spool, copy)
         sender, count = edits.sender, len(kept)
         log.info("stamped", stream=stream.name, send=number, sender=sender, recipients=count, queue_id=queue_id)
-        return dataclasses.replace(edits, delete=tuple(withheld))
+        readd = [one for one in kept if one.reporting and self._may_readd(stream)]
+        return dataclasses.replace(edits, recipients=self._changes(message, withheld, kept, readd))
 
-    def _withheld(self, message: _Message, stream: Stream) -> dict[str, Suppression]:
-        """The suppressed recipients that could not be refused at RCPT, spelled as the client did."""
+    def _record(
+        self,
+        message: Message,
+        stream: Stream,
+        kept: Sequence[Recipient],
+        withheld: Mapping[Recipient, Suppression],
+        *,
+        queue_id: str | None,
+        spool: str | None = None,
+    ) -> RecordedSend:
+        return self._backend.record(
+            message.settings,
+            stream,
+            clean(message.origin.sender),
+            [one.address for one in kept],
+            {one.address: why for one, why in withheld.items()},
+            unheard=[one.address for one in kept if one.reporting and not self._may_readd(stream)],
+            message_id=_cleaned(first(message.headers, "Message-ID")),
+            tag=_cleaned(tag_of(message.headers)),
+            queue_id=queue_id,
+            spool=spool,
+        )
+
+    def _may_readd(self, stream: Stream) -> bool:
+        """Whether reports may be asked for that the client wants none of: where they come to us, not to the client."""
+        return self.can_add and bool(stream.pattern or stream.static_sender)
+
+    def _changes(
+        self,
+        message: Message,
+        withheld: Iterable[Recipient],
+        kept: Sequence[Recipient],
+        readd: Sequence[Recipient] = (),
+    ) -> RecipientEdits:
+        return edits_of(withheld, kept, readd, completed=message.by_sendmail, can_add=self.can_add)
+
+    def _withheld(self, message: Message, stream: Stream) -> dict[Recipient, Suppression]:
+        """The suppressed recipients that could not be refused at RCPT. A trial is judged when the send is recorded."""
         asked_already = stream.suppressed == "refuse" and message.found.decided and not message.by_sendmail
         if stream.suppressed == "pass" or asked_already:
             return {}
-        found = {one: self._backend.suppressed(stream, bare(one)) for one in message.recipients}
-        return {recipient: one for recipient, one in found.items() if one}
+        found = self._suppressed(stream, message.recipients)
+        return {recipient: one for recipient, one in found.items() if one.cause != "trial"}
 
-    def _nobody_left(self, message: _Message, withheld: Mapping[str, Suppression]) -> Answer:
-        if message.by_sendmail:
+    def _suppressed(self, stream: Stream, some: Iterable[Recipient]) -> dict[Recipient, Suppression]:
+        asked = list(some)
+        found = self._backend.suppressed_among(stream, [one.address for one in asked])
+        return {one: found[one.address] for one in asked if one.address in found}
+
+    def _without(
+        self, message: Message, stream: Stream, withheld: Mapping[Recipient, Suppression], kept: Sequence[Recipient]
+    ) -> Reply | Discard | None:
+        """Log who is withheld; the answer if nobody is left."""
+        for recipient, found in withheld.items():
+            log.info("recipient withheld", stream=stream.name, recipient=recipient.address, cause=found.words())
+        if kept:
+            return None
+        if message.by_sendmail or stream.suppressed == "drop":
             return DISCARD
-        recipient, found = next(iter(withheld.items()))
-        return refusal(bare(recipient), found)
+        for_good = [(one, found) for one, found in withheld.items() if found.cause != "trial"]
+        recipient, found = next(iter(for_good or withheld.items()))
+        return refusal(recipient.address, found)
 
-    def _edits(self, message: _Message, stream: Stream, number: int, kept: list[str]) -> Edits:
+    def _edits(self, message: Message, stream: Stream, number: int, kept: list[Recipient]) -> Edits:
         signer = self._backend.signer
         sender = self._sender(message, stream, number)
-        only = bare(kept[0]) if len(kept) == 1 else None
+        only = kept[0].address if len(kept) == 1 else None
         values = {
             "stream": stream.name,
             "tag": tag_of(message.headers),
@@ -238,34 +281,18 @@ class Session:
         made = stamp(stream, message.headers, values, signer.reference(number))
         if made.left_off:
             log.warning("header fields omitted", stream=stream.name, fields=made.left_off, send=number)
-        return Edits(sender, (), made.edits)
+        return Edits(sender, headers=made.edits)
 
-    def _sender(self, message: _Message, stream: Stream, number: int) -> str | None:
+    def _sender(self, message: Message, stream: Stream, number: int) -> str | None:
         if stream.pattern:
             return self._backend.signer.envelope_sender(stream, number)
-        if stream.envelope_from == "header-from":
-            author = parseaddr(first(message.headers, "From") or "")[1]
-            return author if is_address(author) and author.isascii() else None  # the milter cannot ask for SMTPUTF8
-        return stream.static_sender
+        return sender_of(stream, message.headers)
 
-    def _without_store(self, message: _Message, error: StoreUnavailable) -> Answer:
+    def _without_store(self, message: Message, error: StoreUnavailable) -> Answer:
         log.error("store is down", error=str(error), answer=message.settings.config.milter.on_store_failure)
         if message.settings.config.milter.on_store_failure == "tempfail":
             return STORE_IS_DOWN
         return Edits(headers=tuple(removal(message.headers, TAG)))
-
-
-def bare(address: str) -> str:
-    """The address without <> around it."""
-    text = address.strip()
-    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
-
-
-def refusal(recipient: str, found: Suppression) -> Reply:
-    """The 550 with cause and date. libmilter cannot send a single %."""
-    words = f"<{recipient}> is suppressed: {found.words()}"
-    text = "".join(c if c.isascii() and c.isprintable() and c != "%" else "?" for c in words)
-    return Reply("550", "5.7.1", text[:400])
 
 
 def sender_token(stream: Stream, sender: str | None) -> str | None:

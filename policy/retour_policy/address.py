@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 
 import idna
 
@@ -15,16 +16,68 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
 _NO_LOCAL_PART = re.compile(r'[\s<>()\[\],;:\\"@]')
 _NO_DOMAIN = re.compile(r"[\s<>(),;\\\"@]|^\.|\.\.|\.$")
+_QUOTED_PART = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BETWEEN = re.compile(r'("(?:[^"\\]|\\.)*")|\((?:[^()\\"]|\\.)*\)|\s+')
+_ROUTE = re.compile(r"\A@[^:\"]*:")
+MAX_PATH_CHARACTERS = 2_048  # Postfix takes no longer line over SMTP; a longer path is left as it is
+MAX_COMMENTS_DEEP = 5  # one in the other; what nests deeper is left as it is
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 def normalise(address: str) -> str:
     """`address` (without <>) with its domain as lower-case A-label and its local part in lower case.
 
-    Nothing else is folded: dots and +tags name different mailboxes at some hosts.
+    The local part has no quotes that it does not need (RFC 5321 section 4.1.2), and its Unicode is composed (form C,
+    RFC 5198 section 3). Nothing else is folded: dots and +tags name different mailboxes at some hosts.
     """
     local, at, domain = address.strip().rpartition("@")
-    return (local.lower() + at + domain_ascii(domain)) if at else domain.lower()
+    return (_folded(local) + at + domain_ascii(domain)) if at else domain.lower()
+
+
+def _folded(local: str) -> str:
+    plain = quoted(unquoted(local)) if _QUOTED.fullmatch(local) else local
+    return plain.lower() if plain.isascii() else _composed(_composed(plain).lower())
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def mailbox(path: str) -> str:
+    """The mailbox in what a client wrote as a path, as a mail server reads it: the address without <>.
+
+    Left out are comments, white space, a source route (RFC 5321 appendix C) and needless quotes; `host!user` and
+    `user%host` without a domain become `user@host`, as Postfix has it (swap_bangpath, allow_percent_hack).
+    """
+    text = path.strip()
+    text = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    if len(text) > MAX_PATH_CHARACTERS:
+        return text
+    text = _ROUTE.sub("", _without_comments(text), count=1)
+    local, at, domain = text.rpartition("@")
+    if '"' in domain:  # the @ stands between quotes, and there is no domain
+        local, at, domain = text, "", ""
+    elif not at:
+        local, at, domain = _unrouted(domain)
+    return quoted(_QUOTED_PART.sub(lambda part: unquoted(part[0]), local)) + at + re.sub(r"\.+\Z", "", domain)
+
+
+def _without_comments(text: str) -> str:
+    for _ in range(MAX_COMMENTS_DEEP):
+        shorter = _BETWEEN.sub(lambda found: found[1] or "", text)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def _unrouted(text: str) -> tuple[str, str, str]:
+    """Local part, @ and domain of an address that names its host without an @, or none at all."""
+    host, bang, user = text.partition("!")
+    if bang:
+        return user, "@", host
+    user, percent, host = text.rpartition("%")
+    return (user, "@", host) if percent else (text, "", "")
 
 
 def unquoted(local: str) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,32 @@ def test_check_follows_the_configuration(office: Any, edit: tuple[str, str], wor
     result = office("check")
     assert words in " ".join((result.stdout + result.stderr).split())
     office.fits(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("sender", "warned"),
+    [
+        ("", "goes to the sender that the client gave"),
+        ('envelope_from = "header-from"', "goes to the address in From"),
+        ('hears_copies = "copies@bounces.example.com"', ""),
+        ('envelope_from = "bounces@bounces.example.com"', ""),
+    ],
+)
+def test_check_warns_of_a_stream_that_hears_of_no_report(office: Any, sender: str, warned: str) -> None:
+    """Its bounces go past Retour; unless copies of them come."""
+    office.edit('envelope_from = "shop-returns@example.com"', sender)
+    result = office("check")
+    warnings = " ".join(result.stderr.split())
+    assert ("hears of no bounce" in warnings) == bool(warned) and warned in warnings
+    assert ("copies of reports, at copies@" in result.stdout) == ("hears_copies" in sender)
+
+
+def test_check_warns_of_refusing_the_second_recipient(office: Any) -> None:
+    """No client sends again to the others; what helps is named, and the page that has it is there."""
+    office.edit('name = "news"', 'name = "news"\nmulti_recipient = "refuse"')
+    warnings = " ".join(office("check").stderr.split())
+    assert "no client that was tried" in warnings and "XVERP" in warnings and "split hop" in warnings
+    assert (Path(__file__).parents[2] / "docs/several-recipients.md").is_file()
 
 
 def test_nothing_happened_yet(office: Any) -> None:

@@ -35,7 +35,8 @@ STEPS = {
 }
 NO_REPLY = {"header": 0x80, "connect": 0x1000}
 MACRO_STAGES = {0: "connect", 1: "helo", 2: "mail", 3: "rcpt", 4: "data", 5: "end", 6: "eoh"}
-ACTIONS = {"addheader": 0x1, "delrcpt": 0x8, "chgheader": 0x10, "chgfrom": 0x40, "setsymlist": 0x100}
+ACTIONS = {"addheader": 0x1, "addrcpt": 0x4, "delrcpt": 0x8, "chgheader": 0x10, "chgfrom": 0x40}
+ACTIONS |= {"addrcpt with parameters": 0x80, "setsymlist": 0x100}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_it_asks_for_no_step_action_or_macro_that_it_does_not_use(site):
     assert {name for name, bit in NO_REPLY.items() if protocol & bit} == {"header", "connect"}
     assert {name for name, bit in ACTIONS.items() if actions & bit} == set(ACTIONS)
     assert actions & ~sum(ACTIONS.values()) == 0
-    assert asked_macros(macros) == {"mail": "{auth_authen}", "end": "i"}
+    assert asked_macros(macros) == {"mail": "{auth_authen}", "rcpt": "{rcpt_addr}", "end": "i"}
 
 
 def test_it_asks_for_the_body_only_while_a_stream_sends_again(site):

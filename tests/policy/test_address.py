@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab.effort import is_within
-from retour_policy.address import address_key, domain_ascii, domain_of, is_address, is_domain, normalise
+from retour_policy.address import address_key, domain_ascii, domain_of, is_address, is_domain, mailbox, normalise
 from retour_policy.config.model import Config
 from retour_policy.messages.router import Route, Router, UnknownAddress
 from retour_policy.messages.signer import Signer
@@ -38,10 +38,14 @@ ANY = st.text(max_size=60) | st.text('ab@.+-%"\\ <>ü例\ud800\udcff\x00\x1b', m
         ("Postmaster", "postmaster"),
         ("a@[192.0.2.1]", "a@[192.0.2.1]"),
         ("a@under_score.ünder", "a@under_score.ünder"),
+        ('"Anna"@example.org', "anna@example.org"),
+        ('"an\\na"@example.org', "anna@example.org"),
+        ("jo\u0308rg@example.org", "j\u00f6rg@example.org"),
+        ("JO\u0308RG@example.org", "j\u00f6rg@example.org"),
     ],
 )
 def test_addresses_are_compared_by_their_normal_form(given_: str, normal: str) -> None:
-    """The domain as lower-case A-label, the local part in lower case, dots and tags untouched."""
+    """The domain as lower-case A-label, the local part in lower case, composed, without needless quotes."""
     assert normalise(given_) == normal
     assert normalise(normal) == normal
 
@@ -62,6 +66,20 @@ def test_no_text_makes_a_key_fail(text: str) -> None:
     assert len(address_key(SECRET, text)) == 16
     assert normalise(normalise(text)) == normalise(text) or not text.isascii()
     domain_of(text)
+
+
+@given(ANY | st.text('ab@.!%"\\\\()<>: ', max_size=60))
+def test_reading_a_path_never_raises(text: str) -> None:
+    """What a client writes as a recipient may be anything; read twice it means what it meant."""
+    once = mailbox(text)
+    assert normalise(once) is not None and len(once) <= len(text) * 2 + 3
+
+
+@pytest.mark.parametrize("piece", ['\\"', "(", "(\\(", '"a', "@:", "!"])
+def test_a_long_path_costs_little(piece: str) -> None:
+    """Whatever stands in it: quotes and comments without an end."""
+    for text in (piece * 500, piece * 500_000):
+        assert is_within(lambda text=text: mailbox(text), 20)  # type: ignore[misc]
 
 
 def test_a_long_domain_costs_nothing() -> None:
@@ -239,6 +257,7 @@ STREAMS = [
     {"name": "mass", "envelope_from": "b-%-bulk@b.example"},
     {"name": "shop", "envelope_from": "Bounces@bücher.example"},
     {"name": "plain"},
+    {"name": "list", "hears_copies": "Copies@b.example"},
 ]
 
 
@@ -258,6 +277,7 @@ def test_addresses_of_ours_are_told_by_the_address_alone(router: Router, ring_fi
         assert router.is_ours(address.upper())
     for spelling in ("bounces@bücher.example", "BOUNCES@xn--bcher-kva.example", "bounces@BÜCHER.example."):
         assert router.route(spelling) == Route("static", "shop")
+    assert router.route("copies@B.example") == Route("static", "list")
     for role in ("postmaster@b.example", "Abuse@B.example", "ABUSE@b.example."):
         assert router.route(role).kind == "role"
     for foreign in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def warnings(config: Config) -> list[str]:
                 f"and bounces from behind them are lost: shorten it by {over} (b% is shorter than b-%), "
                 "or use a shorter domain"
             )
+        found += [f"stream {stream.name}: {text}" for text in _harm(stream)]
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")
     for name, relay in config.relay.items():
@@ -106,6 +108,21 @@ def from_the_future(figures: AheadFigures) -> list[str]:
     if not found:
         return []
     return [f"dated in the future: {', '.join(found)}; a clock was ahead (docs/keeping.md, A clock that was ahead)"]
+
+
+def _harm(stream: Stream) -> Iterator[str]:
+    """What a stream loses by settings that look harmless."""
+    if not stream.hears_reports:
+        where = "the address in From" if stream.envelope_from == "header-from" else "the sender that the client gave"
+        yield (
+            f"what comes back goes to {where}, so Retour hears of no bounce; give it an envelope_from in a bounce "
+            "domain, or name in hears_copies where copies of the reports come"
+        )
+    if stream.multi_recipient == "refuse":
+        yield (
+            'multi_recipient = "refuse" loses mail: no client that was tried sends the message again to those who '
+            "heard 452; XVERP and the split hop give each recipient a sender of their own: docs/several-recipients.md"
+        )
 
 
 def unreadable(path: Path, config: Config) -> list[str]:

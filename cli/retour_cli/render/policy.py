@@ -138,6 +138,8 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
         words["policy"] = " ".join(own)
     if scope_text(stream.name) != stream.name:
         words["scope"] = f"written {scope_text(stream.name)}: the word alone is a class of streams"
+    if stream.hears_copies:
+        words["hears"] = f"copies of reports, at {stream.hears_copies}"
     if stream.retry:
         span, size = span_words(stream.retry.interval), stream.max_size // 1024
         words["resends"] = f"soft bounces up to {stream.retry.count} times, {span} apart, of messages up to {size}k"
@@ -158,7 +160,7 @@ def refusal_words(config: Config, stream: Stream) -> str:
     if stream.suppressed == "pass":
         return "nobody (suppressed = pass)"
     if stream.suppressed == "drop":
-        return "nobody: suppressed recipients are taken off silently"
+        return "nobody: suppressed recipients are taken off silently, and so is a message when nobody is left"
     if known_at_rcpt(config, stream):
         return "suppressed recipients, with 550 at RCPT"
     return "at the end of the message: a header decides; suppressed recipients are taken off, 550 when nobody is left"

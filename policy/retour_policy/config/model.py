@@ -148,6 +148,7 @@ class Stream(Section):
     name: Annotated[str, BeforeValidator(check_stream_name)]
     match: Match = Match()
     envelope_from: Annotated[str | None, BeforeValidator(check_envelope_from)] = None
+    hears_copies: Address | None = None
     track: StrictBool = True
     transactional: StrictBool = False
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
@@ -167,6 +168,16 @@ class Stream(Section):
     def static_sender(self) -> str | None:
         """The static envelope sender, if the stream has one."""
         return self.envelope_from if "@" in (self.envelope_from or "") and not self.pattern else None
+
+    @property
+    def fixed_addresses(self) -> tuple[str, ...]:
+        """The addresses without a token that its reports come to."""
+        return tuple(one for one in (self.static_sender, self.hears_copies) if one)
+
+    @property
+    def hears_reports(self) -> bool:
+        """Whether what comes back of its mail comes to Retour at all."""
+        return bool(self.pattern or self.fixed_addresses)
 
 
 class StormSection(Section):
@@ -220,8 +231,8 @@ class Config(Section):
 
     @cached_property
     def static_senders(self) -> frozenset[str]:
-        """Static envelope senders, normalised."""
-        return frozenset(normalise(stream.static_sender) for stream in self.stream if stream.static_sender)
+        """Static envelope senders, and addresses that copies of reports come to, normalised."""
+        return frozenset(normalise(one) for stream in self.stream for one in stream.fixed_addresses)
 
 
 def in_bounce_domain(config: Config, address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,3 +53,13 @@ class Suppression:
     def to_dict(self) -> dict[str, Any]:
         """The values by name."""
         return asdict(self)
+
+
+def strongest(some: Iterable[Suppression], now: int) -> Suppression | None:
+    """Of those in force at `now` the one to name, which lasts longest; a trial, in which one message may go, only alone.
+
+    None if none is in force.
+    """
+    in_force = [one for one in some if one.in_force(now)]
+    holding = [one for one in in_force if one.cause != "trial"] or in_force
+    return max(holding, key=lambda one: (one.until is None, one.until or 0), default=None)

@@ -98,6 +98,7 @@ def _sweeps(bounds: Bounds) -> list[TableSweep]:
     return [
         retention.facts_without_account(bounds.before),
         retention.send_recipients(bounds.before, first_send),
+        retention.recipients_apart(first_send),
         retention.sends_without_recipients(first_send),
         retention.storm_counters(bounds.before),
         retention.seen_messages(bounds.before),

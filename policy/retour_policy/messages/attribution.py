@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from retour_bounces import RecipientReport, Report
@@ -57,13 +57,19 @@ class Recipient:
 
 
 def attribute(
-    report: Report, recipients: Mapping[int, bytes], key_of: KeyOf, only: Recipient | None = None
+    report: Report,
+    recipients: Mapping[int, bytes],
+    key_of: KeyOf,
+    only: Recipient | None = None,
+    *,
+    withheld: Collection[bytes] = (),
 ) -> list[AttributedPart]:
     """Assign the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
     The text (Original-Recipient, Final-Recipient) must name one. Where something surer than the text says that the
     report comes back from `only`, what names nobody, or only others, is theirs too: people forward their mail. Parts
-    beside one that names them are not.
+    beside one that names them are not. What names one who was withheld from this send (`withheld`, keys) is about
+    nobody else.
     """
     by_key = {key: number for number, key in recipients.items()}
     found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
@@ -72,7 +78,13 @@ def attribute(
     assigned = [_assigned(only, one, report.recipient, key_of) for one in found]
     if any(_names(one, report.recipient) and one.conflict is None for one in assigned):
         return [old if one.conflict else one for old, one in zip(found, assigned, strict=True)]
-    return assigned
+    apart = [bool(withheld) and any(key_of(text) in withheld for text in _names(one, report.recipient)) for one in found]
+    return [old if is_apart else one for old, one, is_apart in zip(found, assigned, apart, strict=True)]
+
+
+def texts_of(part: RecipientReport | None, named: str | None) -> list[str]:
+    """What a part of a report, or the report itself, calls its recipient."""
+    return [text for text in ((part.original_recipient, part.recipient) if part else (named,)) if text]
 
 
 def parts_of(report: Report) -> list[RecipientReport | None]:
@@ -102,8 +114,7 @@ def _is_hash(local: str) -> bool:
 def _attributed(
     part: RecipientReport | None, named: str | None, by_key: Mapping[bytes, int], key_of: KeyOf
 ) -> AttributedPart:
-    texts = (part.original_recipient, part.recipient) if part else (named,)
-    key = next((key for key in (key_of(text) for text in texts if text) if key in by_key), None)
+    key = next((key for key in map(key_of, texts_of(part, named)) if key in by_key), None)
     return AttributedPart(part, by_key[key], key) if key else AttributedPart(part, None)
 
 

@@ -114,8 +114,10 @@ class Matcher:
         self, connection: Connection, route: Route, report: Report, match: Match, *, dated: bool
     ) -> list[AttributedPart]:
         """The parts of the report and the addresses that they are about; `dated`: it is old mail, imported later."""
-        if match.send:
-            return _bounded(attribute(report, match.send.recipients, self.key, self._only(route, report, match)))
+        send = match.send
+        if send:
+            only = self._only(route, report, match)
+            return _bounded(attribute(report, send.recipients, self.key, only, withheld=send.withheld))
         if route.send is not None or route.kind == "role":  # a genuine token whose send record was deleted: no count
             return _bounded([AttributedPart(part, None) for part in parts_of(report)])
         names = names_in(report.reports)[:MAX_NAMES_LOOKED_UP]

@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 from retour_policy.address import address_key
 from retour_policy.clock import Clock
 from retour_policy.core.erased import kept_of_erased
-from retour_policy.core.suppression import Suppression
+from retour_policy.core.suppression import Suppression, strongest
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
-from retour_policy.sanitize import clean
+from retour_policy.sanitize import clean, clean_values
 from retour_policy.store import addresses, facts, sends, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
@@ -48,13 +48,52 @@ class SendRecorder:
 
         With `watch` the suppressions are read again, under the lock of the transaction.
         """
-        newly = self._newly_suppressed(connection, new) if watch else {}
-        kept = replace(new, recipients=tuple(one for one in new.recipients if one not in newly))
-        self._write_withheld(connection, new, {**withheld, **newly})
+        newly, kept = self._sorted_out(connection, new, withheld, watch=watch)
         if not track or not kept.recipients:
             return RecordedSend(self.draw(), newly)
-        self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
+        self._count(connection, kept)
         return RecordedSend(sends.record(connection, self.secret, kept, self.draw), newly)
+
+    def record_part(
+        self,
+        connection: Connection,
+        number: int | None,
+        part: NewSend,
+        withheld: Mapping[str, Suppression],
+        *,
+        track: bool,
+        watch: bool,
+    ) -> RecordedSend:
+        """The same for some recipients of a message that has very many, in a short transaction of its own.
+
+        `number` is that of the send, None in the first part. Until `complete` is called, nobody has got the message.
+        """
+        newly, kept = self._sorted_out(connection, part, withheld, watch=watch)
+        if not track:
+            return RecordedSend(self.draw() if number is None else number, newly)
+        if number is None:
+            number = sends.begin(connection, kept, self.draw)
+        sends.add_portion(connection, self.secret, number, kept)
+        self._count(connection, kept)
+        return RecordedSend(number, newly)
+
+    def complete(self, connection: Connection, number: int) -> None:
+        """All parts of that send are recorded, and it goes out."""
+        sends.complete(connection, number)
+
+    def _sorted_out(
+        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, watch: bool
+    ) -> tuple[dict[str, Suppression], NewSend]:
+        """Who turned out to be suppressed, and what is left of the message. What is withheld is written."""
+        newly = self._newly_suppressed(connection, new) if watch else {}
+        without = {**withheld, **newly}
+        self._write_withheld(connection, new, without)
+        left = tuple(one for one in new.recipients if one not in newly)
+        return newly, replace(new, recipients=left, withheld=tuple(without))
+
+    def _count(self, connection: Connection, kept: NewSend) -> None:
+        heard = [one for one in kept.recipients if one not in kept.unheard]
+        self.storms.count_sent(connection, kept.stream, heard, self.clock())
 
     def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
         """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""
@@ -65,10 +104,10 @@ class SendRecorder:
         for key, found in suppressions.read(connection, by_key).items():
             applying = self._applying(found, new.stream)
             now = self.clock()
-            in_force = next((one for one in applying if one.in_force(now)), None)
-            if in_force:
+            in_force = strongest(applying, now)
+            if in_force and not self._is_next_try(connection, key, in_force, new):
                 newly[key] = in_force
-            elif any(one.tries and one.has_run_out(now) for one in applying):
+            elif in_force is None and any(one.tries and one.has_run_out(now) for one in applying):
                 on_trial.append(key)
         numbers = addresses.read_numbers(connection, on_trial)
         for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
@@ -87,20 +126,37 @@ class SendRecorder:
         Suppressions that are returned are in force: another host was quicker.
         """
         now, applying = self.clock(), self._applying(lock(connection, address).suppressions.values(), new.stream)
-        in_force = next((one for one in applying if one.in_force(now)), None)
+        in_force = strongest(applying, now)
         scopes = [one.scope for one in applying if one.tries and one.has_run_out(now)]
         if in_force is None and scopes:
-            trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})
-            self.ledger.write(connection, address, trial)
+            values = {"scopes": scopes, "message_id": new.message_id, "queue_id": new.queue_id}
+            detail: dict[str, Any] = clean_values({name: value for name, value in values.items() if value})
+            if addresses.is_erased(connection, address.id):
+                detail = kept_of_erased(detail)
+            self.ledger.write(connection, address, NewFact(now, "trial", address.id, None, new.stream, detail=detail))
         return in_force
+
+    def _is_next_try(self, connection: Connection, key: bytes, in_force: Suppression, new: NewSend) -> bool:
+        """Whether this message is the trial itself, which was put off and comes again.
+
+        Nobody tells when the mail server that heard 451 lets it go at last, so it may try until the trial is over.
+        """
+        if in_force.cause != "trial":
+            return False
+        number = addresses.find_number(connection, key)
+        trial = facts.find_latest_detail(connection, number, "trial") if number is not None else {}
+        ours = {"message_id": new.message_id, "queue_id": new.queue_id}
+        return any(value and trial.get(name) == value for name, value in clean_values(ours).items())
 
     def _write_withheld(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
         """Write a fact about each recipient that is withheld."""
         numbers = addresses.ensure(connection, self.secret, withheld)
+        erased = addresses.erased(connection, numbers.values())
+        news = []
         for address, suppression in withheld.items():
             values = {"cause": clean(suppression.words()), "tag": new.tag, "queue_id": new.queue_id}
             detail: dict[str, Any] = {name: value for name, value in values.items() if value}
-            if addresses.is_erased(connection, numbers[address]):
+            if numbers[address] in erased:
                 detail = kept_of_erased(detail)
-            fact = NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=detail)
-            facts.write(connection, fact)
+            news.append(NewFact(self.clock(), "withheld", numbers[address], stream=new.stream, detail=detail))
+        facts.write_without_ids(connection, news)

@@ -77,12 +77,17 @@ class Router:
         except token.TokenError:
             return None
 
+    def verp(self, address: str) -> Route | None:
+        """What `address` stands for if it is a VERP address whose token verifies."""
+        try:
+            route = self.route(address)
+        except (UnknownAddress, token.TokenError):
+            return None
+        return route if route.kind == "verp" else None
+
     def is_ours(self, address: str) -> bool:
         """Whether `address` is a VERP address whose token verifies."""
-        try:
-            return self.route(address).kind == "verp"
-        except (UnknownAddress, token.TokenError):
-            return False
+        return self.verp(address) is not None
 
     def _unsigned(self, address: str) -> Route:
         local, _, _ = address.rpartition("@")
@@ -94,7 +99,7 @@ class Router:
 
     def _static_stream(self, address: str) -> Stream:
         wanted = normalise(address)
-        return next(s for s in self.config.stream if s.static_sender and normalise(s.static_sender) == wanted)
+        return next(stream for stream in self.config.stream if wanted in map(normalise, stream.fixed_addresses))
 
     def _read(self, purpose: Purpose, domain: str, text: str) -> int:
         days, ring = self.config.tokens.bounce_days, self._ring.ring

@@ -97,8 +97,11 @@ def find_text(connection: Connection, number: int) -> str | None:
 
 def erased(connection: Connection, numbers: Iterable[int]) -> set[int]:
     """Those of the addresses whose text was erased."""
-    here = _table.c.id.in_(list(numbers))
-    return set(connection.scalars(select(_table.c.id).where(here, _table.c.text.is_(None))))
+    wanted, found = sorted(numbers), set[int]()
+    for start in range(0, len(wanted), MAX_PARAMETERS):
+        here = _table.c.id.in_(wanted[start : start + MAX_PARAMETERS])
+        found.update(connection.scalars(select(_table.c.id).where(here, _table.c.text.is_(None))))
+    return found
 
 
 def is_erased(connection: Connection, number: int) -> bool:

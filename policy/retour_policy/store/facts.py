@@ -148,6 +148,13 @@ def write_detail(connection: Connection, number: int, detail: dict[str, Any]) ->
     connection.execute(_WRITE_DETAIL, {"fact": number, "kept": detail})
 
 
+def find_latest_detail(connection: Connection, address_id: int, kind: str) -> dict[str, Any]:
+    """The detail of the latest fact of that kind about an address; empty where there is none."""
+    query = select(_table.c.detail).where(_table.c.address_id == address_id, _table.c.kind == kind)
+    found: dict[str, Any] | None = connection.scalar(query.order_by(_table.c.id.desc()).limit(1))
+    return found or {}
+
+
 def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, NewFact]]]:
     """What counts for some addresses, by their numbers: ids and facts in the order (recorded at, id)."""
     found: dict[int, list[tuple[int, NewFact]]] = {number: [] for number in numbers}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import CompoundSelect, Connection, and_, bindparam, delete, func, or_, select, union_all, update
 
 from retour_policy.store import schema
+from retour_policy.store.sends import UNHEARD
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
-_outbox = schema.outbox
+_apart, _outbox = schema.recipient_apart, schema.outbox
 _WRITE_DETAIL = update(_fact).where(_fact.c.id == bindparam("fact")).values(detail=bindparam("kept"))
 
 
@@ -54,9 +55,11 @@ def erase_from_sends(connection: Connection, number: int) -> int:
 
     How many sends went to it alone, resends included.
     """
-    theirs = select(_sent.c.send_id).where(_sent.c.address_id == number)
-    alone = select(_sent.c.send_id).where(_sent.c.send_id.in_(theirs)).group_by(_sent.c.send_id)
-    alone = alone.having(func.count() == 1)
+    theirs = _sends_to(number)
+    heard = select(_sent.c.send_id).where(_sent.c.send_id.in_(theirs))
+    unheard = select(_apart.c.send_id).where(_apart.c.send_id.in_(theirs), _apart.c.why == UNHEARD)
+    everybody = union_all(heard, unheard).subquery()
+    alone = select(everybody.c.send_id).group_by(everybody.c.send_id).having(func.count() == 1)
     connection.execute(update(_send).where(_send.c.id.in_(theirs)).values(spool=None))
     erased = {"message_id": None, "tag": None, "queue_id": None, "spool": None}
     own, again = _send.c.id.in_(alone), and_(_send.c.resend_of.in_(alone), _send.c.resend_of.is_not(None))
@@ -65,6 +68,12 @@ def erase_from_sends(connection: Connection, number: int) -> int:
 
 def read_copies(connection: Connection, number: int) -> list[str]:
     """The names of all copies, in the spool, of messages that went to an address."""
-    theirs = select(_sent.c.send_id).where(_sent.c.address_id == number)
+    theirs = _sends_to(number)
     here = or_(_send.c.id.in_(theirs), _send.c.resend_of.in_(theirs))
     return sorted(set(connection.scalars(select(_send.c.spool).where(here, _send.c.spool.is_not(None)))))
+
+
+def _sends_to(number: int) -> CompoundSelect[Any]:
+    """The sends that an address got."""
+    heard = select(_sent.c.send_id).where(_sent.c.address_id == number)
+    return union_all(heard, select(_apart.c.send_id).where(_apart.c.address_id == number, _apart.c.why == UNHEARD))

@@ -17,7 +17,7 @@ MAX_ADDRESSES_READ = 1_000  # in one transaction
 MAX_ROWS_READ = 2_000  # in one transaction
 MAX_ROWS_DELETED = 50  # at a time; a short transaction takes several times as many
 _fact, _sent, _send, _seen = schema.fact, schema.send_recipient, schema.send, schema.seen
-_counter = schema.storm_counter
+_apart, _counter = schema.recipient_apart, schema.storm_counter
 _BY_IDS = select(schema.address.c.id).where(schema.address.c.id.in_(bindparam("numbers", expanding=True)))
 _LOCK_UNLOCKED = _BY_IDS.with_for_update(skip_locked=True)
 _KEEP_BY_IDS = _BY_IDS.with_for_update(read=True, key_share=True)
@@ -80,9 +80,16 @@ def send_recipients(before: int, first_send: int) -> TableSweep:
     return TableSweep(_sent, (_sent.c.send_id, _sent.c.address_id), to_go)
 
 
+def recipients_apart(first_send: int) -> TableSweep:
+    """Recipients that were withheld, or of whom no report comes, of sends below that id that nobody else keeps."""
+    to_go = and_(_apart.c.send_id < first_send, ~exists().where(_sent.c.send_id == _apart.c.send_id))
+    return TableSweep(_apart, (_apart.c.send_id, _apart.c.address_id), to_go)
+
+
 def sends_without_recipients(first_send: int) -> TableSweep:
     """Sends below the id `first_send` whose recipients' parts are deleted."""
-    to_go = and_(_send.c.id < first_send, ~exists().where(_sent.c.send_id == _send.c.id))
+    parts = (~exists().where(table.c.send_id == _send.c.id) for table in (_sent, _apart))
+    to_go = and_(_send.c.id < first_send, *parts)
     return TableSweep(_send, (_send.c.id,), to_go)
 
 
@@ -168,5 +175,5 @@ def delete_unknown_addresses(connection: Connection, keys: Sequence[Any]) -> Non
 def _nothing_known() -> ColumnElement[bool]:
     """An address to which nothing was sent for long, and about which nothing is known. An erased one stays."""
     number = schema.address.c.id
-    tables = (_fact, _sent, schema.suppression)
+    tables = (_fact, _sent, _apart, schema.suppression)
     return and_(schema.address.c.text.is_not(None), *(~exists().where(one.c.address_id == number) for one in tables))

@@ -70,6 +70,16 @@ send_recipient = Table(
     sqlite_with_rowid=False,
 )
 
+recipient_apart = Table(
+    "recipient_apart",
+    metadata,
+    Column("send_id", BigInteger, ForeignKey("send.id"), primary_key=True),
+    Column("address_id", BigInteger, ForeignKey("address.id"), primary_key=True),
+    Column("why", String(16), nullable=False, comment="withheld, unheard (no report comes), waiting"),
+    Index("recipient_apart_by_address", "address_id", "send_id"),
+    sqlite_with_rowid=False,
+)
+
 fact = Table(
     "fact",
     metadata,

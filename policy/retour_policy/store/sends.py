@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, union_all, update
 
+from retour_policy.clock import DAY
 from retour_policy.core.decide import RuleSet
 from retour_policy.core.proof import COPIED
-from retour_policy.sanitize import clean_values
+from retour_policy.sanitize import clean, clean_values
 from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import first_id, id_time
 
+WITHHELD, UNHEARD, WAITING = "withheld", "unheard", "waiting"
+"""Why a recipient stands apart: got nothing; no report comes; or others of the message are not written yet, and may
+never be. For none of them can it be a good send.
+"""
+MAX_RETRY_MS = 5 * DAY  # for as long a client sends a message again that was put off (RFC 5321 section 4.5.4.1)
+MAX_RECIPIENTS_SHOWN = 32_767  # as many as the column can say
 MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
 _RECIPIENTS = (
@@ -21,7 +28,27 @@ _RECIPIENTS = (
     .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
     .where(schema.send_recipient.c.send_id == bindparam("id"))
 )
+_APART = (
+    select(schema.address.c.id, schema.address.c.key, schema.address.c.text, schema.recipient_apart.c.why)
+    .join(schema.recipient_apart, schema.recipient_apart.c.address_id == schema.address.c.id)
+    .where(schema.recipient_apart.c.send_id == bindparam("id"))
+)
 _INSERT_RECIPIENT = insert(schema.send_recipient)
+_DELETE_RECIPIENT = delete(schema.send_recipient).where(
+    schema.send_recipient.c.send_id == bindparam("send"), schema.send_recipient.c.address_id == bindparam("of")
+)
+_EARLIER = (
+    select(schema.send_recipient.c.send_id, schema.send_recipient.c.address_id)
+    .join(schema.send, schema.send.c.id == schema.send_recipient.c.send_id)
+    .where(
+        schema.send_recipient.c.address_id.in_(bindparam("to", expanding=True)),
+        schema.send_recipient.c.send_id >= bindparam("since"),
+        schema.send_recipient.c.send_id != bindparam("new"),
+        # Not by the index on Message-IDs: a list gives all its copies the same one.
+        func.coalesce(schema.send.c.message_id, "") == bindparam("message_id"),
+        schema.send.c.stream == bindparam("stream"),
+    )
+)
 _TO_ADDRESSES = (
     select(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
     .where(schema.send_recipient.c.address_id.in_(bindparam("numbers", expanding=True)))
@@ -70,6 +97,10 @@ class NewSend:
     sender: str
     """The envelope sender before the stamp, without <>."""
     recipients: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
+    """Further recipients of the message, who do not get it."""
+    unheard: frozenset[str] = frozenset()
+    """Those of the recipients of whom no report comes if it fails."""
     message_id: str | None = None
     tag: str | None = None
     queue_id: str | None = None
@@ -88,6 +119,8 @@ class Send:
     """Address number to address key."""
     texts: dict[int, str | None] = field(default_factory=dict)
     """Address number to the address; None: erased."""
+    withheld: frozenset[bytes] = frozenset()
+    """The keys of further recipients, who did not get it."""
     sender: str = ""
     message_id: str | None = None
     resend_of: int | None = None
@@ -101,7 +134,19 @@ class Send:
 
 
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
-    """Write the send and its recipients; its id. If an id is taken, another is drawn."""
+    """Write the send and its recipients, also those apart; its id. If an id is taken, another is drawn."""
+    sent, apart = _numbers_of(connection, secret, new)
+    count = len(sent) + sum(why == UNHEARD for why in apart.values())
+    number = begin(connection, new, draw, count)
+    if sent:
+        connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in sorted(sent)])
+    _write_apart(connection, number, apart)
+    _set_earlier_tries_apart(connection, number, new, sent | apart.keys())
+    return number
+
+
+def begin(connection: Connection, new: NewSend, draw: Callable[[], int], count: int = 0) -> int:
+    """Write the send without its recipients, of whom there are `count`; its id."""
     row = {
         "stream": new.stream,
         "sender": new.sender,
@@ -110,10 +155,60 @@ def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[
         "queue_id": new.queue_id,
         "spool": new.spool,
     }
-    numbers = sorted(set(addresses.ensure(connection, secret, new.recipients).values()))
-    number = _insert_with_free_id(connection, clean_values(row) | {"recipients": len(numbers)}, draw)
-    connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in numbers])
-    return number
+    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
+    return _insert_with_free_id(connection, clean_values(row) | shown, draw)
+
+
+def add_portion(connection: Connection, secret: bytes, number: int, part: NewSend) -> None:
+    """Write some recipients of a send with very many, who wait for `complete`: if that never comes, nobody got it."""
+    sent, apart = _numbers_of(connection, secret, part)
+    _write_apart(connection, number, dict.fromkeys(sent, WAITING) | apart)
+    _set_earlier_tries_apart(connection, number, part, sent | apart.keys())
+
+
+def complete(connection: Connection, number: int) -> None:
+    """All recipients of a send are written: those who wait are its recipients now."""
+    apart = schema.recipient_apart
+    waiting = and_(apart.c.send_id == number, apart.c.why == WAITING)
+    moved = select(apart.c.send_id, apart.c.address_id).where(waiting)
+    count = connection.execute(_INSERT_RECIPIENT.from_select(["send_id", "address_id"], moved)).rowcount
+    connection.execute(delete(apart).where(waiting))
+    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
+    connection.execute(update(schema.send).where(schema.send.c.id == number).values(shown))
+
+
+def _numbers_of(connection: Connection, secret: bytes, new: NewSend) -> tuple[set[int], dict[int, str]]:
+    """The numbers of the addresses that a message goes to, and of those apart, with why."""
+    numbers = addresses.ensure(connection, secret, (*new.recipients, *new.withheld))
+    unheard = {numbers[one]: UNHEARD for one in new.recipients if one in new.unheard}
+    sent = {numbers[one] for one in new.recipients} - unheard.keys()
+    withheld = {to: WITHHELD for to in map(numbers.__getitem__, new.withheld) if to not in sent}
+    return sent, withheld | unheard
+
+
+def _write_apart(connection: Connection, number: int, apart: Mapping[int, str]) -> None:
+    if apart:
+        rows = [{"send_id": number, "address_id": to, "why": apart[to]} for to in sorted(apart)]
+        connection.execute(ignoring(connection, schema.recipient_apart), rows)
+
+
+def _set_earlier_tries_apart(connection: Connection, number: int, new: NewSend, to: Iterable[int]) -> None:
+    """Take what was sent before to the same addresses with the same Message-ID for put off.
+
+    A mail server behind us answered the client with 451, or Retour died between its commit and its answer: the
+    client sends it again, and the earlier try reached nobody that we know of. So it is no good send.
+    """
+    if not new.message_id:
+        return
+    since = first_id(id_time(number) - MAX_RETRY_MS)
+    names = {"message_id": clean(new.message_id), "stream": new.stream, "since": since, "new": number}
+    numbers = sorted(to)
+    for start in range(0, len(numbers), addresses.MAX_PARAMETERS):
+        found = connection.execute(_EARLIER, names | {"to": numbers[start : start + addresses.MAX_PARAMETERS]})
+        rows = [{"send_id": send, "address_id": address, "why": UNHEARD} for send, address in found]
+        if rows:
+            connection.execute(_DELETE_RECIPIENT, [{"send": one["send_id"], "of": one["address_id"]} for one in rows])
+            connection.execute(ignoring(connection, schema.recipient_apart), rows)
 
 
 def record_resend(connection: Connection, send: Send, number: int) -> bool:
@@ -198,16 +293,22 @@ def read_spool_names(connection: Connection, names: Sequence[str]) -> set[str]:
 
 def _with_recipients(connection: Connection, row: object) -> Send:
     first = row.resend_of or row.id  # type: ignore[attr-defined]
-    rows = connection.execute(_RECIPIENTS, {"id": first}).all()
+    rows = [tuple(row) for row in connection.execute(_RECIPIENTS, {"id": first})]
+    apart = connection.execute(_APART, {"id": first}).all()
+    rows += [(to, key, text) for to, key, text, why in apart if why == UNHEARD]
     recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
+    withheld = frozenset(bytes(key) for _, key, _, why in apart if why == WITHHELD)
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
-    return Send(recipients=recipients, texts=texts, **{name: getattr(row, name) for name in names})
+    return Send(recipients=recipients, texts=texts, withheld=withheld, **{name: getattr(row, name) for name in names})
 
 
 def count_to(connection: Connection, number: int) -> tuple[int, int | None]:
     """How many sends went to the address with that number, and the id of the last one."""
-    sent = schema.send_recipient.c
-    query = select(func.count(), func.max(sent.send_id)).where(sent.address_id == number)
+    sent, apart = schema.send_recipient.c, schema.recipient_apart.c
+    heard = select(sent.send_id).where(sent.address_id == number)
+    unheard = select(apart.send_id).where(apart.address_id == number, apart.why == UNHEARD)
+    both = union_all(heard, unheard).subquery()
+    query = select(func.count(), func.max(both.c.send_id))
     count, last = connection.execute(query).one()
     return count, last
 

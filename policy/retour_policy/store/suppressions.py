@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select,
 
 from retour_policy.clock import MAX_AHEAD_MS
 from retour_policy.core.decide import BULK, EVERYWHERE
-from retour_policy.core.suppression import Suppression
+from retour_policy.core.suppression import Suppression, strongest
 from retour_policy.store import schema
-from retour_policy.store.addresses import Address
+from retour_policy.store.addresses import MAX_PARAMETERS, Address
 from retour_policy.store.database import Store
 from retour_policy.store.upsert import replacing
 
@@ -33,20 +33,22 @@ _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 def find_in_force(
     connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool
 ) -> Suppression | None:
-    """The suppression in force at `now` for the address with that key in that stream, if any."""
+    """The suppression in force at `now` for the address with that key in that stream, if any: see `strongest`."""
     names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
-    for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names):
-        found = Suppression(scope, cause, since, until, note, bool(tries))
-        if found.in_force(now):
-            return found
-    return None
+    some = [
+        Suppression(scope, cause, since, until, note, bool(tries))
+        for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names)
+    ]
+    return strongest(some, now)
 
 
 def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:
     """All suppressions of some addresses by the addresses' keys, those that have run out included."""
     found: dict[bytes, list[Suppression]] = {}
-    for row in connection.execute(_BY_KEYS, {"keys": sorted(keys)}):
-        found.setdefault(bytes(row.address_key), []).append(_of(row))
+    wanted = sorted(keys)
+    for start in range(0, len(wanted), MAX_PARAMETERS):
+        for row in connection.execute(_BY_KEYS, {"keys": wanted[start : start + MAX_PARAMETERS]}):
+            found.setdefault(bytes(row.address_key), []).append(_of(row))
     return found
 
 
