@@ -155,6 +155,7 @@ class Backend:
         return self._written(
             settings,
             lambda connection: settings.recorder.record(connection, new, withheld, track=track, watch=watch),
+            _not_sent,
         )
 
     def _record_in_parts(
@@ -178,13 +179,25 @@ class Backend:
             newly |= recorded.newly_suppressed
         done = RecordedSend(number or 0, newly)
         if track:
-            self._written(settings, lambda connection: settings.recorder.complete(connection, done.send))
+            self._written(
+                settings,
+                lambda connection: settings.recorder.complete(connection, done.send),
+                lambda connection, _: _not_sent(connection, done),
+            )
         return done
 
-    def _written(self, settings: Settings, work: Callable[[Connection], T]) -> T:
-        """Do it in the writer's thread, and wait until it is durable. Any error means that it is not."""
+    def _written(
+        self,
+        settings: Settings,
+        work: Callable[[Connection], T],
+        undo: Callable[[Connection, T], None] | None = None,
+    ) -> T:
+        """Do it in the writer's thread, and wait until it is durable. Any error means that it is not.
+
+        `undo` is done where the commit comes after all, when the client has heard of an error.
+        """
         try:
-            return self._writer.run(work, settings.config.milter.store_timeout, _not_sent)
+            return self._writer.run(work, settings.config.milter.store_timeout, undo)
         except StoreUnavailable:
             raise
         except Exception as error:

@@ -78,8 +78,10 @@ def attribute(
     assigned = [_assigned(only, one, report.recipient, key_of) for one in found]
     if any(_names(one, report.recipient) and one.conflict is None for one in assigned):
         return [old if one.conflict else one for old, one in zip(found, assigned, strict=True)]
-    apart = [bool(withheld) and any(key_of(text) in withheld for text in _names(one, report.recipient)) for one in found]
-    return [old if is_apart else one for old, one, is_apart in zip(found, assigned, apart, strict=True)]
+    return [
+        old if any(key_of(name) in withheld for name in _names(old, report.recipient)) else one
+        for old, one in zip(found, assigned, strict=True)
+    ]
 
 
 def texts_of(part: RecipientReport | None, named: str | None) -> list[str]:

@@ -231,7 +231,8 @@ def record_resend(connection: Connection, send: Send, number: int) -> bool:
 
 def remove(connection: Connection, number: int) -> None:
     """Remove a send: its message did not go out."""
-    connection.execute(delete(schema.send_recipient).where(schema.send_recipient.c.send_id == number))
+    for table in (schema.send_recipient, schema.recipient_apart):
+        connection.execute(delete(table).where(table.c.send_id == number))
     connection.execute(delete(schema.send).where(schema.send.c.id == number))
 
 
