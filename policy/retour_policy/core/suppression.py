@@ -56,9 +56,9 @@ class Suppression:
 
 
 def strongest(some: Iterable[Suppression], now: int) -> Suppression | None:
-    """Of those in force at `now` the one to name, which lasts longest; a trial, in which one message may go, only alone.
+    """Of those in force at `now` the one to name, which lasts longest; None if none is.
 
-    None if none is in force.
+    A trial, in which one message may go, only where there is nothing else.
     """
     in_force = [one for one in some if one.in_force(now)]
     holding = [one for one in in_force if one.cause != "trial"] or in_force
