@@ -203,8 +203,11 @@ def test_nobody_but_a_mail_system_writes_as_nobody(sender: str, text: str, reaso
 
 
 def test_what_nobody_writes_without_a_reason_is_no_report() -> None:
-    """Words alone do not make one."""
+    """Words alone do not make one, and whoever has an envelope of their own only hides."""
     assert read(b"From: <>\nTo: us@example.org\n\nWrite to user@example.com or wait.\n").kind == "not-a-report"
+    text = b"To: us@example.org\n\nMailbox full: user@example.com\n"
+    assert read(b"From: <>\n" + text).kind == "bounce"
+    assert read(b"Return-Path: <x@example.net>\nFrom: <>\n" + text).kind == "not-a-report"
 
 
 GENERATED, SUPPRESS, ANSWERS = (
