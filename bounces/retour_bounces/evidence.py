@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retour_bounces.message.parts import scan
+from retour_bounces.message.parts import Message, scan
+from retour_bounces.readers import wrapped
+from retour_bounces.readers.view import View
 from retour_bounces.report import Report
 
 MAX_PASSAGES = 12
@@ -26,10 +29,9 @@ def passages(data: bytes, report: Report) -> list[Passage]:
     wanted = [one.evidence for one in report.reports if len(one.evidence) > 2]
     wanted += [one.recipient for one in report.reports if one.recipient]
     wanted += [report.recipient] if report.recipient else []
-    message = scan(data)
-    texts = [message.fields.text(), *(part.text() for part in message.parts if not part.is_returned)]
+    view = View(scan(data))
     found: list[Passage] = []
-    for text in texts:
+    for text in (text for one in (view, *wrapped.inside(view)) for text in _texts(one.message)):
         for line in text.split("\n"):
             passage = _in_line(line[:2_000], wanted)
             if passage is not None and passage not in found:
@@ -37,6 +39,11 @@ def passages(data: bytes, report: Report) -> list[Passage]:
             if len(found) > MAX_PASSAGES:
                 return found
     return found
+
+
+def _texts(message: Message) -> Iterator[str]:
+    yield message.fields.text()
+    yield from (part.text() for part in message.parts if not part.is_returned)
 
 
 def _in_line(line: str, wanted: list[str]) -> Passage | None:

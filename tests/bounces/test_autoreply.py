@@ -203,8 +203,11 @@ def test_nobody_but_a_mail_system_writes_as_nobody(sender: str, text: str, reaso
 
 
 def test_what_nobody_writes_without_a_reason_is_no_report() -> None:
-    """Words alone do not make one."""
+    """Words alone do not make one, and whoever has an envelope of their own only hides."""
     assert read(b"From: <>\nTo: us@example.org\n\nWrite to user@example.com or wait.\n").kind == "not-a-report"
+    text = b"To: us@example.org\n\nMailbox full: user@example.com\n"
+    assert read(b"From: <>\n" + text).kind == "bounce"
+    assert read(b"Return-Path: <x@example.net>\nFrom: <>\n" + text).kind == "not-a-report"
 
 
 GENERATED, SUPPRESS, ANSWERS = (
@@ -212,7 +215,7 @@ GENERATED, SUPPRESS, ANSWERS = (
     "X-Auto-Response-Suppress: All",
     "In-Reply-To: <1@example.org>",
 )
-NULL = "Return-Path: <>"
+NULL, BULK = "Return-Path: <>", "Precedence: bulk"
 UNKNOWN = "Egun on, oporretan nago."
 """Words of a language of which no phrase is known."""
 
@@ -225,6 +228,7 @@ UNKNOWN = "Egun on, oporretan nago."
         (GENERATED, NULL),
         (SUPPRESS, ANSWERS),
         (SUPPRESS, NULL),
+        (GENERATED, BULK),
     ],
 )
 def test_two_marks_of_an_answer_by_program_need_no_words(marks: tuple[str, ...]) -> None:
@@ -232,7 +236,7 @@ def test_two_marks_of_an_answer_by_program_need_no_words(marks: tuple[str, ...])
     assert answer(UNKNOWN, *marks, subject="Erantzuna: News") == ("autoreply", "vacation", 0)
 
 
-@pytest.mark.parametrize("marks", [(GENERATED,), (SUPPRESS,), (ANSWERS,), (NULL,), (ANSWERS, NULL)])
+@pytest.mark.parametrize("marks", [(GENERATED,), (SUPPRESS,), (ANSWERS,), (NULL,), (BULK,), (ANSWERS, NULL, BULK)])
 def test_one_mark_that_stands_on_other_mail_too_is_not_enough(marks: tuple[str, ...]) -> None:
     """Programs send much that is no answer, people answer, and some write without a sender."""
     assert answer(UNKNOWN, *marks) == ("not-a-report", None, 0)
@@ -243,6 +247,7 @@ def test_one_mark_that_stands_on_other_mail_too_is_not_enough(marks: tuple[str, 
     [
         (UNKNOWN, "News", ("List-Id: <l.example.org>",)),
         (UNKNOWN, "Undeliverable: News", ()),
+        (UNKNOWN, "Logwatch for host.example.com", ()),
         (f"{UNKNOWN}\n\n----- Original message -----\n\nFrom: us@example.org\nSubject: News\n", "News", ()),
     ],
 )

@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from retour_bounces import read
+from retour_bounces.evidence import passages
 
 DAEMON = "Mail Delivery System <MAILER-DAEMON@mx.example.com>"
 TITLE = "Undelivered mail"
@@ -88,6 +89,12 @@ def test_an_encoded_message_inside_is_read() -> None:
     coded = base64.encodebytes(INNER["fields"].encode()).decode()
     kind = "message/rfc822\nContent-Transfer-Encoding: base64"
     assert failed(wrapped(coded, kind=kind)) == ["user@example.com"]
+
+
+def test_explain_shows_the_lines_inside() -> None:
+    """What a wrapped report rests on stands in it."""
+    data = wrapped(INNER["fields"], text="")
+    assert "Final-Recipient: rfc822; user@example.com" in [one.line for one in passages(data, read(data))]
 
 
 def test_a_delay_inside_stays_one() -> None:

@@ -47,8 +47,8 @@ def is_author(fields: Header) -> bool:
 
 
 def is_nobody(fields: Header) -> bool:
-    """Is the From field there and empty, or "<>"? No person and no list writes so."""
-    return not fields.get("from", "missing").strip(" \t\n<>\"'")
+    """Is the From field there and empty, or "<>", as the envelope's sender is? No person and no list writes so."""
+    return not fields.get("from", "missing").strip(" \t\n<>\"'") and fields.get("return-path", "<>") == "<>"
 
 
 def is_list_mail(fields: Header) -> bool:

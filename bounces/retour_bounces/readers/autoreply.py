@@ -82,8 +82,9 @@ def _is_marked_twice(view: View) -> bool:
     by_program = fields.get("auto-submitted").lower().startswith("auto-generated"), "x-auto-response-suppress" in fields
     if not any(by_program):
         return False
-    marks = (*by_program, "in-reply-to" in fields, fields.get("return-path") == "<>")
-    if sum(marks) < 2 or mail_system.is_list_mail(fields) or view.names_failure:
+    is_bulk = fields.get("precedence").strip().lower() in ("bulk", "junk")
+    marks = (*by_program, is_bulk, "in-reply-to" in fields, fields.get("return-path") == "<>")
+    if sum(marks) < 2 or mail_system.is_list_mail(fields) or view.names_failure or view.is_summary:
         return False
     return not view.may_be_report and not view.returns_message
 

@@ -122,7 +122,7 @@ class View:
         """Do sender or Subject, and what bears them out, look as if a mail system wrote the message?"""
         fields = self.fields
         if self.is_from_mail_system:
-            return not self._is_summary
+            return not self.is_summary
         if mail_system.is_answer(fields) and not self.is_marked_report:
             return False
         has_null_sender = fields.get("return-path") == "<>"
@@ -149,7 +149,7 @@ class View:
         return is_borne_out and mail_system.begins_as_report(self.own_text)
 
     @property
-    def _is_summary(self) -> bool:
+    def is_summary(self) -> bool:
         """Are these statistics, a log or a digest? A report's Subject may repeat that of such a message."""
         return not self.returns_message and mail_system.names_summary(self.subject) and not self.is_borne_out
 
