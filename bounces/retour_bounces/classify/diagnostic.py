@@ -49,19 +49,16 @@ _HOST = re.compile(
 of its reply."""
 
 
-_LINK = re.compile(
-    r"(?:https?://|ftp://|www\.)[^\s>)\"']+|(?<![\w.@-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,6}\.[a-z]{2,24}/[^\s>)\"']*",
-    re.IGNORECASE,
-)
-"""A page to read on: that it is called "user-unknown" or "senderguidelines" says nothing about user or sender."""
+_LINK_END = re.compile(r"[^\s>)\"']*")
+_BARE_LINK = re.compile(r"(?<![\w.@-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,6}\.[a-z]{2,24}/[^\s>)\"']*", re.IGNORECASE)
 _BETWEEN = re.compile(
-    r"(?<=[^\W\d])(?<! from)(?<! by)(?<! to)(?<! with)(?<! at)(?<! and)(?<! or) "
+    r" (?=[<(\[\"'@dfotpv])(?<=[^\W\d] )(?<! from )(?<! by )(?<! to )(?<! with )(?<! at )(?<! and )(?<! or )"
     r"(?:(?:of|for|von|fur|de|di|do|da|para|pour|per|van|voor|dla|pro|til|till) )?"
     r"(?:[<(\[\"']{0,3}@{3,}[>)\]\"']{0,3}|<[^ <>]{1,64}>|\"[^ \"]{1,64}\"|'[^ ']{1,64}')(?= [^\W\d])"
 )
 """A name between two words, such as the address in "mailbox of <user@example.com> is full"."""
 _CONSEQUENCE = re.compile(
-    r"(?<= )[\"'(]?5(?:0[0-5]|5[0134])[ -](?:#?5\.\d\.\d )?(?:error:? |sorry,? )?"
+    r" 5(?:0[0-5]|5[0134])[ -](?:#?5\.\d\.\d )?(?:error:? |sorry,? )?"
     r"(?:(?:there (?:are|were) )?no (?:valid )?recipients|all recipients|(?:a )?valid rcpt|need (?:a )?rcpt"
     r"|rcpt (?:to )?(?:\w+ )?(?:first|needed|required|must)|(?:must have|send) rcpt|bad sequence|(?:data|bdat) without"
     r"|command out of|out of sequence)",
@@ -116,14 +113,28 @@ def wording_of(text: str) -> Wording:
     words = plain(_HOST.sub(_dots, text) if "[" in text or "talking to" in text else text)
     if "@" in words:
         words = addresses.replaced(words, _blot)
-    said = words
-    if "/" in text or "www." in text:
-        for link in _LINK.finditer(text):
-            said = said[: link.start()] + "." * len(link[0]) + said[link.end() :]
-    joined, cuts = _joined(said)
+    said = _without_links(words, text) if "/" in words or "www." in words else words
+    # To look for the end of a name is cheaper than for all of it.
+    has_name = "@ " in said or "> " in said or '" ' in said or "' " in said or "@) " in said or "@] " in said
+    joined, cuts = _joined(said) if has_name else ("", ())
     code = _CODE.search(text)
     statuses = [match[0] for match in STATUS.finditer(text) if match[1] != "2"]
     return Wording(words, said, joined, cuts, code[1] if code else "", statuses, command_in(words))
+
+
+def _without_links(words: str, text: str) -> str:
+    """The `words` with dots for the links that stand in `text`, which dashes still hold together."""
+    for mark in ("://", "www."):
+        at = words.find(mark)
+        while at >= 0:
+            start = at - next((len(one) for one in ("https", "http", "ftp") if words.startswith(one, at - len(one))), 0)
+            end = _LINK_END.match(text, at).end()  # type: ignore[union-attr]  # it matches anything
+            words = words[:start] + "." * (end - start) + words[end:]
+            at = words.find(mark, end)
+    if "/" in words:
+        for link in _BARE_LINK.finditer(text):
+            words = words[: link.start()] + "." * len(link[0]) + words[link.end() :]
+    return words
 
 
 def _joined(said: str) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -27,6 +28,8 @@ _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 MAX_PHRASE_CHARACTERS = 200
 """Characters that one phrase of a rule may have."""
+MAX_KNOWN_STATUSES = 1_000
+"""Status codes for which it is kept which rules they concern."""
 _BUNDLED = ("providers.toml", "rules.toml")
 """Files of bundled rules, in the order in which they are asked."""
 _MAX_JOINT_CHARACTERS = 80
@@ -92,7 +95,7 @@ class Rule:
         if not self.allows(reply):
             return None
         wording = reply.wording
-        text = self._text(wording)
+        text = wording.plain if self.sees_links else wording.said
         if self.words or self.match:
             found = next(filter(None, (pattern.search(text) for pattern in self.match)), None)
             if found is None and wording.joined:
@@ -101,9 +104,6 @@ class Rule:
             return found
         at = text.find(self.all[0]) if self.all else 0
         return at, at + (len(self.all[0]) if self.all else 0)
-
-    def _text(self, wording: Wording) -> str:
-        return wording.plain if self.sees_links else wording.said
 
     def unmet(self, reply: Reply) -> str:
         """Which key keeps the rule from firing on `reply`, when it does not."""
@@ -122,9 +122,10 @@ class Rule:
             return False
         if self.command and (reply.command or "?") not in self.command:
             return False
-        text = self._text(reply.wording)
-        if self.unless and any(map(reply.wording.said.__contains__, self.unless)):
+        wording = reply.wording
+        if self.unless and any(map(wording.said.__contains__, self.unless)):
             return False
+        text = wording.plain if self.sees_links else wording.said
         if self.also and not any(map(text.__contains__, self.also)):
             return False
         return not self.all or all(map(text.__contains__, self.all))
@@ -136,15 +137,30 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
-    _hinted: list[tuple[int, str]] = field(init=False, repr=False, compare=False)
-    """Rules that may fire without any of their phrases, each with its hints, "" where it has none."""
+    _hints: list[tuple[str, tuple[int, ...]]] = field(init=False, repr=False, compare=False)
+    """Texts of which one stands wherever a rule fires without any of its phrases, each with those rules; in the order
+    of the first of these."""
+    _hints_before: list[int] = field(init=False, repr=False, compare=False)
+    """How many of the `_hints` concern a rule that stands before each rule."""
+    _unhinted: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Rules that may fire without any of their phrases on any text."""
+    _of_status: dict[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    """Those of the `_unhinted` that a status code allows, by codes that were asked about."""
 
     def __post_init__(self) -> None:
         numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
         wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
-        hinted = [(number, hint) for number, rule in wordless for hint in rule.hints or ("",)]
+        hints: dict[str, list[int]] = {}
+        for number, rule in wordless:
+            for hint in rule.hints:
+                hints.setdefault(hint, []).append(number)
+        first = [numbers[0] for numbers in hints.values()]
         object.__setattr__(self, "_phrases", PhraseIndex(numbered))
-        object.__setattr__(self, "_hinted", hinted)
+        object.__setattr__(self, "_hints", [(hint, tuple(numbers)) for hint, numbers in hints.items()])
+        before = [bisect_left(first, number) for number in range(len(self.rules) + 1)]
+        object.__setattr__(self, "_hints_before", before)
+        object.__setattr__(self, "_unhinted", tuple(number for number, rule in wordless if not rule.hints))
+        object.__setattr__(self, "_of_status", {})
 
     @cached_property
     def vague(self) -> frozenset[str]:
@@ -178,40 +194,52 @@ class Rules:
         plain, said = wording.plain, wording.said
         for at, phrase, numbers in self._phrases.find(plain):
             end = at + len(phrase)
-            in_link = said is not plain and said[at:end] != phrase
+            if said is not plain and said[at:end] != phrase:  # in a link
+                numbers = [number for number in numbers if self.rules[number].sees_links]
             for number in numbers:
-                if not (in_link and not self.rules[number].sees_links):
-                    _keep_longest(spans, number, (at, end))
+                old = spans.get(number)
+                if old is None or end - at > old[1] - old[0]:
+                    spans[number] = at, end
+        if wording.cuts:
+            self._add_joined(spans, wording)
+        return spans
+
+    def _add_joined(self, spans: Spans, wording: Wording) -> None:
+        """Adds where phrases stand that a name parts."""
         for cut, _ in wording.cuts:
             start = max(0, cut - _MAX_JOINT_CHARACTERS)
             for at, phrase, numbers in self._phrases.find(wording.joined[start : cut + _MAX_JOINT_CHARACTERS]):
                 if start + at < cut < start + at + len(phrase):
                     span = _in_full(start + at, start + at + len(phrase), wording.cuts)
                     for number in numbers:
-                        _keep_longest(spans, number, span)
-        return spans
+                        old = spans.get(number)
+                        if old is None or span[1] - span[0] > old[1] - old[0]:
+                            spans[number] = span
 
     def first(self, reply: Reply, spans: Spans) -> tuple[Rule, tuple[int, int]] | None:
         """The first rule that fires on `reply`, whose text has these `spans`, and where; None where none does."""
-        text = reply.wording.plain
         by_words = next((number for number in sorted(spans) if self.rules[number].allows(reply)), None)
-        asked = -1
-        for number, hint in self._hinted:
-            if number == asked or hint not in text or number in spans:
-                continue
-            if by_words is not None and number >= by_words:
+        last = len(self.rules) if by_words is None else by_words
+        text = reply.wording.plain
+        hinted = [numbers for hint, numbers in self._hints[: self._hints_before[last]] if hint in text]
+        status = reply.status or "-"
+        known = self._of_status.get(status)
+        asked = {*(self._without_hint(status) if known is None else known), *chain.from_iterable(hinted)}
+        for number in sorted(asked):
+            if number >= last:
                 break
-            asked = number
-            where = self.rules[number].fires_without_words(reply)
+            where = None if number in spans else self.rules[number].fires_without_words(reply)
             if where is not None:
                 return self.rules[number], where
         return (self.rules[by_words], spans[by_words]) if by_words is not None else None
 
-
-def _keep_longest(spans: Spans, number: int, span: tuple[int, int]) -> None:
-    old = spans.get(number)
-    if old is None or span[1] - span[0] > old[1] - old[0]:
-        spans[number] = span
+    def _without_hint(self, status: str) -> tuple[int, ...]:
+        """Rules to ask on any text that has this status code, "-" for none."""
+        rules = ((number, self.rules[number].status) for number in self._unhinted)
+        found = tuple(number for number, codes in rules if not codes or status.startswith(codes))
+        if len(self._of_status) < MAX_KNOWN_STATUSES:
+            self._of_status[status] = found
+        return found
 
 
 def _in_full(start: int, end: int, cuts: tuple[tuple[int, int], ...]) -> tuple[int, int]:

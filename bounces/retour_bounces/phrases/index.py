@@ -26,14 +26,18 @@ class PhraseIndex(Generic[Value]):
         self._within = {phrase: _beginnings(phrase, values) for phrase in values}
         spaced = [phrase for phrase in values if phrase[0] < _UNSPACED]
         self._signs = sorted((phrase for phrase in spaced if not phrase[0].isalnum()), key=len, reverse=True)
-        self._spaced = _expression("[^0-9a-z]", [phrase for phrase in spaced if phrase[0].isalnum()])
+        words = [phrase for phrase in spaced if phrase[0].isalnum()]
+        self._spaced = _expression("[^0-9a-z]", words)
+        self._ascii = _expression("[^0-9a-z]", [phrase for phrase in words if phrase.isascii()])
+        """Nearly all texts are plain letters; the others' phrases would only be tried for nothing."""
         self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
 
     def find(self, text: str) -> Iterator[tuple[int, str, list[Value]]]:
         """Place, phrase and values of all that stands in `text`, in no order."""
         text = f" {text}"
         within = self._within
-        for match in self._matches(text):
+        is_plain = not self._signs and text.isascii()
+        for match in self._ascii.finditer(text) if is_plain else self._matches(text):
             at = match.start(1)
             for phrase, is_open, values in within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
@@ -42,7 +46,7 @@ class PhraseIndex(Generic[Value]):
     def _matches(self, text: str) -> Iterable[re.Match[str]]:
         """Where phrases stand; group 1 of each match is the longest that begins there."""
         if text.isascii():
-            found: Iterable[re.Match[str]] = self._spaced.finditer(text)
+            found: Iterable[re.Match[str]] = self._ascii.finditer(text)
         else:
             words = (match for match in self._spaced.finditer(text) if not text[match.start(1) - 1].isalnum())
             found = chain(words, self._unspaced.finditer(text))

@@ -159,6 +159,11 @@ def command_of(line: str) -> str:
     return "DATA" if line[:1] == "." else _COMMANDS.get(line[:4].lower(), "")
 
 
+def indent(line: str) -> int:
+    """Characters of space that a line begins with."""
+    return len(line) - len(line.lstrip())
+
+
 def is_noise(text: str) -> bool:
     """Does a line or sentence tell whom to ask, who wrote, or anything else that is not about recipients?"""
     lower = text.lower().replace("notify you ", "")  # as in "this is to notify you that your mail"

@@ -111,8 +111,8 @@ class _LineScanner:
         """Names without a domain that stand before their error."""
         self.line_above = ""
         """The last line that was not empty."""
-        self.indent = self.indent_of_current = 0
-        """Columns by which the line, and the line of the current candidates, are indented."""
+        self.line = self.line_of_current = ""
+        """The line, and that of the current candidates."""
 
     def scan(self) -> None:
         """Goes through the lines, each with the actions that its words tell."""
@@ -139,7 +139,7 @@ class _LineScanner:
                 break
 
     def _read_line(self, line: str, bare: str) -> None:
-        self.indent = len(line) - len(line.lstrip())
+        self.line = line
         dialogue = line_shapes.DIALOGUE.match(line) if bare[0] in "><-SsRrCc" else None
         if dialogue and not (dialogue["c"] and line_shapes.ALONE.match(dialogue["t"])):
             self._read_dialogue(dialogue)
@@ -227,7 +227,9 @@ class _LineScanner:
     def _continues(self) -> bool:
         """Does the line go on with what is said about the current candidates? Postfix and Exim indent such lines, which
         may begin with an address that the reply names: the sender's, or that behind a forward."""
-        return bool(self.current) and not self.after_blank and self.indent > self.indent_of_current
+        if not self.current or self.after_blank:
+            return False
+        return line_shapes.indent(self.line) > line_shapes.indent(self.line_of_current)
 
     def _narrow_to(self, chosen: list[Candidate]) -> None:
         """From here on the words are about the `chosen` of a list alone."""
@@ -296,7 +298,7 @@ class _LineScanner:
 
     def _add(self, candidate: Candidate, joins: bool = False) -> None:
         self.prose.candidates.append(candidate)
-        self.indent_of_current = self.indent
+        self.line_of_current = self.line
         if joins and self.current and not self.current[-1].lines and not candidate.lines:
             candidate.lines = self.current[-1].lines
             self.current.append(candidate)
