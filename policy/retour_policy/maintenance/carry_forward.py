@@ -41,14 +41,11 @@ def carried_account(
 def speaks_from(account: Account) -> int | None:
     """From when on good sends may be deleted only in the transaction that counts them in the carried fact.
 
-    A good send from before the latest failure, and before the first that waits because its report names somebody else,
-    never counts again, and more than `MAX_FAILURES_KEPT` of them change
+    A good send from before the latest failure never counts again, and more than `MAX_FAILURES_KEPT` of them change
     nothing: these can be deleted later. None: all can.
     """
     open_ = [one for one in account.state.counts.values() if one.good < MAX_FAILURES_KEPT]
-    since = [one.latest() for one in open_ if one.latest() or one.suppressed]
-    since += [one.conflicts[0].at for one in account.state.counts.values() if one.conflicts]
-    return min((at + 1 for at in since), default=None)
+    return min((one.latest() + 1 for one in open_ if one.latest() or one.suppressed), default=None)
 
 
 def _with_good(count: Count, good: Sequence[int]) -> Count:

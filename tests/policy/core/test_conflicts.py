@@ -60,6 +60,18 @@ def test_a_good_send_between_shows_that_mail_arrives(world):
     assert world.counts(BOB) == {"*": {}} and world.suppressed() == {} and consistent(world)
 
 
+def test_healing_forgets_no_conflict(world):
+    """What arrived before it clears an older failure only; from the first conflict on nothing arrived."""
+    world.bounce(world.send())
+    world.wait("4d")
+    for _ in range(3):
+        world.send()
+        world.wait("1d")
+    world.wait("132h")
+    refuse(world, 3, span="6d")
+    assert world.counts(BOB) == {"*": {"hard": 1}} and consistent(world)
+
+
 def test_a_send_is_good_when_its_week_is_over(world):
     """It was made between two conflicts, and both came before it was known to be good."""
     refuse(world, 1, span="1d")
@@ -136,6 +148,11 @@ def _held(connection):
     return [number for detail in details for number in detail["facts"]]
 
 
+def named(connection):
+    """Whom else failures name, by key."""
+    return set(connection.scalars(schema.fact.select().with_only_columns(schema.fact.c.named_key)))
+
+
 @pytest.mark.parametrize("lost", ["purge", "erase"])
 def test_what_waits_survives(world, lost):
     """A purge, and the erasure of the person: they count when the next one comes, and nothing names anybody."""
@@ -148,10 +165,12 @@ def test_what_waits_survives(world, lost):
         key = address_key(SECRET, BOB)
         with world.store.writing() as connection:
             erase(connection, Address(find_number(connection, key), key))
-            assert set(connection.scalars(schema.fact.select().with_only_columns(schema.fact.c.named_key))) == {None}
+            assert named(connection) == {None}
     assert consistent(world)
     refuse(world, 1)
     assert world.counts(BOB) == {"*": {"hard": 1}} and consistent(world)
+    with world.store.reading() as connection:
+        assert (named(connection) == {None}) == (lost == "erase")
 
 
 def test_a_purge_remembers_that_mail_arrived(world):
