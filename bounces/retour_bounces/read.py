@@ -18,8 +18,10 @@ What several readers need to know of a message is found out once, by `readers.vi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from retour_bounces.classify.rules import Rules
+from retour_bounces.message.answered import of as message_ids
 from retour_bounces.message.parts import scan
 from retour_bounces.readers import amazon_ses, autoreply, complaint, dsn, mdn, plain_text
 from retour_bounces.readers.view import View
@@ -47,5 +49,11 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     for reader in _READERS:
         report = reader(view, rules)
         if report is not None:
-            return report
+            return _with_answered(report, view)
     return Report("not-a-report", truncated=view.message.truncated)
+
+
+def _with_answered(report: Report, view: View) -> Report:
+    """The report with what its own header says about the message that it answers."""
+    answered = tuple(one for one in message_ids(view.fields) if one != report.original.message_id)
+    return replace(report, original=replace(report.original, answered=answered)) if answered else report

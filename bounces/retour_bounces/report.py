@@ -76,6 +76,8 @@ class Original:
     subject: str | None = None
     envelope_id: str | None = None
     """Original-Envelope-Id of the report (RFC 3464 section 2.2.1)."""
+    answered: tuple[str, ...] = ()
+    """Other Message-IDs that the report itself names as what it answers, the likeliest first; at most 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,8 @@ class Report:
     reports: tuple[RecipientReport, ...] = ()
     original: Original = Original()
     reason: str | None = None
-    """For what is not about delivery: "vacation", "left" (auto-reply), "abuse", "not-spam", "opt-out"
-    (complaint)."""
+    """For what is not about delivery: "vacation", "left" (auto-reply), the Feedback-Type of a complaint
+    (RFC 5965), "abuse", "not-spam", "opt-out" ...; None where it has none."""
     recipient: str | None = None
     """Who an auto-reply, complaint or receipt speaks of, where the message tells."""
     truncated: bool = False

@@ -41,6 +41,14 @@ def test_opt_out_and_not_spam_are_told_from_abuse() -> None:
         assert (found.kind, found.reason, found.recipient) == ("complaint", kind, "a@example.net")
 
 
+def test_a_feedback_report_without_a_type_has_no_reason() -> None:
+    """RFC 5965 section 3.1: the type is required, and must not be guessed. Comments are no part of it."""
+    for line, reason in (("", None), ("Feedback-Type:\n", None), ("Feedback-Type: Abuse (by a person)\n", "abuse")):
+        part = f"Content-Type: message/feedback-report\n\n{line}User-Agent: x\nVersion: 1\n"
+        found = read(multipart("feedback-report", part))
+        assert (found.kind, found.reason) == ("complaint", reason)
+
+
 def test_a_read_receipt_is_no_bounce() -> None:
     """RFC 8098: kind mdn, no failed recipient."""
     part = "Content-Type: message/disposition-notification\n\nFinal-Recipient: rfc822;user@example.net\nDisposition: manual-action/MDN-sent-manually; displayed\n"

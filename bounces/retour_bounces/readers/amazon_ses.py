@@ -104,7 +104,7 @@ def _recipient(row: Any, action: Action, body: dict[str, Any], judge: Judge) -> 
 def _complaint(notice: dict[str, Any], body: dict[str, Any]) -> Report:
     rows = body.get("complainedRecipients")
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
-    kind = re.sub(r"[^a-z0-9-]", "", str(body.get("complaintFeedbackType") or "abuse").lower())[:40]
+    kind = re.sub(r"[^a-z0-9-]", "", str(body.get("complaintFeedbackType") or "abuse").lower())[:32]
     return Report(
         "complaint",
         original=_original(notice),

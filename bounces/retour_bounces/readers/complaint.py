@@ -13,6 +13,9 @@ from retour_bounces.report import Original, Report
 
 _RECIPIENTS = ("original-rcpt-to", "removal-recipient", "x-original-recipient")
 _TYPE = re.compile(r"^(?:feedback-type|user-agent|version)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_FEEDBACK_TYPE = re.compile(r"\([^)]*\)|[^a-z0-9-]")
+"""What is not part of a Feedback-Type: comments, spaces."""
+MAX_TYPE_CHARACTERS = 32
 _RETURNED = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to")
 """Fields of the returned message that tell the recipient; the first is how Outlook.com forwards what it
 got."""
@@ -31,7 +34,9 @@ def read(view: View, rules: Rules) -> Report | None:
     if part is None and not named_so and not _is_forwarded(message, header):
         return None
     fields = _fields(part.text() if part else view.text)
-    kind = re.sub(r"[^a-z0-9-]", "", fields.get("feedback-type", "abuse").lower())[:40] or "abuse"
+    kind = _FEEDBACK_TYPE.sub("", fields.get("feedback-type").lower())[:MAX_TYPE_CHARACTERS] or None
+    if part is None and not named_so:
+        kind = "abuse"  # Outlook.com forwards what people call spam, and says no more
     back = view.attached_original or Original()
     if back.message_id is None and fields.get("original-message-id"):
         back = replace(back, message_id=fields.get("original-message-id")[:998])
