@@ -69,6 +69,20 @@ def is_address(text: str) -> bool:
     return bool(_QUOTED.fullmatch(local)) or not _NO_LOCAL_PART.search(local)
 
 
+def without_tag(address: str) -> str:
+    """`address`, normalised, without the +tag of its local part (RFC 5233), and without quotes."""
+    local, at, domain = normalise(address).rpartition("@")
+    local = unquoted(local)
+    return (local.partition("+")[0] or local) + at + domain
+
+
+def is_same_mailbox(one: str, other: str) -> bool:
+    """Whether a server may mean the same mailbox by both: a +tag and the name of a host of the domain do not matter."""
+    (local, _, domain), (other_local, _, other_domain) = (without_tag(text).rpartition("@") for text in (one, other))
+    short, long = sorted((domain, other_domain), key=len)
+    return local == other_local and (short == long or ("." in short and long.endswith(f".{short}")))
+
+
 def is_domain(text: str) -> bool:
     """Whether `text` is a host name of two labels or more, as A-labels (RFC 5890), in lower case."""
     labels = text.split(".")

@@ -39,6 +39,13 @@ def test_check_says_the_careful_policy(careful: Any) -> None:
     careful.fits(careful("check").stdout.partition("policy")[2])
 
 
+def test_check_says_who_gets_copies(careful: Any) -> None:
+    """By name, as `[policy] copies` has them."""
+    careful.edit('preset = "careful"', 'preset = "careful"\ncopies = ["archive@example.com", "archive.example.com"]')
+    sentence = "Mail to archive@example.com and archive.example.com is a copy of other people's mail: "
+    assert sentence + "when it fails, it counts for nobody." in careful.json("check")[0]["policy"]
+
+
 def test_check_says_what_a_stream_has_of_its_own(careful: Any) -> None:
     """Only what differs; and what is dangerous."""
     careful.config.write_text(careful.config.read_text() + "[stream.policy]\nhard = 1\ncount_unsigned = true\n")

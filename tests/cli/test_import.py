@@ -86,6 +86,26 @@ def test_old_bounces_count_at_their_own_dates(office: Any, make: Any) -> None:
     assert office.json("rebuild") == []
 
 
+def test_a_reference_is_as_old_as_the_report_that_brings_it(office: Any) -> None:
+    """Old mail to a static sender: each by its own date, whatever else is read with it; 31 days after is too late."""
+    context, found = office.context, []
+    new = NewSend("shop", "shop@example.com", (TO,))
+    for sent, came in ((300, 299), (200, 169), (100, 71), (40, 39)):
+        at = system_clock() - sent * DAY
+        signer = Signer(context.ring, lambda at=at: at)
+        with context.store.writing() as connection:
+            send = sends.record(connection, context.ring.address_secret, new, signer.draw)
+        returned = f"Retour-Ref: {signer.reference(send)}\nFrom: shop@example.com\n"
+        date = date_text(system_clock() - came * DAY)
+        header = f"To: shop-returns@example.com\nDate: {date}\nX-Number: {sent}\n"
+        found.append(hard_bounce(TO, header=header, returned=returned, text=f"It failed, {sent}."))
+    assert office.json("import", str(as_mbox(office.home, found))) == [
+        {"recorded": 3, "unmatched: about no mail on record": 1}
+    ]
+    assert office.json("address", "show", TO)[0]["counts"]["*"]["hard"] == 3
+    assert office.json("rebuild") == []
+
+
 def test_one_file_is_a_mailbox_too(office: Any) -> None:
     """`retour import bounce.eml`."""
     path = as_files(office.home, reports(office, (40,))) / "deep/0.EML"

@@ -68,6 +68,8 @@ def test_a_second_report_of_the_same_failure_is_no_news(world):
         ("autoreply", ["autoreply"]),
         ("complaint", ["complaint", "suppressed"]),
         ("unsubscribe", ["unsubscribed", "suppressed"]),
+        ("opt-out", ["unsubscribed", "suppressed"]),
+        ("not-spam", []),
         ("delivered", []),
         ("mdn", []),
     ],
@@ -76,6 +78,16 @@ def test_what_is_told_of_other_reports(world, kind, expected):
     """Whatever only says that a message went well is nobody's business."""
     world.answer(world.send(), kind)
     assert types(world) == expected
+
+
+def test_a_bounce_that_names_somebody_else_says_so(world):
+    """Whom it names, and that the proof is weak; of a copy to somebody else nothing is told."""
+    world.conflict(world.send(), "new@elsewhere.example")
+    (event,) = told(world)
+    assert (event["type"], event["data"]["proof"]) == ("bounce.hard", "conflicting")
+    assert (event["data"]["address"], event["data"]["names"]) == ("bob@example.net", "new@elsewhere.example")
+    world.conflict(world.send("ann@example.net"), "new@elsewhere.example", to="ann@example.net")
+    assert told(world) == []
 
 
 def test_a_hook_for_one_stream_hears_of_it_and_of_what_holds_everywhere(world):

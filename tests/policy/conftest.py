@@ -26,6 +26,7 @@ from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.ledger.storms import Storms
+from retour_policy.messages.matching import ProofRules
 from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
 from retour_policy.store import facts, migrate, schema, sends, suppressions
@@ -34,6 +35,7 @@ from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import Key, KeyRing
+from retour_policy.tokens.token import first_id
 
 NOW = 1_800_000_000_000  # 2027-01-15, in milliseconds
 SECRET = bytes(range(32))
@@ -91,19 +93,22 @@ class Book:
     policy: PolicySection = field(default_factory=lambda: PolicySection(preset="plain"))
     references: dict[str, int] = field(default_factory=dict)
     now: int = NOW
+    proof_rules: ProofRules = field(default_factory=ProofRules)
     _drawn: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def recorder(self) -> ReturnRecorder:
         policy = Policy(StreamPolicy(self.policy.over(PRESETS[self.policy.preset])))
         storms = Storms(StormSection(), Sides({}))
-        return ReturnRecorder(SECRET, Ledger(policy), storms, "postmaster@example.org", self.references.get)
+        return ReturnRecorder(
+            SECRET, Ledger(policy), storms, "postmaster@example.org", self.references.get, proof_rules=self.proof_rules
+        )
 
     def send(self, *recipients: str, stream: str = "news", **values: Any) -> int:
         """A message that went out; its id."""
         new = NewSend(stream, "news@example.com", recipients, **values)
         with self.store.writing() as connection:
-            return sends.record(connection, SECRET, new, lambda: next(self._drawn))
+            return sends.record(connection, SECRET, new, lambda: first_id(self.now) + next(self._drawn))
 
     def arrival(self, route: Route, report: Report | None, fingerprint: bytes = b"", **values: Any) -> ReturnedMessage:
         """A report that came to us; each is a new one unless `fingerprint` is given."""

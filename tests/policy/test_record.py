@@ -160,9 +160,9 @@ recorder = ReturnRecorder(bytes(range(32)), ledger, storms, "postmaster@example.
 print("ready", flush=True)
 sys.stdin.readline()
 outcomes = []
-for send in range(1, 21):
+for send in map(int, sys.argv[2:]):
     route, report = Route("verp", "news", send), Report("bounce", (part,))
-    arrival = ReturnedMessage(1, route, "b@b.example", "", b"", bytes([send]) * 16, report)
+    arrival = ReturnedMessage(1, route, "b@b.example", "", b"", send.to_bytes(16, "big"), report)
     outcomes.append(writer.submit(lambda c, a=arrival: recorder.record(c, a)))
 print(*[outcome.result(60) for outcome in outcomes], flush=True)
 writer.close()
@@ -171,11 +171,10 @@ writer.close()
 
 def test_the_same_reports_through_several_processes_count_once(book: Any, database: Path) -> None:
     """Three processes are handed the same twenty reports at once: each is recorded by one of them."""
-    for _ in range(20):
-        book.send(A)
+    made = [str(book.send(A)) for _ in range(20)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", RECORD, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", RECORD, database, *made], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(3)
     ]

@@ -23,6 +23,7 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, settle
 from retour_policy.maintenance.rebuild import stored
 from retour_policy.maintenance.undo import Window, failures, undo
+from retour_policy.messages.matching import ProofRules
 from retour_policy.messages.outgoing import SendRecorder
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Route
@@ -50,6 +51,7 @@ class World:
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
         self._config = config or {}
+        self.references: dict[str, int] = {}  # genuine Retour-Ref fields: text to send
 
     def __enter__(self) -> World:
         self.store = open_store(self.url, check=False)
@@ -68,7 +70,14 @@ class World:
         self.ledger = Ledger.of(self.config, self.writer, self.clock)
         self.storms = Storms.of(self.config)
         self.outgoing = SendRecorder(SECRET, self.ledger, self.storms, self.clock, lambda: draw_id(self.now))
-        self.recorder = ReturnRecorder(SECRET, self.ledger, self.storms, "postmaster", lambda _: None)
+        self.recorder = ReturnRecorder(
+            SECRET,
+            self.ledger,
+            self.storms,
+            "postmaster",
+            self.references.get,
+            proof_rules=ProofRules.of(self.config),
+        )
 
     def clock(self) -> int:
         """Milliseconds since 1970."""
@@ -111,10 +120,21 @@ class World:
         part = failed(to, type_, original_recipient=to, **said)
         return self.returned(send, Report("bounce", (part,)), to, at=at)
 
-    def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
-        """An auto-reply, a complaint or the like."""
+    def conflict(
+        self, send: int | None, names: str, *, like: str = "gone", to: str = "bob@example.net", at: int | None = None
+    ) -> str:
+        """A report about a send comes back that names somebody else."""
         assert send is not None, "nothing was sent"
-        return self.returned(send, Report(kind, recipient=to), to)  # type: ignore[arg-type]
+        type_, status, reason, blame = LIKE[like]
+        said = {"status": status, "reason": reason, "blame": blame, "diagnostic": ""}
+        return self.returned(send, Report("bounce", (failed(names, type_, **said),)), to, at=at)
+
+    def answer(self, send: int | None, kind: str, to: str = "bob@example.net") -> str:
+        """An auto-reply, a complaint (of abuse, or by its Feedback-Type) or the like."""
+        assert send is not None, "nothing was sent"
+        types = {"complaint": "abuse", "opt-out": "opt-out", "not-spam": "not-spam"}
+        kind, reason = "complaint" if kind in types else kind, types.get(kind)
+        return self.returned(send, Report(kind, reason=reason, recipient=to), to)  # type: ignore[arg-type]
 
     def returned(self, send: int, report: Report, to: str, *, at: int | None = None) -> str:
         """Record a report."""
@@ -125,12 +145,12 @@ class World:
         )
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 
-    def why_not(self, to: str = "bob@example.net", stream: str = "news") -> Suppression | None:
-        """Why an address must not get mail of a stream now."""
+    def why_not(self, to: str = "bob@example.net", stream: str = "news", at: int | None = None) -> Suppression | None:
+        """Why an address must not get mail of a stream, now or at that time."""
         transactional = self.ledger.policy.for_stream(stream).transactional
         with self.store.reading() as connection:
             return suppressions.find_in_force(
-                connection, address_key(SECRET, to), stream, self.now, transactional=transactional
+                connection, address_key(SECRET, to), stream, at or self.now, transactional=transactional
             )
 
     def suppress(self, to: str, scope: str = "*", until: int | None = None) -> None:

@@ -149,13 +149,16 @@ def _lines(fact: Fact, why: str) -> list[str]:
 
 
 def _numbers(count: Count) -> dict[str, int]:
-    return dict(count.totals) | ({"unconfirmed": 1} if count.unconfirmed else {})
+    waiting = {"unconfirmed": int(count.unconfirmed is not None), "conflicts": len(count.conflicts)}
+    return dict(count.totals) | {name: number for name, number in waiting.items() if number}
 
 
 def _counts(count: Count) -> str:
     parts = [f"{name} {number}" for name, number in sorted(count.totals.items())]
     if count.unconfirmed:
         parts.append("one failure that counts when another send fails too")
+    if count.conflicts:
+        parts.append(f"failures on {len(count.conflicts)} days that name somebody else")
     return ", ".join(parts) or "none"
 
 

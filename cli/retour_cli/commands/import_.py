@@ -107,6 +107,7 @@ class Importer:
 
     def _recorded(self, connection: Connection, recorder: ReturnRecorder, message: ReturnedMessage) -> str:
         try:
+            self._clock.at = message.at
             with connection.begin_nested():
                 return recorder.record(connection, message)
         except Exception as error:

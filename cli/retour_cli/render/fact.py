@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from retour_policy.clock import iso_text
+from retour_policy.core.proof import COPIED
 from retour_policy.store.facts import Fact
 
-SHOWN_AS = {"came_to": "delivered_to", "of": "max_attempts"}
+SHOWN_AS = {"came_to": "delivered_to", "of": "max_attempts", "conflict": "names"}
 """Keys of a fact's detail that are shown by the names that hook events and logs use. The stored ones are older."""
 
 
@@ -26,6 +27,9 @@ def words(fact: Fact) -> str:
         parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
     if what.proof == "unsigned":
         parts.append("(unsigned)")
+    if what.detail.get("conflict"):
+        copies = ", who gets copies of others' mail" if what.proof == COPIED else ""
+        parts.append(f"(the report names {what.detail['conflict']}{copies})")
     if what.detail.get("lost_send"):
         parts.append("(record gone)")
     return " ".join(part for part in parts if part)

@@ -73,7 +73,14 @@ def policy_words(config: Config) -> list[str]:
     """The policy of all streams without their own, in plain sentences."""
     rules = config.rules(None)
     plain = "Storms are not detected, because every failure counts, no matter who is to blame."
-    return [*policy_sentences(rules), storm_sentence(config.storm) if rules.heed_blame else plain]
+    storms = storm_sentence(config.storm) if rules.heed_blame else plain
+    return [*policy_sentences(rules), *_copies_words(config), storms]
+
+
+def _copies_words(config: Config) -> list[str]:
+    """Whose failures say nothing about anybody."""
+    names = " and ".join(config.policy.copies)
+    return [f"Mail to {names} is a copy of other people's mail: when it fails, it counts for nobody."] if names else []
 
 
 def storm_sentence(limits: StormSection) -> str:

@@ -24,6 +24,7 @@ from retour_policy.config.base import Section
 from retour_policy.config.courier import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
 from retour_policy.config.values import (
     Address,
+    Copies,
     Count,
     Duration,
     Name,
@@ -138,6 +139,7 @@ class PolicySection(RulesSection):
     """When an address is paused or suppressed."""
 
     preset: Preset = "careful"
+    copies: Copies = ()
 
 
 class Stream(Section):

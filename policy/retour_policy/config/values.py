@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
-from retour_policy.address import is_address
+from retour_policy.address import domain_ascii, is_address, is_domain
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.core.decide import MAX_FAILURES_KEPT
 from retour_policy.networks import Network
@@ -91,6 +91,12 @@ def _address(value: object) -> object:
     raise ValueError('is not an e-mail address; for example "postmaster@example.com"')
 
 
+def _copy(value: object) -> object:
+    if isinstance(value, str) and (is_address(value) or is_domain(domain_ascii(value))):
+        return value
+    raise ValueError('is neither an address nor a domain; for example "archive@example.com" or "archive.example.com"')
+
+
 def _socket(value: object) -> object:
     if isinstance(value, str) and not _CONTROL.search(value):
         found = re.fullmatch(r"unix:/.+|inet:(\d{1,5})@[^\s@]+|fd:[\w.-]+", value)
@@ -163,6 +169,8 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 """A `Duration` that is not zero."""
 Address = Annotated[str, BeforeValidator(_address)]
 Socket = Annotated[str, BeforeValidator(_socket)]
+Copies = tuple[Annotated[str, BeforeValidator(_copy)], ...]
+"""Addresses and domains."""
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Threshold = Annotated[StrictInt, Field(ge=0, le=MAX_FAILURES_KEPT)]
 OptionalFile = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_or_none)]

@@ -12,6 +12,9 @@ BULK = "*bulk"  # every stream that is not transactional
 DAY = 86_400_000  # milliseconds
 FAILURES: tuple[Class, ...] = ("hard", "soft", "network")
 MAX_FAILURES_KEPT = 64  # of those that count; a threshold cannot be higher
+MIN_CONFLICT_DAYS = 3  # distinct ones (UTC), on which a failure came that names somebody else, before one counts
+MIN_CONFLICT_SPAN_MS = 10 * DAY  # between the first and the last of them
+MAX_CONFLICTS_KEPT = 16  # one a day; the last 16 days span more than what is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,10 @@ class Signal:
     sent_at: int = 0
     shared: bool = False
     """The proof is a token that other recipients have too."""
+    conflicting: bool = False
+    """The report names somebody else than the recipient whom its token stands for."""
+    good_since_conflict: bool = False
+    """A send after the first of the failures in `Count.conflicts` was good."""
     first: bool = True
     """Nothing of its kind counted before for this send and address: one send counts once."""
     good_sends: int = 0
@@ -101,6 +108,8 @@ class Count:
     """A failure with shared proof only. It counts when the failure of another send joins it."""
     claims: tuple[CountedFailure, ...] = ()
     """Complaints and the like with shared proof only, one per class. It counts when another send's joins it."""
+    conflicts: tuple[CountedFailure, ...] = ()
+    """Failures whose reports name somebody else, the first of each day, with no good send between."""
 
     def latest(self) -> int:
         """When the latest failure that counts or waits was recorded; 0 if there is none."""
@@ -159,6 +168,8 @@ def _step(count: Count, signal: Signal, rules: RuleSet) -> Step:
         return count, (), "this send is counted already"
     if signal.class_ not in FAILURES:
         return _claimed(count, signal, rules)
+    if signal.conflicting:
+        return _conflicting(count, signal, rules)
     if signal.shared and count.unconfirmed is None and not count.failures:
         count = replace(count, unconfirmed=CountedFailure(signal.class_, signal.at, signal.send))
         return count, (), "shared proof: counts when another send fails too"
@@ -170,6 +181,23 @@ def _confirmed(count: Count, signal: Signal, rules: RuleSet) -> Step:
     if count.unconfirmed is None:
         return _counted(count, signal, rules)
     return _both(replace(count, unconfirmed=None), count.unconfirmed, signal, rules)
+
+
+def _conflicting(count: Count, signal: Signal, rules: RuleSet) -> Step:
+    """The report names somebody else: who forwards all their mail to a dead address, or somebody who gets a copy of it.
+
+    Forwarded mail fails again and again, and nothing arrives: then it counts. A copy may fail once or twice.
+    """
+    old = () if signal.good_since_conflict else count.conflicts
+    kept = [one for one in old if not rules.forget_after or signal.at - one.at <= rules.forget_after]
+    if all(one.at // DAY != signal.at // DAY for one in kept):
+        kept.append(CountedFailure(signal.class_, signal.at, signal.send))
+    count = replace(count, conflicts=tuple(kept[-MAX_CONFLICTS_KEPT:]))
+    if len(kept) < MIN_CONFLICT_DAYS or kept[-1].at - kept[0].at < MIN_CONFLICT_SPAN_MS:
+        needed = f"{MIN_CONFLICT_DAYS} days over {MIN_CONFLICT_SPAN_MS // DAY}"
+        return count, (), f"names somebody else: counts when that comes on {needed}; {len(kept)} so far"
+    count, suppress, why = _confirmed(count, signal, rules)
+    return count, suppress, f"{why}, though it names somebody else: on {len(kept)} days nothing arrived"
 
 
 def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
@@ -198,7 +226,7 @@ def _healed(count: Count, signal: Signal, rules: RuleSet) -> Count:
     good = signal.good_sends + count.good
     if rules.heal_sends and good >= rules.heal_sends:
         totals = {name: n for name, n in count.totals.items() if name not in FAILURES}
-        return Count(totals=totals, claims=count.claims)
+        return Count(totals=totals, claims=count.claims, conflicts=count.conflicts)
     if count.unconfirmed and _outdated(count.unconfirmed, signal, rules, good):
         count = replace(count, unconfirmed=None)
     kept = [one for one in count.failures if not _outdated(one, signal, rules, good)]
@@ -233,8 +261,11 @@ def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
 def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == signal.class_]
+    is_failure = signal.class_ in FAILURES
+    if is_failure and signal.send and any(one.send == signal.send for one in count.failures):
+        return "this send is counted already"  # by a report that named somebody else
     # without this it would make the next suppression longer
-    if rules.longest and signal.class_ in FAILURES and signal.sent_at < count.ends:
+    if rules.longest and is_failure and signal.sent_at < count.ends:
         return f"{signal.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
         return f"{signal.class_}: one is counted already today"

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from retour_policy.core.decide import EVERYWHERE, MAX_FAILURES_KEPT, Class, RuleSet, Signal, State, Suppress, decide
+from retour_policy.core.decide import (
+    EVERYWHERE,
+    MAX_FAILURES_KEPT,
+    Class,
+    Count,
+    RuleSet,
+    Signal,
+    State,
+    Suppress,
+    decide,
+)
+from retour_policy.core.proof import CONFLICTING, COPIED, claim_of
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 
@@ -33,8 +44,13 @@ class Entry:
     blame: str | None = None
     proof: str = ""
     first: bool = True
-    """The first of its kind for this send and address that counts."""
+    """The first of its matter for this send and address that counts."""
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str | None:
+        """As the report gives it; of a complaint its Feedback-Type."""
+        return self.detail.get("reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +69,18 @@ class StepResult:
     why: str
 
 
-def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> StepResult:
-    """The account after one more fact. `good_sends`: how many were good since the latest counted failure."""
+@dataclass(frozen=True, slots=True)
+class GoodSends:
+    """Sends to an address that were good, as far as its next fact needs to know."""
+
+    since_failure: int = 0
+    """After the latest counted failure; at most `heal_sends` are looked for."""
+    since_conflict: bool = False
+    """Whether there was one after the first failure that waits because its report names somebody else."""
+
+
+def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: GoodSends) -> StepResult:
+    """The account after one more fact."""
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, stream_policy)
@@ -70,10 +96,10 @@ def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends
     return StepResult(Account(decision.state, suppressions), decision.why)
 
 
-def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Signal | None:
+def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: GoodSends) -> Signal | None:
     """What a fact means for counting; None if it does not count."""
-    class_ = class_of(entry.kind, entry.type, entry.blame, stream_policy.rules)
-    if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policy.rules):
+    class_ = class_of(entry, stream_policy.rules)
+    if class_ is None or not counts(entry, stream_policy.rules):
         return None
     return Signal(
         at=entry.at,
@@ -83,28 +109,67 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Sig
         send=entry.send,
         sent_at=entry.sent_at,
         shared=entry.proof == "shared",
+        conflicting=entry.proof == CONFLICTING,
         first=entry.first,
-        good_sends=good_sends,
+        good_sends=good_sends.since_failure,
+        good_since_conflict=good_sends.since_conflict,
         fact=entry.id,
     )
 
 
-def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
+class Judged(Protocol):
+    """What of a fact says whether, and as what, it counts: of an `Entry`, and of what the store has."""
+
+    @property
+    def kind(self) -> str:
+        """Of the report."""
+
+    @property
+    def type(self) -> str | None:
+        """hard or soft, of a bounce."""
+
+    @property
+    def reason(self) -> str | None:
+        """Of a complaint its Feedback-Type."""
+
+    @property
+    def blame(self) -> str | None:
+        """Of a bounce."""
+
+    @property
+    def proof(self) -> str | None:
+        """How sure it is whom it is about."""
+
+
+def class_of(fact: Judged, rules: RuleSet) -> Class | None:
     """The class in which a fact counts against an address; None if it does not count."""
-    if kind in ("autoreply", "complaint", "unsubscribe"):
-        return kind  # type: ignore[return-value]
-    if kind != "bounce":
-        return None
-    by_type: Class = "hard" if type_ == "hard" else "soft"
-    if not rules.heed_blame or blame == "recipient":
+    if fact.kind != "bounce":
+        return claim_of(fact.kind, fact.reason)
+    by_type: Class = "hard" if fact.type == "hard" else "soft"
+    if not rules.heed_blame or fact.blame == "recipient":
         return by_type
-    return "network" if blame == "network" else None
+    return "network" if fact.blame == "network" else None
 
 
 def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
     """When the latest failure was counted in the scope in which those of `stream` count; 0 if there is none."""
-    count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
+    count = _count(account, stream, rules)
     return count.latest() if count else 0
+
+
+def first_conflict(account: Account, stream: str, rules: RuleSet) -> int:
+    """When the first failure came that waits because its report names somebody else; 0 if there is none."""
+    count = _count(account, stream, rules)
+    return count.conflicts[0].at if count and count.conflicts else 0
+
+
+def for_one(rules: RuleSet) -> RuleSet:
+    """The same rules, by which one good send is looked for, also where none clears the count."""
+    return replace(rules, heal_sends=1)
+
+
+def _count(account: Account, stream: str, rules: RuleSet) -> Count | None:
+    return account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +214,37 @@ def fold(
     return account, steps
 
 
-def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> bool:
-    """Whether such a fact counts against an address; only one fact per send and kind counts."""
-    return class_of(kind, type_, blame, rules) is not None and (proof != "unsigned" or rules.count_unsigned)
+def counts(fact: Judged, rules: RuleSet) -> bool:
+    """Whether such a fact counts against an address; only one fact per send and matter counts."""
+    if fact.proof == COPIED:
+        return False
+    return class_of(fact, rules) is not None and (fact.proof != "unsigned" or rules.count_unsigned)
+
+
+def uses_up(earlier: Judged, proof: str | None) -> bool:
+    """Whether a fact that counts leaves nothing to count for a later one of the same send and matter.
+
+    A report that names somebody else leaves the send to one that names the recipient.
+    """
+    return earlier.proof != CONFLICTING or proof == CONFLICTING
+
+
+def matter_of(fact: Judged) -> str:
+    """What a fact is about: of a send, only one that counts does so in each matter, however a report calls it."""
+    return claim_of(fact.kind, fact.reason) or fact.kind
 
 
 def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
-    """The facts, each marked whether it is the first of its kind for its send that counts."""
-    counted: set[tuple[int, str]] = set()
+    """The facts, each marked whether it is the first of its matter for its send that counts."""
+    counted: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
-        mark = (entry.send, entry.kind)
-        yield replace(entry, first=False) if mark in counted else entry
-        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policies[entry.id].rules):
-            counted.add(mark)
+        before = counted.setdefault((entry.send, matter_of(entry)), [])
+        if any(uses_up(one, entry.proof) for one in before):
+            yield replace(entry, first=False)
+            continue
+        yield entry
+        if entry.send and counts(entry, stream_policies[entry.id].rules):
+            before.append(entry)
 
 
 def passed_over(history: Iterable[Entry]) -> set[int]:
@@ -177,18 +260,21 @@ def _with_revived(
     if entry.kind == "undone":
         return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind != "revived":
-        good = send_times.good(
-            latest_failure(account, entry.stream, stream_policy.rules), entry.at, stream_policy.rules
-        )
-        return step(account, entry, stream_policy, good)
+        return step(account, entry, stream_policy, _good_sends(account, entry, stream_policy.rules, send_times))
     why = ""
     account = _without_held(account, entry.detail["facts"])
     for number in entry.detail["facts"]:
         if number in by_id:
             freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
-            result = step(account, freed, stream_policy, 0)
+            result = step(account, freed, stream_policy, GoodSends())
             account, why = result.account, result.why
     return StepResult(_seen(account, entry.at), f"held before, counts now: {why}")
+
+
+def _good_sends(account: Account, entry: Entry, rules: RuleSet, send_times: SendTimes) -> GoodSends:
+    since_failure = send_times.good(latest_failure(account, entry.stream, rules), entry.at, rules)
+    after = first_conflict(account, entry.stream, rules) if entry.proof == CONFLICTING else 0
+    return GoodSends(since_failure, bool(after and send_times.good(after, entry.at, for_one(rules))))
 
 
 def _taken_back(entry: Entry) -> str:

@@ -69,6 +69,7 @@ class Data:
     reason: str | None = None
     blame: str | None = None
     proof: str | None = None
+    names: str | None = None
     diagnostic: str | None = None
     kind: str | None = None
     delivered_to: str | None = None

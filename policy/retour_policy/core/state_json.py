@@ -31,6 +31,7 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
         if count.unconfirmed
         else None,
         "claims": [[one.class_, one.at, one.send] for one in count.claims],
+        "conflicts": [[one.class_, one.at, one.send] for one in count.conflicts],
     }
     return {name: value for name, value in values.items() if value}
 
@@ -45,4 +46,5 @@ def _count_from_dict(values: Mapping[str, Any]) -> Count:
         values.get("good", 0),
         CountedFailure(*waiting) if waiting else None,
         tuple(CountedFailure(*one) for one in values.get("claims", ())),
+        tuple(CountedFailure(*one) for one in values.get("conflicts", ())),
     )

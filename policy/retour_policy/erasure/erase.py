@@ -42,6 +42,7 @@ def erase(connection: Connection, address: Address) -> int:
     before = lock(connection, address)
     personal_data.erase_text(connection, address.id)
     personal_data.delete_waiting(connection, address.id)
+    personal_data.erase_named(connection, address.id, address.key)
     changed, had_note = _erase_from_facts(connection, address.id)
     if had_note:
         write(connection, address, before, refolded(connection, address)[0])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from retour_policy.core.fold import Entry, SendTimes
+from retour_policy.core.proof import COPIED
 from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
@@ -56,7 +57,7 @@ def read(
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
     failed: dict[int, int] = {}
     for _, fact in judged:
-        if fact.action == "failed" and fact.send_id:
+        if fact.action == "failed" and fact.send_id and fact.proof != COPIED:
             failed.setdefault(fact.send_id, fact.at)
     return History(
         entries=[entry(number, fact) for number, fact in judged],

@@ -11,7 +11,19 @@ from sqlalchemy import Connection
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
+from retour_policy.core.decide import RuleSet
+from retour_policy.core.fold import (
+    Account,
+    Entry,
+    GoodSends,
+    StepResult,
+    counts,
+    first_conflict,
+    for_one,
+    latest_failure,
+    step,
+)
+from retour_policy.core.proof import CONFLICTING, COPIED
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
@@ -98,9 +110,11 @@ class Ledger:
         """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
         ours = fact.policy_id is None or fact.policy_id == self.policy_id
         policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
-        return counts(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
+        return counts(fact, policy.for_stream(fact.stream).rules)
 
     def _believed(self, new: NewFact) -> bool:
+        if new.proof == COPIED:
+            return False
         return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned
 
     def _step(
@@ -108,8 +122,16 @@ class Ledger:
     ) -> StepResult:
         stream_policy = self.policy.for_stream(new.stream)
         entry = history.entry(number, new, first=first)
-        good = 0
-        if entry.kind == "bounce":
-            after = latest_failure(account, entry.stream, stream_policy.rules)
-            good = sends.count_good(connection, address.id, after, entry.at, stream_policy.rules) if after else 0
+        good = _good_sends(connection, address, account, entry, stream_policy.rules)
         return step(account, entry, stream_policy, good)
+
+
+def _good_sends(connection: Connection, address: Address, account: Account, entry: Entry, rules: RuleSet) -> GoodSends:
+    if entry.kind != "bounce":
+        return GoodSends()
+
+    def count(after: int, rules: RuleSet) -> int:
+        return sends.count_good(connection, address.id, after, entry.at, rules) if after else 0
+
+    since = first_conflict(account, entry.stream, rules) if entry.proof == CONFLICTING else 0
+    return GoodSends(count(latest_failure(account, entry.stream, rules), rules), bool(count(since, for_one(rules))))

@@ -34,6 +34,7 @@ def carried_account(
     account, _ = fold(old, stream_policies, told.send_times)
     good = [made for send, made in told.send_times.made if send in spent and send not in told.send_times.failed]
     counts = {scope: _with_good(count, good) for scope, count in account.state.counts.items()}
+    counts = {scope: count for scope, count in counts.items() if count != Count()}
     return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
 
 
@@ -48,6 +49,7 @@ def speaks_from(account: Account) -> int | None:
 
 
 def _with_good(count: Count, good: Sequence[int]) -> Count:
-    latest = count.latest()
+    latest, last_good = count.latest(), max(good, default=0)
     number = sum(made > latest for made in good) if latest else 0
-    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT))
+    conflicts = count.conflicts if not count.conflicts or last_good <= count.conflicts[0].at else ()
+    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT), conflicts=conflicts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from retour_bounces import RecipientReport, Report
+from retour_policy.address import domain_of, is_same_mailbox, without_tag
 
-Proof = Literal["signed", "shared", "corroborated", "unsigned"]
 KeyOf = Callable[[str], bytes]
+MIN_HASH_CHARACTERS = 20  # that stand for a local part; a hash is longer, and most names are not
 
 
 NAMELESS = RecipientReport(
@@ -40,27 +40,39 @@ class AttributedPart:
     """The address in the text, if it is not the recorded one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recorded recipient of a send."""
+
+    number: int
+    key: bytes
+    text: str | None
+    """None: erased."""
+
+    def is_named(self, name: str, key_of: KeyOf) -> bool:
+        """Whether an address in a report is theirs, as their server may write it."""
+        if self.text is None:
+            return self.key in (key_of(name), key_of(without_tag(name)))
+        return is_same_mailbox(name, self.text)
+
+
 def attribute(
-    report: Report, recipients: dict[int, bytes], named: str | None, key_of: KeyOf, *, guess: bool = True
+    report: Report, recipients: Mapping[int, bytes], key_of: KeyOf, only: Recipient | None = None
 ) -> list[AttributedPart]:
     """Assign the parts of `report` to the recorded `recipients` (address number to key) of its send.
 
-    With one recipient the token decides, not the address in the text: people forward their mail.
-    With several, the text (Original-Recipient, Final-Recipient) or `named`, which XVERP put into the
-    address, must name a recorded one. So must a report without a token (`guess` is False).
+    The text (Original-Recipient, Final-Recipient) must name one. Where something surer than the text says that the
+    report comes back from `only`, what names nobody, or only others, is theirs too: people forward their mail. Parts
+    beside one that names them are not.
     """
     by_key = {key: number for number, key in recipients.items()}
     found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
-    only = _only(recipients, by_key, named, key_of) if guess else None
-    if only is None or any(one.address_id == only for one in found):
+    if only is None or any(one.address_id == only.number for one in found):
         return found
-    return [_assigned(only, recipients[only], one, report.recipient) for one in found]
-
-
-def _only(recipients: dict[int, bytes], by_key: dict[bytes, int], named: str | None, key_of: KeyOf) -> int | None:
-    if len(recipients) == 1:
-        return next(iter(recipients))
-    return by_key.get(key_of(named)) if named else None
+    assigned = [_assigned(only, one, report.recipient, key_of) for one in found]
+    if any(_names(one, report.recipient) and one.conflict is None for one in assigned):
+        return [old if one.conflict else one for old, one in zip(found, assigned, strict=True)]
+    return assigned
 
 
 def parts_of(report: Report) -> list[RecipientReport | None]:
@@ -70,14 +82,39 @@ def parts_of(report: Report) -> list[RecipientReport | None]:
     return list(report.reports) or [None]
 
 
+def is_redacted(name: str | None, recipient: str | None) -> bool:
+    """Whether a complaint keeps the recipient's name to itself, as providers do.
+
+    A hash may stand for the local part, and the domain remains (RFC 6590 section 3).
+    """
+    if not name or "@" not in name or "redacted" in name.lower():
+        return True
+    return _is_hash(name.rpartition("@")[0]) and recipient is not None and domain_of(name) == domain_of(recipient)
+
+
+def _is_hash(local: str) -> bool:
+    """Whether a local part looks like octets in base64 or in hexadecimal."""
+    characters = local.translate({ord(one): None for one in "+/=-_"})
+    is_mixed = any(map(str.isdigit, characters)) and any(map(str.isalpha, characters))
+    return len(characters) >= MIN_HASH_CHARACTERS and characters.isalnum() and is_mixed
+
+
 def _attributed(
-    part: RecipientReport | None, named: str | None, by_key: dict[bytes, int], key_of: KeyOf
+    part: RecipientReport | None, named: str | None, by_key: Mapping[bytes, int], key_of: KeyOf
 ) -> AttributedPart:
     texts = (part.original_recipient, part.recipient) if part else (named,)
     key = next((key for key in (key_of(text) for text in texts if text) if key in by_key), None)
     return AttributedPart(part, by_key[key], key) if key else AttributedPart(part, None)
 
 
-def _assigned(only: int, key: bytes, one: AttributedPart, named: str | None) -> AttributedPart:
-    conflict = (one.part.original_recipient or one.part.recipient) if one.part else named
-    return replace(one, address_id=only, key=key, conflict=conflict)
+def _assigned(only: Recipient, one: AttributedPart, named: str | None, key_of: KeyOf) -> AttributedPart:
+    redacts = one.part is None and is_redacted(named, only.text)
+    names = [] if redacts else _names(one, named)
+    conflict = names[0] if names and not any(only.is_named(name, key_of) for name in names) else None
+    return replace(one, address_id=only.number, key=only.key, conflict=conflict)
+
+
+def _names(one: AttributedPart, named: str | None) -> list[str]:
+    """The addresses that a part names; the final recipient, at whom it failed, comes first."""
+    texts = (one.part.recipient, one.part.original_recipient) if one.part else (named,)
+    return [text for text in texts if text and "@" in text]

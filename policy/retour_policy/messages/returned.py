@@ -14,13 +14,14 @@ from retour_policy.address import normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.erased import kept_of_erased
-from retour_policy.core.fold import Account
+from retour_policy.core.fold import Account, matter_of, uses_up
 from retour_policy.core.hook_events import Data, Event
+from retour_policy.core.proof import NAMES_ANOTHER
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
-from retour_policy.messages.attribution import AttributedPart, Proof
-from retour_policy.messages.matching import Matcher, names_in
+from retour_policy.messages.attribution import AttributedPart
+from retour_policy.messages.matching import Match, Matcher, ProofRules, names_in
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox import queue
@@ -36,6 +37,7 @@ from retour_policy.tokens.token import id_time
 
 Outcome = Literal["recorded", "duplicate", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
+CLAIMING_KINDS = ("complaint", "unsubscribe")  # a complaint can be an unsubscription
 MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or recorded
 
 
@@ -73,6 +75,7 @@ class ReturnRecorder:
     resends: Resends = field(default_factory=Resends)
     looped: Callable[[bytes], bool] = lambda raw: False
     """Whether a message is one of Retour's own forwards."""
+    proof_rules: ProofRules = field(default_factory=ProofRules)
 
     @classmethod
     def of(cls, config: Config, ring: KeyRingFile, ledger: Ledger, clock: Clock) -> ReturnRecorder:
@@ -86,12 +89,13 @@ class ReturnRecorder:
             reference=router.reference,
             resends=Resends.of(config, Signer(ring, clock).draw),
             looped=router.is_forward,
+            proof_rules=ProofRules.of(config),
         )
 
     @property
     def matcher(self) -> Matcher:
         """What finds the send of a message."""
-        return Matcher(self.secret, self.reference, self.ledger.policy)
+        return Matcher(self.secret, self.reference, self.ledger.policy, self.proof_rules)
 
     def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
         """Write `message` once; the outcome."""
@@ -99,14 +103,14 @@ class ReturnRecorder:
         by_token = sends.find(connection, route.send) if route.send is not None else None
         if not _is_new(connection, message, by_token, matcher):
             return "duplicate"
-        send, proof = matcher.find_send(connection, route, report, by_token)
+        match = matcher.find(connection, route, report, by_token, message.at)
         if report is None:
-            return self._keep_unread(connection, message, send)
-        parts = matcher.attribute(connection, route, report, send, dated=message.dated)
+            return self._keep_unread(connection, message, match.send)
+        parts = matcher.attribute(connection, route, report, match, dated=message.dated)
         parts.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
         for part in parts:
-            self._write(connection, message, report, send, proof, part)
-        if matcher.is_matched(route, report, send, parts):
+            self._write(connection, message, report, match, part)
+        if matcher.is_matched(route, report, match, parts):
             return "recorded"
         if message.dated:
             return "unmatched"
@@ -118,21 +122,20 @@ class ReturnRecorder:
         connection: Connection,
         message: ReturnedMessage,
         report: Report,
-        send: Send | None,
-        proof: Proof,
+        match: Match,
         one: AttributedPart,
     ) -> None:
         """Write the fact of one part of the report."""
-        new = self._fact(message, report, send, proof, one)
+        new = self._fact(message, report, match, one)
         if one.address_id is None or one.key is None:
             facts.write(connection, new)
-        else:
-            self._judge(connection, message, send, Address(one.address_id, one.key), new, names_in([one.part]))
+            return
+        new = replace(new, proof=self.matcher.proof_of(connection, match, one))
+        self._judge(connection, message, match.send, Address(one.address_id, one.key), new, names_in([one.part]))
 
-    def _fact(
-        self, message: ReturnedMessage, report: Report, send: Send | None, proof: Proof, one: AttributedPart
-    ) -> NewFact:
-        part = one.part
+    def _fact(self, message: ReturnedMessage, report: Report, match: Match, one: AttributedPart) -> NewFact:
+        part, send = one.part, match.send
+        fails_at_another = bool(part and part.action == "failed" and one.conflict)
         return NewFact(
             at=message.at,
             kind=_kind_of(report, part),
@@ -144,7 +147,8 @@ class ReturnRecorder:
             status=part.status if part else None,
             reason=(part.reason if part else report.reason),
             blame=part.blame if part else None,
-            proof=proof,
+            proof=match.proof,
+            named_key=self.matcher.key(one.conflict) if fails_at_another and one.conflict else None,
             detail=clean_values(_detail(message, report, send, one) | self._resent(send)),
         )
 
@@ -159,11 +163,11 @@ class ReturnRecorder:
     ) -> None:
         """Write a fact about an address with what follows from it; `names`: what the report calls the address."""
         account = lock(connection, address)  # first, because another host may be recording another report of this send
-        before = facts.read_of_send(connection, send.first, address.id, new.kind) if send else []
-        first = not any(self.ledger.counts(connection, one) for one in before)
+        before = self._before(connection, send, address, new) if send else []
+        first = not any(uses_up(one, new.proof) and self.ledger.counts(connection, one) for one in before)
         text = addresses.find_text(connection, address.id)  # read now: whoever held the lock may have erased it
         if text is None:  # erased, and stays so: the side is taken from the report
-            new = replace(new, detail=kept_of_erased(new.detail))
+            new = replace(new, named_key=None, detail=kept_of_erased(new.detail))
             send = replace(send, message_id=None, tag=None, spool=None) if send else None
             text = next((name for name in names if self.matcher.key(name) == address.key), None)
         if send and first and not message.dated and self._may_be_storm(new):
@@ -174,6 +178,12 @@ class ReturnRecorder:
         if send and not message.dated:
             self.resends.consider(connection, send, new)
 
+    def _before(self, connection: Connection, send: Send, address: Address, new: NewFact) -> list[NewFact]:
+        """What came back before from that recipient of the send in the matter of `new`."""
+        kinds = CLAIMING_KINDS if new.kind in CLAIMING_KINDS else (new.kind,)
+        before = facts.read_of_send(connection, send.first, address.id, *kinds)
+        return [one for one in before if matter_of(one) == matter_of(new)]
+
     def _resent(self, send: Send | None) -> dict[str, int]:
         """Which resend came back, if it was one."""
         if not send or not send.attempt:
@@ -182,6 +192,8 @@ class ReturnRecorder:
 
     def _may_be_storm(self, new: NewFact) -> bool:
         heeds_blame = self.ledger.policy.for_stream(new.stream).rules.heed_blame
+        if new.proof in NAMES_ANOTHER:  # who failed is at another side
+            return False
         return heeds_blame and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
 
     def _in_storm(

@@ -12,13 +12,14 @@ from retour_policy.clock import iso_text
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config
 from retour_policy.core.hook_events import Change, Data, Event, Unencodable, changes, wants
+from retour_policy.core.proof import claim_of
 from retour_policy.core.suppression import Suppression
 from retour_policy.outbox import queue
 from retour_policy.store import addresses
 from retour_policy.store.facts import NewFact
 from retour_policy.store.outbox import NewItem
 
-_SIMPLE = {"complaint": "complaint", "autoreply": "autoreply", "unsubscribe": "unsubscribed"}
+_EVENT_OF = {"complaint": "complaint", "autoreply": "autoreply", "unsubscribe": "unsubscribed"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def event_type(new: NewFact) -> str | None:
     """The event that a fact is, if it is one."""
     if new.kind == "bounce":
         return f"bounce.{new.type}" if new.action == "failed" and new.type else None
-    return _SIMPLE.get(new.kind)
+    return _EVENT_OF.get(claim_of(new.kind, new.reason) or "")
 
 
 def report_data(address: str | None, new: NewFact, explanation: str) -> Data:
@@ -104,6 +105,7 @@ def report_data(address: str | None, new: NewFact, explanation: str) -> Data:
         reason=new.reason,
         blame=new.blame,
         proof=new.proof,
+        names=detail.get("conflict"),
         diagnostic=detail.get("diagnostic"),
         explanation=explanation or None,
         storm=detail.get("storm"),

@@ -21,10 +21,14 @@ KINDS = (
     *("unread", "withheld", "resent", "suppress", "lift", "trial", "held", "revived", "undone", "carried"),
 )
 """Kinds of facts: those of reports, and what Retour, its operator and its storms did."""
-_HIDDEN = ("address_id", "policy_id", "detail")  # row numbers, and what `to_dict` unpacks
+_HIDDEN = ("address_id", "policy_id", "named_key", "detail")  # row numbers, and what `to_dict` unpacks
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
-_JUDGED = ("type", "blame", "proof", "stream", "policy_id")
-_OF_SEND = select(*(_table.c[name] for name in _JUDGED)).where(_SAME, _table.c.kind == bindparam("what")).distinct()
+_JUDGED = ("kind", "type", "reason", "blame", "proof", "stream", "policy_id")
+_OF_SEND = (
+    select(*(_table.c[name] for name in _JUDGED))
+    .where(_SAME, _table.c.kind.in_(bindparam("kinds", expanding=True)))
+    .distinct()
+)
 _JUDGED_OF_ADDRESSES = (
     select(_table)
     .where(_table.c.address_id.in_(bindparam("numbers", expanding=True)), _table.c.policy_id.is_not(None))
@@ -49,6 +53,8 @@ class NewFact:
     proof: str | None = None
     policy_id: int | None = None
     """The policy that it is judged by; None if it does not count."""
+    named_key: bytes | None = None
+    """The key of somebody else at whom the mail failed, as the report names them; None if it names nobody else."""
     detail: dict[str, Any] = field(default_factory=dict)
     """The rest, by name; values that JSON can hold."""
 
@@ -98,10 +104,16 @@ def row_of(new: NewFact) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
-def read_of_send(connection: Connection, send_id: int, address_id: int, kind: str) -> list[NewFact]:
-    """What came back of that kind from one recipient of a send, reduced to what counting needs, without repeats."""
-    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "what": kind})
-    return [NewFact(0, kind, **row._mapping) for row in rows]
+def read_of_send(connection: Connection, send_id: int, address_id: int, *kinds: str) -> list[NewFact]:
+    """What came back of these kinds from one recipient of a send, reduced to what counting needs, without repeats."""
+    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "kinds": kinds})
+    return [NewFact(0, **row._mapping) for row in rows]
+
+
+def is_named_for_another(connection: Connection, key: bytes, address_id: int) -> bool:
+    """Whether a failure of another recipient's mail named the address with that key instead of the recipient."""
+    others = select(_table.c.id).where(_table.c.named_key == key, _table.c.address_id != address_id).limit(1)
+    return connection.scalar(others) is not None
 
 
 def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, NewFact]]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, or_, select
 
 from retour_policy.clock import DAY
+from retour_policy.core.proof import NAMES_ANOTHER
 from retour_policy.store import schema
 from retour_policy.store.addresses import MAX_PARAMETERS, Address
 from retour_policy.store.storms import Storm
@@ -61,6 +62,7 @@ def read_before_storm(connection: Connection, storm: Storm, window: int, limit: 
         .where(_fact.c.id > storm.taken_to, _fact.c.id <= storm.last_fact, _fact.c.at >= since)
         .where(_fact.c.stream == storm.stream, _fact.c.send_id >= first_id(since))
         .where(_fact.c.action == "failed", _fact.c.type == "hard", _fact.c.blame == "recipient")
+        .where(_fact.c.proof.not_in(NAMES_ANOTHER))  # who is named is at another side
         .order_by(_fact.c.id)
     )
     return [

@@ -31,6 +31,13 @@ def write_details(connection: Connection, kept: Mapping[int, dict[str, Any]]) ->
         connection.execute(_WRITE_DETAIL, [{"fact": fact, "kept": detail} for fact, detail in kept.items()])
 
 
+def erase_named(connection: Connection, number: int, key: bytes) -> None:
+    """Erase whom failures of an address name instead of it, and that failures of others name it."""
+    for theirs in (_fact.c.address_id == number, _fact.c.named_key == key):
+        here = _fact.c.named_key.is_not(None)
+        connection.execute(update(_fact).where(here, theirs).values(named_key=None))
+
+
 def delete_waiting(connection: Connection, number: int) -> None:
     """Delete raw reports, and events and forwards that wait.
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0007"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -87,10 +87,13 @@ fact = Table(
     Column("proof", String(16)),
     Column("policy_id", Integer, comment="the policy it was judged by; NULL: it does not count"),
     Column("detail", JSON, nullable=False, comment="the rest, by name"),
+    Column("named_key", LargeBinary(16), comment="key of somebody else at whom it failed; NULL: nobody else is named"),
     Index("fact_by_address", "address_id", "id"),
     Index("fact_by_send", "send_id", "address_id"),
     Index("fact_by_time", "at"),
 )
+
+Index("fact_by_named", fact.c.named_key, fact.c.address_id, **_only_where(fact.c.named_key.is_not(None)))
 
 unread = Table(
     "unread",

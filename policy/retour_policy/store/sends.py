@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select
+from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select
 
 from retour_policy.core.decide import RuleSet
+from retour_policy.core.proof import COPIED
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
@@ -42,7 +43,12 @@ def count_good(connection: Connection, address_id: int, after: int, at: int, rul
     if not rules.heal_sends:
         return 0
     sent, fact = schema.send_recipient.c, schema.fact.c
-    failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
+    failed = exists().where(
+        fact.send_id == sent.send_id,
+        fact.address_id == address_id,
+        fact.action == "failed",
+        or_(fact.proof.is_(None), fact.proof != COPIED),  # of a copy to somebody else nothing follows for the recipient
+    )
     good = (
         select(sent.send_id)
         .where(
@@ -147,14 +153,32 @@ def find(connection: Connection, number: int) -> Send | None:
     return _with_recipients(connection, found) if found else None
 
 
-def find_by_message_id(connection: Connection, message_id: str, key: bytes) -> Send | None:
-    """The latest send with that Message-ID to the address with that key."""
+@dataclass(frozen=True, slots=True)
+class MessageIdQuery:
+    """Which send is looked for by its Message-ID."""
+
+    message_ids: Sequence[str]
+    keys: Sequence[bytes]
+    """Of recipients; one of them it must have gone to."""
+    streams: Sequence[str]
+    since: int
+    """When it was made; milliseconds."""
+    until: int
+
+
+def find_by_message_id(connection: Connection, wanted: MessageIdQuery) -> Send | None:
+    """The latest send that is wanted."""
+    if not (wanted.message_ids and wanted.keys and wanted.streams):
+        return None
+    sent = schema.send.c
     query = (
         select(schema.send)
-        .join(schema.send_recipient, schema.send_recipient.c.send_id == schema.send.c.id)
+        .join(schema.send_recipient, schema.send_recipient.c.send_id == sent.id)
         .join(schema.address, schema.address.c.id == schema.send_recipient.c.address_id)
-        .where(schema.send.c.message_id == message_id, schema.address.c.key == key)
-        .order_by(schema.send.c.id.desc())
+        .where(sent.message_id.in_(wanted.message_ids), schema.address.c.key.in_(wanted.keys))
+        .where(sent.stream.in_(wanted.streams))
+        .where(sent.id >= first_id(wanted.since), sent.id < first_id(wanted.until + 1))
+        .order_by(sent.id.desc())
         .limit(1)
     )
     found = connection.execute(query).first()

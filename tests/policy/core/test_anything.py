@@ -42,8 +42,12 @@ ACTIONS = st.one_of(
     st.tuples(st.just("bounce"), st.integers(0, 9), st.sampled_from(sorted(LIKE))),
     st.tuples(st.just("bounce"), st.integers(0, 9), st.just("gone")),
     st.tuples(st.just("late"), st.integers(0, 9), st.sampled_from(["gone", "full"])),
+    st.tuples(st.just("conflict"), st.integers(0, 9), st.sampled_from(["gone", "full", "timeout"])),
+    st.tuples(st.just("conflict"), st.integers(0, 2), st.just("gone")),
     st.tuples(
-        st.just("answer"), st.integers(0, 9), st.sampled_from(["autoreply", "complaint", "unsubscribe", "delayed"])
+        st.just("answer"),
+        st.integers(0, 9),
+        st.sampled_from(["autoreply", "complaint", "opt-out", "not-spam", "unsubscribe", "delayed"]),
     ),
     st.tuples(st.just("import"), st.integers(0, 9), st.sampled_from(["gone", "full", "timeout"])),
     st.tuples(st.just("wait"), st.sampled_from(["1h", "1d", "4d", "8d", "40d", "200d"]), st.none()),
@@ -84,6 +88,12 @@ class Life:
     def _bounce(self, which, like):
         if which < len(self.made) and self.made[-1 - which][0]:
             self.world.bounce(*self.made[-1 - which], like=like)
+
+    def _conflict(self, which, like):
+        if which < len(self.made) and self.made[-1 - which][0]:
+            send, to = self.made[-1 - which]
+            names = "archive@three.example" if which > 6 else f"new-{to}"
+            self.world.conflict(send, names, like=like, to=to)
 
     def _late(self, which, like):
         self.world.wait("100d")
@@ -161,8 +171,8 @@ def test_a_long_life_with_thousands_of_facts(tmp_path, seed):
         life = Life(world)
         for _ in range(250):
             life.do("send", chance.choice(PEOPLE), chance.choice(["news", "promo", "invoices"]))
-            what = chance.choices(["bounce", "burst", "tick", "wait", "import", "purge", "policy", "settle", "undo"],
-                                  [20, 2, 2, 12, 2, 1, 1, 1, 1])[0]  # fmt: skip
+            what = chance.choices(["bounce", "conflict", "burst", "tick", "wait", "import", "purge", "policy", "settle",
+                                   "undo"], [20, 8, 2, 2, 12, 2, 1, 1, 1, 1])[0]  # fmt: skip
             which = {"burst": chance.choice(["one", "two"]), "wait": chance.choice(["1h", "1d", "4d", "8d"])}
             how = {"burst": "news", "settle": chance.random() < 0.5, "import": "gone"}
             life.do(what, which.get(what, chance.randrange(4)), how.get(what, chance.choice(sorted(LIKE))))

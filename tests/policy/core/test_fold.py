@@ -30,7 +30,12 @@ ACTIONS = st.one_of(
     st.tuples(st.just("send-both"), st.none(), st.sampled_from(["news", "promo"])),
     st.tuples(st.just("bounce"), st.integers(0, 5), st.sampled_from(sorted(LIKE))),
     st.tuples(st.just("bounce"), st.integers(0, 5), st.just("gone")),
-    st.tuples(st.just("answer"), st.integers(0, 5), st.sampled_from(["autoreply", "complaint", "unsubscribe"])),
+    st.tuples(st.just("conflict"), st.integers(0, 3), st.sampled_from(["gone", "full"])),
+    st.tuples(
+        st.just("answer"),
+        st.integers(0, 5),
+        st.sampled_from(["autoreply", "complaint", "opt-out", "not-spam", "unsubscribe"]),
+    ),
     st.tuples(st.just("wait"), st.sampled_from(["1h", "1d", "4d", "8d", "40d", "200d"]), st.none()),
     st.tuples(st.just("suppress"), st.sampled_from(PEOPLE), st.sampled_from(["*", "news"])),
     st.tuples(st.just("lift"), st.sampled_from(PEOPLE), st.none()),
@@ -47,9 +52,12 @@ def perform(world, actions):
             made.append((world.send(which, how), which))
         elif what == "send-both":
             made.append((world.send(PEOPLE, how), PEOPLE[len(made) % 2]))
-        elif what in ("bounce", "answer") and which < len(made) and made[-1 - which][0]:
+        elif what in ("bounce", "conflict", "answer") and which < len(made) and made[-1 - which][0]:
             send, to = made[-1 - which]
-            world.bounce(send, to, like=how) if what == "bounce" else world.answer(send, how, to)
+            if what == "conflict":
+                world.conflict(send, f"new-{to}", like=how, to=to)
+            else:
+                world.bounce(send, to, like=how) if what == "bounce" else world.answer(send, how, to)
         elif what == "wait":
             world.wait(which)
         elif what == "suppress":
@@ -162,7 +170,8 @@ def test_a_state_survives_the_way_through_json(last, times):
         2,
         3,
     )
-    state = State({"*": count, "news": Count(unconfirmed=CountedFailure("soft", 1, 2))}, last)
+    waiting = CountedFailure("soft", 1, 2)
+    state = State({"*": count, "news": Count(unconfirmed=waiting, claims=(waiting,), conflicts=(waiting,))}, last)
     assert from_dict(to_dict(state)) == state
 
 

@@ -130,6 +130,15 @@ def test_each_fact_is_judged_by_the_policy_in_force_then(world):
     assert world.suppressed() == {BOB: "* hard"}
 
 
+@pytest.mark.parametrize("kind", ["complaint", "unsubscribe", "opt-out"])
+def test_what_a_person_says_counts_beside_a_failure_of_the_same_send(world, kind):
+    """It bounced at one of their mailboxes, and they complain from another."""
+    send = world.send()
+    world.bounce(send, like="full")
+    world.answer(send, kind)
+    assert world.why_not().cause == ("complaint" if kind == "complaint" else "unsubscribe")
+
+
 def test_a_failure_that_counts_for_nobody_uses_up_nothing(world):
     """Refused as spam by one server of theirs, then by the next because there is no such mailbox: that one counts."""
     send = world.send()
