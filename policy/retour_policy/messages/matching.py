@@ -114,17 +114,11 @@ class Matcher:
         self, connection: Connection, route: Route, report: Report, match: Match, *, dated: bool
     ) -> list[AttributedPart]:
         """The parts of the report and the addresses that they are about; `dated`: it is old mail, imported later."""
-<<<<<<< ours
         send = match.send
         if send:
             only = self._only(route, report, match)
             return _bounded(attribute(report, send.recipients, self.key, only, withheld=send.withheld))
-        if route.send is not None or route.kind == "role":  # a genuine token whose send record was deleted: no count
-=======
-        if match.send:
-            return _bounded(attribute(report, match.send.recipients, self.key, self._only(route, report, match)))
         if route.send is not None or route.kind == "role":  # a token whose send record was deleted; a letter
->>>>>>> theirs
             return _bounded([AttributedPart(part, None) for part in parts_of(report)])
         names = names_in(report.reports)[:MAX_NAMES_LOOKED_UP]
         if dated and self._trusts_unsigned(route):  # the postmaster's own old bounces may name unknown addresses
