@@ -9,9 +9,10 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets
+from retour_cli.services import sockets
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.start import begin
 from retour_policy.config.load import load_rules
 from retour_policy.config.model import Config
 from retour_policy.store.writer import Writer
@@ -31,7 +32,7 @@ def lmtpd(context: Context) -> None:
     from retour_lmtpd.backend import Backend
     from retour_lmtpd.daemon import Hooks, serve
 
-    logs.set_up()
+    begin(context)
     config = context.config
     with contextlib.ExitStack() as undo:
         *listeners, lookup = _open_all(context, undo)

@@ -11,9 +11,10 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets
+from retour_cli.services import sockets
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.start import begin
 from retour_milter.backend import Backend
 from retour_policy.config.model import Config
 from retour_policy.store.writer import Writer
@@ -34,7 +35,7 @@ def milter(context: Context) -> None:
     """
     from retour_milter import adapter
 
-    logs.set_up()
+    begin(context)
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)

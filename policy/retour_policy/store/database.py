@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
-from retour_policy.errors import ConfigError, Problem, StoreRefused, StoreUnavailable
+from retour_policy.errors import ConfigError, Problem, StoreDamaged, StoreRefused, StoreUnavailable
 from retour_policy.store import sqlite
+from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.schema import REVISION, VERSION_TABLE
+from retour_policy.store.signals import ENDING, STOPPING, held_back
 
 READ_CONNECTIONS = 8
 DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
@@ -25,6 +28,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.on_long_wait: LongWait = tell_nobody
         self._file = sqlite.sqlite_file(url)
         self._reader = self._reading_engine()
         self._writer = self._writing_engine()
@@ -49,13 +53,15 @@ class Store:
         """A transaction that is durable when the block ends. Raises `StoreUnavailable`."""
         with (
             _temporary(self.name),
+            held_back(STOPPING),  # a process that is stopped while it waits may get the lock all the same
             self._write_lock(),
+            held_back(ENDING),
             self._writer.begin() as connection,
         ):
             yield connection
 
     def create(self) -> None:
-        """Create the file of a new database: mode 0600, with the owner of its folder."""
+        """Create the file of a new database: mode 0640, with the owner of its folder. Raises `StoreUnavailable`."""
         if self.exists() or self._file is None:
             return
         with _temporary(self.name):
@@ -99,7 +105,7 @@ class Store:
         """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
         if self._file is None:
             return
-        with _temporary(self.name), self._write_lock():
+        with _temporary(self.name), held_back(STOPPING), self._write_lock():
             sqlite.truncate_log(self._writer)
 
     def close(self) -> None:
@@ -109,7 +115,7 @@ class Store:
 
     def _write_lock(self) -> contextlib.AbstractContextManager[None]:
         """Between processes; a database server needs none."""
-        return sqlite.write_lock(self._file) if self._file else contextlib.nullcontext()
+        return write_lock(self._file, self.on_long_wait) if self._file else contextlib.nullcontext()
 
     def _reading_engine(self) -> Engine:
         if self._file:
@@ -121,6 +127,14 @@ class Store:
         if self._file:
             return sqlite.writing_engine(self.url)
         return create_engine(self.url, pool_size=1, pool_pre_ping=True)
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite database; None for a server, and for what is no URL."""
+    try:
+        return sqlite.sqlite_file(url)
+    except ArgumentError:
+        return None
 
 
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
@@ -150,9 +164,22 @@ def _temporary(name: str) -> Iterator[None]:
     except StatementError as error:
         if is_of_the_item(error):
             raise
-        raise StoreUnavailable(f"{name}: {error.orig}") from error
+        raise failure(error, name) from error
     except (SQLAlchemyError, OSError) as error:
-        raise StoreUnavailable(f"{name}: {error}") from error
+        raise failure(error, name) from error
+
+
+def failure(error: BaseException, name: str = "the store") -> StoreUnavailable:
+    """What an error of the database or the disk is to callers: temporary, unless the file is damaged."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    orig = getattr(error, "orig", None)
+    if sqlite.is_damage(orig):
+        return StoreDamaged(
+            f"{name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
+            'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
+        )
+    return StoreUnavailable(f"{name}: {orig or error}")
 
 
 def is_of_the_item(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store.database import Store, is_deadlock, is_of_the_item
+from retour_policy.store.database import Store, failure, is_deadlock, is_of_the_item
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -183,6 +183,6 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
 
 
 def _fail(items: list[_Item[Any]], error: BaseException) -> None:
-    failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
+    said = failure(error)
     for item in items:
-        item.future.set_exception(failure)
+        item.future.set_exception(said)
