@@ -22,7 +22,6 @@ import pytest
 from sqlalchemy import Connection
 
 from lab.wait import wait_until
-
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.maintenance import suppression_import
 from retour_policy.maintenance.suppression_files import Fault, Row, read_rows
@@ -230,7 +229,7 @@ def test_an_import_that_is_stopped_by_ctrl_z_holds_up_nobody(office: Any, folder
 
 
 def test_an_import_of_20000_lines_stalls_nobody(office: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of its transactions takes 250 ms of the processor; in between, whoever waits is next (tests/policy/test_lock)."""
+    """None of its transactions takes 250 ms of the processor; in between, who waits is next."""
     listed_in, spent = folder / "list.csv", list[float]()
     listed_in.write_text("address\n" + "".join(f"user{n}@example{n % 50}.net\n" for n in range(20_000)))
     writing = Store.writing

@@ -11,9 +11,9 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import sockets
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.sockets import OpenSocket, Setting
 from retour_cli.services.start import begin
 from retour_milter.backend import Backend
 from retour_policy.config.model import Config
@@ -21,6 +21,7 @@ from retour_policy.store.writer import Writer
 
 RELOAD_SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+RENEW_INTERVAL_S = 5.0  # between looks whether the socket's path is still there
 
 log = structlog.get_logger()
 
@@ -40,14 +41,15 @@ def milter(context: Context) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
-    setting = sockets.Setting(str(context.path), "milter.socket")
-    listener = sockets.open_socket(setting, context.config.milter.socket, context.config.sockets)
-    failed = _start(lambda: adapter.serve(backend, listener))
+    setting = Setting(str(context.path), "milter.socket")
+    opened = OpenSocket(setting, context.config.milter.socket, context.config.sockets)
+    descriptor = os.dup(opened.listener.fileno())
+    failed = _start(lambda: adapter.serve(backend, descriptor))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     notify("READY=1")
-    _wait_for_stop(context, backend.adopt)
+    _wait_for_stop(context, backend.adopt, lambda: _renew(opened, descriptor))
     notify("STOPPING=1")
-    sockets.remove(context.config.milter.socket)
+    opened.remove()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
         log.error("messages cut off at shutdown", waited_ms=backend.settings.config.milter.drain)
     if not writer.close():
@@ -73,7 +75,20 @@ def _start(serve: Callable[[], None]) -> threading.Event:
     return failed
 
 
-def _wait_for_stop(context: Context, adopt: Callable[[Config], None]) -> None:
+def _wait_for_stop(context: Context, adopt: Callable[[Config], None], renew: Callable[[], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
-    while signal.sigwait(RELOAD_SIGNALS | STOP_SIGNALS) in RELOAD_SIGNALS:
-        reload_aside(context, adopt)
+    while True:
+        came = signal.sigtimedwait(RELOAD_SIGNALS | STOP_SIGNALS, RENEW_INTERVAL_S)
+        if came is not None and came.si_signo in STOP_SIGNALS:
+            return
+        renew()
+        if came is not None:
+            reload_aside(context, adopt)
+
+
+def _renew(opened: OpenSocket, descriptor: int) -> None:
+    """Where the socket's path is gone, put a new socket in the place of the one that libmilter accepts on."""
+    old = opened.listener
+    if new := opened.renew():
+        os.dup2(new.fileno(), descriptor, inheritable=False)
+        old.close()
