@@ -1,4 +1,4 @@
-"""The LMTP daemon without descriptors, and without the paths of its sockets: clients are told, and it goes on."""
+"""The LMTP daemon without descriptors, its sockets' paths, or a database that is whole: it says so, and goes on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import resource
 import signal
 import smtplib
 import socket
+import sqlite3
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,26 @@ def test_a_path_that_was_removed_is_made_again(daemon: Daemon, name: str, how: s
         wait_until(lambda: path.exists() and answers(path), what="the socket")
         assert deliver(client, address) == RECORDED
     assert re.search(f"socket was gone, opened again.*{name}", daemon.child.log())
+
+
+def test_on_a_damaged_database_reports_stay_with_the_mail_server() -> None:
+    """It becomes damaged under the daemon: 451, and what to do in the log. Whole again: the report is recorded."""
+    with workspace() as folder, Daemon(folder).running() as daemon:
+        address, database = daemon.address(), folder / "r/retour.db"
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        whole = database.read_bytes()
+        with database.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (len(whole) - 4096))
+        with daemon.session() as client:
+            assert deliver(client, address) == LATER
+            found = daemon.child.wait_for_log(r"store is down, report stays with the mail server.*")
+            assert f"{database}: the database is damaged" in found[0] and "docs/keeping.md" in found[0]
+            with database.open("r+b") as file:
+                file.write(whole)
+            assert deliver(client, address) == RECORDED
+        # Another process must look: SQLite's locks of this one are gone, since it has opened the file by itself.
+        command = [*RETOUR, "events", "--kind", "bounce", "--json", "--config", daemon.config]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert len(done.stdout.splitlines()) == 1, done.stderr

@@ -45,14 +45,14 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
-        with _temporary(self.name), self._reader.connect() as connection:
+        with self._temporary(), self._reader.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is durable when the block ends. Raises `StoreUnavailable`."""
         with (
-            _temporary(self.name),
+            self._temporary(),
             held_back(STOPPING),  # a process that is stopped while it waits may get the lock all the same
             self._write_lock(),
             held_back(ENDING),
@@ -64,7 +64,7 @@ class Store:
         """Create the file of a new database: mode 0640, with the owner of its folder. Raises `StoreUnavailable`."""
         if self.exists() or self._file is None:
             return
-        with _temporary(self.name):
+        with self._temporary():
             sqlite.create_file(self._file)
 
     def check(self) -> None:
@@ -105,13 +105,36 @@ class Store:
         """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
         if self._file is None:
             return
-        with _temporary(self.name), held_back(STOPPING), self._write_lock():
+        with self._temporary(), held_back(STOPPING), self._write_lock():
             sqlite.truncate_log(self._writer)
 
     def close(self) -> None:
         """Close all connections."""
         self._reader.dispose()
         self._writer.dispose()
+
+    def failure(self, error: BaseException) -> StoreUnavailable:
+        """What an error of the database or the disk is to callers: temporary, unless the file is damaged."""
+        if isinstance(error, StoreUnavailable):
+            return error
+        orig = getattr(error, "orig", None)
+        if not sqlite.is_damage(orig):
+            return StoreUnavailable(f"{self.name}: {orig or error}")
+        self.close()  # they keep what they have read, also when the file is whole again
+        return StoreDamaged(
+            f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
+            'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
+        )
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[None]:
+        """Turn errors of the database or the disk into `StoreUnavailable`; errors of single values pass unchanged."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            if isinstance(error, StatementError) and is_of_the_item(error):
+                raise
+            raise self.failure(error) from error
 
     def _write_lock(self) -> contextlib.AbstractContextManager[None]:
         """Between processes; a database server needs none."""
@@ -154,32 +177,6 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     if check:
         store.check()
     return store
-
-
-@contextlib.contextmanager
-def _temporary(name: str) -> Iterator[None]:
-    """Turn errors of the database or the disk into `StoreUnavailable`; errors of single values pass unchanged."""
-    try:
-        yield
-    except StatementError as error:
-        if is_of_the_item(error):
-            raise
-        raise failure(error, name) from error
-    except (SQLAlchemyError, OSError) as error:
-        raise failure(error, name) from error
-
-
-def failure(error: BaseException, name: str = "the store") -> StoreUnavailable:
-    """What an error of the database or the disk is to callers: temporary, unless the file is damaged."""
-    if isinstance(error, StoreUnavailable):
-        return error
-    orig = getattr(error, "orig", None)
-    if sqlite.is_damage(orig):
-        return StoreDamaged(
-            f"{name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
-            'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
-        )
-    return StoreUnavailable(f"{name}: {orig or error}")
 
 
 def is_of_the_item(error: BaseException) -> bool:

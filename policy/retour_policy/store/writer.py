@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from retour_policy.errors import StoreUnavailable
-from retour_policy.store.database import Store, failure, is_deadlock, is_of_the_item
+from retour_policy.store.database import Store, is_deadlock, is_of_the_item
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -121,10 +121,10 @@ class Writer:
             except _Culprit as culprit:
                 if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
                     return self._commit_singly(group)
-                _fail([culprit.item], culprit.error)
+                self._fail([culprit.item], culprit.error)
                 return self._commit_singly([item for item in group if item is not culprit.item])
             except BaseException as error:
-                return _fail(group, error)
+                return self._fail(group, error)
         return None
 
     def _commit_singly(self, group: list[_Item[Any]]) -> None:
@@ -133,9 +133,9 @@ class Writer:
             try:
                 self._attempt_twice(item)
             except _Culprit as culprit:
-                _fail([item], culprit.error)
+                self._fail([item], culprit.error)
             except BaseException as error:
-                _fail(group[n:], error)
+                self._fail(group[n:], error)
                 return
 
     def _attempt_twice(self, item: _Item[Any]) -> None:
@@ -159,6 +159,11 @@ class Writer:
             outcome()
         return len(outcomes)
 
+    def _fail(self, items: list[_Item[Any]], error: BaseException) -> None:
+        failure = self._store.failure(error)
+        for item in items:
+            item.future.set_exception(failure)
+
 
 class _Culprit(Exception):
     """The store failed while it did this item."""
@@ -180,9 +185,3 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None]:
         fault = error
         return lambda: item.future.set_exception(fault)
     return lambda: item.future.set_result(result)
-
-
-def _fail(items: list[_Item[Any]], error: BaseException) -> None:
-    said = failure(error)
-    for item in items:
-        item.future.set_exception(said)
