@@ -255,6 +255,7 @@ def test_what_only_root_can_read_is_read_before(trap: Trap) -> None:
     assert run("suppressions", "import", listed, "--json").stdout == '{"lines": 1, "new": 1}\n'
     assert run("import", box, "--json").returncode == 0
     assert run("simulate", "--with", other).returncode == 0
+    assert run("explain", "--policy", box, box).returncode == 0
     assert run("suppressions", "export").stdout.splitlines()[1].startswith(f"{A},")
     assert {path.lstat().st_uid for path in trap.home.rglob("*")} == {UID}
 
