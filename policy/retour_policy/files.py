@@ -42,7 +42,7 @@ def folder_opened(path: Path | str, inside: int | None = None) -> Iterator[int]:
 def make_folder(path: Path | str, mode: int, *, inside: int | None = None) -> bool:
     """Make a folder with this mode, whatever the umask; False if it is there already. Raises `OSError`."""
     try:
-        os.mkdir(path, 0o700, dir_fd=inside)
+        os.mkdir(path, mode & 0o777, dir_fd=inside)
     except FileExistsError:
         return False
     descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW, dir_fd=inside)

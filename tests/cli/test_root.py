@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -144,29 +146,60 @@ def test_init_writes_as_the_folders_owner(trap: Trap, folder: Path) -> None:
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in (empty, *empty.rglob("*"))} == {(UID, GID)}
 
 
+def systems_init(folder: Path) -> tuple[int, int]:
+    """An init of the system's place, which lies in `folder`, for the user nobody: exit status, and whom root became."""
+    system, data = folder / "etc/retour", folder / "lib/retour"
+    places = init_module.Places(
+        system / "retour.toml", system / "keys.toml", data / "retour.db", folder / "postfix/retour", data / "spool"
+    )
+    init_module.SYSTEM, init_module.USER = system, "nobody"
+    init_module.Places.below = classmethod(lambda *_: places)  # type: ignore[assignment,method-assign]
+    return retour("init", "--domain", "b.example.com").returncode, os.geteuid()
+
+
+def is_nobodys(folder: Path) -> None:
+    """What init makes is there, with its owners and modes."""
+    system, data, sockets = folder / "etc/retour", folder / "lib/retour", folder / "postfix/retour"
+    made = [system, *system.iterdir(), data, *data.iterdir(), sockets]
+    assert sorted(path.name for path in made) == sorted(
+        [*["retour"] * 3, "retour.toml", "keys.toml", "retour.db", "spool"]
+    )
+    assert {path.stat().st_uid for path in made} == {Owner.named("nobody", folder).uid}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (system, data, data / "spool", sockets)] == [
+        0o750, 0o750, 0o700, 0o2750,
+    ]  # fmt: skip
+    assert {path.stat().st_uid for path in (system.parent, data.parent, sockets.parent)} == {0}
+
+
 @needs_readable_code
 def test_init_of_the_systems_place_gives_all_to_the_services_user(folder: Path) -> None:
     """With the user `retour`, and no folder there yet: they own all, and Postfix may enter the sockets' folder."""
-    system, data, sockets = folder / "etc/retour", folder / "lib/retour", folder / "postfix/retour"
+    assert forked(lambda: systems_init(folder)).value == (0, Owner.named("nobody", folder).uid)
+    is_nobodys(folder)
 
-    def work() -> tuple[int, tuple[int, int, int]]:
-        init_module.SYSTEM, init_module.USER = system, "nobody"
-        places = init_module.Places(
-            system / "retour.toml", system / "keys.toml", data / "retour.db", sockets, data / "spool"
-        )
-        init_module.Places.below = classmethod(lambda *_: places)  # type: ignore[assignment,method-assign]
-        done = init_module.init.main(["--domain", "b.example.com"], standalone_mode=False)
-        return done or 0, os.getresuid()
 
-    status, user = forked(work).value or (1, (0, 0, 0))
-    nobody = Owner.named("nobody", folder)
-    assert (status, user) == (0, (nobody.uid,) * 3)
-    made = [system, *system.iterdir(), data, *data.iterdir(), sockets]
-    assert {path.name for path in made} == {"retour", "retour.toml", "keys.toml", "retour.db", "spool"}
-    assert {path.stat().st_uid for path in made} == {nobody.uid}
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (system, data, data / "spool")] == [0o750, 0o750, 0o700]
-    assert stat.S_IMODE(sockets.stat().st_mode) == 0o2750
-    assert {path.stat().st_uid for path in (system.parent, data.parent, sockets.parent)} == {0}
+@needs_readable_code
+def test_an_init_that_was_killed_while_it_was_root_is_repeated(folder: Path) -> None:
+    """Before any folder was made, or given away: the next one makes the rest, and all has its owner and mode."""
+
+    def killed_at(step: int) -> None:
+        steps = itertools.count(1)
+
+        def hook(event: str, _: tuple[object, ...]) -> None:
+            if event in ("os.mkdir", "os.chmod", "os.chown") and os.geteuid() == 0 and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        assert systems_init(folder / str(step))[0] == 0
+
+    for step in itertools.count(1):
+        (folder / str(step)).mkdir(mode=0o755)
+        status = forked(lambda step=step: killed_at(step)).status  # type: ignore[misc]
+        assert status == 0 or forked(lambda step=step: systems_init(folder / str(step))[0]).value == 0  # type: ignore[misc]
+        is_nobodys(folder / str(step))
+        if status == 0:
+            break
+    assert step > 10
 
 
 @pytest.mark.parametrize("service", ["lmtpd", "milter"])

@@ -135,9 +135,10 @@ def _make_folders(places: Places) -> None:
     folders = {places.config.parent: places.folder_mode, places.database.parent: places.folder_mode}
     folders |= {places.sockets: SOCKETS_MODE, places.spool: 0o700}
     if owner:
-        _make({path: mode for path, mode in folders.items() if find_owner([path]) is None}, owner)
+        _give(owner, folders)
         become(owner)
-    _make(folders, None)
+    with contextlib.ExitStack() as stack:
+        _make(folders, stack)
 
 
 def _owner(places: Places) -> Owner | None:
@@ -148,20 +149,34 @@ def _owner(places: Places) -> Owner | None:
     return None
 
 
-def _make(folders: Mapping[Path, int], owner: Owner | None) -> None:
-    """Make folders; as root, give them to `owner` when all are made: from then on they can change what is in them.
+def _give(owner: Owner, folders: Mapping[Path, int]) -> None:
+    """As root, make those folders that nobody else can reach the way to, and give them to their owner.
 
-    A folder that is there already stays as it is.
+    One that is there already is given too if nothing else is in it: an init may have been killed before it did that.
     """
+    ways = {path: mode for path, mode in folders.items() if find_owner([path]) is None}
     with contextlib.ExitStack() as stack:
-        opened = {
-            path: stack.enter_context(folder_opened(path)) for path, mode in folders.items() if make_folders(path, mode)
-        }
-        for path, descriptor in opened.items():
-            if owner:
-                os.fchown(descriptor, owner.uid, owner.group)
+        opened = _make(ways, stack)
+        for path in ways.keys() - opened.keys():
+            if all(inside in folders for inside in path.iterdir()):
+                opened[path] = stack.enter_context(folder_opened(path))
+        for path in sorted(opened, key=lambda path: -len(path.parts)):  # what is inside another first
             if folders[path] == SOCKETS_MODE:
-                _give_to_postfix(descriptor)
+                _give_to_postfix(opened[path])
+            else:
+                os.fchown(opened[path], -1, owner.group)
+                os.fchmod(opened[path], folders[path])
+            os.fchown(opened[path], owner.uid, -1)  # from now on they can change what is in it
+
+
+def _make(folders: Mapping[Path, int], stack: contextlib.ExitStack) -> dict[Path, int]:
+    """Make the folders that are missing; their descriptors."""
+    made = [path for path, mode in folders.items() if make_folders(path, mode)]
+    opened = {path: stack.enter_context(folder_opened(path)) for path in made}
+    for path, descriptor in opened.items():
+        if folders[path] == SOCKETS_MODE:
+            _give_to_postfix(descriptor)
+    return opened
 
 
 def _give_to_postfix(sockets: int) -> None:

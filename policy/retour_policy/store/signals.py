@@ -60,9 +60,10 @@ def deferring() -> Iterator[None]:
 
 
 def ignore_stops() -> None:
-    """For a service: no terminal stops it, because mail would wait for it. Programs that it starts are not affected."""
-    for number in STOPPING:
-        signal.signal(number, lambda *_: None)
+    """For a service: no terminal stops it, because mail would wait for it."""
+    signal.signal(signal.SIGTSTP, lambda *_: None)  # so that what it starts is not affected
+    for number in (signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)  # with a handler, what is written to the terminal would be tried for ever
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
