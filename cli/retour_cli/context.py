@@ -1,4 +1,8 @@
-"""Context: the configuration, the key ring and the store, opened when a command first asks for them."""
+"""Context: the configuration, the key ring and the store, opened when a command first asks for them.
+
+Run by root, a command becomes their owner before it opens key ring or store: what only root can read, such as a list to
+import, is to be opened before that.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
+from retour_cli.output import say
+from retour_cli.privileges import become_owner
 from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
@@ -21,7 +27,8 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy, put_in_force
 from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import key_ring_mark
-from retour_policy.store.database import Store, open_store
+from retour_policy.store.database import Store, file_of, open_store
+from retour_policy.store.lock import Holder, LongWait
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
 
@@ -35,6 +42,7 @@ class Context:
     def __init__(self, path: Path, clock: Clock = system_clock) -> None:
         self.path = path
         self.clock = clock
+        self.on_long_wait: LongWait = _say_who_holds_the_store
 
     @cached_property
     def config(self) -> Config:
@@ -44,6 +52,7 @@ class Context:
     @cached_property
     def ring(self) -> KeyRingFile:
         """The key ring. Raises `ConfigError`."""
+        self.become_owner()
         return load.load_keyring(self.path, self.config)
 
     @cached_property
@@ -61,7 +70,22 @@ class Context:
     @cached_property
     def store_of_any_ring(self) -> Store:
         """The store, checked, whatever key ring belongs to it. Raises as `store` does."""
-        return open_store(self.config.store.url, file=str(self.path))
+        return self.open_store(check=True)
+
+    def open_store(self, *, check: bool) -> Store:
+        """A store of its own, for a command that does not want it checked. Raises as `store` does."""
+        self.become_owner()
+        store = open_store(self.config.store.url, file=str(self.path), check=check)
+        store.on_long_wait = self.on_long_wait
+        return store
+
+    def become_owner(self) -> None:
+        """As root, become whoever owns the database, the key ring, the configuration or a folder that they are in.
+
+        Raises `ConfigError`.
+        """
+        database = file_of(self.config.store.url)
+        become_owner([*([database] if database else []), self.config.tokens.keyring, self.path.absolute()])
 
     @cached_property
     def policy(self) -> Policy:
@@ -96,6 +120,10 @@ class Context:
     @cached_property
     def _writer(self) -> Writer:
         return Writer(self.store)
+
+
+def _say_who_holds_the_store(holder: Holder | None) -> None:
+    say(f"retour: waiting for the database; {holder or 'another process'} is writing to it", err=True)
 
 
 def default_path() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
@@ -59,13 +60,21 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a `RetourError` becomes its text on standard error and its exit status."""
         try:
-            return super().invoke(ctx)
+            with _signals_deferred():
+                return super().invoke(ctx)
         except Exception as error:
             status = getattr(error, "exit_status", None)
             if status is None:
                 raise
             say(*f"retour: {error}".split("\n"), err=True)
             ctx.exit(status)
+
+
+def _signals_deferred() -> contextlib.AbstractContextManager[None]:
+    """No Ctrl-Z stops this process while it holds the store; imported late, for `retour --help` needs nothing."""
+    from retour_policy.store.signals import deferring
+
+    return deferring()
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 from contextlib import suppress
@@ -15,13 +14,12 @@ from retour_courier.leases import Batch
 from retour_courier.outcomes import StoreWrite
 from retour_policy.config.courier import HookSection
 from retour_policy.errors import EX_TEMPFAIL
+from retour_policy.parent import die_with_parent
 from retour_policy.sanitize import clean
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 MAX_OUTPUT_OCTETS = 2_000  # of the end of its output, kept for the error
 FINAL_OUTPUT_S = 0.5  # to read its last output, if a process that it left behind keeps the pipe open
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 class _Run(asyncio.SubprocessProtocol):
@@ -81,7 +79,8 @@ class CommandCarrier:
                 env=ENVIRONMENT | {"RETOUR_EVENT": event},
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=partial(die_with_parent, os.getpid()),
+                # Before another courier runs it again.
+                preexec_fn=partial(die_with_parent, signal.SIGKILL, os.getpid()),
             )
         except OSError as error:
             raise DeliveryError(f"{self._argv[0]}: {error.strerror or error}") from error
@@ -111,10 +110,3 @@ def _judge(status: int | None, output: bytes) -> None:
     ending = f"killed by signal {-status}" if status is not None and status < 0 else f"exit status {status}"
     last_output = clean(output.decode("utf-8", "replace").strip())
     raise DeliveryError(f"{ending}: {last_output}" if last_output else ending, temporary=status == EX_TEMPFAIL)
-
-
-def die_with_parent(parent: int = 0) -> None:
-    """Have the kernel kill the program with the courier, before another courier runs it again (prctl(2))."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and os.getppid() != parent:  # the courier was killed just before
-        os._exit(EX_TEMPFAIL)

@@ -10,6 +10,8 @@ import structlog
 from retour_policy import networks
 from retour_policy.config.model import LmtpdSection
 
+TOO_MANY = "421 4.3.2 too many connections, try again later"
+
 log = structlog.get_logger()
 
 
@@ -38,7 +40,7 @@ class Connections:
             return "421 4.7.0 you may not connect here"
         if len(self._open) >= settings.max_connections:
             log.warning("too many connections", max=settings.max_connections)
-            return "421 4.3.2 too many connections, try again later"
+            return TOO_MANY
         self._open.add(session)
         return None
 

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 import uvloop
 
 from retour_lmtpd.backend import Backend
-from retour_lmtpd.connections import Connections
+from retour_lmtpd.connections import TOO_MANY, Connections
+from retour_lmtpd.listener import Listener
 from retour_lmtpd.lmtp import Session
+from retour_lmtpd.socketmap import LATER as LOOK_UP_LATER
 from retour_lmtpd.socketmap import Lookup
 
 DRAIN_TIMEOUT_MS = 25_000  # that sessions have to finish at shutdown
@@ -34,6 +34,11 @@ class Hooks:
     ready: Callable[[], None]
     reload: Callable[[], None]
     stopping: Callable[[], None]
+    renew: Callable[[], Mapping[int, socket.socket]] = dict
+    """Asked every few seconds, and at a reload: new sockets for those whose paths are gone, by their numbers.
+
+    The listeners are counted from 0, and the lookup comes after them.
+    """
 
 
 def serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
@@ -47,18 +52,27 @@ async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: s
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    for number in RELOAD_SIGNALS:
-        loop.add_signal_handler(number, hooks.reload)
     sessions, lookups = Connections(), Connections()
-    servers = [await _listen(loop, lambda: Session(backend, sessions), listener) for listener in listeners]
-    lookup_server = await _listen(loop, lambda: Lookup(backend, lookups), lookup)
+    servers = [Listener(one, lambda: Session(backend, sessions), TOO_MANY.encode() + b"\r\n") for one in listeners]
+    servers.append(Listener(lookup, lambda: Lookup(backend, lookups), LOOK_UP_LATER))
+
+    def renew() -> None:
+        for number, listener in hooks.renew().items():
+            servers[number].replace(listener)
+
+    def reload() -> None:
+        renew()
+        hooks.reload()
+
+    for number in RELOAD_SIGNALS:
+        loop.add_signal_handler(number, reload)
     hooks.ready()
-    ticking = loop.create_task(_tick(backend))
+    ticking = loop.create_task(_tick(backend, renew))
     await stop.wait()
     ticking.cancel()
     hooks.stopping()
     log.info("lmtpd stopping")
-    for server in (*servers, lookup_server):
+    for server in servers:
         server.close()
     sessions.wind_up()
     lookups.wind_up()
@@ -66,17 +80,8 @@ async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: s
         log.error("sessions cut off at shutdown", waited_ms=DRAIN_TIMEOUT_MS)
 
 
-async def _tick(backend: Backend) -> None:
+async def _tick(backend: Backend, renew: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(STORM_INTERVAL_S)
+        renew()
         await backend.tick()
-
-
-async def _listen(
-    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.BaseProtocol], listener: socket.socket
-) -> asyncio.Server:
-    if listener.family == socket.AF_UNIX:
-        # From Python 3.13 on the loop would remove the path, which may be systemd's.
-        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        return await loop.create_unix_server(factory, sock=listener, **keep)
-    return await loop.create_server(factory, sock=listener)

@@ -13,7 +13,7 @@ from typing import cast
 import structlog
 
 from retour_lmtpd.backend import Backend, Recipient
-from retour_lmtpd.connections import Connections
+from retour_lmtpd.connections import TOO_MANY, Connections
 from retour_policy.sanitize import clean
 
 MAP = "bounce"
@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 class SocketmapError(ValueError):
     """The input is not a valid request; the connection is closed."""
+
+
+_LATER = b"TEMP try again later"
 
 
 def answer(backend: Backend, request: bytes) -> bytes:
@@ -69,6 +72,9 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
     return found, buffer[begin:]
 
 
+LATER = netstring(_LATER)
+
+
 class Lookup(asyncio.Protocol):
     """One connection of a client; Postfix keeps it open."""
 
@@ -85,10 +91,14 @@ class Lookup(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client: refuse it if there are too many or it may not connect."""
         self._transport = cast(asyncio.Transport, transport)
-        if self._connections.enter(self, transport, self._backend.config.lmtpd):
-            self._transport.abort()
-        else:
+        refusal = self._connections.enter(self, transport, self._backend.config.lmtpd)
+        if refusal is None:
             self._await_request()
+        elif refusal == TOO_MANY:
+            self._transport.write(LATER)  # Postfix, which is about to ask, takes it for the answer
+            self._transport.close()
+        else:
+            self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has disconnected."""
@@ -141,7 +151,7 @@ class Lookup(asyncio.Protocol):
             return answer(self._backend, request)
         except Exception:
             log.exception("lookup failed")
-            return b"TEMP try again later"
+            return _LATER
 
     def _await_request(self) -> None:
         """Close an idle connection; Postfix connects again when it has something to ask."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from functools import wraps
@@ -160,8 +159,11 @@ class Adapter(Milter.Base):  # type: ignore[misc]
             self._entered = self._answered = False
 
 
-def serve(backend: Backend, listener: socket.socket) -> None:
-    """Answer on `listener` until the process ends.
+def serve(backend: Backend, descriptor: int) -> None:
+    """Answer on a listening socket until the process ends.
+
+    libmilter closes the descriptor that it is given. Another socket may be put in its place by dup2(2): libmilter
+    waits on it for five seconds at a time.
 
     libmilter's loop takes SIGTERM, SIGINT and SIGHUP where no other thread waits for them, and then leaves its
     sessions alone. So it runs in a thread of its own, while the main thread, which the kernel asks first, waits.
@@ -169,5 +171,4 @@ def serve(backend: Backend, listener: socket.socket) -> None:
     Adapter.backend = backend
     Milter.factory = Adapter
     Milter.set_flags(ACTIONS)
-    # libmilter closes the descriptor that it is given.
-    Milter.runmilter("retour", f"fd:{os.dup(listener.fileno())}", IDLE_TIMEOUT_S, rmsock=False)
+    Milter.runmilter("retour", f"fd:{descriptor}", IDLE_TIMEOUT_S, rmsock=False)

@@ -20,6 +20,13 @@ class StoreUnavailable(RetourError):
     """The store cannot be read or written now. Unknown database errors are of this class."""
 
 
+class StoreDamaged(StoreUnavailable):
+    """The database's file is damaged. A service goes on answering 451; a command, or a start, ends for good."""
+
+    temporary = False
+    exit_status = EX_CONFIG
+
+
 class StoreRefused(RetourError):
     """The store exists, but this version cannot use it."""
 

@@ -1,8 +1,13 @@
-"""Files: locks between processes, and files that are written durably and keep their owner."""
+"""Files: opened and created without following links, written durably; folders; locks between processes.
+
+Somebody else may own the folder in which root works. So nothing here is opened through a symbolic link or given to
+another user by its path: only what O_EXCL has just created changes its owner, by its descriptor.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -10,65 +15,107 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_EXCL | _NO_LINK
+_MAX_RACES = 10  # with others who create or remove the same file
 
 
 @contextlib.contextmanager
 def folder_locked(path: Path) -> Iterator[None]:
     """Hold the lock (flock(2)) of the folder `path`: one process at a time. Raises `OSError`."""
-    with _opened(path, _FOLDER) as descriptor:
+    with folder_opened(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
 @contextlib.contextmanager
-def file_locked(path: Path, beside: Path) -> Iterator[None]:
-    """Hold the lock (flock(2)) of the file `path`, created if missing, with the owner of `beside`.
+def folder_opened(path: Path | str, inside: int | None = None) -> Iterator[int]:
+    """A descriptor of a folder; of one `inside` another (a descriptor), if it is not a link. Raises `OSError`."""
+    no_link = 0 if inside is None else os.O_NOFOLLOW
+    descriptor = os.open(path, _FOLDER | no_link, dir_fd=inside)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
-    One process, and one thread of it, at a time. Raises `OSError`.
-    """
-    with _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660) as descriptor:
-        give_to_owner(descriptor, beside)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+
+def make_folder(path: Path | str, mode: int, *, inside: int | None = None) -> bool:
+    """Make a folder with this mode, whatever the umask; False if it is there already. Raises `OSError`."""
+    try:
+        os.mkdir(path, mode & 0o777, dir_fd=inside)
+    except FileExistsError:
+        return False
+    descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW, dir_fd=inside)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def make_folders(path: Path, mode: int) -> bool:
+    """Make a folder with this mode, and those above it with 0755; False if it is there already. Raises `OSError`."""
+    try:
+        return make_folder(path, mode)
+    except FileNotFoundError:
+        make_folders(path.parent, 0o755)
+        return make_folder(path, mode)
+
+
+def open_lock(path: Path, beside: Path) -> int:
+    """A descriptor of the file `path`, created if missing, with the owner of `beside`. Raises `OSError`."""
+    for _ in range(_MAX_RACES):
+        with contextlib.suppress(FileNotFoundError):
+            return _regular(path, os.open(path, os.O_RDWR | os.O_NONBLOCK | _NO_LINK))
+        with contextlib.suppress(FileExistsError):
+            return _create(path, 0o600, beside)
+    raise OSError(errno.ENOENT, "is created and removed again and again", str(path))
 
 
 def create_empty(path: Path, mode: int) -> None:
-    """Create the file `path` if it is missing, with the owner of its folder. Raises `OSError`."""
-    with _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode) as descriptor:
-        give_to_owner(descriptor, path.parent)
+    """Create the file `path` if it is missing, with the owner of its folder. Raises `OSError`, for a link too."""
+    try:
+        os.close(_create(path, mode, path.parent))
+    except FileExistsError:
+        os.close(_regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_LINK)))
 
 
-def write_new(path: Path, content: bytes, *, like: Path | None = None) -> None:
+def write_new(
+    path: Path, content: bytes, *, mode: int = 0o600, like: Path | None = None, folder: int | None = None
+) -> None:
     """Write a new file, whole or not at all; it is durable when this returns.
 
-    Its mode is 0600, or with `like` its owner and mode are those of that file. Raises `OSError`.
+    With `like` its owner and mode are those of that file. `folder` is a descriptor: `path` is a name in it. Raises
+    `OSError`.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | _NEW, 0o600, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
             if like is not None:
                 _copy_owner_and_mode(descriptor, like)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        sync_folder(path.parent)
+        sync_folder(path.parent) if folder is None else os.fsync(folder)
     except OSError:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path, dir_fd=folder)
         raise
+
+
+def read_in(folder: int, name: str) -> bytes:
+    """The file `name` in a folder (a descriptor), if it is a regular one. Raises `OSError`."""
+    path = Path(name)
+    descriptor = _regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_LINK, dir_fd=folder))
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: fsync(2) of a file does not write its name."""
-    with _opened(path, _FOLDER) as descriptor:
+    with folder_opened(path) as descriptor:
         os.fsync(descriptor)
-
-
-def give_to_owner(descriptor: int, of: Path) -> None:
-    """As root: give an open file to the owner and group of `of`, or the service could not write to it."""
-    if os.geteuid() == 0 and of.exists():
-        was, now = of.stat(), os.fstat(descriptor)
-        if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
-            os.fchown(descriptor, was.st_uid, was.st_gid)
 
 
 def open_to_others(path: Path) -> int | None:
@@ -77,16 +124,29 @@ def open_to_others(path: Path) -> int | None:
     return mode if mode & 0o007 else None
 
 
+def _create(path: Path, mode: int, beside: Path) -> int:
+    """A new file. If root creates it, it is the user's who owns `beside`, or their service could not write to it."""
+    descriptor = os.open(path, os.O_RDWR | _NEW, 0o600)
+    try:
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            of = (beside if os.path.lexists(beside) else path.parent).lstat()
+            os.fchown(descriptor, of.st_uid, of.st_gid)
+    except OSError:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
+    return descriptor
+
+
+def _regular(path: Path, descriptor: int) -> int:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "is not a regular file", str(path))
+
+
 def _copy_owner_and_mode(descriptor: int, of: Path) -> None:
     was = of.stat()
     os.fchown(descriptor, was.st_uid, was.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
-
-
-@contextlib.contextmanager
-def _opened(path: Path, flags: int, mode: int = 0) -> Iterator[int]:
-    descriptor = os.open(path, flags, mode)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import grp
+import itertools
 import json
 import os
-import pwd
+import signal
 import stat
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.forked import forked
 from lab.wait import PATIENCE
 from retour_cli.commands import init as init_module
 from retour_cli.main import main
 from retour_policy.config import load
 from retour_policy.store.database import open_store
 from retour_policy.tokens import keyring
+
+STEPS = {"open", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.remove", "os.rename", "os.rmdir", "sqlite3.connect"}
 
 
 def init(folder: Path, *words: str, domain: str = "bounces.example.com") -> Result:
@@ -47,30 +51,25 @@ def test_what_init_made_is_good_at_once(tmp_path: Path) -> None:
     assert config.lmtpd.postmaster == "postmaster@example.com"
 
 
-def test_modes_keep_secrets(tmp_path: Path) -> None:
-    """Whatever the umask: the key ring is its owner's, the database nobody else's, the sockets Postfix's to enter."""
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_modes_are_the_same_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """The key ring is its owner's, configuration and database nobody else's, the sockets Postfix's to enter."""
+    before = os.umask(umask)
     try:
-        init(tmp_path / "retour")
+        init(tmp_path / "above/retour")
+        CliRunner().invoke(
+            main, ["suppressions", "add", "a@b.example", "--config", str(tmp_path / "above/retour/retour.toml")]
+        )
     finally:
         os.umask(before)
-    made = tmp_path / "retour"
-    assert mode(made / "keys.toml") == 0o600
-    assert all(mode(path) & 0o007 == 0 for path in made.glob("retour.db*"))
+    made = tmp_path / "above/retour"
+    assert {path.name: mode(path) for path in (made.parent, made, *made.iterdir())} == {
+        "above": 0o755, "retour": 0o755, "retour.toml": 0o640, "keys.toml": 0o600, "retour.db": 0o640,
+        "retour.db.lock": 0o600, "retour.db-wal": 0o640, "retour.db-shm": 0o640, "spool": 0o700,
+        "sockets": 0o2750 if os.geteuid() == 0 else mode(made / "sockets"),
+    }  # fmt: skip
     if os.geteuid() == 0:
-        assert mode(made / "sockets") == 0o2750
         assert (made / "sockets").stat().st_gid == grp.getgrnam("postfix").gr_gid
-
-
-def test_with_a_service_user_all_is_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the user `retour` exists, root gives everything to it."""
-    if os.geteuid() != 0:
-        return
-    user = pwd.getpwnam("nobody")
-    monkeypatch.setattr(init_module, "USER", user.pw_name)
-    init(tmp_path / "retour")
-    owners = {path.name: path.stat().st_uid for path in [tmp_path / "retour", *(tmp_path / "retour").iterdir()]}
-    assert len(owners) == 7 and set(owners.values()) == {user.pw_uid}
 
 
 def test_the_systems_places() -> None:
@@ -185,6 +184,59 @@ def test_what_cannot_be_finished_is_taken_back(tmp_path: Path, monkeypatch: pyte
         assert result.exit_code == 1 and "No space left on device" in result.stderr
     assert contents(tmp_path) == {}
     assert init(tmp_path).exit_code == 0
+
+
+def killed_at(folder: Path, step: int) -> int:
+    """The exit status of an init that is killed before the `step`th thing that it opens, makes, links or removes."""
+
+    def work() -> None:
+        steps = itertools.count(1)
+
+        def hook(event: str, args: tuple[object, ...]) -> None:
+            if event in STEPS and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        assert init(folder).exit_code == 0
+
+    return forked(work).status
+
+
+def test_an_init_that_was_killed_is_repeated(tmp_path: Path) -> None:
+    """Killed before any step, from the first folder to the last draft removed: the next init makes all anew.
+
+    Where the configuration had appeared, all had, and it refuses. No draft is left either way.
+    """
+    for step in itertools.count(1):
+        folder = tmp_path / str(step)
+        status = killed_at(folder, step)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        finished = (folder / "retour.toml").exists()
+        assert init(folder).exit_code == (1 if finished else 0), (step, sorted(folder.rglob("*")))
+        assert {path.name for path in folder.iterdir()} <= {"retour.toml", "keys.toml", "retour.db", "sockets", "spool"}
+        config = load.load(folder / "retour.toml")
+        assert keyring.load(config.tokens.keyring).signing() == 0
+        open_store(config.store.url).close()
+    assert step > 30
+
+
+def test_what_was_put_there_after_a_killed_init_stays(tmp_path: Path) -> None:
+    """A key ring from a backup, in the place of the one that the killed init had made: named, and not touched."""
+    for step in itertools.count(1):
+        folder = tmp_path / str(step)
+        assert killed_at(folder, step), "no step between the key ring and the configuration"
+        if (folder / "keys.toml").exists() and not (folder / "retour.toml").exists():
+            break
+    (folder / "keys.toml").unlink()
+    (folder / "keys.toml").write_text("mine")
+    result = init(folder)
+    assert (
+        result.exit_code == 1
+        and result.stderr == f"retour: {folder}/keys.toml: already exists; init overwrites nothing\n"
+    )
+    assert (folder / "keys.toml").read_text() == "mine"
 
 
 def test_two_at_once_make_one_place(tmp_path: Path) -> None:

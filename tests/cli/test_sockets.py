@@ -16,11 +16,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from lab.forked import forked
 from lab.ports import answers, free_port
 from lab.wait import PATIENCE
+from retour_cli import privileges
+from retour_cli.privileges import Owner, become
 from retour_cli.services import sockets
-from retour_cli.services.sockets import MAX_PATH_OCTETS, Setting, open_socket
+from retour_cli.services.sockets import MAX_PATH_OCTETS, OpenSocket, Setting, open_socket
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError
 
@@ -55,9 +59,6 @@ def test_a_unix_socket_answers_and_is_its_groups(folder: Path) -> None:
         was = (folder / "s").stat()
         assert (was.st_mode & 0o777, was.st_gid) == (0o660, grp.getgrnam("postfix").gr_gid)
         assert not listener.get_inheritable()
-    sockets.remove(f"unix:{folder}/s")
-    sockets.remove(f"unix:{folder}/s")  # again: nothing happens
-    assert list(folder.iterdir()) == []
 
 
 def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
@@ -199,6 +200,82 @@ def test_tcp_errors() -> None:
         assert f"cannot listen on port {port} of 127.0.0.1: Address already in use" in refused(f"inet:{port}@127.0.0.1")
     assert "Cannot assign requested address" in refused(f"inet:{port}@192.0.2.1")
     assert "cannot listen on port" in refused(f"inet:{port}@no..such..host")
+
+
+def test_a_socket_is_removed_by_who_opened_it(folder: Path) -> None:
+    """Not when another process has put its own there since; and removing twice is no error."""
+    one = OpenSocket(PLACE, f"unix:{folder}/s", OURS)
+    (folder / "s").unlink()
+    with opened(f"unix:{folder}/s"), one.listener:
+        one.remove()
+        assert answers(folder / "s")
+    (folder / "s").unlink()
+    with (again := OpenSocket(PLACE, f"unix:{folder}/s", OURS)).listener:
+        again.remove()
+        again.remove()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_path_that_is_gone_is_made_again(folder: Path) -> None:
+    """Only then: neither while it is there, nor where another listens by now. What prevents it is logged once."""
+    (folder / "in").mkdir()
+    one = OpenSocket(PLACE, f"unix:{folder}/in/s", OURS)
+    assert one.renew() is None
+    shutil.rmtree(folder / "in")
+    with capture_logs() as logs:
+        assert one.renew() is one.renew() is None
+    assert [(entry["event"], entry["problem"].count("mkdir")) for entry in logs] == [
+        ("socket is gone, and cannot be opened again", 1)
+    ]
+    (folder / "in").mkdir()
+    with opened(f"unix:{folder}/in/s"):
+        assert one.renew() is None
+    (folder / "in/s").unlink()
+    one.listener.close()
+    new = one.renew()
+    assert new is one.listener and answers(folder / "in/s")
+    new.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change another's file")
+@pytest.mark.parametrize("by", ["link", "another's socket"])
+def test_a_socket_that_was_replaced_while_it_was_opened_is_not_given_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Who may write to the folder puts a link to a file of root's there, between bind(2) and chmod(2)."""
+    victim = folder / "victim"
+    victim.touch(0o600)
+    real = sockets._give_to_group
+
+    def replaced(setting: Setting, path: Path, settings: SocketsSection) -> None:
+        path.unlink()
+        if by == "link":
+            path.symlink_to(victim)
+        else:
+            with socket.socket(socket.AF_UNIX) as other:
+                other.bind(str(path))
+            os.chown(path, 4242, 4242)
+        real(setting, path, settings)
+
+    monkeypatch.setattr(sockets, "_give_to_group", replaced)
+    assert "cannot listen on" in refused(f"unix:{folder}/s", SocketsSection(group="postfix", mode="0666"))
+    was = victim.stat()
+    assert (was.st_gid, was.st_mode & 0o777) == (0, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_of_who_was_root(folder: Path) -> None:
+    """A process that gave up root can still set its own sockets' mode and group."""
+    folder.chmod(0o777)
+
+    def work() -> int:
+        become(Owner.named("postfix", folder))
+        opened(f"unix:{folder}/s", SocketsSection(group="postfix", mode="0640"))
+        return (folder / "s").stat().st_mode & 0o777
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privileges, "PROGRAM", ())
+        assert forked(work).value == 0o640
 
 
 @contextmanager

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import io
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from lab.wait import wait_until
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.maintenance import suppression_import
 from retour_policy.maintenance.suppression_files import Fault, Row, read_rows
 from retour_policy.store import batches
+from retour_policy.store.database import Store
+from retour_policy.store.lock import find_holder
 
 A, B = "anna@example.net", "bert@example.net"
 HEAD = "address,cause,scope,since,until,note\n"
@@ -190,6 +202,48 @@ def test_nobody_waits_while_the_progress_bar_is_drawn(office: Any, monkeypatch: 
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert len(listed(office)) == suppression_import.MAX_ROWS_APPLIED
     list(applying)
+
+
+def test_an_import_that_is_stopped_by_ctrl_z_holds_up_nobody(office: Any, folder: Path) -> None:
+    """Wherever it is stopped, the lock is free; it goes on when it is continued, and imports all."""
+    listed_in = folder / "list.csv"
+    listed_in.write_text("address\n" + "".join(f"user{n}@example.net\n" for n in range(4_000)))
+    command = [sys.executable, "-m", "retour_cli", "suppressions", "import", listed_in, "--config", office.config]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    stops = 0
+    with (office.home / "retour.db.lock").open("w") as lock:
+        wait_until(lambda: find_holder(lock.fileno()), what="its first transaction")
+        while True:
+            process.send_signal(signal.SIGTSTP)
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                break
+            stops += 1
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            process.send_signal(signal.SIGCONT)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with process:
+        assert process.stdout and "4000 lines, 4000 of them new" in process.stdout.read()
+    assert process.returncode == 0 and stops > 5
+
+
+def test_an_import_of_20000_lines_stalls_nobody(office: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of its transactions takes 250 ms of the processor; in between, who waits is next."""
+    listed_in, spent = folder / "list.csv", list[float]()
+    listed_in.write_text("address\n" + "".join(f"user{n}@example{n % 50}.net\n" for n in range(20_000)))
+    writing = Store.writing
+
+    @contextlib.contextmanager
+    def measured(store: Store) -> Iterator[Connection]:
+        with writing(store) as connection:
+            begun = time.thread_time()
+            yield connection
+        spent.append(time.thread_time() - begun)
+
+    monkeypatch.setattr(Store, "writing", measured)
+    assert office.json("suppressions", "import", str(listed_in)) == [{"lines": 20_000, "new": 20_000}]
+    assert len(spent) > 50 and max(spent) < 0.25, max(spent)
 
 
 def rows_of(address: str) -> Any:

@@ -236,3 +236,24 @@ def test_while_the_milter_is_away_nothing_leaves_unstamped(site):
     with ExitStack() as stack:
         site.start("milter", stack)
         assert arrived_version(site, "ok+away@example.net") == ["one"]
+
+
+@pytest.mark.parametrize("how", ["by a reload", "by itself"])
+def test_a_path_that_was_removed_is_made_again(site, how):
+    """Somebody cleaned up in the sockets' folder: a session that was open goes on, and new ones find the milter."""
+    path = site.postfix.sockets / "milter.sock"
+    with client(site) as session:
+        session.mail("news@example.com")
+        path.unlink()
+        if how == "by a reload":
+            site.services["milter"].send_signal(signal.SIGUSR1)
+        wait_until(path.exists, what="the path")
+        session.rcpt(f"ok+before-{how[-6:]}@example.net")
+        assert session.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
+    wait_until(lambda: accepted(path), what="an answer of libmilter's")
+    assert arrived_version(site, f"ok+after-{how[-6:]}@example.net") == ["one"]
+
+
+def accepted(path):
+    """Whether the milter answers there; until libmilter looks again, a connection waits in the queue of the socket."""
+    return negotiate(path)[1]

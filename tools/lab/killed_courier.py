@@ -20,12 +20,12 @@ from typing import Any
 import structlog
 
 from lab.receiver import KEY
-from retour_courier.command import die_with_parent
 from retour_courier.courier import Courier
 from retour_policy.clock import system_clock
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import Secrets
 from retour_policy.messages.signer import Signer
+from retour_policy.parent import die_with_parent
 from retour_policy.store.database import open_store
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
@@ -63,7 +63,7 @@ def main(url: str, ring: str, *configs: str) -> None:
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
-            die_with_parent()
+            die_with_parent(signal.SIGKILL)
             _live(url, Path(ring), Config.model_validate(json.loads(configs[int(line)])))
         print(pid, flush=True)
 

@@ -27,13 +27,15 @@ from retour_policy.tokens.verp import MAX_SRS_OCTETS
 def check(context: Context, as_json: bool) -> None:
     """Check the configuration, the key ring and the database, and show what they mean.
 
-    Exit status 78 if a file is wrong, 75 if the database is down.
+    As root, it reads them as the services' user does. Exit status 78 if a
+    file is wrong, 75 if the database is down.
     """
-    config, ring = context.config, context.ring.ring
+    config = context.config
+    ring = context.ring.ring  # run by root, this is by now the user whom the services run as
     load_secrets(context.path, config)
     own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
     figures = _count_ahead(context)
-    warned = [*warnings(config), *unreadable(context.path, config), *from_the_future(figures)]
+    warned = [*warnings(config), *unreadable(context.path), *from_the_future(figures)]
     if as_json:
         print_json(
             {
@@ -50,11 +52,8 @@ def check(context: Context, as_json: bool) -> None:
     say(*wrapped("  database   ", context.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
     if config.lmtpd.rules:
-        say(
-            *wrapped(
-                "  rules      ", f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, tried before the built-in ones"
-            )
-        )
+        own = f"{config.lmtpd.rules}: {counted(own_rules, 'rule')}, tried before the built-in ones"
+        say(*wrapped("  rules      ", own))
     for number, sentence in enumerate(policy_words(config)):
         say(*wrapped("  policy     " if number == 0 else "             ", sentence))
     for stream in config.stream:
@@ -125,27 +124,13 @@ def _harm(stream: Stream) -> Iterator[str]:
         )
 
 
-def unreadable(path: Path, config: Config) -> list[str]:
-    """Files that the owner of the key ring, whom the daemons run as, cannot read, though root can."""
-    owner = config.tokens.keyring.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return []
-    found = [file for file in (path, config.lmtpd.rules) if file and not _may_read(owner, file)]
-    return [f"{file}: cannot be read by the user who owns {config.tokens.keyring}" for file in found]
-
-
-def _may_read(user: os.stat_result, file: Path) -> bool:
-    """Try it as that user, with their own group and no other."""
+def unreadable(path: Path) -> list[str]:
+    """The configuration, if only root could read it: the services run as the user that this process is by now."""
     try:
-        os.setegid(user.st_gid)
-        os.seteuid(user.st_uid)
-        with file.open("rb"):
-            return True
-    except OSError:
-        return False
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
+        with path.open("rb"):
+            return []
+    except OSError as error:
+        return [f"{path}: cannot be read by user {os.geteuid()}, whom the services run as: {error.strerror}"]
 
 
 def _as_dict(config: Config, stream: Stream) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import click
 
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
-from retour_policy.store.database import open_store
 
 
 @click.group()
@@ -22,7 +21,7 @@ def status(context: Context, as_json: bool) -> None:
 
     Exit status 78 if they differ.
     """
-    store = open_store(context.config.store.url, file=str(context.path), check=False)
+    store = context.open_store(check=False)
     found = store.revision() if store.exists() else None
     if as_json:
         print_json({"database": store.name, "schema": found, "needed": store.NEEDED_REVISION})
@@ -41,7 +40,7 @@ def upgrade(context: Context, as_json: bool) -> None:
     """
     from retour_policy.store import key_ring_mark, migrate
 
-    store = open_store(context.config.store.url, file=str(context.path), check=False)
+    store = context.open_store(check=False)
     before = store.revision() if store.exists() else None
     migrate.upgrade(store)
     key_ring_mark.bind(store, context.ring.address_secret, str(context.ring.path))

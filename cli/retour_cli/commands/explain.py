@@ -70,7 +70,8 @@ def explain(
     failures = 0
     heap: list[tuple[str, bytes, Report]] = []
     kinds: Counter[str] = Counter()
-    for one in _each(files, unrecognised, rules):
+    messages = _each(files, unrecognised, rules)
+    for one in list(messages) if policy else messages:  # all, before root becomes the owner of the database
         failures += not one.opened
         if one.complaint:
             click.echo(spaced(f"retour explain: {one.file}: {one.complaint}"), err=True)

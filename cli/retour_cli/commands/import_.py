@@ -17,7 +17,7 @@ from retour_cli.output import json_option, print_json, say
 from retour_policy.errors import EX_FAILED
 from retour_policy.messages import mailbox
 from retour_policy.messages.fingerprint import Fingerprint
-from retour_policy.messages.mailbox import OldMessage
+from retour_policy.messages.mailbox import Mailbox, OldMessage
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
 from retour_policy.store.batches import in_batches
@@ -46,12 +46,14 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
 
     A bounce counts where a token or a recorded send shows that it is about
     mail of ours. Those from before Retour have neither: they count with
-    `count_unsigned = true`.
+    `count_unsigned = true`. Run by root, the files of a folder are read
+    as the user who owns the database.
     """
+    box = Mailbox(path)  # before anything else: an mbox may be such that only root can open it
     importer = Importer(context, dry_run)
-    with click.progressbar(length=mailbox.count(path), label="reading", hidden=as_json) as bar:
+    with click.progressbar(length=len(box), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
-        for message in mailbox.messages(path):
+        for message in box:
             chunk.append(message)
             if len(chunk) == MAX_MESSAGES_IN_TRANSACTION:
                 importer.take(chunk)

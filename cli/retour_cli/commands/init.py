@@ -6,22 +6,22 @@ import contextlib
 import grp
 import json
 import os
-import pwd
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from retour_cli.draft import Draft
 from retour_cli.output import json_option, print_json, say
+from retour_cli.privileges import Owner, become, find_owner
 from retour_policy.address import domain_ascii, is_domain
 from retour_policy.clock import system_clock
 from retour_policy.config.load import parse
-from retour_policy.config.model import Config
 from retour_policy.errors import InputError
+from retour_policy.files import folder_locked, folder_opened, make_folders, write_new
 from retour_policy.store import key_ring_mark, migrate
 from retour_policy.store.database import open_store
 from retour_policy.tokens import keyring
@@ -29,6 +29,7 @@ from retour_policy.tokens import keyring
 SYSTEM = Path("/etc/retour")
 USER = "retour"
 SPOOL = Path("/var/lib/retour/spool")
+SOCKETS_MODE = 0o2750
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,22 @@ class Places:
         )
 
     @property
-    def lock(self) -> Path:
-        """The lock file of the processes that write to the database."""
-        return self.database.with_name(self.database.name + ".lock")
+    def are_the_systems(self) -> bool:
+        """Whether they are those of a Debian system, rather than all in one folder."""
+        return self.config.parent == SYSTEM
+
+    @property
+    def folder_mode(self) -> int:
+        """Of the folders of configuration and database: where the sockets' folder is below, all must get through."""
+        return 0o750 if self.are_the_systems else 0o755
 
     def files(self) -> tuple[Path, ...]:
         """Files that must not exist yet."""
         return (self.config, self.keyring, self.database)
+
+    def draft(self) -> Draft:
+        """They appear in this order."""
+        return Draft((self.database, self.keyring, self.config))
 
 
 @click.command()
@@ -78,19 +88,22 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
 
     Existing files are never overwritten. With the default folder the
     database goes to /var/lib/retour and the sockets to /var/spool/postfix;
-    with another one everything goes below it.
+    with another one everything goes below it. Run by root, all of it belongs
+    to whoever owns that folder, and in the default place to the user retour.
     """
     places = Places.below(folder.absolute())
-    _refuse_overwriting(places)
     name, parent = _domains(domain)
     role = "postmaster" if parent == name else f"postmaster@{parent}"
     text = example(places, name, parent, postmaster or role)
-    config = parse(places.config, text)  # so that an error shows before anything is written
+    parse(places.config, text)  # so that an error shows before anything is written
+    if not places.draft().is_begun():
+        _refuse_overwriting(places)
     try:
-        with _undone_on_failure(places):
-            _write(places, text, config)
+        _make_folders(places)
+        with folder_locked(places.config.parent):
+            _write(places, text)
     except OSError as error:
-        raise InputError(f"{error.filename or places.config}: {error.strerror}") from error
+        raise InputError(_refusal(error, places)) from error
     if as_json:
         print_json({name: str(path) for name, path in asdict(places).items()})
         return
@@ -99,31 +112,90 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
     say("Next: edit the streams, then `retour check`, then the units or `retour serve`.")
 
 
-def _write(places: Places, text: str, config: Config) -> None:
-    for wanted in (places.config.parent, places.database.parent, places.sockets, places.spool):
-        wanted.mkdir(parents=True, exist_ok=True)
-    with places.config.open("x", encoding="utf-8") as file:
-        file.write(text)
-    ring = keyring.create(system_clock())
-    keyring.save(places.keyring, ring)
-    store = open_store(config.store.url, file=str(places.config), check=False)
-    migrate.upgrade(store)
-    key_ring_mark.bind(store, ring.address_secret, str(places.keyring))
-    store.close()
-    _give_away(places)
-
-
-@contextlib.contextmanager
-def _undone_on_failure(places: Places) -> Iterator[None]:
-    """Remove what was written if the rest cannot be, so that init can be tried again."""
+def _write(places: Places, text: str) -> None:
+    """Make the three files; whenever this is killed, the next init begins anew. Raises `OSError`."""
+    draft = places.draft()
+    draft.begin()
     try:
-        yield
-    except FileExistsError:  # somebody else is writing there
-        raise
+        _refuse_overwriting(places)  # now that only one can be at work
+        store = open_store(f"sqlite:///{draft.path(places.database)}", file=str(places.config), check=False)
+        migrate.upgrade(store)
+        ring = keyring.create(system_clock())
+        key_ring_mark.bind(store, ring.address_secret, str(places.keyring))
+        store.close()
+        keyring.save(draft.path(places.keyring), ring)
+        write_new(draft.path(places.config), text.encode(), mode=0o640)
+        draft.publish()
     except BaseException:
-        for path in (*places.files(), *places.database.parent.glob(f"{places.database.name}-*"), places.lock):
-            path.unlink(missing_ok=True)
+        draft.discard()
         raise
+
+
+def _make_folders(places: Places) -> None:
+    """Make what is missing. As root, then become the user whose folders they are. Raises `OSError`, `ConfigError`."""
+    owner = _owner(places) if os.geteuid() == 0 else None
+    folders = {places.config.parent: places.folder_mode, places.database.parent: places.folder_mode}
+    folders |= {places.sockets: SOCKETS_MODE, places.spool: 0o700}
+    if owner:
+        _give(owner, folders)
+        become(owner)
+    with contextlib.ExitStack() as stack:
+        _make(folders, stack)
+
+
+def _owner(places: Places) -> Owner | None:
+    """Whose the configuration's folder is; of a system's that has no such folder yet, the services' user, if any."""
+    found = find_owner([places.config.parent])
+    with contextlib.suppress(KeyError):
+        return found or (Owner.named(USER, places.config.parent) if places.are_the_systems else None)
+    return None
+
+
+def _give(owner: Owner, folders: Mapping[Path, int]) -> None:
+    """As root, make those folders that nobody else can reach the way to, and give them to their owner.
+
+    One that is there already is given too if nothing else is in it: an init may have been killed before it did that.
+    """
+    ways = {path: mode for path, mode in folders.items() if find_owner([path]) is None}
+    with contextlib.ExitStack() as stack:
+        opened = _make(ways, stack)
+        for path in ways.keys() - opened.keys():
+            if all(inside in folders for inside in path.iterdir()):
+                opened[path] = stack.enter_context(folder_opened(path))
+        for path in sorted(opened, key=lambda path: -len(path.parts)):  # what is inside another first
+            if folders[path] == SOCKETS_MODE:
+                _give_to_postfix(opened[path])
+            else:
+                os.fchown(opened[path], -1, owner.group)
+                os.fchmod(opened[path], folders[path])
+            os.fchown(opened[path], owner.uid, -1)  # from now on they can change what is in it
+
+
+def _make(folders: Mapping[Path, int], stack: contextlib.ExitStack) -> dict[Path, int]:
+    """Make the folders that are missing; their descriptors."""
+    made = [path for path, mode in folders.items() if make_folders(path, mode)]
+    opened = {path: stack.enter_context(folder_opened(path)) for path in made}
+    for path, descriptor in opened.items():
+        if folders[path] == SOCKETS_MODE:
+            _give_to_postfix(descriptor)
+    return opened
+
+
+def _give_to_postfix(sockets: int) -> None:
+    """Let Postfix enter the folder; its set-group-id bit gives the sockets to Postfix too."""
+    try:
+        os.fchown(sockets, -1, grp.getgrnam("postfix").gr_gid)
+    except (KeyError, PermissionError):
+        os.fchmod(sockets, 0o755)  # only root, or who is in that group, can; the services tell when they start
+    else:
+        os.fchmod(sockets, SOCKETS_MODE)
+
+
+def _refusal(error: OSError, places: Places) -> str:
+    text = f"{error.filename or places.config}: {error.strerror}"
+    if isinstance(error, PermissionError):
+        text += f"; what init writes belongs to user {os.geteuid()}, who must be able to write there"
+    return text
 
 
 def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
@@ -143,8 +215,8 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
 
 
 def _refuse_overwriting(places: Places) -> None:
-    there = [str(path) for path in places.files() if os.path.lexists(path)]
-    if there:
+    occupied = places.draft().occupied()
+    if there := [str(path) for path in places.files() if path in occupied]:
         raise InputError(f"{', '.join(there)}: already exists; init overwrites nothing")
 
 
@@ -154,16 +226,3 @@ def _domains(text: str) -> tuple[str, str]:
         raise InputError(f"{text!r} is not a domain; for example bounces.example.com")
     _, _, parent = domain.partition(".")
     return domain, parent if is_domain(parent) else domain
-
-
-def _give_away(places: Places) -> None:
-    """As root, and if the service's user exists, give them everything; Postfix may enter the sockets' folder."""
-    with contextlib.suppress(KeyError, PermissionError):
-        group = grp.getgrnam("postfix").gr_gid
-        os.chown(places.sockets, -1, group)
-        places.sockets.chmod(0o2750)
-    with contextlib.suppress(KeyError, PermissionError):
-        pwd.getpwnam(USER)
-        made = (*places.files(), *places.database.parent.glob(f"{places.database.name}*"), places.sockets, places.spool)
-        for path in (*made, places.database.parent):
-            shutil.chown(path, USER)

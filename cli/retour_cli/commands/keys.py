@@ -25,7 +25,7 @@ def rotate(context: Context, as_json: bool) -> None:
     ring when they reload, or when they meet a key that they do not know.
     """
     path = context.config.tokens.keyring
-    _ = context.ring  # so that an error in it names the key of the configuration
+    _ = context.ring  # so that an error in it names the key of the configuration; and root becomes its owner
     try:
         before, after = keyring.rotate_file(path, context.clock())
     except OSError as error:

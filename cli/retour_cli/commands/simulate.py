@@ -28,7 +28,8 @@ def simulate(context: Context, other: Path | None, limit: int, as_json: bool) ->
     """
     totals: Counter[tuple[str, str]] = Counter()
     rows: list[tuple[str, str, str, str]] = []
-    for change in changes(context.store, load.load(other) if other else context.config, context.clock()):
+    config = load.load(other) if other else context.config  # before the store: only root may be able to read it
+    for change in changes(context.store, config, context.clock()):
         totals[change.stream, change.what] += 1
         if as_json:
             print_json(_as_dict(change))

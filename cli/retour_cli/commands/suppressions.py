@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 from sqlalchemy import Connection
@@ -180,12 +185,17 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     that have run out are skipped.
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
-    count = _checked(context, file, shape, as_json=as_json)
+    with _opened(file) as text:
+        _import(context, file, text, shape, dry_run=dry_run, as_json=as_json)
+
+
+def _import(context: Context, file: Path, text: IO[str], shape: Format, *, dry_run: bool, as_json: bool) -> None:
+    count = _checked(context, file, text, shape, as_json=as_json)
     if dry_run:
         print_json({"lines": count}) if as_json else click.echo(f"{counted(count, 'line')}, all good")
         return
     importer = SuppressionImport(context.store, context.ring.address_secret, context.ledger, context.clock())
-    rows = (one for one in _read(context, file, shape) if isinstance(one, Row))
+    rows = (one for one in _read(context, file, text, shape) if isinstance(one, Row))
     applied = 0
     with click.progressbar(length=count, label="importing", hidden=as_json) as bar:
         for done, fresh in importer.apply(rows):
@@ -197,10 +207,30 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
         click.echo(f"{counted(count, 'line')}, {applied} of them new")
 
 
-def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> int:
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[IO[str]]:
+    """The file, opened before root becomes another user, and such that it can be read twice. Raises `InputError`."""
+    try:
+        raw: IO[bytes] = file.open("rb")
+        if not raw.seekable():  # a pipe
+            raw = _copied(raw)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
+    with raw, io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as text:
+        yield text
+
+
+def _copied(pipe: IO[bytes]) -> IO[bytes]:
+    kept = tempfile.TemporaryFile()  # noqa: SIM115  who asks for it closes it
+    with pipe:
+        shutil.copyfileobj(pipe, kept)
+    return kept
+
+
+def _checked(context: Context, file: Path, text: IO[str], shape: Format, *, as_json: bool) -> int:
     """How many rows there are. If lines are wrong, lists all of them and exits."""
     good, faults = 0, 0
-    for one in _read(context, file, shape):
+    for one in _read(context, file, text, shape):
         good += isinstance(one, Row)
         if isinstance(one, Fault):
             faults += 1
@@ -215,11 +245,11 @@ def _checked(context: Context, file: Path, shape: Format, *, as_json: bool) -> i
     return good
 
 
-def _read(context: Context, file: Path, shape: Format) -> Iterator[Row | Fault]:
+def _read(context: Context, file: Path, text: IO[str], shape: Format) -> Iterator[Row | Fault]:
     streams = [stream.name for stream in context.config.stream]
     try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from suppression_files.read_rows(text, shape, streams, context.clock())
+        text.seek(0)
+        yield from suppression_files.read_rows(text, shape, streams, context.clock())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
 

@@ -9,9 +9,10 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, store_log
+from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.start import begin
 from retour_courier.courier import Courier
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import load_secrets
@@ -30,7 +31,7 @@ def courier(context: Context) -> None:
     what bounced softly. SIGTERM finishes what is in hand; SIGUSR1 or SIGHUP
     reads the configuration again.
     """
-    logs.set_up()
+    begin(context)
     asyncio.run(_run(context))
     log.info("courier stopped")
 

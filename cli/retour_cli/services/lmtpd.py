@@ -9,9 +9,11 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets, store_log
+from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.sockets import OpenSocket, Setting
+from retour_cli.services.start import begin
 from retour_policy.config.load import load_rules
 from retour_policy.config.model import Config
 from retour_policy.store.writer import Writer
@@ -31,10 +33,11 @@ def lmtpd(context: Context) -> None:
     from retour_lmtpd.backend import Backend
     from retour_lmtpd.daemon import Hooks, serve
 
-    logs.set_up()
+    begin(context)
     config = context.config
     with contextlib.ExitStack() as undo:
-        *listeners, lookup = _open_all(context, undo)
+        opened = _open_all(context, undo)
+        *listeners, lookup = (one.listener for one in opened)
         store_log.watch(context.store)
         writer = Writer(context.store)
         backend = Backend(config, context.rules, context.ring, writer, context.clock)
@@ -50,17 +53,21 @@ def lmtpd(context: Context) -> None:
             undo.close()  # at once, so that a process that starts now finds the paths free
             notify("STOPPING=1")
 
-        serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping))
+        def renew() -> dict[int, socket.socket]:
+            return {number: new for number, one in enumerate(opened) if (new := one.renew())}
+
+        serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping, renew))
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("lmtpd stopped")
 
 
-def _open_all(context: Context, undo: contextlib.ExitStack) -> list[socket.socket]:
-    """The listeners and the lookup's socket; `undo` removes their paths. Raises `ConfigError`."""
+def _open_all(context: Context, undo: contextlib.ExitStack) -> list[OpenSocket]:
+    """The listeners' sockets and the lookup's; `undo` removes their paths. Raises `ConfigError`."""
     wanted = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
     found = []
     for key, spec in [*wanted, ("lmtpd.lookup", context.config.lmtpd.lookup)]:
-        found.append(sockets.open_socket(sockets.Setting(str(context.path), key), spec, context.config.sockets))
-        undo.callback(sockets.remove, spec)
+        one = OpenSocket(Setting(str(context.path), key), spec, context.config.sockets)
+        undo.callback(one.remove)
+        found.append(one)
     return found

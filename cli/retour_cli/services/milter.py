@@ -12,15 +12,17 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs, sockets, store_log
+from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.sockets import OpenSocket, Setting
+from retour_cli.services.start import begin
 from retour_milter.backend import Backend
 from retour_policy.store.writer import Writer
 
 RELOAD_SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
-TICK_INTERVAL_S = 5.0  # between looks at the store while no mail goes out
+TICK_INTERVAL_S = 5.0  # between looks at the store and at the socket's path
 
 log = structlog.get_logger()
 
@@ -35,20 +37,21 @@ def milter(context: Context) -> None:
     """
     from retour_milter import adapter
 
-    write_last_lines = logs.set_up()
+    write_last_lines = begin(context)
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     store_log.watch(context.store)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
-    setting = sockets.Setting(str(context.path), "milter.socket")
-    listener = sockets.open_socket(setting, context.config.milter.socket, context.config.sockets)
-    failed = _start(lambda: adapter.serve(backend, listener))
+    setting = Setting(str(context.path), "milter.socket")
+    opened = OpenSocket(setting, context.config.milter.socket, context.config.sockets)
+    descriptor = os.dup(opened.listener.fileno())
+    failed = _start(lambda: adapter.serve(backend, descriptor))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     notify("READY=1")
-    _wait_for_stop(context, backend)
+    _wait_for_stop(context, backend, lambda: _renew(opened, descriptor))
     notify("STOPPING=1")
-    sockets.remove(context.config.milter.socket)
+    opened.remove()
     began = time.monotonic()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
         log.error("messages cut off at shutdown", waited_ms=int((time.monotonic() - began) * 1000))
@@ -76,13 +79,22 @@ def _start(serve: Callable[[], None]) -> threading.Event:
     return failed
 
 
-def _wait_for_stop(context: Context, backend: Backend) -> None:
+def _wait_for_stop(context: Context, backend: Backend, renew: Callable[[], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
     while True:
-        received = signal.sigtimedwait(RELOAD_SIGNALS | STOP_SIGNALS, TICK_INTERVAL_S)
-        if received is None:
-            backend.tick()
-        elif received.si_signo in RELOAD_SIGNALS:
-            reload_aside(context, backend.adopt)
-        else:
+        came = signal.sigtimedwait(RELOAD_SIGNALS | STOP_SIGNALS, TICK_INTERVAL_S)
+        if came is not None and came.si_signo in STOP_SIGNALS:
             return
+        renew()
+        if came is None:
+            backend.tick()
+        else:
+            reload_aside(context, backend.adopt)
+
+
+def _renew(opened: OpenSocket, descriptor: int) -> None:
+    """Where the socket's path is gone, put a new socket in the place of the one that libmilter accepts on."""
+    old = opened.listener
+    if new := opened.renew():
+        os.dup2(new.fileno(), descriptor, inheritable=False)
+        old.close()

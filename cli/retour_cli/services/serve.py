@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import logs
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.start import begin
+from retour_policy.parent import die_with_parent
 
 SERVICES = ("milter", "lmtpd", "courier")
 STOP_TIMEOUT_S = 60.0  # that a service may take to finish: longer than the milter's drain plus a hanging store
@@ -31,9 +33,10 @@ def serve(context: Context) -> None:
     For a small host, a container or a try-out; systemd runs each by itself.
     SIGTERM stops all of them; SIGUSR1 or SIGHUP makes them read the
     configuration again. When one dies, all stop, and the exit status is
-    that one's (1 where a signal ended it).
+    that one's (1 where a signal ended it). When this process is killed, they
+    stop too.
     """
-    logs.set_up()
+    begin(context)
     _ = context.config, context.ring, context.store  # so that an error shows once, here, and not in each service
     context.store.close()
     status = Supervisor(context).run()
@@ -79,7 +82,12 @@ class Supervisor:
         messages.bind("\0" + address)
         command = [sys.executable, "-m", "retour_cli", name, "--config", str(self._context.path)]
         environment = os.environ | {"NOTIFY_SOCKET": "@" + address}
-        self._children[name] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        self._children[name] = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),  # also where this process is killed
+        )
         return messages
 
     def _take(self, key: selectors.SelectorKey) -> None:

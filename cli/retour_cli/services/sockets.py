@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import socket
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError, Problem
@@ -16,6 +21,8 @@ from retour_policy.files import folder_locked
 MAX_PATH_OCTETS = 107  # the kernel's limit for a unix socket, unix(7)
 BACKLOG = 128
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,45 @@ class Setting:
     def error(self, text: str) -> ConfigError:
         """An error about this setting."""
         return ConfigError(Problem(self.file, self.key, text))
+
+
+class OpenSocket:
+    """A listening socket, and the path that leads to it. Somebody may remove that path, or put another in its place."""
+
+    def __init__(self, setting: Setting, spec: str, settings: SocketsSection) -> None:
+        """Open it. Raises `ConfigError`."""
+        self._opening = (setting, spec, settings)
+        self._path = Path(spec.partition(":")[2]) if spec.startswith("unix:") else None
+        self._fault = ""
+        self.listener = open_socket(*self._opening)
+        self._inode = self._find_inode()
+
+    def renew(self) -> socket.socket | None:
+        """A new socket if nothing is at its path any more, else None. What prevents that is logged once."""
+        if self._path is None or os.path.lexists(self._path):
+            return None
+        try:
+            self.listener = open_socket(*self._opening)
+        except ConfigError as error:
+            if str(error) != self._fault:
+                self._fault = str(error)
+                log.error("socket is gone, and cannot be opened again", problem=self._fault)
+            return None
+        self._inode, self._fault = self._find_inode(), ""
+        log.warning("socket was gone, opened again", path=str(self._path))
+        return self.listener
+
+    def remove(self) -> None:
+        """Remove the path, if it still leads here; one from systemd is systemd's."""
+        if self._path is not None and self._find_inode() == self._inode:
+            self._path.unlink(missing_ok=True)
+
+    def _find_inode(self) -> tuple[int, int] | None:
+        try:
+            was = os.lstat(self._path or "")
+        except FileNotFoundError:
+            return None
+        return was.st_dev, was.st_ino
 
 
 def open_socket(setting: Setting, spec: str, settings: SocketsSection) -> socket.socket:
@@ -81,9 +127,11 @@ def _remove_stale(setting: Setting, path: Path) -> None:
 
 
 def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> None:
-    path.chmod(int(settings.mode, 8))
     try:
-        os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
+        group = grp.getgrnam(settings.group).gr_gid
+        with _itself(path) as socket_itself:
+            os.chmod(socket_itself, int(settings.mode, 8))  # noqa: PTH101
+            os.chown(socket_itself, -1, group)
     except KeyError:
         raise Setting(setting.file, "sockets.group").error(
             f"there is no group {settings.group!r} on this host"
@@ -93,6 +141,19 @@ def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> No
             f"{path} cannot be given to group {settings.group}; add this user to it: usermod -aG {settings.group} USER"
         )
         raise Setting(setting.file, "sockets.group").error(text) from None
+
+
+@contextlib.contextmanager
+def _itself(path: Path) -> Iterator[str]:
+    """A path of a socket that stays its own, whatever somebody who may write to its folder puts there meanwhile."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        was = os.fstat(descriptor)
+        if not stat.S_ISSOCK(was.st_mode) or was.st_uid != os.geteuid():
+            raise OSError(errno.EEXIST, "was replaced while it was being opened")
+        yield f"/proc/self/fd/{descriptor}"  # chmod(2) needs a path
+    finally:
+        os.close(descriptor)
 
 
 def _inet(setting: Setting, rest: str) -> socket.socket:
@@ -128,10 +189,3 @@ def _handed_over(setting: Setting, name: str) -> socket.socket:
         raise setting.error(
             f"what systemd passed as {name!r} is not a socket: {os.strerror(error.errno or 0)}"
         ) from error
-
-
-def remove(spec: str) -> None:
-    """Remove the path of a unix socket that nobody listens on any more; one from systemd is systemd's."""
-    kind, _, rest = spec.partition(":")
-    if kind == "unix":
-        Path(rest).unlink(missing_ok=True)

@@ -34,28 +34,36 @@ class OldMessage:
     """Why it could not be read."""
 
 
-def count(path: Path) -> int:
-    """How many messages there are, for a progress bar. Raises `InputError` if `path` is not a mailbox."""
-    if _holds_files(path):
-        return sum(1 for _ in _files(path))
-    return len(_mbox(path))
+class Mailbox:
+    """An mbox, a Maildir, a folder or one .eml file: its messages, one after the other.
 
+    An mbox or one file is opened here, and stays open when this process becomes another user. Files in a folder are
+    opened when their turn comes. Raises `InputError` if `path` is no mailbox.
+    """
 
-def messages(path: Path) -> Iterator[OldMessage]:
-    """All messages of an mbox, a Maildir or a folder, one after the other. Raises `InputError`."""
-    if _holds_files(path):
-        yield from map(_read_file, _files(path))
-        return
-    box = _mbox(path)
-    for number, key in enumerate(box.iterkeys(), 1):
-        yield parse(f"{path}:{number}", box.get_bytes(key))
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._box: mailbox.mbox | None = None
+        self._found: list[Path] = []
+        self._one: list[OldMessage] = []
+        if not path.exists():
+            raise InputError(f"{path}: does not exist")
+        if path.is_dir():
+            self._found = _files(path)
+        elif path.suffix.lower() == ".eml":
+            self._one = [_read_file(path)]
+        else:
+            self._box = _mbox(path)
 
+    def __len__(self) -> int:
+        return len(self._found) + len(self._one) + (0 if self._box is None else len(self._box))
 
-def _holds_files(path: Path) -> bool:
-    """Whether each message is a file of its own; else it is an mbox."""
-    if not path.exists():
-        raise InputError(f"{path}: does not exist")
-    return path.is_dir() or path.suffix.lower() == ".eml"
+    def __iter__(self) -> Iterator[OldMessage]:
+        yield from self._one
+        yield from map(_read_file, self._found)
+        if self._box is not None:
+            for number, key in enumerate(self._box.iterkeys(), 1):
+                yield parse(f"{self._path}:{number}", self._box.get_bytes(key))
 
 
 def _mbox(path: Path) -> mailbox.mbox:
@@ -77,15 +85,13 @@ def _read_file(path: Path) -> OldMessage:
         return OldMessage(str(path), b"", None, (), error.strerror or "cannot be read")
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> list[Path]:
     """A Maildir's cur and new, or the .eml files of a folder and those below it, in order."""
-    if not folder.is_dir():
-        found = [folder]
-    elif (folder / "cur").is_dir() and (folder / "new").is_dir():
+    if (folder / "cur").is_dir() and (folder / "new").is_dir():
         found = [*(folder / "cur").iterdir(), *(folder / "new").iterdir()]
     else:
         found = [file for file in folder.rglob("*") if file.suffix.lower() == ".eml"]
-    yield from sorted(file for file in found if file.is_file())
+    return sorted(file for file in found if file.is_file())
 
 
 def parse(place: str, raw: bytes) -> OldMessage:

@@ -1,7 +1,11 @@
-"""Spool: compressed copies of messages that may be sent again, one file each; its name says when it expires."""
+"""Spool: compressed copies of messages that may be sent again, one file each; its name says when it expires.
+
+Neither a copy nor a part of the spool is used through a symbolic link.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
@@ -32,38 +36,52 @@ class Spool:
 
     def put(self, name: str, content: bytes) -> None:
         """Write a copy; it is durable when this returns. Raises `OSError`."""
-        path = self._path(name)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_new(path, gzip.compress(content, _COMPRESSION_LEVEL))
+        part = _part(name)
+        files.make_folders(self.folder, 0o700)
+        with files.folder_opened(self.folder) as folder:
+            if files.make_folder(part, 0o700, inside=folder):
+                os.fsync(folder)
+            with files.folder_opened(part, inside=folder) as place:
+                files.write_new(Path(name), gzip.compress(content, _COMPRESSION_LEVEL), folder=place)
 
     def get(self, name: str) -> bytes:
         """A copy. Raises `OSError` if it is missing, truncated or damaged."""
         try:
-            return gzip.decompress(self._path(name).read_bytes())
+            with self._opened(_part(name)) as place:
+                return gzip.decompress(files.read_in(place, name))
         except (EOFError, zlib.error) as error:
             raise OSError(f"{name}: {error}") from error
 
     def remove(self, name: str) -> None:
         """Remove a copy, if it exists."""
-        self._path(name).unlink(missing_ok=True)
+        part = _part(name)
+        with contextlib.suppress(FileNotFoundError), self._opened(part) as place:
+            os.unlink(name, dir_fd=place)
 
     def names(self, part: int | None = None) -> Iterator[tuple[str, int, int]]:
         """Every copy, or those of one of `SWEEP_PARTS`: name, and when it expires and was written (milliseconds)."""
-        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
-            if part is None or int(folder.name, 16) % SWEEP_PARTS == part:
-                with os.scandir(folder) as entries:
+        for name in sorted(folder.name for folder in self.folder.glob("[0-9a-f][0-9a-f]")):
+            if part is None or int(name, 16) % SWEEP_PARTS == part:
+                with self._opened(name) as place, os.scandir(place) as entries:
                     yield from filter(None, map(_dated, entries))
 
-    def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise FileNotFoundError(f"{name}: not the name of a copy")
-        return self.folder / name[11:13] / name
+    @contextlib.contextmanager
+    def _opened(self, part: str) -> Iterator[int]:
+        with files.folder_opened(self.folder) as folder, files.folder_opened(part, inside=folder) as place:
+            yield place
+
+
+def _part(name: str) -> str:
+    """The folder of a copy, in that of the spool."""
+    if not _NAME.fullmatch(name):
+        raise FileNotFoundError(f"{name}: not the name of a copy")
+    return name[11:13]
 
 
 def _dated(entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
     found = _NAME.fullmatch(entry.name)
     try:
-        written = entry.stat().st_mtime_ns // 1_000_000
+        written = entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
     except FileNotFoundError:
         return None
     return (entry.name, int(found[1], 16) * SECOND, written) if found else None

@@ -7,15 +7,18 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
-from retour_policy.errors import ConfigError, Problem, RetourError, StoreRefused, StoreUnavailable
+from retour_policy.errors import ConfigError, Problem, RetourError, StoreDamaged, StoreRefused, StoreUnavailable
 from retour_policy.store import sqlite
+from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.opened import Opened
 from retour_policy.store.schema import REVISION, VERSION_TABLE
+from retour_policy.store.signals import ENDING, STOPPING, held_back
 from retour_policy.store.sqlite_files import LeftLog, State
 
 DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
@@ -31,6 +34,7 @@ class Store:
         self.url = url
         self.on_change: Callable[[str], None] = lambda what: None
         """Told once when the file or its log is not the one that was opened, and (with "") when all is well again."""
+        self.on_long_wait: LongWait = tell_nobody
         self._file = sqlite.sqlite_file(url)
         self._numbers = itertools.count(1)
         self._opened = None if self._file else Opened(url, None, next(self._numbers))
@@ -51,7 +55,7 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
-        with _temporary(self.name), self._current().reading() as connection:
+        with self._temporary(), self._current().reading() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -60,7 +64,12 @@ class Store:
 
         So it does where the file or its log was removed or replaced meanwhile: then nothing was done.
         """
-        with _temporary(self.name), self._write_lock():
+        with (
+            self._temporary(),
+            held_back(STOPPING),  # a process that is stopped while it waits may get the lock all the same
+            self._write_lock(),
+            held_back(ENDING),
+        ):
             opened = self._current()
             try:
                 with opened.writing() as connection:
@@ -84,10 +93,10 @@ class Store:
             self._requirements.append(requirement)
 
     def create(self) -> None:
-        """Create the file of a new database: mode 0600, with the owner of its folder."""
+        """Create the file of a new database: mode 0640, with the owner of its folder. Raises `StoreUnavailable`."""
         if self.exists() or self._file is None:
             return
-        with _temporary(self.name):
+        with self._temporary():
             sqlite.create_file(self._file)
 
     def check(self) -> None:
@@ -140,7 +149,7 @@ class Store:
         """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
         if self._file is None:
             return
-        with _temporary(self.name), self._write_lock():
+        with self._temporary(), held_back(STOPPING), self._write_lock():
             sqlite.truncate_log(self._writer)
 
     def compact(self) -> tuple[int, int]:
@@ -150,7 +159,7 @@ class Store:
         """
         if self._file is None:
             return 0, 0
-        with _temporary(self.name), self._write_lock():
+        with self._temporary(), held_back(STOPPING), self._write_lock():
             before = self._file.stat().st_size
             sqlite.compact(self._writer)
             return before, self._file.stat().st_size
@@ -165,7 +174,7 @@ class Store:
 
     def look(self) -> None:
         """Notice a file that was removed or replaced, though nobody reads or writes. Raises `StoreUnavailable`."""
-        with _temporary(self.name):
+        with self._temporary():
             self._current()
 
     @property
@@ -176,9 +185,32 @@ class Store:
     def _writer(self) -> Engine:
         return self._current().writer
 
+    def failure(self, error: BaseException) -> StoreUnavailable:
+        """What an error of the database or the disk is to callers: temporary, unless the file is damaged."""
+        if isinstance(error, StoreUnavailable):
+            return error
+        orig = getattr(error, "orig", None) or error
+        if not sqlite.is_damage(orig):
+            return StoreUnavailable(f"{self.name}: {orig}")
+        self.close()  # they keep what they have read, also when the file is whole again
+        return StoreDamaged(
+            f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
+            'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
+        )
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[None]:
+        """Turn errors of the database or the disk into `StoreUnavailable`; errors of single values pass unchanged."""
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            if isinstance(error, StatementError) and is_of_the_item(error):
+                raise
+            raise self.failure(error) from error
+
     def _write_lock(self) -> contextlib.AbstractContextManager[None]:
         """Between processes; a database server needs none."""
-        return sqlite.write_lock(self._file) if self._file else contextlib.nullcontext()
+        return write_lock(self._file, self.on_long_wait) if self._file else contextlib.nullcontext()
 
     def _current(self) -> Opened:
         """What is open, if it is still what is at the path; else what is there now, if that will do."""
@@ -264,6 +296,14 @@ class _Lost(StoreUnavailable):
     """The file or its log was removed or replaced in the middle of a transaction."""
 
 
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite database; None for a server, and for what is no URL."""
+    try:
+        return sqlite.sqlite_file(url)
+    except ArgumentError:
+        return None
+
+
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
     right = 'for example "sqlite:////var/lib/retour/retour.db"'
@@ -281,19 +321,6 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     if check:
         store.check()
     return store
-
-
-@contextlib.contextmanager
-def _temporary(name: str) -> Iterator[None]:
-    """Turn errors of the database or the disk into `StoreUnavailable`; errors of single values pass unchanged."""
-    try:
-        yield
-    except StatementError as error:
-        if is_of_the_item(error):
-            raise
-        raise StoreUnavailable(f"{name}: {error.orig}") from error
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise StoreUnavailable(f"{name}: {error}") from error
 
 
 def is_of_the_item(error: BaseException) -> bool:

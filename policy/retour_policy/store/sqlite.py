@@ -1,8 +1,7 @@
-"""SQLite: its file, its connections, and the lock for which writers queue."""
+"""SQLite: its file, its connections, and how it says that the file is damaged."""
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -31,14 +30,14 @@ def sqlite_file(url: str) -> Path | None:
     return Path(parsed.database or "")
 
 
-def write_lock(database: Path) -> contextlib.AbstractContextManager[None]:
-    """A lock between processes. Without it two busy writers starve a third, as SQLite does not queue them."""
-    return files.file_locked(database.with_name(database.name + ".lock"), beside=database)
-
-
 def create_file(database: Path) -> None:
-    """Create the file of a new database: mode 0600, with the owner of its folder."""
+    """Create the file of a new database: mode 0640, with the owner of its folder. Raises `OSError`."""
     files.create_empty(database, 0o640)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file is malformed, or no database: no later try can succeed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def connect(database: Path) -> sqlite3.Connection:

@@ -145,10 +145,10 @@ class Writer:
             except _Culprit as culprit:
                 if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
                     return self._commit_singly(group)
-                _fail([culprit.item], culprit.error)
+                self._fail([culprit.item], culprit.error)
                 return self._commit_singly([item for item in group if item is not culprit.item])
             except BaseException as error:
-                return _fail(group, error)
+                return self._fail(group, error)
         return None
 
     def _commit_singly(self, group: list[_Item[Any]]) -> None:
@@ -159,9 +159,9 @@ class Writer:
             except _GivenUp:
                 continue
             except _Culprit as culprit:
-                _fail([item], culprit.error)
+                self._fail([item], culprit.error)
             except BaseException as error:
-                _fail(group[n:], error)
+                self._fail(group[n:], error)
                 return
 
     def _attempt_twice(self, item: _Item[Any]) -> None:
@@ -187,6 +187,12 @@ class Writer:
         for _, outcome in done:
             outcome()
         return count
+
+    def _fail(self, items: list[_Item[Any]], error: BaseException) -> None:
+        failure = self._store.failure(error)
+        for item in items:
+            if item.seal():
+                item.future.set_exception(failure)
 
 
 class _GivenUp(Exception):
@@ -222,10 +228,3 @@ def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None] | N
         fault = error
         return lambda: item.future.set_exception(fault)
     return lambda: item.future.set_result(result)
-
-
-def _fail(items: list[_Item[Any]], error: BaseException) -> None:
-    failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
-    for item in items:
-        if item.seal():
-            item.future.set_exception(failure)
