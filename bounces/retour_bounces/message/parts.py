@@ -31,6 +31,7 @@ _TYPE = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+*-]{1,80})")
 _FIRST_FIELD = re.compile(rb"[A-Za-z-]{1,60}[ \t]*:")
 _VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELD = re.compile(rb"\n([!-9;-~]{1,80})" + _VALUE.pattern)
+_FIRST_STATUS_FIELD = b"reporting-mta:"
 _STATUS_FIELD = re.compile(
     rb"^(?:[a-z-]{6,13}-mta|[a-z-]{5,8}-recipient|action|status|diagnostic-code)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
@@ -135,7 +136,7 @@ class Part:
     @property
     def begins_as_status(self) -> bool:
         """Does it hold delivery-status fields, whatever it is called?"""
-        return self.body[:200].lstrip().lower().startswith(b"reporting-mta:")
+        return self.body[:200].lstrip()[: len(_FIRST_STATUS_FIELD)].lower() == _FIRST_STATUS_FIELD
 
     @property
     def max_octets(self) -> int:
@@ -244,7 +245,7 @@ def _typed(fields: Header, body: bytes, whole: bool = True) -> Part:
 
 def _is_mislabelled(part: Part) -> bool:
     """Does a part that is called delivery-status hold no fields of it? Then its words are for people."""
-    if _STATUS_FIELD.search(part.body, 0, MAX_STATUS_OCTETS):
+    if part.begins_as_status or _STATUS_FIELD.search(part.body, 0, MAX_STATUS_OCTETS):
         return False
     return not part.fields.get("content-transfer-encoding").lower().startswith(("base64", "quoted"))
 
