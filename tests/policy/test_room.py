@@ -87,7 +87,7 @@ def test_dead_letters_take_room_too(world: World) -> None:
     assert len(bodies(world)[-1]) < 9_000
 
 
-def test_more_than_a_thousand_stay_with_the_mail_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_many_stays_with_the_mail_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the message is recorded, so it is taken when there is room again."""
     monkeypatch.setattr(forward_room, "MAX_WAITING_FORWARDS", 3)
     for number in range(3):

@@ -10,7 +10,7 @@ from retour_policy.store import outbox_backlog
 
 MAX_WHOLE_OCTETS = 16_000_000  # together: up to here messages are kept as they came
 MAX_HEAD_OCTETS = 8_000  # of each that comes then
-MAX_WAITING_FORWARDS = 1_000  # ten digests
+MAX_WAITING_FORWARDS = 5_000  # fifty digests
 
 
 def kept(connection: Connection, raw: bytes) -> bytes:

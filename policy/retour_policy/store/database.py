@@ -160,6 +160,7 @@ class Store:
         if self._file is None:
             return 0, 0
         with self._temporary(), held_back(STOPPING), self._write_lock():
+            sqlite.truncate_log(self._writer)  # so that the file is as large as what is in it
             before = self._file.stat().st_size
             sqlite.compact(self._writer)
             return before, self._file.stat().st_size
