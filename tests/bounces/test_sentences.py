@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from retour_bounces import Rules, judge
+from retour_bounces import Rules, judge, read
+from retour_bounces.report import RecipientReport
 
 NOT_THE_RECIPIENT = """
 550 destination mailbox server is down
@@ -281,3 +282,40 @@ def test_a_recipient_refused_for_a_cause_is_not_unknown(reply: str) -> None:
 def test_it_is_the_mailbox_or_the_system_that_is_full_as_the_words_say(reason: str, reply: str) -> None:
     """No room is the mailbox's where one is spoken of."""
     assert judge(reply).reason == reason
+
+
+def reported(status: str, diagnostic: str, text: str) -> RecipientReport:
+    """What a report with these fields and this text says about its recipient."""
+    message = (
+        "From: Mail Delivery System <MAILER-DAEMON@mx.example.net>\nTo: us@example.org\nSubject: Undeliverable\n"
+        'MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
+        f"--b\nContent-Type: text/plain\n\nYour message could not be delivered.\n{text}\n"
+        "--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\n"
+        f"Final-Recipient: rfc822; bob@example.com\nAction: failed\nStatus: {status}\n"
+        f"Diagnostic-Code: smtp; {diagnostic}\n--b--\n"
+    )
+    (one,) = read(message.encode()).reports
+    return one
+
+
+@pytest.mark.parametrize("diagnostic", ["550 5.7.1 rejected", "550 rejected", "554 5.7.1 denied"])
+@pytest.mark.parametrize(
+    "text", ["The address may be misspelled or may not exist.", "Possible cause: the mailbox is full.", "user unknown?"]
+)
+def test_running_text_does_not_speak_against_the_field(diagnostic: str, text: str) -> None:
+    """What a text supposes is no refusal where the field's code says that the sender was refused."""
+    assert reported("5.7.1", diagnostic, text).blame == "sender"
+
+
+def test_a_refusal_that_the_text_quotes_is_believed_beside_a_thin_field() -> None:
+    """A code of its own shows that a server said it."""
+    said = reported("5.7.1", "550 rejected", "<bob@example.com>: 550 5.1.1 User unknown")
+    assert said.reason == "userunknown"
+
+
+@pytest.mark.parametrize("diagnostic", ["503 5.5.1 no valid recipients", "554 5.5.1 Error: no valid recipients"])
+def test_the_recipients_own_line_explains_a_field_that_holds_the_consequence(diagnostic: str) -> None:
+    """The reply to DATA stands in the field, the recipient's refusal in the text: that is the cause."""
+    own = "<bob@example.com>: host mx.example.com[192.0.2.1] said: 550 5.2.2 mailbox full (in reply to RCPT TO command)"
+    said = reported("5.5.1", diagnostic, own)
+    assert (said.reason, said.blame) == ("mailboxfull", "recipient")

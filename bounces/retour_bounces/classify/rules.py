@@ -136,7 +136,6 @@ class Rules:
     """Rules in the order in which they are asked; the first that fires decides."""
 
     rules: tuple[Rule, ...] = ()
-    _phrases: PhraseIndex[int] = field(init=False, repr=False, compare=False)
     _hints: list[tuple[str, tuple[int, ...]]] = field(init=False, repr=False, compare=False)
     """Texts of which one stands wherever a rule fires without any of its phrases, each with those rules; in the order
     of the first of these."""
@@ -148,19 +147,21 @@ class Rules:
     """Those of the `_unhinted` that a status code allows, by codes that were asked about."""
 
     def __post_init__(self) -> None:
-        numbered = [(phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words]
         wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
         hints: dict[str, list[int]] = {}
         for number, rule in wordless:
             for hint in rule.hints:
                 hints.setdefault(hint, []).append(number)
         first = [numbers[0] for numbers in hints.values()]
-        object.__setattr__(self, "_phrases", PhraseIndex(numbered))
         object.__setattr__(self, "_hints", [(hint, tuple(numbers)) for hint, numbers in hints.items()])
         before = [bisect_left(first, number) for number in range(len(self.rules) + 1)]
         object.__setattr__(self, "_hints_before", before)
         object.__setattr__(self, "_unhinted", tuple(number for number, rule in wordless if not rule.hints))
         object.__setattr__(self, "_of_status", {})
+
+    @cached_property
+    def _phrases(self) -> PhraseIndex[int]:
+        return PhraseIndex((phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words)
 
     @cached_property
     def vague(self) -> frozenset[str]:

@@ -97,6 +97,8 @@ class Judge:
             trusted = wire is not None and not wire.endswith(".0.0")
             answer = self._ask(passage, wire if trusted else best_status(wire, passage.wording.statuses), reply.command)
             wire = answer.wire
+            if answer.fired is not None and trusted and _only_supposes(passage.wording, answer.fired[0], wire):
+                continue
             if answer.fired is not None and (fired is None or not answer.fired[0].vague):
                 fired, source = answer.fired, other
             text = text or other
@@ -147,6 +149,12 @@ class _Answer(NamedTuple):
     wire: str | None
     reply: Reply
     fired: Fired | None
+
+
+def _only_supposes(wording: Wording, rule: Rule, wire: str | None) -> bool:
+    """Does a text without a code of its own blame the recipient, where the field's code says that the sender was
+    refused? Such texts tell what may be the cause."""
+    return not (wording.code or wording.statuses or rule.sees_links) and status_codes.find(wire).blame == "sender"
 
 
 def _verdict(text: str, wire: str | None, code: str, fired: Fired | None, source: str, field: str | None) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -27,17 +28,21 @@ class PhraseIndex(Generic[Value]):
         spaced = [phrase for phrase in values if phrase[0] < _UNSPACED]
         self._signs = sorted((phrase for phrase in spaced if not phrase[0].isalnum()), key=len, reverse=True)
         words = [phrase for phrase in spaced if phrase[0].isalnum()]
-        self._spaced = _expression("[^0-9a-z]", words)
-        self._ascii = _expression("[^0-9a-z]", [phrase for phrase in words if phrase.isascii()])
-        """Nearly all texts are plain letters; the others' phrases would only be tried for nothing."""
-        self._unspaced = _expression("", [phrase for phrase in values if phrase[0] >= _UNSPACED])
+        self._plain = _expression("[^0-9a-z]", [phrase for phrase in words if phrase.isascii()])
+        self._others = [phrase for phrase in words if not phrase.isascii()]
+        self._unspaced = [phrase for phrase in values if phrase[0] >= _UNSPACED]
+
+    @cached_property
+    def _of_other_scripts(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Phrases that are not of plain letters alone, with and without spaces between words; few texts need them."""
+        return _expression("[^0-9a-z]", self._others), _expression("", self._unspaced)
 
     def find(self, text: str) -> Iterator[tuple[int, str, list[Value]]]:
         """Place, phrase and values of all that stands in `text`, in no order."""
         text = f" {text}"
         within = self._within
         is_plain = not self._signs and text.isascii()
-        for match in self._ascii.finditer(text) if is_plain else self._matches(text):
+        for match in self._plain.finditer(text) if is_plain else self._matches(text):
             at = match.start(1)
             for phrase, is_open, values in within[match[1]]:
                 if is_open or not text[(end := at + len(phrase)) : end + 1].isalnum():
@@ -45,11 +50,11 @@ class PhraseIndex(Generic[Value]):
 
     def _matches(self, text: str) -> Iterable[re.Match[str]]:
         """Where phrases stand; group 1 of each match is the longest that begins there."""
-        if text.isascii():
-            found: Iterable[re.Match[str]] = self._ascii.finditer(text)
-        else:
-            words = (match for match in self._spaced.finditer(text) if not text[match.start(1) - 1].isalnum())
-            found = chain(words, self._unspaced.finditer(text))
+        found: Iterable[re.Match[str]] = self._plain.finditer(text)
+        if not text.isascii():
+            spaced, unspaced = self._of_other_scripts
+            words = chain(found, spaced.finditer(text))
+            found = chain((one for one in words if not text[one.start(1) - 1].isalnum()), unspaced.finditer(text))
         if self._signs and any(map(text.__contains__, self._signs)):
             found = chain(found, re.finditer(f"(?=({'|'.join(map(re.escape, self._signs))}))", text))
         return found
@@ -60,10 +65,11 @@ class PhraseIndex(Generic[Value]):
 
 
 def _beginnings(phrase: str, values: dict[str, list[Value]]) -> list[tuple[str, bool, list[Value]]]:
-    """The phrase and all shorter ones that it begins with, which stand wherever it stands; each with whether
-    its last word may go on."""
+    """The phrase and all shorter ones that it begins with, which stand wherever it stands and are looked for together
+    with it; each with whether its last word may go on."""
     starts = (phrase[:end] for end in range(1, len(phrase) + 1))
-    return [(start, _is_open(start), values[start]) for start in starts if start in values]
+    together = (start for start in starts if start in values and start.isascii() == phrase.isascii())
+    return [(start, _is_open(start), values[start]) for start in together]
 
 
 def _is_open(phrase: str) -> bool:
