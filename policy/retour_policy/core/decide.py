@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -67,10 +67,10 @@ class Signal:
     """The proof is a token that other recipients have too."""
     first: bool = True
     """Nothing of its kind counted before for this send and address: one send counts once."""
-    good_sends: int = 0
-    """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
-    fact: int = 0
-    """The fact, which a suppression then names as its trigger."""
+    good: tuple[int, ...] = ()
+    """When the latest good sends were made, the latest first; at most `heal_sends` of them."""
+    decided: int = 0
+    """When it was decided that it counts, if a storm held it until then: what follows begins then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,12 @@ class Count:
     """How many suppressions there were since the last healing: each lasts twice as long as the one before."""
     ends: int = 0
     """When the latest of them ends: a send made before that is not another try."""
+    last: int = 0
+    """When the latest failure was counted, also if good sends or time have cleared it since."""
     good: int = 0
     """Good sends since the latest counted failure whose records are purged."""
+    good_at: int = 0
+    """When the latest good send that a failure of the network is older than was made, if its record is purged."""
     unconfirmed: CountedFailure | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
     claims: tuple[CountedFailure, ...] = ()
@@ -105,7 +109,13 @@ class Count:
     def latest(self) -> int:
         """When the latest failure that counts or waits was recorded; 0 if there is none."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        return max((one.at for one in (*self.failures, *waiting)), default=0)
+        return max([self.last, *(one.at for one in (*self.failures, *waiting))])
+
+    def heals_from(self) -> int | None:
+        """From when on good sends can clear something of what is counted here; None if there is nothing to clear."""
+        waiting = (self.unconfirmed,) if self.unconfirmed else ()
+        network = (one.at for one in (*self.failures, *waiting) if one.class_ == "network")
+        return min((self.latest(), *network)) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +154,20 @@ class Decision:
 def decide(state: State, signal: Signal, rules: RuleSet) -> Decision:
     """Count `signal`, and pause or suppress the address where the rules say so."""
     scope = signal.stream if rules.scope == "stream" else EVERYWHERE
-    count = _healed(state.counts.get(scope, Count()), signal, rules)
-    count, suppress, why = _step(count, signal, rules)
-    counts = {**state.counts, scope: count}
+    before = state.counts.get(scope, Count())
+    count, suppress, why = _step(_healed(before, signal, rules), signal, rules)
+    counts = {**state.counts, scope: before if count is None else count}
     kept = {name: one for name, one in counts.items() if one != Count()}
     return Decision(replace(state, counts=kept, last=max(state.last, signal.at)), suppress, why)
 
 
-Step = tuple[Count, tuple[Suppress, ...], str]
+Step = tuple[Count | None, tuple[Suppress, ...], str]
+"""The count after a signal, or None if the signal changes nothing; what follows; why."""
 
 
 def _step(count: Count, signal: Signal, rules: RuleSet) -> Step:
     if not signal.first:
-        return count, (), "this send is counted already"
+        return None, (), "this send is counted already"
     if signal.class_ not in FAILURES:
         return _claimed(count, signal, rules)
     if signal.shared and count.unconfirmed is None and not count.failures:
@@ -186,39 +197,49 @@ def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
 
 def _both(count: Count, waiting: CountedFailure, signal: Signal, rules: RuleSet) -> Step:
     earlier = replace(signal, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
-    count, before, _ = _counted(count, earlier, rules)
-    count, suppress, why = _counted(count, signal, rules)
-    return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
+    first, before, _ = _counted(count, earlier, rules)
+    second, suppress, why = _counted(first or count, signal, rules)
+    return second or first, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
 
 def _healed(count: Count, signal: Signal, rules: RuleSet) -> Count:
-    """The count without what good sends have cleared, and without what is too old."""
-    if signal.class_ not in FAILURES:
-        return count
-    good = signal.good_sends + count.good
-    if rules.heal_sends and good >= rules.heal_sends:
+    return healed(count, signal.good, signal.at, rules) if signal.class_ in FAILURES else count
+
+
+def healed(count: Count, good: Sequence[int], at: int, rules: RuleSet) -> Count:
+    """The count at `at` without what good sends have cleared, and without what is too old.
+
+    `good` says when the latest good sends were made, the latest first. `heal_sends` of them made after the latest
+    failure clear all failures; one clears the failures of the network that are older than it.
+    """
+    latest = count.latest()
+    number = count.good + sum(made > latest for made in good) if latest else 0
+    if rules.heal_sends and number >= rules.heal_sends:
         totals = {name: n for name, n in count.totals.items() if name not in FAILURES}
         return Count(totals=totals, claims=count.claims)
-    if count.unconfirmed and _outdated(count.unconfirmed, signal, rules, good):
+    worked = max((count.good_at, *good)) if rules.heal_sends else 0
+    worked = at if rules.heal_sends and count.good else worked
+    if count.unconfirmed and _outdated(count.unconfirmed, at, worked, rules):
         count = replace(count, unconfirmed=None)
-    kept = [one for one in count.failures if not _outdated(one, signal, rules, good)]
+    kept = [one for one in count.failures if not _outdated(one, at, worked, rules)]
     if len(kept) == len(count.failures):
         return count
     totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
 
 
-def _outdated(one: CountedFailure, signal: Signal, rules: RuleSet, good: int) -> bool:
-    if rules.forget_after and signal.at - one.at > rules.forget_after:
-        return True
-    return one.class_ == "network" and bool(rules.heal_sends and good)  # one good send shows that the network works
+def _outdated(one: CountedFailure, at: int, worked: int, rules: RuleSet) -> bool:
+    """Too old, or of a network that worked later."""
+    return bool(rules.forget_after and at - one.at > rules.forget_after) or (
+        one.class_ == "network" and one.at < worked
+    )
 
 
 def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
     name = signal.class_
     refused = _not_counted(count, signal, rules)
     if refused:
-        return count, (), refused
+        return None, (), refused
     count = _add(count, CountedFailure(name, signal.at, signal.send))
     threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
@@ -238,9 +259,14 @@ def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
         return f"{signal.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
         return f"{signal.class_}: one is counted already today"
-    if signal.class_ == "hard" and rules.pause and same and signal.sent_at < max(one.ends for one in same):
+    if signal.class_ == "hard" and rules.pause and any(_in_one_pause(one, signal, rules) for one in same):
         return "hard: sent before the pause was over"
     return ""
+
+
+def _in_one_pause(one: CountedFailure, signal: Signal, rules: RuleSet) -> bool:
+    """Whether two hard failures are one; the signal is the older one if a storm held it."""
+    return signal.sent_at < one.ends if one.at <= signal.at else one.at < signal.at + rules.pause
 
 
 def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) -> Step:
@@ -257,9 +283,10 @@ def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) 
 def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Step:
     base = _lasts(signal.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
-    until = signal.at + lasts if base else None
+    since = max(signal.at, signal.decided)
+    until = since + lasts if base else None
     scopes = _scopes(signal, rules)
-    suppress = tuple(Suppress(scope, signal.class_, signal.at, until, tries=base > 0) for scope in scopes)
+    suppress = tuple(Suppress(scope, signal.class_, since, until, tries=base > 0) for scope in scopes)
     if signal.class_ in FAILURES:
         count = replace(count, suppressed=count.suppressed + 1, ends=until or count.ends)
     span = f"for {lasts // DAY} days" if base else "for good"
@@ -270,8 +297,10 @@ def _add(count: Count, one: CountedFailure) -> Count:
     failures = (*count.failures, one)[-MAX_FAILURES_KEPT:] if one.class_ in FAILURES else count.failures
     # A total stops at a million: more changes no decision, and a loop of reports cannot make it grow without limit.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
-    good = 0 if one.class_ in FAILURES else count.good
-    return replace(count, failures=failures, good=good, totals={**count.totals, one.class_: total})
+    totals = {**count.totals, one.class_: total}
+    if one.class_ not in FAILURES:
+        return replace(count, totals=totals)
+    return replace(count, failures=failures, totals=totals, last=max(count.last, one.at), good=0, good_at=0)
 
 
 def _span(count: Count, name: Class) -> int:

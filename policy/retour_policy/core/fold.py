@@ -6,7 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retour_policy.core.decide import EVERYWHERE, MAX_FAILURES_KEPT, Class, RuleSet, Signal, State, Suppress, decide
+from retour_policy.core.decide import (
+    EVERYWHERE,
+    FAILURES,
+    MAX_FAILURES_KEPT,
+    Class,
+    Count,
+    CountedFailure,
+    RuleSet,
+    Signal,
+    State,
+    Suppress,
+    decide,
+    healed,
+)
+from retour_policy.core.good_sends import SendTimes
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 
@@ -53,14 +67,19 @@ class StepResult:
     why: str
 
 
-def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> StepResult:
-    """The account after one more fact. `good_sends`: how many were good since the latest counted failure."""
+def step(
+    account: Account, entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], decided: int = 0
+) -> StepResult:
+    """The account after one more fact. `good`: when the latest good sends were made; see `SendTimes.good`.
+
+    `decided` is when it was decided that the fact counts, if that was later than it was recorded.
+    """
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, stream_policy)
     if entry.detail.get("storm"):
         return _held(account, entry, [entry.id])
-    signal = signal_of(entry, stream_policy, good_sends)
+    signal = signal_of(entry, stream_policy, good, decided)
     if signal is None:
         return StepResult(_seen(account, entry.at), "")
     decision = decide(account.state, signal, stream_policy.rules)
@@ -70,7 +89,7 @@ def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends
     return StepResult(Account(decision.state, suppressions), decision.why)
 
 
-def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Signal | None:
+def signal_of(entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], decided: int = 0) -> Signal | None:
     """What a fact means for counting; None if it does not count."""
     class_ = class_of(entry.kind, entry.type, entry.blame, stream_policy.rules)
     if class_ is None or not counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policy.rules):
@@ -84,8 +103,8 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: int) -> Sig
         sent_at=entry.sent_at,
         shared=entry.proof == "shared",
         first=entry.first,
-        good_sends=good_sends,
-        fact=entry.id,
+        good=good,
+        decided=decided,
     )
 
 
@@ -101,28 +120,10 @@ def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) ->
     return "network" if blame == "network" else None
 
 
-def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope in which those of `stream` count; 0 if there is none."""
+def heals_from(account: Account, stream: str, rules: RuleSet) -> int | None:
+    """From when on good sends can clear something that is counted with the failures of `stream`; None: nothing."""
     count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
-    return count.latest() if count else 0
-
-
-@dataclass(frozen=True, slots=True)
-class SendTimes:
-    """The sends to one address: when each was made, and when it first failed."""
-
-    made: Sequence[tuple[int, int]]
-    """Send id and time, in order."""
-    failed: Mapping[int, int]
-
-    def good(self, after: int, at: int, rules: RuleSet) -> int:
-        """How many sends made after `after` were good at `at`; at most `heal_sends` are looked for."""
-        good = 0
-        for send, made in self.made:
-            if good == rules.heal_sends or made > at - rules.heal_after:
-                break
-            good += made > after and not self.failed.get(send, at + 1) <= at
-        return good
+    return count.heals_from() if count else None
 
 
 def fold(
@@ -176,19 +177,37 @@ def _with_revived(
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
         return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
-    if entry.kind != "revived":
-        good = send_times.good(
-            latest_failure(account, entry.stream, stream_policy.rules), entry.at, stream_policy.rules
-        )
-        return step(account, entry, stream_policy, good)
-    why = ""
-    account = _without_held(account, entry.detail["facts"])
-    for number in entry.detail["facts"]:
-        if number in by_id:
-            freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
-            result = step(account, freed, stream_policy, 0)
-            account, why = result.account, result.why
-    return StepResult(_seen(account, entry.at), f"held before, counts now: {why}")
+    if entry.kind == "revived":
+        return _revived(account, entry, stream_policy, send_times, by_id)
+    good = send_times.good(entry.at, stream_policy.rules) if entry.kind == "bounce" else ()
+    return step(account, entry, stream_policy, good)
+
+
+def _revived(
+    account: Account, entry: Entry, stream_policy: StreamPolicy, send_times: SendTimes, by_id: Mapping[int, Entry]
+) -> StepResult:
+    """Held failures count after all, as of when they were recorded, but for what good sends have cleared since."""
+    account = _seen(_without_held(account, entry.detail["facts"]), entry.at)
+    freed = sorted((by_id[n] for n in entry.detail["facts"] if n in by_id), key=lambda one: (one.at, one.id))
+    left = _not_healed(freed, stream_policy, send_times.good(entry.at, stream_policy.rules))
+    why = "good sends have cleared them since"
+    for one in left:
+        one = replace(one, detail={**one.detail, "storm": None})
+        result = step(account, one, stream_policy, send_times.good(one.at, stream_policy.rules), entry.at)
+        account, why = result.account, result.why
+    return StepResult(account, f"held before, counts now: {why}" if left else f"held before: {why}")
+
+
+def _not_healed(freed: Sequence[Entry], stream_policy: StreamPolicy, good: tuple[int, ...]) -> list[Entry]:
+    """Those of some failures, in order, that good sends have not cleared since."""
+    rules = stream_policy.rules
+    signals = [(one, signal_of(one, stream_policy, ())) for one in freed]
+    failures = [(one, signal) for one, signal in signals if signal is not None and signal.class_ in FAILURES]
+    if not failures:
+        return list(freed)
+    count = Count(tuple(CountedFailure(signal.class_, signal.at, signal.send) for _, signal in failures))
+    left = {one.send for one in healed(count, good, 0, rules).failures}
+    return [one for one, signal in failures if signal.send in left]
 
 
 def _taken_back(entry: Entry) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retour_policy.core.decide import Count, CountedFailure, State
@@ -26,7 +26,9 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
         "totals": dict(sorted(count.totals.items())),
         "suppressed": count.suppressed,
         "ends": count.ends,
+        "last": 0 if count.last == _last(count.failures) else count.last,
         "good": count.good,
+        "good_at": count.good_at,
         "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
         if count.unconfirmed
         else None,
@@ -37,12 +39,19 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
 
 def _count_from_dict(values: Mapping[str, Any]) -> Count:
     waiting = values.get("unconfirmed")
+    failures = tuple(CountedFailure(*one) for one in values.get("failures", ()))
     return Count(
-        tuple(CountedFailure(*one) for one in values.get("failures", ())),
-        values.get("totals", {}),
-        values.get("suppressed", 0),
-        values.get("ends", 0),
-        values.get("good", 0),
-        CountedFailure(*waiting) if waiting else None,
-        tuple(CountedFailure(*one) for one in values.get("claims", ())),
+        failures=failures,
+        totals=values.get("totals", {}),
+        suppressed=values.get("suppressed", 0),
+        ends=values.get("ends", 0),
+        last=values.get("last", _last(failures)),
+        good=values.get("good", 0),
+        good_at=values.get("good_at", 0),
+        unconfirmed=CountedFailure(*waiting) if waiting else None,
+        claims=tuple(CountedFailure(*one) for one in values.get("claims", ())),
     )
+
+
+def _last(failures: Sequence[CountedFailure]) -> int:
+    return max((one.at for one in failures), default=0)

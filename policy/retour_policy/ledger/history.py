@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from retour_policy.core.fold import Entry, SendTimes
+from retour_policy.core.decide import RuleSet
+from retour_policy.core.fold import Account, Entry, heals_from
+from retour_policy.core.good_sends import SendTimes
 from retour_policy.store import facts, sends
 from retour_policy.store.facts import NewFact
 from retour_policy.tokens.token import id_time
@@ -51,6 +53,20 @@ def read(
     if made is None:
         made = sends.read_times(connection, [number for number, of in judged.items() if of])
     return {number: _history_of(of, made.get(number, ())) for number, of in judged.items()}
+
+
+def good_sends(
+    connection: Connection, number: int, account: Account, stream: str, at: int, rules: RuleSet
+) -> tuple[int, ...]:
+    """When the latest sends to an address that were good at `at` were made, of those that can clear something.
+
+    By the same meaning as the whole history has; only fewer sends are read.
+    """
+    since = heals_from(account, stream, rules)
+    if since is None or not rules.heal_sends:
+        return ()
+    made = sends.read_unfailed(connection, number, since, at - rules.heal_after, rules.heal_sends)
+    return SendTimes(made, {}).good(at, rules)
 
 
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:

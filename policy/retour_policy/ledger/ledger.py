@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.fold import Account, StepResult, counts, latest_failure, step
+from retour_policy.core.fold import Account, StepResult, counts, step
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
 from retour_policy.outbox.announcer import Announcer
-from retour_policy.store import facts, sends
+from retour_policy.store import facts
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.writer import Writer
@@ -108,8 +108,7 @@ class Ledger:
     ) -> StepResult:
         stream_policy = self.policy.for_stream(new.stream)
         entry = history.entry(number, new, first=first)
-        good = 0
+        good: tuple[int, ...] = ()
         if entry.kind == "bounce":
-            after = latest_failure(account, entry.stream, stream_policy.rules)
-            good = sends.count_good(connection, address.id, after, entry.at, stream_policy.rules) if after else 0
+            good = history.good_sends(connection, address.id, account, entry.stream, entry.at, stream_policy.rules)
         return step(account, entry, stream_policy, good)

@@ -40,14 +40,19 @@ def carried_account(
 def speaks_from(account: Account) -> int | None:
     """From when on good sends may be deleted only in the transaction that counts them in the carried fact.
 
-    A good send from before the latest failure never counts again, and more than `MAX_FAILURES_KEPT` of them change
-    nothing: these can be deleted later. None: all can.
+    A good send from before that never clears anything, and more than `MAX_FAILURES_KEPT` of them change nothing:
+    these can be deleted later. None: all can.
     """
     open_ = [one for one in account.state.counts.values() if one.good < MAX_FAILURES_KEPT]
-    return min((one.latest() + 1 for one in open_ if one.latest() or one.suppressed), default=None)
+    return min((since + 1 for one in open_ if (since := one.heals_from()) is not None), default=None)
 
 
 def _with_good(count: Count, good: Sequence[int]) -> Count:
-    latest = count.latest()
-    number = sum(made > latest for made in good) if latest else 0
-    return dataclasses.replace(count, good=min(count.good + number, MAX_FAILURES_KEPT))
+    latest, since = count.latest(), count.heals_from()
+    if since is None:
+        return count
+    number = sum(made > latest for made in good)
+    worked = max((made for made in good if since < made <= latest), default=0)
+    return dataclasses.replace(
+        count, good=min(count.good + number, MAX_FAILURES_KEPT), good_at=max(count.good_at, worked)
+    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, true
 
-from retour_policy.core.decide import RuleSet
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
 from retour_policy.store.upsert import ignoring
@@ -21,15 +20,17 @@ _RECIPIENTS = (
     .where(schema.send_recipient.c.send_id == bindparam("id"))
 )
 _INSERT_RECIPIENT = insert(schema.send_recipient)
+# A send that may have reached nobody is never good. The one place where a mark on such sends is heeded.
+_MAY_ARRIVE: ColumnElement[bool] = true()
 _TO_ADDRESSES = (
     select(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
-    .where(schema.send_recipient.c.address_id.in_(bindparam("numbers", expanding=True)))
+    .where(schema.send_recipient.c.address_id.in_(bindparam("numbers", expanding=True)), _MAY_ARRIVE)
     .order_by(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
 )
 
 
 def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """The sends to some addresses, by the addresses' numbers: id and time (milliseconds), in order."""
+    """The sends to some addresses that may have arrived, by the addresses' numbers: id and time (milliseconds), in order."""
     made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
     if numbers:
         for number, send in connection.execute(_TO_ADDRESSES, {"numbers": numbers}):
@@ -37,23 +38,21 @@ def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list
     return made
 
 
-def count_good(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:
-    """How many sends to the address made after `after` were good at `at`; at most `heal_sends` are looked for."""
-    if not rules.heal_sends:
-        return 0
+def read_unfailed(connection: Connection, address_id: int, since: int, until: int, limit: int) -> list[tuple[int, int]]:
+    """The latest sends to an address made after `since` and not after `until` that did not fail.
+
+    Id and time (milliseconds), in order; at most `limit`.
+    """
     sent, fact = schema.send_recipient.c, schema.fact.c
     failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
-    good = (
+    query = (
         select(sent.send_id)
-        .where(
-            sent.address_id == address_id,
-            sent.send_id >= first_id(after + 1),
-            sent.send_id < first_id(at - rules.heal_after + 1),
-            ~failed,
-        )
-        .limit(rules.heal_sends)
+        .where(sent.address_id == address_id, _MAY_ARRIVE, ~failed)
+        .where(sent.send_id >= first_id(since + 1), sent.send_id < first_id(until + 1))
+        .order_by(sent.send_id.desc())
+        .limit(limit)
     )
-    return int(connection.scalar(select(func.count()).select_from(good.subquery())) or 0)
+    return [(send, id_time(send)) for send in reversed(connection.scalars(query).all())]
 
 
 @dataclass(frozen=True, slots=True)
