@@ -109,7 +109,8 @@ class Count:
     def latest(self) -> int:
         """When the latest failure that counts or waits was recorded; 0 if there is none."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        return max([self.last, *(one.at for one in (*self.failures, *waiting))])
+        newest: int = max((one.at for one in (*self.failures, *waiting)), default=0)
+        return max(self.last, newest)
 
     def heals_from(self) -> int | None:
         """From when on good sends can clear something of what is counted here; None if there is nothing to clear."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, select, true
 
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
@@ -30,7 +31,7 @@ _TO_ADDRESSES = (
 
 
 def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """The sends to some addresses that may have arrived, by the addresses' numbers: id and time (milliseconds), in order."""
+    """The sends to some addresses that may have arrived, by the addresses' numbers: id and time, in order."""
     made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
     if numbers:
         for number, send in connection.execute(_TO_ADDRESSES, {"numbers": numbers}):
@@ -38,21 +39,36 @@ def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list
     return made
 
 
-def read_unfailed(connection: Connection, address_id: int, since: int, until: int, limit: int) -> list[tuple[int, int]]:
+def read_unfailed(
+    connection: Connection, address_id: int, since: int, until: int, limit: int, but: int = 0
+) -> list[tuple[int, int]]:
     """The latest sends to an address made after `since` and not after `until` that did not fail.
 
-    Id and time (milliseconds), in order; at most `limit`.
+    Id and time (milliseconds), in order; at most `limit`, and without the send `but`.
     """
+    unfailed = _unfailed(address_id, since, until, but)
+    latest = unfailed.order_by(schema.send_recipient.c.send_id.desc()).limit(limit)
+    return [(send, id_time(send)) for send in reversed(connection.scalars(latest).all())]
+
+
+def find_first_unfailed(connection: Connection, address_id: int, since: int, until: int, but: int = 0) -> int | None:
+    """When the first of these was made; None if there are none."""
+    first = _unfailed(address_id, since, until, but).order_by(schema.send_recipient.c.send_id).limit(1)
+    found = connection.scalar(first)
+    return None if found is None else id_time(found)
+
+
+def _unfailed(address_id: int, since: int, until: int, but: int) -> Select[Any]:
     sent, fact = schema.send_recipient.c, schema.fact.c
     failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
-    query = (
-        select(sent.send_id)
-        .where(sent.address_id == address_id, _MAY_ARRIVE, ~failed)
-        .where(sent.send_id >= first_id(since + 1), sent.send_id < first_id(until + 1))
-        .order_by(sent.send_id.desc())
-        .limit(limit)
+    return select(sent.send_id).where(
+        sent.address_id == address_id,
+        sent.send_id >= first_id(since + 1),
+        sent.send_id < first_id(until + 1),
+        sent.send_id != but,
+        _MAY_ARRIVE,
+        ~failed,
     )
-    return [(send, id_time(send)) for send in reversed(connection.scalars(query).all())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, select, update
 
-from retour_policy.core.storm import Figures
+from retour_policy.core.storm import ALL_SIDES, Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
 
 _table, _counter = schema.storm, schema.storm_counter
+_COUNTED = ("sent", "failed", "late", "refused", "told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,25 @@ class Storm:
     sent: int
     failed: int
     """The counts when it opened."""
-    last_fact: int
-    """Failures up to this fact were recorded before the storm was known."""
-    taken_to: int
-    """And are held up to this one."""
 
 
-def count(connection: Connection, stream: str, side: str, bucket: int, *, sent: int = 0, failed: int = 0) -> None:
-    """Add to the counters of sends and failures of a stream at a side, of mail sent in the five minutes `bucket`."""
-    row = {"stream": stream, "side": side, "bucket": bucket, "writer": _writer(), "sent": sent, "failed": failed}
-    connection.execute(adding(connection, _counter, ("sent", "failed")), row)
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is added to the counters of a stream at a side, of the five minutes `bucket`."""
+
+    stream: str
+    side: str
+    bucket: int
+    sent: int = 0
+    failed: int = 0
+    late: int = 0
+    refused: int = 0
+    told: int = 0
+
+
+def count(connection: Connection, counted: Iterable[Counted]) -> None:
+    """Add to counters."""
+    connection.execute(adding(connection, _counter, _COUNTED), [asdict(one) | {"writer": _writer()} for one in counted])
 
 
 @cache
@@ -49,13 +59,34 @@ def _writer() -> str:
     return f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def read_figures(connection: Connection, stream: str, side: str, since: int) -> Figures:
-    """What was counted of a stream at a side, of mail sent in the bucket `since` and later ones."""
-    query = select(func.sum(_counter.c.sent), func.sum(_counter.c.failed)).where(
+def read_figures(connection: Connection, stream: str, side: str, since: int, before: int | None = None) -> Figures:
+    """What was counted of a stream at a side, in the bucket `since` and later ones, and before the bucket `before`."""
+    query = select(*(func.sum(_counter.c[name]) for name in _COUNTED)).where(
         _counter.c.stream == stream, _counter.c.side == side, _counter.c.bucket >= since
     )
-    sent, failed = connection.execute(query).one()
-    return Figures(int(sent or 0), int(failed or 0))
+    if before is not None:
+        query = query.where(_counter.c.bucket < before)
+    return Figures(*(int(number or 0) for number in connection.execute(query).one()))
+
+
+def count_sides(connection: Connection, stream: str, since: int) -> tuple[int, int]:
+    """To how many sides a stream was sent since then, and at how many of them at least half failed."""
+    sent, failed = func.sum(_counter.c.sent), func.sum(_counter.c.failed + _counter.c.late)
+    one = select(sent.label("sent"), failed.label("failed")).where(
+        _counter.c.stream == stream, _counter.c.side != ALL_SIDES, _counter.c.bucket >= since
+    )
+    side = one.group_by(_counter.c.side).subquery().c
+    failing = case((and_(side.failed > 0, side.failed * 2 >= side.sent), 1), else_=0)
+    sides, failed_sides = connection.execute(select(func.count(), func.sum(failing)).select_from(side.sent.table)).one()
+    return int(sides), int(failed_sides or 0)
+
+
+def read_stream_figures(connection: Connection, since: int) -> dict[str, Figures]:
+    """What was counted in the bucket `since` and later ones at all sides, by stream."""
+    columns = (func.sum(_counter.c[name]) for name in _COUNTED)
+    query = select(_counter.c.stream, *columns).where(_counter.c.bucket >= since, _counter.c.side != ALL_SIDES)
+    rows = connection.execute(query.group_by(_counter.c.stream).order_by(_counter.c.stream))
+    return {stream: Figures(*(int(number or 0) for number in numbers)) for stream, *numbers in rows}
 
 
 def remove_counters(connection: Connection, before: int, limit: int) -> int:
@@ -69,18 +100,15 @@ def remove_counters(connection: Connection, before: int, limit: int) -> int:
     return len(rows)
 
 
-def add(
-    connection: Connection, stream: str, side: str, now: int, figures: Figures, last_fact: int, taken_to: int
-) -> bool:
+def add(connection: Connection, stream: str, side: str, now: int, figures: Figures) -> bool:
     """Open a storm at `now`; False if one is open there already."""
     row = {
         "stream": stream,
         "side": side,
         "opened": now,
         "sent": figures.sent,
-        "failed": figures.failed,
-        "last_fact": last_fact,
-        "taken_to": taken_to,
+        "failed": figures.failures,
+        "due": now,
     }
     return connection.execute(ignoring(connection, _table), row).rowcount == 1
 
@@ -91,10 +119,11 @@ def find(connection: Connection, number: int) -> Storm | None:
     return _storm(row) if row else None
 
 
-def find_open(connection: Connection, stream: str, side: str) -> int | None:
-    """The storm that is open of a stream at a side."""
-    here = and_(_table.c.stream == stream, _table.c.side == side, _table.c.closed.is_(None))
-    return connection.scalar(select(_table.c.id).where(here).limit(1))
+def find_open(connection: Connection, stream: str, sides: Sequence[str]) -> tuple[int, str] | None:
+    """The storm that is open of a stream at the first of these sides that has one, and that side."""
+    here = and_(_table.c.stream == stream, _table.c.side.in_(sides), _table.c.closed.is_(None))
+    found = {side: number for number, side in connection.execute(select(_table.c.id, _table.c.side).where(here))}
+    return next(((found[side], side) for side in sides if side in found), None)
 
 
 def find_open_anywhere(connection: Connection, stream: str) -> int | None:
@@ -117,21 +146,16 @@ def read(connection: Connection, *, only_open: bool = False) -> list[Storm]:
     return [_storm(row) for row in connection.execute(query)]
 
 
-def read_closed_times(connection: Connection, numbers: Iterable[int]) -> dict[int, int | None]:
-    """When storms closed, by their numbers; None for those that are open."""
-    return dict(connection.execute(select(_table.c.id, _table.c.closed).where(_table.c.id.in_(sorted(numbers)))).all())
+def lock_due(connection: Connection, now: int) -> Storm | None:
+    """The open storm that has been due for longest, its row locked until the transaction ends; None if none is."""
+    due = select(_table).where(_table.c.closed.is_(None), _table.c.due <= now).order_by(_table.c.due, _table.c.id)
+    row = connection.execute(due.limit(1).with_for_update(skip_locked=True)).first()
+    return _storm(row) if row else None
 
 
-def lock_open(connection: Connection) -> list[Storm]:
-    """The storms that are open, their rows locked until the transaction ends."""
-    return [
-        _storm(row) for row in connection.execute(select(_table).where(_table.c.closed.is_(None)).with_for_update())
-    ]
-
-
-def write_taken_to(connection: Connection, number: int, fact: int) -> None:
-    """Write up to which fact the failures from before the storm was known are held."""
-    connection.execute(update(_table).where(_table.c.id == number).values(taken_to=fact))
+def write_due(connection: Connection, number: int, at: int) -> None:
+    """Write when the storm is looked at next."""
+    connection.execute(update(_table).where(_table.c.id == number).values(due=at))
 
 
 def write_calm_since(connection: Connection, number: int, at: int | None) -> None:
