@@ -15,6 +15,7 @@ from retour_bounces import Report, Rules, read
 from retour_lmtpd.message_data import MessageData
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.model import Config
+from retour_policy.core.hook_events import Event
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.fingerprint import Fingerprint
@@ -29,6 +30,7 @@ MAX_READ_AT_ONCE_OCTETS = 64_000  # a larger report is read in a thread, so that
 MAX_ATTEMPTS = 2  # to record a report that itself causes the failure, before only its head is kept
 
 log = structlog.get_logger()
+_LOGGED = ("storm", "stream", "side", "sent", "failed", "status", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Backend:
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self._clock)
         recorder = ReturnRecorder.of(config, self._ring, ledger, self._clock)
+        recorder = dataclasses.replace(recorder, storms=dataclasses.replace(recorder.storms, log=log_burst))
         self._settings = _Settings(config, Router(config, self._ring, self._clock), recorder, rules)
 
     @property
@@ -173,3 +176,14 @@ class Backend:
             outcome, kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
         )
         return True
+
+
+def log_burst(event: Event) -> None:
+    """Log what was found out about a receiving side."""
+    values = {name: value for name, value in event.data.to_dict().items() if name in _LOGGED}
+    if event.type == "storm.opened":
+        log.warning("storm opened", **values)
+    elif event.type == "storm.closed":
+        log.info("storm closed", **values)
+    else:
+        log.warning("burst blames the sender", **values)

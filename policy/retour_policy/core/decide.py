@@ -100,7 +100,7 @@ class Count:
     good: int = 0
     """Good sends since the latest counted failure whose records are purged."""
     good_at: int = 0
-    """When the latest good send that a failure of the network is older than was made, if its record is purged."""
+    """When the latest good send between the failures was made, if its record is purged."""
     unconfirmed: CountedFailure | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
     claims: tuple[CountedFailure, ...] = ()
@@ -113,10 +113,9 @@ class Count:
         return max(self.last, newest)
 
     def heals_from(self) -> int | None:
-        """From when on good sends can clear something of what is counted here; None if there is nothing to clear."""
+        """From when on good sends matter for what is counted here; None if they do not."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        network = (one.at for one in (*self.failures, *waiting) if one.class_ == "network")
-        return min((self.latest(), *network)) or None
+        return min((self.latest(), *(one.at for one in (*self.failures, *waiting)))) or None
 
 
 @dataclass(frozen=True, slots=True)

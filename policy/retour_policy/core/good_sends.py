@@ -24,10 +24,14 @@ class SendTimes:
 
         A send is good when `heal_after` has passed without a failure of it.
         """
-        return tuple(islice(self._good(at, rules), rules.heal_sends))
+        return tuple(islice(self._good(at, rules.heal_after), rules.heal_sends))
 
-    def _good(self, at: int, rules: RuleSet) -> Iterator[int]:
-        end = bisect_right(self.made, at - rules.heal_after, key=lambda one: one[1])
+    def latest_good(self, at: int, heal_after: int) -> int:
+        """When the latest send that was good at `at` was made; 0 if none was."""
+        return next(self._good(at, heal_after), 0)
+
+    def _good(self, at: int, heal_after: int) -> Iterator[int]:
+        end = bisect_right(self.made, at - heal_after, key=lambda one: one[1])
         for send, made in reversed(self.made[:end]):
             if not self.failed.get(send, at + 1) <= at:
                 yield made

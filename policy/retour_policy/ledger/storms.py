@@ -149,12 +149,14 @@ class Storms:
         signals = [(one, signal_of(one, stream_policy, ())) for one in own]
         failed = [Failure(one.class_, one.at, one.sent_at, entry.id) for entry, one in signals if one is not None]
         counted = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE, Count())
-        failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in counted.failures]
+        kept = () if counted.good else counted.failures  # good sends came after them
+        failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in kept]
         new = signal_of(entry, stream_policy, ())
         if new is None or not failed:
             return None
         failed.append(Failure(new.class_, entry.at, entry.sent_at))
         good, pending = self._unfailed(connection, address, entry, min(one.sent_at for one in failed), rules)
+        good = max(good, counted.good_at)
         classes = repeating(failed, good, pending, self.limits)
         if new.class_ not in classes:
             return None

@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from retour_policy.clock import DAY
 from retour_policy.core.decide import MAX_FAILURES_KEPT, Count
 from retour_policy.core.fold import Account, Entry, fold
 from retour_policy.ledger.history import History
 from retour_policy.ledger.policy_versions import Policy
 
+MAX_HELD_AGE_MS = 1_100 * DAY  # beyond what is kept: three yearly mailings
 
-def cut_of(entries: Sequence[Entry], before: int) -> int:
-    """From when on facts are kept: `before`, or earlier, if a kept fact refers to an older one.
 
-    A fact refers to another if it holds, undoes or revives it, or is about the same send.
+def cut_of(entries: Sequence[Entry], before: int, good: int = 0) -> int:
+    """From when on facts are kept: `before`, or earlier, if a kept fact refers to an older one, or a storm holds one.
+
+    A fact refers to another if it holds, undoes or revives it, or is about the same send. What a storm holds may
+    count one day, unless a good send, made at `good`, came after it.
     """
+    oldest = max(good, before - MAX_HELD_AGE_MS)
+    held = _held(entries)
+    before = min([before, *(one.at for one in entries if one.id in held and one.at >= oldest)])
     while True:
         kept = [entry for entry in entries if entry.at >= before]
         named = {number for entry in kept for number in entry.detail.get("facts", ())}
@@ -26,6 +33,19 @@ def cut_of(entries: Sequence[Entry], before: int) -> int:
         before = min(referred_to)
 
 
+def _held(entries: Sequence[Entry]) -> set[int]:
+    """The facts that a storm holds."""
+    held: set[int] = set()
+    for entry in entries:
+        if entry.kind == "held":
+            held.update(entry.detail["facts"])
+        elif entry.kind in ("revived", "undone"):
+            held.difference_update(entry.detail["facts"])
+        elif entry.detail.get("storm"):
+            held.add(entry.id)
+    return held
+
+
 def carried_account(
     old: Sequence[Entry], told: History, policies: Mapping[int, Policy], cut: int, spent: frozenset[int]
 ) -> Account:
@@ -34,7 +54,8 @@ def carried_account(
     account, _ = fold(old, stream_policies, told.send_times)
     good = [made for send, made in told.send_times.made if send in spent and send not in told.send_times.failed]
     counts = {scope: _with_good(count, good) for scope, count in account.state.counts.items()}
-    return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts))
+    # what was held and is deleted with these facts can count no more
+    return dataclasses.replace(account, state=dataclasses.replace(account.state, counts=counts, held=()))
 
 
 def speaks_from(account: Account) -> int | None:
