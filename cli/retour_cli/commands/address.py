@@ -77,7 +77,7 @@ class Story:
     def _next(self, connection: Connection, address: Address, stream: str, stream_policy: StreamPolicy) -> str:
         """What would happen at the next bounce of a stream."""
         transactional = stream_policy.transactional
-        stopped = [one for one in self.suppressed if suppressions.applies(one, stream, transactional=transactional)]
+        stopped = [one for one in self.suppressed if one.applies(stream, transactional=transactional)]
         if stopped:
             return none_before(stopped)
         good = good_sends(connection, address.id, self.account, stream, self.now, stream_policy.rules)

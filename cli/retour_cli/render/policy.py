@@ -66,7 +66,7 @@ def _time_words(rules: RuleSet) -> list[str]:
 
 
 def _not_transactional(rules: RuleSet) -> str:
-    return ", not for transactional streams" if rules.heed_blame and rules.scope == "everywhere" else ""
+    return ", not for transactional streams" if rules.heed_blame else ""
 
 
 def policy_words(config: Config) -> list[str]:

@@ -93,8 +93,8 @@ class Count:
     """How often each class was counted since the last healing."""
     suppressed: int = 0
     """How many suppressions there were since the last healing: each lasts twice as long as the one before."""
-    ends: int = 0
-    """When the latest of them ends: a send made before that is not another try."""
+    ends: Mapping[str, int] = field(default_factory=dict)
+    """When the latest of them ends, by its scope: what was sent there before that is not another try."""
     last: int = 0
     """When the latest failure was counted, also if good sends or time have cleared it since."""
     good: int = 0
@@ -170,6 +170,9 @@ def _step(count: Count, signal: Signal, rules: RuleSet) -> Step:
         return None, (), "this send is counted already"
     if signal.class_ not in FAILURES:
         return _claimed(count, signal, rules)
+    waiting = count.unconfirmed
+    if waiting and signal.send and waiting.send == signal.send:  # a worse failure of the same send
+        count = replace(count, unconfirmed=None)
     if signal.shared and count.unconfirmed is None and not count.failures:
         count = replace(count, unconfirmed=CountedFailure(signal.class_, signal.at, signal.send))
         return count, (), "shared proof: counts when another send fails too"
@@ -240,7 +243,7 @@ def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
     refused = _not_counted(count, signal, rules)
     if refused:
         return None, (), refused
-    count = _add(count, CountedFailure(name, signal.at, signal.send))
+    count = _add(_without_send(count, signal), CountedFailure(name, signal.at, signal.send))
     threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
         return count, (), f"{name} {reached}, recorded only"
@@ -251,17 +254,35 @@ def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
     return _suppressed(count, signal, rules, words)
 
 
+def _without_send(count: Count, signal: Signal) -> Count:
+    """The count without a milder failure of the same send: of several, the worst counts."""
+    same = [one for one in count.failures if signal.send and one.send == signal.send]
+    if not same or signal.class_ not in FAILURES:
+        return count
+    totals = dict(count.totals)
+    for one in same:
+        totals[one.class_] = totals.get(one.class_, 0) - 1
+    kept = tuple(one for one in count.failures if one not in same)
+    return replace(count, failures=kept, totals={name: n for name, n in totals.items() if n > 0})
+
+
 def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == signal.class_]
     # without this it would make the next suppression longer
-    if rules.longest and signal.class_ in FAILURES and signal.sent_at < count.ends:
+    stopped = max((count.ends.get(scope, 0) for scope in _applying(signal)), default=0)
+    if rules.longest and signal.class_ in FAILURES and signal.sent_at < stopped:
         return f"{signal.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
         return f"{signal.class_}: one is counted already today"
     if signal.class_ == "hard" and rules.pause and any(_in_one_pause(one, signal, rules) for one in same):
         return "hard: sent before the pause was over"
     return ""
+
+
+def _applying(signal: Signal) -> tuple[str, ...]:
+    """The scopes whose suppressions stop mail of the signal's stream."""
+    return (EVERYWHERE, signal.stream) if signal.transactional else (EVERYWHERE, BULK, signal.stream)
 
 
 def _in_one_pause(one: CountedFailure, signal: Signal, rules: RuleSet) -> bool:
@@ -276,8 +297,10 @@ def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) 
         return count, (), words + days
     until = signal.at + rules.pause
     last = replace(count.failures[-1], ends=until)
-    pause = Suppress(_bulk(signal, rules), "pause", signal.at, until, tries=False)
-    return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
+    count = replace(count, failures=(*count.failures[:-1], last))
+    if rules.scope == "stream" and signal.transactional:
+        return count, (), f"{words}, transactional: not paused"
+    return count, (Suppress(_bulk(signal, rules), "pause", signal.at, until, tries=False),), f"{words}: paused"
 
 
 def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Step:
@@ -286,21 +309,34 @@ def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Ste
     since = max(signal.at, signal.decided)
     until = since + lasts if base else None
     scopes = _scopes(signal, rules)
+    if not scopes:
+        return count, (), f"{words}, transactional: not suppressed"
     suppress = tuple(Suppress(scope, signal.class_, since, until, tries=base > 0) for scope in scopes)
     if signal.class_ in FAILURES:
-        count = replace(count, suppressed=count.suppressed + 1, ends=until or count.ends)
+        ends = dict.fromkeys(scopes, until) if until else {}
+        count = replace(count, suppressed=count.suppressed + 1, ends={**count.ends, **ends})
     span = f"for {lasts // DAY} days" if base else "for good"
     return count, suppress, f"{words}: suppressed {span}"
 
 
 def _add(count: Count, one: CountedFailure) -> Count:
-    failures = (*count.failures, one)[-MAX_FAILURES_KEPT:] if one.class_ in FAILURES else count.failures
     # A total stops at a million: more changes no decision, and a loop of reports cannot make it grow without limit.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
     totals = {**count.totals, one.class_: total}
     if one.class_ not in FAILURES:
         return replace(count, totals=totals)
-    return replace(count, failures=failures, totals=totals, last=max(count.last, one.at), good=0, good_at=0)
+    return replace(
+        count, failures=_kept((*count.failures, one)), totals=totals, last=max(count.last, one.at), good=0, good_at=0
+    )
+
+
+def _kept(failures: tuple[CountedFailure, ...]) -> tuple[CountedFailure, ...]:
+    """At most so many, without the oldest that is not the first of its class: the first one tells the span."""
+    while len(failures) > MAX_FAILURES_KEPT:
+        classes = [one.class_ for one in failures]
+        drop = next(n for n, name in enumerate(classes) if name in classes[:n])
+        failures = failures[:drop] + failures[drop + 1 :]
+    return failures
 
 
 def _span(count: Count, name: Class) -> int:
@@ -325,12 +361,12 @@ def _bulk(signal: Signal, rules: RuleSet) -> str:
 def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
-    In "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
+    Where each stream counts by itself: in that stream, and of a transactional one for the same causes only. In
+    "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """
+    spared = signal.class_ in ("soft", "network", "autoreply") and rules.heed_blame
     if signal.class_ == "unsubscribe" or rules.scope == "stream":
-        return (signal.stream,)
+        return () if spared and signal.transactional else (signal.stream,)
     if signal.class_ == "complaint":
         return (BULK, signal.stream) if signal.transactional else (BULK,)
-    if signal.class_ == "hard" or not rules.heed_blame:
-        return (EVERYWHERE,)
-    return (BULK,)
+    return (BULK,) if spared else (EVERYWHERE,)

@@ -47,7 +47,7 @@ class Entry:
     blame: str | None = None
     proof: str = ""
     first: bool = True
-    """The first of its kind for this send and address that counts."""
+    """It counts, and nothing as bad of its kind counted before for this send and address."""
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -86,7 +86,44 @@ def step(
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
         suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
-    return StepResult(Account(decision.state, suppressions), decision.why)
+    decided_now = StepResult(Account(decision.state, suppressions), decision.why)
+    return _with_failed_trial(account, decided_now, entry, signal, stream_policy)
+
+
+def _with_failed_trial(
+    before: Account, result: StepResult, entry: Entry, signal: Signal, stream_policy: StreamPolicy
+) -> StepResult:
+    """The result of a failure; if it is that of a trial, the suppression is renewed for at least as long as it was."""
+    rules = stream_policy.rules
+    where = entry.stream if rules.scope == "stream" else EVERYWHERE
+    was = before.state.counts.get(where, Count())
+    for scope, one in before.suppressions.items():
+        lasted = was.ends.get(scope, 0) - one.since
+        if lasted <= 0 or not _is_failed_trial(one, signal, stream_policy):
+            continue
+        until = signal.at + lasted
+        now = result.account.suppressions[scope]
+        if now.cause != "trial" and (now.until is None or now.until >= until):
+            continue
+        new = Suppression(scope, signal.class_, signal.at, until, _because(entry), tries=True, fact=entry.id)
+        result = StepResult(_with_renewed(result.account, where, new, until), f"{result.why}; the trial failed")
+    return result
+
+
+def _is_failed_trial(one: Suppression, signal: Signal, stream_policy: StreamPolicy) -> bool:
+    """Whether the signal is a failure of the one send that was to try."""
+    if one.cause != "trial" or one.until is None or signal.class_ not in FAILURES:
+        return False
+    tried = one.until - stream_policy.rules.heal_after
+    applies = one.applies(signal.stream, transactional=stream_policy.transactional)
+    return applies and signal.first and not signal.shared and tried <= signal.sent_at < one.until
+
+
+def _with_renewed(account: Account, where: str, new: Suppression, until: int) -> Account:
+    count = account.state.counts.get(where, Count())
+    count = replace(count, suppressed=max(count.suppressed, 1), ends={**count.ends, new.scope: until})
+    state = replace(account.state, counts={**account.state.counts, where: count})
+    return Account(state, {**account.suppressions, new.scope: new})
 
 
 def signal_of(entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], decided: int = 0) -> Signal | None:
@@ -106,6 +143,13 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], 
         good=good,
         decided=decided,
     )
+
+
+def weight(kind: str, type_: str | None, blame: str | None, proof: str | None, rules: RuleSet) -> int:
+    """How bad a fact is among those of its kind about one send, of which the worst counts; 0: it does not count."""
+    if not counts(kind, type_, blame, proof, rules):
+        return 0
+    return 2 if class_of(kind, type_, blame, rules) == "hard" else 1
 
 
 def class_of(kind: str, type_: str | None, blame: str | None, rules: RuleSet) -> Class | None:
@@ -156,13 +200,14 @@ def counts(kind: str, type_: str | None, blame: str | None, proof: str | None, r
 
 
 def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
-    """The facts, each marked whether it is the first of its kind for its send that counts."""
-    counted: set[tuple[int, str]] = set()
+    """The facts, each marked whether it is the first of its kind for its send that counts, or worse than the others."""
+    worst: dict[tuple[int, str], int] = {}
     for entry in entries:
         mark = (entry.send, entry.kind)
-        yield replace(entry, first=False) if mark in counted else entry
-        if entry.send and counts(entry.kind, entry.type, entry.blame, entry.proof, stream_policies[entry.id].rules):
-            counted.add(mark)
+        own = weight(entry.kind, entry.type, entry.blame, entry.proof, stream_policies[entry.id].rules)
+        yield replace(entry, first=False) if own <= worst.get(mark, 0) and mark in worst else entry
+        if entry.send and own:
+            worst[mark] = max(own, worst.get(mark, 0))
 
 
 def passed_over(history: Iterable[Entry]) -> set[int]:
@@ -235,8 +280,11 @@ def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppressi
     """The suppression in force keeps its dates and cause, unless the new one replaces it."""
     if old is not None and old.in_force(new.since) and not _gives_way(old, new):
         return old
-    because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
-    return Suppression(new.scope, new.cause, new.since, new.until, because, tries=new.tries, fact=entry.id)
+    return Suppression(new.scope, new.cause, new.since, new.until, _because(entry), tries=new.tries, fact=entry.id)
+
+
+def _because(entry: Entry) -> str:
+    return " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
 
 
 def _gives_way(old: Suppression, new: Suppress) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from retour_policy.clock import day_text
+from retour_policy.core.decide import BULK, EVERYWHERE
 
 CAUSES = {
     "hard": "hard bounces",
@@ -39,6 +41,10 @@ class Suppression:
         """Whether it holds at `now`."""
         return self.until is None or self.until > now
 
+    def applies(self, stream: str, *, transactional: bool) -> bool:
+        """Whether it is about mail of that stream."""
+        return self.scope in (EVERYWHERE, stream) or (self.scope == BULK and not transactional)
+
     def words(self) -> str:
         """Cause, reason and dates in one line, as an SMTP reply and the lists show them."""
         note = f" ({self.note})" if self.note else ""
@@ -48,3 +54,9 @@ class Suppression:
     def to_dict(self) -> dict[str, Any]:
         """The values by name."""
         return asdict(self)
+
+
+def longest(found: Iterable[Suppression], now: int) -> Suppression | None:
+    """Of those in force at `now` the one that lasts longest, which is the one to name; None if none is."""
+    in_force = (one for one in found if one.in_force(now))
+    return max(in_force, key=lambda one: (one.until is None, one.until or 0), default=None)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.fold import Account, StepResult, counts, step
+from retour_policy.core.fold import Account, StepResult, step, weight
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
@@ -94,11 +94,11 @@ class Ledger:
             changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
         accounts.write_all(connection, changed)
 
-    def counts(self, connection: Connection, fact: NewFact) -> bool:
-        """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
+    def weight(self, connection: Connection, fact: NewFact) -> int:
+        """How bad a fact, new or recorded, is by the policy that it was judged by; 0: it does not count."""
         ours = fact.policy_id is None or fact.policy_id == self.policy_id
         policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
-        return counts(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
+        return weight(fact.kind, fact.type, fact.blame, fact.proof, policy.for_stream(fact.stream).rules)
 
     def _believed(self, new: NewFact) -> bool:
         return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned

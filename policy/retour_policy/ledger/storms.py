@@ -71,11 +71,18 @@ class Storms:
         sent[ALL_SIDES] = sent.total()
         storms.count(connection, [Counted(stream, side, bucket(now), sent=number) for side, number in sent.items()])
 
-    def failure(self, connection: Connection, stream: str, address: str, sent_at: int, now: int) -> int | None:
-        """Count a failure that blames the recipient or the network; the storm that holds it, if one does."""
+    def failure(
+        self, connection: Connection, stream: str, address: str, sent_at: int, now: int, *, counted: bool = False
+    ) -> int | None:
+        """Count a failure that blames the recipient or the network; the storm that holds it, if one does.
+
+        With `counted` a milder failure of the same send is counted already.
+        """
         side = self.sides.of(address)
-        self._count_failed(connection, stream, side, sent_at, now)
         found = storms.find_open(connection, stream, (side, ALL_SIDES))
+        if counted:
+            return found[0] if found else None
+        self._count_failed(connection, stream, side, sent_at, now)
         if found is None:
             figures = self._figures(connection, stream, side, now)
             if breaks_out(figures, self.limits):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from retour_policy.address import address_key
 from retour_policy.clock import Clock
 from retour_policy.core.erased import kept_of_erased
-from retour_policy.core.suppression import Suppression
+from retour_policy.core.suppression import Suppression, longest
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
@@ -48,7 +48,7 @@ class SendRecorder:
 
         With `watch` the suppressions are read again, under the lock of the transaction.
         """
-        newly = self._newly_suppressed(connection, new) if watch else {}
+        newly = self._newly_suppressed(connection, new, track=track) if watch else {}
         kept = replace(new, recipients=tuple(one for one in new.recipients if one not in newly))
         self._write_withheld(connection, new, {**withheld, **newly})
         if not track or not kept.recipients:
@@ -56,18 +56,21 @@ class SendRecorder:
         self.storms.count_sent(connection, kept.stream, kept.recipients, self.clock())
         return RecordedSend(sends.record(connection, self.secret, kept, self.draw), newly)
 
-    def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
-        """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""
+    def _newly_suppressed(self, connection: Connection, new: NewSend, *, track: bool) -> dict[str, Suppression]:
+        """The recipients that are suppressed now; those whose suppression has run out get this send as a trial.
+
+        One that is not recorded is no trial: nobody would learn whether it failed.
+        """
         by_key: dict[bytes, list[str]] = {}
         for recipient in new.recipients:
             by_key.setdefault(address_key(self.secret, recipient), []).append(recipient)
         newly, on_trial = dict[bytes, Suppression](), list[bytes]()
         for key, found in suppressions.read(connection, by_key).items():
             applying = self._applying(found, new.stream)
-            in_force = next((one for one in applying if one.in_force(self.clock())), None)
+            in_force = longest(applying, self.clock())
             if in_force:
                 newly[key] = in_force
-            elif any(one.tries for one in applying):
+            elif track and any(one.tries for one in applying):
                 on_trial.append(key)
         numbers = addresses.read_numbers(connection, on_trial)
         for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
@@ -78,7 +81,7 @@ class SendRecorder:
 
     def _applying(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
         transactional = self.ledger.policy.for_stream(stream).transactional
-        return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
+        return [one for one in found if one.applies(stream, transactional=transactional)]
 
     def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
         """A suppression has run out: this send is the trial, and others wait until `heal_after` has passed.
@@ -86,7 +89,7 @@ class SendRecorder:
         Suppressions that are returned are in force: another host was quicker.
         """
         now, applying = self.clock(), self._applying(lock(connection, address).suppressions.values(), new.stream)
-        in_force = next((one for one in applying if one.in_force(now)), None)
+        in_force = longest(applying, now)
         scopes = [one.scope for one in applying if one.tries]
         if in_force is None and scopes:
             trial = NewFact(now, "trial", address.id, None, new.stream, detail={"scopes": scopes})

@@ -161,7 +161,9 @@ class ReturnRecorder:
         """Write a fact about an address with what follows from it; `names`: what the report calls the address."""
         account = lock(connection, address)  # first, because another host may be recording another report of this send
         before = facts.read_of_send(connection, send.first, address.id, new.kind) if send else []
-        first = not any(self.ledger.counts(connection, one) for one in before)
+        worst = max((self.ledger.weight(connection, one) for one in before), default=0)
+        own = self.ledger.weight(connection, new)
+        first = not worst or own > worst
         text = addresses.find_text(connection, address.id)  # read now: whoever held the lock may have erased it
         if text is None:  # erased, and stays so: the side is taken from the report
             new = replace(new, detail=kept_of_erased(new.detail))
@@ -169,10 +171,10 @@ class ReturnRecorder:
             text = next((name for name in names if self.matcher.key(name) == address.key), None)
         watched = send is not None and first and not message.dated and self._may_be_storm(new)
         if send and watched:
-            new, account = self._in_storm(connection, address, account, text, send, new)
+            new, account = self._in_storm(connection, address, account, text, send, new, counted=worst > 0)
         elif send and not message.dated and not before and text is not None and self._blames_sender(new):
             self.storms.blame(connection, send.stream, text, id_time(send.first), new)
-        news = not before or (first and self.ledger.counts(connection, new))
+        news = not before or (first and own > 0)
         news = news or bool(send and is_new_failure(connection, send, new))
         number, _ = self.ledger.write(connection, address, new, account, first=first, news=news)
         if watched and not new.detail.get("storm"):
@@ -196,13 +198,21 @@ class ReturnRecorder:
         return heeds_blame and (new.kind, new.blame) == ("bounce", "sender") and new.proof != "unsigned"
 
     def _in_storm(
-        self, connection: Connection, address: Address, account: Account, text: str | None, send: Send, new: NewFact
+        self,
+        connection: Connection,
+        address: Address,
+        account: Account,
+        text: str | None,
+        send: Send,
+        new: NewFact,
+        *,
+        counted: bool,
     ) -> tuple[NewFact, Account]:
         """The fact, marked if a storm holds it. If the address fails on and on, all counts, held before or not."""
         if text is None:  # erased: it may have been at the side of any storm
             storm = storms.find_open_anywhere(connection, send.stream)
         else:
-            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
+            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at, counted=counted)
         if storm is None and not account.state.held:
             return new, account
         stream_policy = self.ledger.policy.for_stream(send.stream)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, tuple_
 
 from retour_policy.core.decide import BULK, EVERYWHERE
-from retour_policy.core.suppression import Suppression
+from retour_policy.core.suppression import Suppression, longest
 from retour_policy.store import schema
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
@@ -32,12 +32,10 @@ _CHANGED = ("address_id", "cause", "since", "until", "tries", "fact_id", "note")
 def find_in_force(
     connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool
 ) -> Suppression | None:
-    """The suppression in force at `now` for the address with that key in that stream, if any."""
+    """The longest suppression in force at `now` for the address with that key in that stream, if any."""
     names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
-    for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names):
-        if until is None or until > now:
-            return Suppression(scope, cause, since, until, note, bool(tries))
-    return None
+    rows = connection.execute(_OF_STREAM, names)
+    return longest((Suppression(*row[:5], tries=bool(row.tries)) for row in rows), now)
 
 
 def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:
@@ -46,11 +44,6 @@ def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Supp
     for row in connection.execute(_BY_KEYS, {"keys": sorted(keys)}):
         found.setdefault(bytes(row.address_key), []).append(_of(row))
     return found
-
-
-def applies(one: Suppression, stream: str, *, transactional: bool) -> bool:
-    """Whether a suppression is about mail of that stream."""
-    return one.scope in (EVERYWHERE, stream) or (one.scope == BULK and not transactional)
 
 
 def write(connection: Connection, rows: Sequence[tuple[Address, Suppression]]) -> None:
