@@ -39,7 +39,7 @@ from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
-from retour_policy.store.storms import Counted, Storm
+from retour_policy.store.storms import Counted, Latest, Storm
 from retour_policy.tokens.token import id_time
 
 MAX_FAILURES_TAKEN_BACK = 20  # in one transaction, so that none lasts over 100 ms
@@ -79,31 +79,28 @@ class Storms:
         With `counted` a milder failure of the same send is counted already.
         """
         side = self.sides.of(address)
-        found = storms.find_open(connection, stream, (side, ALL_SIDES))
+        latest = storms.read_latest(connection, stream, side, now - self.limits.window)
+        own, all_ = latest.get(side, Latest()), latest.get(ALL_SIDES, Latest())
         if counted:
-            return found[0] if found else None
-        self._count_failed(connection, stream, side, sent_at, now)
-        if found is None:
-            figures = self._figures(connection, stream, side, now)
-            if breaks_out(figures, self.limits):
-                return self._open(connection, stream, side, figures, now)
-        if found is None or found[1] == ALL_SIDES:
-            self._count_failed(connection, stream, ALL_SIDES, sent_at, now)
-        return found[0] if found else self._everywhere(connection, stream, now)
+            return own.open or all_.open
+        where = (side,) if own.open else (side, ALL_SIDES)
+        storms.count(connection, [self._failed(stream, one, sent_at, now) for one in where])
+        if own.open or all_.open:
+            return own.open or all_.open
+        # failures held by the last storm must not open the next one
+        since, everywhere = (bucket(max(now - self.limits.window, one.closed)) for one in (own, all_))
+        here, total = storms.read_both_figures(connection, stream, side, since, everywhere)
+        if breaks_out(here, self.limits):
+            return self._open(connection, stream, side, here, now)
+        return self._everywhere(connection, stream, total, now)
 
-    def _count_failed(self, connection: Connection, stream: str, side: str, sent_at: int, now: int) -> None:
-        soon = now - sent_at < self.limits.window
-        one = Counted(stream, side, bucket(sent_at), failed=1) if soon else Counted(stream, side, bucket(now), late=1)
-        storms.count(connection, [one])
+    def _failed(self, stream: str, side: str, sent_at: int, now: int) -> Counted:
+        if now - sent_at < self.limits.window:
+            return Counted(stream, side, bucket(sent_at), failed=1)
+        return Counted(stream, side, bucket(now), late=1)
 
-    def _figures(self, connection: Connection, stream: str, side: str, now: int) -> Figures:
-        """Of the window; failures held by the last storm must not open the next one."""
-        since = max(now - self.limits.window, storms.find_last_closed(connection, stream, side))
-        return storms.read_figures(connection, stream, side, bucket(since))
-
-    def _everywhere(self, connection: Connection, stream: str, now: int) -> int | None:
+    def _everywhere(self, connection: Connection, stream: str, figures: Figures, now: int) -> int | None:
         """The storm over all sides, if so many of them fail at once that it is us, our resolver or our line."""
-        figures = self._figures(connection, stream, ALL_SIDES, now)
         if not looks_everywhere(figures.failures, self.limits):
             return None
         sides, failing = storms.count_sides(connection, stream, bucket(now - self.limits.window))
@@ -150,12 +147,14 @@ class Storms:
         Whether their storm is closed does not matter, and they do not lapse: see `repeating`.
         """
         rules = stream_policy.rules
+        counted = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE, Count())
+        if not account.state.held and not counted.failures:
+            return None
         held = [number for number, _ in account.state.held]
         told = [history.entry(number, fact) for number, fact in facts.read_some(connection, held)]
         own = [one for one in told if rules.scope != "stream" or one.stream == entry.stream]
         signals = [(one, signal_of(one, stream_policy, ())) for one in own]
         failed = [Failure(one.class_, one.at, one.sent_at, entry.id) for entry, one in signals if one is not None]
-        counted = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE, Count())
         kept = () if counted.good else counted.failures  # good sends came after them
         failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in kept]
         new = signal_of(entry, stream_policy, ())
@@ -204,12 +203,12 @@ class Storms:
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
         is_new = storms.add(connection, stream, side, now, figures)
-        found = storms.find_open(connection, stream, (side,))
-        if not is_new or found is None:  # another host was quicker, and queues the event
-            return found[0] if found else None
-        data = Data(stream=stream, side=side, storm=found[0], sent=figures.sent, failed=figures.failures)
+        number = storms.read_latest(connection, stream, side, now).get(side, Latest()).open
+        if not is_new or number is None:  # another host was quicker, and queues the event
+            return number
+        data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failures)
         self._tell(connection, "storm.opened", now, data)
-        return found[0]
+        return number
 
     def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
         # no address has a negative number

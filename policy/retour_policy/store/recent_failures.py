@@ -9,13 +9,14 @@ from retour_policy.store import schema
 from retour_policy.store.addresses import Address
 
 _table, _address = schema.recent_failure, schema.address
+_INSERT = insert(_table)
 _DELETE = delete(_table).where(_table.c.fact_id == bindparam("fact"))
 
 
 def write(connection: Connection, fact: int, stream: str, side: str, address_id: int, at: int) -> None:
     """Write that a failure of an address at a side was recorded and counts; the side of an erased one is empty."""
     row = {"fact_id": fact, "stream": stream, "side": side, "address_id": address_id, "at": at}
-    connection.execute(insert(_table), row)
+    connection.execute(_INSERT, row)
 
 
 def take(connection: Connection, stream: str, side: str, since: int, limit: int) -> list[tuple[int, Address]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, true
 
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, schema
@@ -30,6 +29,23 @@ _TO_ADDRESSES = (
 )
 
 
+_FAILED = exists().where(
+    schema.fact.c.send_id == schema.send_recipient.c.send_id,
+    schema.fact.c.address_id == schema.send_recipient.c.address_id,
+    schema.fact.c.action == "failed",
+)
+_UNFAILED = select(schema.send_recipient.c.send_id).where(
+    schema.send_recipient.c.address_id == bindparam("address"),
+    schema.send_recipient.c.send_id >= bindparam("first"),
+    schema.send_recipient.c.send_id < bindparam("end"),
+    schema.send_recipient.c.send_id != bindparam("but"),
+    _MAY_ARRIVE,
+    ~_FAILED,
+)
+_LATEST_UNFAILED = _UNFAILED.order_by(schema.send_recipient.c.send_id.desc()).limit(bindparam("limit"))
+_FIRST_UNFAILED = _UNFAILED.order_by(schema.send_recipient.c.send_id).limit(1)
+
+
 def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
     """The sends to some addresses that may have arrived, by the addresses' numbers: id and time, in order."""
     made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
@@ -46,29 +62,16 @@ def read_unfailed(
 
     Id and time (milliseconds), in order; at most `limit`, and without the send `but`.
     """
-    unfailed = _unfailed(address_id, since, until, but)
-    latest = unfailed.order_by(schema.send_recipient.c.send_id.desc()).limit(limit)
-    return [(send, id_time(send)) for send in reversed(connection.scalars(latest).all())]
+    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
+    latest = connection.scalars(_LATEST_UNFAILED, values | {"limit": limit})
+    return [(send, id_time(send)) for send in reversed(latest.all())]
 
 
 def find_first_unfailed(connection: Connection, address_id: int, since: int, until: int, but: int = 0) -> int | None:
     """When the first of these was made; None if there are none."""
-    first = _unfailed(address_id, since, until, but).order_by(schema.send_recipient.c.send_id).limit(1)
-    found = connection.scalar(first)
+    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
+    found = connection.scalar(_FIRST_UNFAILED, values)
     return None if found is None else id_time(found)
-
-
-def _unfailed(address_id: int, since: int, until: int, but: int) -> Select[Any]:
-    sent, fact = schema.send_recipient.c, schema.fact.c
-    failed = exists().where(fact.send_id == sent.send_id, fact.address_id == address_id, fact.action == "failed")
-    return select(sent.send_id).where(
-        sent.address_id == address_id,
-        sent.send_id >= first_id(since + 1),
-        sent.send_id < first_id(until + 1),
-        sent.send_id != but,
-        _MAY_ARRIVE,
-        ~failed,
-    )
 
 
 @dataclass(frozen=True, slots=True)

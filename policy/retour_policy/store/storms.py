@@ -5,18 +5,38 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, literal, or_, select, union_all, update
 
 from retour_policy.core.storm import ALL_SIDES, Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
 
 _table, _counter = schema.storm, schema.storm_counter
-_COUNTED = ("sent", "failed", "late", "refused", "told")
+COUNTED = ("sent", "failed", "late", "refused", "told")
+_HERE = (_counter.c.stream == bindparam("stream"), _counter.c.side == bindparam("side"))
+_SUMS = [func.sum(_counter.c[name]).label(name) for name in COUNTED]
+_FIGURES = select(*_SUMS).where(
+    *_HERE, _counter.c.bucket >= bindparam("since"), _counter.c.bucket < bindparam("before")
+)
+_BOTH_FIGURES = union_all(
+    select(literal(0).label("which"), *_SUMS).where(*_HERE, _counter.c.bucket >= bindparam("since")),
+    select(literal(1).label("which"), *_SUMS).where(
+        _counter.c.stream == bindparam("stream"),
+        _counter.c.side == ALL_SIDES,
+        _counter.c.bucket >= bindparam("everywhere"),
+    ),
+)
+_LATEST = select(_table.c.id, _table.c.side, _table.c.closed).where(
+    _table.c.stream == bindparam("stream"),
+    _table.c.side.in_((bindparam("side"), ALL_SIDES)),
+    or_(_table.c.closed.is_(None), _table.c.closed > bindparam("since")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +55,16 @@ class Storm:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest storm of a stream at a side."""
+
+    closed: int = 0
+    """When the last one closed; 0 if none did lately."""
+    open: int | None = None
+    """The number of the one that is open."""
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """What is added to the counters of a stream at a side, of the five minutes `bucket`."""
 
@@ -50,7 +80,11 @@ class Counted:
 
 def count(connection: Connection, counted: Iterable[Counted]) -> None:
     """Add to counters."""
-    connection.execute(adding(connection, _counter, _COUNTED), [asdict(one) | {"writer": _writer()} for one in counted])
+    connection.execute(adding(connection, _counter, COUNTED), [_row(one) for one in counted])
+
+
+def _row(one: Counted) -> dict[str, object]:
+    return {name: getattr(one, name) for name in Counted.__slots__} | {"writer": _writer()}
 
 
 @cache
@@ -61,12 +95,21 @@ def _writer() -> str:
 
 def read_figures(connection: Connection, stream: str, side: str, since: int, before: int | None = None) -> Figures:
     """What was counted of a stream at a side, in the bucket `since` and later ones, and before the bucket `before`."""
-    query = select(*(func.sum(_counter.c[name]) for name in _COUNTED)).where(
-        _counter.c.stream == stream, _counter.c.side == side, _counter.c.bucket >= since
-    )
-    if before is not None:
-        query = query.where(_counter.c.bucket < before)
-    return Figures(*(int(number or 0) for number in connection.execute(query).one()))
+    values = {"stream": stream, "side": side, "since": since, "before": sys.maxsize if before is None else before}
+    return _figures(connection.execute(_FIGURES, values).one())
+
+
+def read_both_figures(
+    connection: Connection, stream: str, side: str, since: int, since_everywhere: int
+) -> tuple[Figures, Figures]:
+    """The same at a side, and at all sides of the stream, in one statement."""
+    values = {"stream": stream, "side": side, "since": since, "everywhere": since_everywhere}
+    own, all_ = sorted(connection.execute(_BOTH_FIGURES, values).all(), key=lambda row: int(row.which))
+    return _figures(own), _figures(all_)
+
+
+def _figures(row: Any) -> Figures:
+    return Figures(*(int(getattr(row, name) or 0) for name in COUNTED))
 
 
 def count_sides(connection: Connection, stream: str, since: int) -> tuple[int, int]:
@@ -83,7 +126,7 @@ def count_sides(connection: Connection, stream: str, since: int) -> tuple[int, i
 
 def read_stream_figures(connection: Connection, since: int) -> dict[str, Figures]:
     """What was counted in the bucket `since` and later ones at all sides, by stream."""
-    columns = (func.sum(_counter.c[name]) for name in _COUNTED)
+    columns = (func.sum(_counter.c[name]) for name in COUNTED)
     query = select(_counter.c.stream, *columns).where(_counter.c.bucket >= since, _counter.c.side != ALL_SIDES)
     rows = connection.execute(query.group_by(_counter.c.stream).order_by(_counter.c.stream))
     return {stream: Figures(*(int(number or 0) for number in numbers)) for stream, *numbers in rows}
@@ -119,23 +162,20 @@ def find(connection: Connection, number: int) -> Storm | None:
     return _storm(row) if row else None
 
 
-def find_open(connection: Connection, stream: str, sides: Sequence[str]) -> tuple[int, str] | None:
-    """The storm that is open of a stream at the first of these sides that has one, and that side."""
-    here = and_(_table.c.stream == stream, _table.c.side.in_(sides), _table.c.closed.is_(None))
-    found = {side: number for number, side in connection.execute(select(_table.c.id, _table.c.side).where(here))}
-    return next(((found[side], side) for side in sides if side in found), None)
+def read_latest(connection: Connection, stream: str, side: str, since: int) -> dict[str, Latest]:
+    """The storms of a stream at a side, and at all sides, that are open or closed after `since`, by their sides."""
+    values = {"stream": stream, "side": side, "since": since}
+    found: dict[str, Latest] = {}
+    for number, at, closed in connection.execute(_LATEST, values):
+        before = found.get(at, Latest())
+        found[at] = Latest(before.closed, number) if closed is None else Latest(max(before.closed, closed), before.open)
+    return found
 
 
 def find_open_anywhere(connection: Connection, stream: str) -> int | None:
     """A storm that is open of a stream at any side: the latest."""
     here = and_(_table.c.stream == stream, _table.c.closed.is_(None))
     return connection.scalar(select(_table.c.id).where(here).order_by(_table.c.id.desc()).limit(1))
-
-
-def find_last_closed(connection: Connection, stream: str, side: str) -> int:
-    """When the last storm of a stream at a side closed; 0 where none did."""
-    here = and_(_table.c.stream == stream, _table.c.side == side)
-    return connection.scalar(select(func.max(_table.c.closed)).where(here)) or 0
 
 
 def read(connection: Connection, *, only_open: bool = False) -> list[Storm]:
