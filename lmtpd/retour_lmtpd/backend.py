@@ -15,6 +15,7 @@ from retour_bounces import Report, Rules, read
 from retour_lmtpd.message_data import MessageData
 from retour_policy.clock import HOUR, Clock, ClockWatch
 from retour_policy.config.model import Config
+from retour_policy.core.hook_events import Event
 from retour_policy.errors import StoreUnavailable, TooMuchWaits
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.fingerprint import Fingerprint
@@ -32,6 +33,7 @@ MAX_REMEMBERED_REPORTS = 1_000  # of those
 
 T = TypeVar("T")
 log = structlog.get_logger()
+_LOGGED = ("storm", "stream", "side", "sent", "failed", "status", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Backend:
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self._clock)
         recorder = ReturnRecorder.of(config, self._ring, ledger, self._clock)
+        recorder = dataclasses.replace(recorder, storms=dataclasses.replace(recorder.storms, log=log_burst))
         self._settings = _Settings(config, Router(config, self._ring, self._clock), recorder, rules)
 
     @property
@@ -226,3 +229,14 @@ def _read_or_none(data: bytes, rules: Rules) -> Report | None:
     except Exception:
         log.exception("reading the report failed", size=len(data))
         return None
+
+
+def log_burst(event: Event) -> None:
+    """Log what was found out about a receiving side."""
+    values = {name: value for name, value in event.data.to_dict().items() if name in _LOGGED}
+    if event.type == "storm.opened":
+        log.warning("storm opened", **values)
+    elif event.type == "storm.closed":
+        log.info("storm closed", **values)
+    else:
+        log.warning("burst blames the sender", **values)

@@ -35,9 +35,9 @@ def test_check_says_the_careful_policy(careful: Any) -> None:
         "A failure older than 400 days no longer counts.",
         "Each suppression lasts twice as long as the one before it, at most 365 days; then one send tries.",
         "What blames the sender or the content never counts.",
-        "Storms: when of the sends of 6 hours from one stream to one side at least 20 and 20% fail hard, or 5 and all "
-        "of them, these failures are held. They count only if the address fails again 3 days to 30 days after the "
-        "storm is over.",
+        "Storms: when of the sends of 6 hours from one stream to one side at least 20 and 20% fail, or 5 and all of "
+        "them, or most of the mail at 50% of all sides, these failures are held. They count when the address fails on "
+        "3 days over at least 10 days (soft, network: 30 days) with no good send between.",
     ]
     careful.fits(careful("check").stdout.partition("policy")[2])
 
@@ -183,6 +183,9 @@ def test_storms_are_listed_and_decided_about(careful: Any) -> None:
     (storm,) = careful.json("storm", "list")
     assert (storm["stream"], storm["side"], storm["closed"]) == ("news", "storm.example", None)
     assert "storm.example" in careful("storm", "list", columns=80).stdout
+    (told,) = careful.json("stats")
+    assert [(one["stream"], one["failed"], one["blames_sender"]) for one in told["streams"]] == [("news", 8, 0)]
+    assert "blames the sender" in careful("stats", columns=80).stdout
     (done,) = careful.json("storm", "discard", str(storm["id"]))
     assert done["addresses"] == 4 and done["count"] is False  # those after the fifth, which opened it
     assert careful.json("storm", "apply", str(storm["id"]))[0]["addresses"] == 0

@@ -127,7 +127,7 @@ def test_storms_are_told_when_they_open_and_close(world):
     assert (opened["type"], rest) == ("storm.opened", [])
     assert (opened["data"]["side"], opened["data"]["stream"]) == ("gmail.com", "news")
     assert "lifted" in types(world)
-    for _ in range(10):
+    for _ in range(40):
         world.wait("1h")
         world.tick()
     assert types(world, "storms") == ["storm.closed"]

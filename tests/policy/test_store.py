@@ -88,8 +88,10 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         for side, closed in (("a", None), ("a", None), ("a", 9), ("b", None)):
-            row = {"stream": "s", "side": side, "opened": 5, "closed": closed, "sent": 1, "failed": 1, "last_fact": 1}
-            connection.execute(schema.storm.insert().values(row))
+            statement = (
+                "INSERT INTO storm (stream, side, opened, closed, sent, failed, last_fact) VALUES (?,?,?,?,?,?,?)"
+            )
+            connection.exec_driver_sql(statement, ("s", side, 5, closed, 1, 1, 1))
     before = system_clock()
     migrate.upgrade(store)
     after = system_clock()

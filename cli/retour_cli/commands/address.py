@@ -14,11 +14,12 @@ from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_cli.render.fact import as_dict, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
-from retour_policy.core.fold import StepResult, StreamPolicy, latest_failure
+from retour_policy.core.fold import StepResult, StreamPolicy
 from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import refolded
+from retour_policy.ledger.history import good_sends
 from retour_policy.maintenance import suppression_files
 from retour_policy.store import addresses, facts, sends, suppressions
 from retour_policy.store.addresses import Address
@@ -76,11 +77,10 @@ class Story:
     def _next(self, connection: Connection, address: Address, stream: str, stream_policy: StreamPolicy) -> str:
         """What would happen at the next bounce of a stream."""
         transactional = stream_policy.transactional
-        stopped = [one for one in self.suppressed if suppressions.applies(one, stream, transactional=transactional)]
+        stopped = [one for one in self.suppressed if one.applies(stream, transactional=transactional)]
         if stopped:
             return none_before(stopped)
-        after = latest_failure(self.account, stream, stream_policy.rules)
-        good = sends.count_good(connection, address.id, after, self.now, stream_policy.rules) if after else 0
+        good = good_sends(connection, address.id, self.account, stream, self.now, stream_policy.rules)
         return forecast(self.account, stream_policy, stream, self.now, good).words()
 
     def to_dict(self) -> dict[str, Any]:

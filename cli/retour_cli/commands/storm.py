@@ -7,6 +7,7 @@ import click
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table
 from retour_policy.clock import iso_text, time_text
+from retour_policy.core.storm import ALL_SIDES
 from retour_policy.errors import InputError
 from retour_policy.ledger.storms import settle
 from retour_policy.store import storms
@@ -14,7 +15,7 @@ from retour_policy.store import storms
 
 @click.group()
 def storm() -> None:
-    """Bursts of hard bounces that say more about a receiver than about its users."""
+    """Bursts of bounces that say more about a receiver than about its users."""
 
 
 @storm.command("list")
@@ -43,7 +44,7 @@ def list_(context: Context, as_json: bool) -> None:
         (
             str(one.id),
             one.stream,
-            one.side,
+            "all sides" if one.side == ALL_SIDES else one.side,
             time_text(one.opened)[:16],
             time_text(one.closed)[:16] if one.closed else "open",
             f"{one.failed} of {one.sent}",

@@ -66,7 +66,7 @@ def _time_words(rules: RuleSet) -> list[str]:
 
 
 def _not_transactional(rules: RuleSet) -> str:
-    return ", not for transactional streams" if rules.heed_blame and rules.scope == "everywhere" else ""
+    return ", not for transactional streams" if rules.heed_blame else ""
 
 
 def policy_words(config: Config) -> list[str]:
@@ -88,10 +88,12 @@ def storm_sentence(limits: StormSection) -> str:
     if not limits.least:
         return "Storms are not looked for (least = 0)."
     all_of = f", or {limits.all_of} and all of them" if limits.all_of else ""
+    sides = f", or most of the mail at {limits.sides_share:.0%} of all sides" if limits.sides_share else ""
     return (
         f"Storms: when of the sends of {span_words(limits.window)} from one stream to one side at least {limits.least} "
-        f"and {limits.share:.0%} fail hard{all_of}, these failures are held. They count only if the address fails "
-        f"again {span_words(limits.settle_after)} to {span_words(limits.lapse_after)} after the storm is over."
+        f"and {limits.share:.0%} fail{all_of}{sides}, these failures are held. They count when the address fails on "
+        f"{limits.repeats} days over at least {span_words(limits.repeats_over)} (soft, network: "
+        f"{span_words(limits.soft_repeats_over)}) with no good send between."
     )
 
 

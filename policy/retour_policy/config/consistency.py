@@ -31,8 +31,6 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for stream in config.stream:
         yield from _short_windows(f"stream[{stream.name}].policy", config.rules(stream))
     yield from _sides_twice(config)
-    if config.storm.lapse_after <= config.storm.settle_after:
-        yield "storm.lapse_after", "is not longer than settle_after, so held failures would never count"
     if "default" not in config.relay:
         yield "relay.default", "is missing; streams without one of their own use it"
     yield from _outside(config)

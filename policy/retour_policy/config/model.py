@@ -181,15 +181,17 @@ class Stream(Section):
 
 
 class StormSection(Section):
-    """When a burst of hard bounces is a storm at one receiving side. `least = 0` switches it off."""
+    """When a burst of bounces is a storm, at one receiving side or at all. `least = 0` switches it off."""
 
     window: Duration = 6 * HOUR
     least: Count = 20
     share: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.2
     all_of: Count = 5
+    sides_share: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.5
     close_after: Duration = HOUR
-    settle_after: Duration = 72 * HOUR
-    lapse_after: Duration = 30 * DAY
+    repeats: Threshold = 3
+    repeats_over: Duration = 10 * DAY
+    soft_repeats_over: Duration = 30 * DAY
 
 
 class Config(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -70,14 +70,12 @@ class Signal:
     """The proof is a token that other recipients have too."""
     conflicting: bool = False
     """The report names somebody else than the recipient whom its token stands for."""
-    good_since_conflict: bool = False
-    """A send after the first of the failures in `Count.conflicts` was good."""
     first: bool = True
     """Nothing of its kind counted before for this send and address: one send counts once."""
-    good_sends: int = 0
-    """Sends after the latest counted failure that were good; at most `heal_sends` are looked for."""
-    fact: int = 0
-    """The fact, which a suppression then names as its trigger."""
+    good: tuple[int, ...] = ()
+    """When the latest good sends were made, the latest first; `heal_sends` of them are enough, or one."""
+    decided: int = 0
+    """When it was decided that it counts, if a storm held it until then: what follows begins then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +98,14 @@ class Count:
     """How often each class was counted since the last healing."""
     suppressed: int = 0
     """How many suppressions there were since the last healing: each lasts twice as long as the one before."""
-    ends: int = 0
-    """When the latest of them ends: a send made before that is not another try."""
+    ends: Mapping[str, int] = field(default_factory=dict)
+    """When the latest of them ends, by its scope: what was sent there before that is not another try."""
+    last: int = 0
+    """When the latest failure was counted, also if good sends or time have cleared it since."""
     good: int = 0
     """Good sends since the latest counted failure whose records are purged."""
+    good_at: int = 0
+    """When the latest good send between the failures was made, if its record is purged."""
     unconfirmed: CountedFailure | None = None
     """A failure with shared proof only. It counts when the failure of another send joins it."""
     claims: tuple[CountedFailure, ...] = ()
@@ -114,7 +116,14 @@ class Count:
     def latest(self) -> int:
         """When the latest failure that counts or waits was recorded; 0 if there is none."""
         waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        return max((one.at for one in (*self.failures, *waiting)), default=0)
+        newest: int = max((one.at for one in (*self.failures, *waiting)), default=0)
+        return max(self.last, newest)
+
+    def heals_from(self) -> int | None:
+        """From when on good sends matter for what is counted or waits here; None if they do not."""
+        waiting = (self.unconfirmed,) if self.unconfirmed else ()
+        times = [one.at for one in (*self.failures, *waiting, *self.conflicts)]
+        return min([*times, *filter(None, [self.latest()])], default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +162,27 @@ class Decision:
 def decide(state: State, signal: Signal, rules: RuleSet) -> Decision:
     """Count `signal`, and pause or suppress the address where the rules say so."""
     scope = signal.stream if rules.scope == "stream" else EVERYWHERE
-    count = _healed(state.counts.get(scope, Count()), signal, rules)
-    count, suppress, why = _step(count, signal, rules)
-    counts = {**state.counts, scope: count}
+    before = state.counts.get(scope, Count())
+    count, suppress, why = _step(_healed(before, signal, rules), signal, rules)
+    counts = {**state.counts, scope: before if count is None else count}
     kept = {name: one for name, one in counts.items() if one != Count()}
     return Decision(replace(state, counts=kept, last=max(state.last, signal.at)), suppress, why)
 
 
-Step = tuple[Count, tuple[Suppress, ...], str]
+Step = tuple[Count | None, tuple[Suppress, ...], str]
+"""The count after a signal, or None if the signal changes nothing; what follows; why."""
 
 
 def _step(count: Count, signal: Signal, rules: RuleSet) -> Step:
     if not signal.first:
-        return count, (), "this send is counted already"
+        return None, (), "this send is counted already"
     if signal.class_ not in FAILURES:
         return _claimed(count, signal, rules)
     if signal.conflicting:
         return _conflicting(count, signal, rules)
+    waiting = count.unconfirmed
+    if waiting and signal.send and waiting.send == signal.send:  # a worse failure of the same send
+        count = replace(count, unconfirmed=None)
     if signal.shared and count.unconfirmed is None and not count.failures:
         count = replace(count, unconfirmed=CountedFailure(signal.class_, signal.at, signal.send))
         return count, (), "shared proof: counts when another send fails too"
@@ -188,7 +201,8 @@ def _conflicting(count: Count, signal: Signal, rules: RuleSet) -> Step:
 
     Forwarded mail fails again and again, and nothing arrives: then it counts. A copy may fail once or twice.
     """
-    old = () if signal.good_since_conflict else count.conflicts
+    first = min((one.at for one in count.conflicts), default=0)
+    old = () if any(made > first for made in signal.good) else count.conflicts
     kept = [one for one in old if not rules.forget_after or signal.at - one.at <= rules.forget_after]
     if all(one.at // DAY != signal.at // DAY for one in kept):
         kept.append(CountedFailure(signal.class_, signal.at, signal.send))
@@ -196,8 +210,8 @@ def _conflicting(count: Count, signal: Signal, rules: RuleSet) -> Step:
     if len(kept) < MIN_CONFLICT_DAYS or kept[-1].at - kept[0].at < MIN_CONFLICT_SPAN_MS:
         needed = f"{MIN_CONFLICT_DAYS} days over {MIN_CONFLICT_SPAN_MS // DAY}"
         return count, (), f"names somebody else: counts when that comes on {needed}; {len(kept)} so far"
-    count, suppress, why = _confirmed(count, signal, rules)
-    return count, suppress, f"{why}, though it names somebody else: on {len(kept)} days nothing arrived"
+    counted, suppress, why = _confirmed(count, signal, rules)
+    return counted or count, suppress, f"{why}, though it names somebody else: on {len(kept)} days nothing arrived"
 
 
 def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
@@ -214,40 +228,50 @@ def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
 
 def _both(count: Count, waiting: CountedFailure, signal: Signal, rules: RuleSet) -> Step:
     earlier = replace(signal, class_=waiting.class_, at=waiting.at, send=waiting.send, sent_at=waiting.at)
-    count, before, _ = _counted(count, earlier, rules)
-    count, suppress, why = _counted(count, signal, rules)
-    return count, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
+    first, before, _ = _counted(count, earlier, rules)
+    second, suppress, why = _counted(first or count, signal, rules)
+    return second or first, (*before, *suppress), f"{why}, with an earlier {waiting.class_} one of shared proof"
 
 
 def _healed(count: Count, signal: Signal, rules: RuleSet) -> Count:
-    """The count without what good sends have cleared, and without what is too old."""
-    if signal.class_ not in FAILURES:
-        return count
-    good = signal.good_sends + count.good
-    if rules.heal_sends and good >= rules.heal_sends:
+    return healed(count, signal.good, signal.at, rules) if signal.class_ in FAILURES else count
+
+
+def healed(count: Count, good: Sequence[int], at: int, rules: RuleSet) -> Count:
+    """The count at `at` without what good sends have cleared, and without what is too old.
+
+    `good` says when the latest good sends were made, the latest first. `heal_sends` of them made after the latest
+    failure clear all failures; one clears the failures of the network that are older than it.
+    """
+    latest = count.latest()
+    number = count.good + sum(made > latest for made in good) if latest else 0
+    if rules.heal_sends and number >= rules.heal_sends:
         totals = {name: n for name, n in count.totals.items() if name not in FAILURES}
         return Count(totals=totals, claims=count.claims, conflicts=count.conflicts)
-    if count.unconfirmed and _outdated(count.unconfirmed, signal, rules, good):
+    worked = max((count.good_at, *good)) if rules.heal_sends else 0
+    worked = at if rules.heal_sends and count.good else worked
+    if count.unconfirmed and _outdated(count.unconfirmed, at, worked, rules):
         count = replace(count, unconfirmed=None)
-    kept = [one for one in count.failures if not _outdated(one, signal, rules, good)]
+    kept = [one for one in count.failures if not _outdated(one, at, worked, rules)]
     if len(kept) == len(count.failures):
         return count
     totals = dict(count.totals) | {name: sum(one.class_ == name for one in kept) for name in FAILURES}
     return replace(count, failures=tuple(kept), totals={name: n for name, n in totals.items() if n})
 
 
-def _outdated(one: CountedFailure, signal: Signal, rules: RuleSet, good: int) -> bool:
-    if rules.forget_after and signal.at - one.at > rules.forget_after:
-        return True
-    return one.class_ == "network" and bool(rules.heal_sends and good)  # one good send shows that the network works
+def _outdated(one: CountedFailure, at: int, worked: int, rules: RuleSet) -> bool:
+    """Too old, or of a network that worked later."""
+    return bool(rules.forget_after and at - one.at > rules.forget_after) or (
+        one.class_ == "network" and one.at < worked
+    )
 
 
 def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
     name = signal.class_
     refused = _not_counted(count, signal, rules)
     if refused:
-        return count, (), refused
-    count = _add(count, CountedFailure(name, signal.at, signal.send))
+        return None, (), refused
+    count = _add(_without_send(count, signal), CountedFailure(name, signal.at, signal.send))
     threshold, reached = getattr(rules, name), count.totals[name]
     if not threshold:
         return count, (), f"{name} {reached}, recorded only"
@@ -258,20 +282,48 @@ def _counted(count: Count, signal: Signal, rules: RuleSet) -> Step:
     return _suppressed(count, signal, rules, words)
 
 
+def _without_send(count: Count, signal: Signal) -> Count:
+    """The count without a milder failure of the same send: of several, the worst counts."""
+    same = [one for one in count.failures if signal.send and one.send == signal.send]
+    if not same or signal.class_ not in FAILURES:
+        return count
+    totals = dict(count.totals)
+    for one in same:
+        totals[one.class_] = totals.get(one.class_, 0) - 1
+    kept = tuple(one for one in count.failures if one not in same)
+    return replace(count, failures=kept, totals={name: n for name, n in totals.items() if n > 0})
+
+
 def _not_counted(count: Count, signal: Signal, rules: RuleSet) -> str:
     """Why a failure is recorded and not counted, if so."""
     same = [one for one in count.failures if one.class_ == signal.class_]
     is_failure = signal.class_ in FAILURES
-    if is_failure and signal.send and any(one.send == signal.send for one in count.failures):
+    if is_failure and signal.send and any(_is_as_bad(one, signal) for one in count.failures):
         return "this send is counted already"  # by a report that named somebody else
     # without this it would make the next suppression longer
-    if rules.longest and is_failure and signal.sent_at < count.ends:
+    stopped = max((count.ends.get(scope, 0) for scope in _applying(signal)), default=0)
+    if rules.longest and is_failure and signal.sent_at < stopped:
         return f"{signal.class_}: sent before the suppression was over"
     if rules.distinct_days and any(one.at // DAY == signal.at // DAY for one in same):
         return f"{signal.class_}: one is counted already today"
-    if signal.class_ == "hard" and rules.pause and same and signal.sent_at < max(one.ends for one in same):
+    if signal.class_ == "hard" and rules.pause and any(_in_one_pause(one, signal, rules) for one in same):
         return "hard: sent before the pause was over"
     return ""
+
+
+def _is_as_bad(one: CountedFailure, signal: Signal) -> bool:
+    """Whether a failure is of the same send, and no milder."""
+    return one.send == signal.send and (one.class_ == "hard" or signal.class_ != "hard")
+
+
+def _applying(signal: Signal) -> tuple[str, ...]:
+    """The scopes whose suppressions stop mail of the signal's stream."""
+    return (EVERYWHERE, signal.stream) if signal.transactional else (EVERYWHERE, BULK, signal.stream)
+
+
+def _in_one_pause(one: CountedFailure, signal: Signal, rules: RuleSet) -> bool:
+    """Whether two hard failures are one; the signal is the older one if a storm held it."""
+    return signal.sent_at < one.ends if one.at <= signal.at else one.at < signal.at + rules.pause
 
 
 def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) -> Step:
@@ -281,28 +333,46 @@ def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) 
         return count, (), words + days
     until = signal.at + rules.pause
     last = replace(count.failures[-1], ends=until)
-    pause = Suppress(_bulk(signal, rules), "pause", signal.at, until, tries=False)
-    return replace(count, failures=(*count.failures[:-1], last)), (pause,), f"{words}: paused"
+    count = replace(count, failures=(*count.failures[:-1], last))
+    if rules.scope == "stream" and signal.transactional:
+        return count, (), f"{words}, transactional: not paused"
+    return count, (Suppress(_bulk(signal, rules), "pause", signal.at, until, tries=False),), f"{words}: paused"
 
 
 def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Step:
     base = _lasts(signal.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
-    until = signal.at + lasts if base else None
+    since = max(signal.at, signal.decided)
+    until = since + lasts if base else None
     scopes = _scopes(signal, rules)
-    suppress = tuple(Suppress(scope, signal.class_, signal.at, until, tries=base > 0) for scope in scopes)
+    if not scopes:
+        return count, (), f"{words}, transactional: not suppressed"
+    suppress = tuple(Suppress(scope, signal.class_, since, until, tries=base > 0) for scope in scopes)
     if signal.class_ in FAILURES:
-        count = replace(count, suppressed=count.suppressed + 1, ends=until or count.ends)
+        ends = dict.fromkeys(scopes, until) if until else {}
+        count = replace(count, suppressed=count.suppressed + 1, ends={**count.ends, **ends})
     span = f"for {lasts // DAY} days" if base else "for good"
     return count, suppress, f"{words}: suppressed {span}"
 
 
 def _add(count: Count, one: CountedFailure) -> Count:
-    failures = (*count.failures, one)[-MAX_FAILURES_KEPT:] if one.class_ in FAILURES else count.failures
     # A total stops at a million: more changes no decision, and a loop of reports cannot make it grow without limit.
     total = min(count.totals.get(one.class_, 0) + 1, 1_000_000)
-    good = 0 if one.class_ in FAILURES else count.good
-    return replace(count, failures=failures, good=good, totals={**count.totals, one.class_: total})
+    totals = {**count.totals, one.class_: total}
+    if one.class_ not in FAILURES:
+        return replace(count, totals=totals)
+    return replace(
+        count, failures=_kept((*count.failures, one)), totals=totals, last=max(count.last, one.at), good=0, good_at=0
+    )
+
+
+def _kept(failures: tuple[CountedFailure, ...]) -> tuple[CountedFailure, ...]:
+    """At most so many, without the oldest that is not the first of its class: the first one tells the span."""
+    while len(failures) > MAX_FAILURES_KEPT:
+        classes = [one.class_ for one in failures]
+        drop = next(n for n, name in enumerate(classes) if name in classes[:n])
+        failures = failures[:drop] + failures[drop + 1 :]
+    return failures
 
 
 def _span(count: Count, name: Class) -> int:
@@ -327,12 +397,12 @@ def _bulk(signal: Signal, rules: RuleSet) -> str:
 def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
-    In "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
+    Where each stream counts by itself: in that stream, and of a transactional one for the same causes only. In
+    "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """
+    spared = signal.class_ in ("soft", "network", "autoreply") and rules.heed_blame
     if signal.class_ == "unsubscribe" or rules.scope == "stream":
-        return (signal.stream,)
+        return () if spared and signal.transactional else (signal.stream,)
     if signal.class_ == "complaint":
         return (BULK, signal.stream) if signal.transactional else (BULK,)
-    if signal.class_ == "hard" or not rules.heed_blame:
-        return (EVERYWHERE,)
-    return (BULK,)
+    return (BULK,) if spared else (EVERYWHERE,)

@@ -8,15 +8,19 @@ from typing import Any, Protocol
 
 from retour_policy.core.decide import (
     EVERYWHERE,
+    FAILURES,
     MAX_FAILURES_KEPT,
     Class,
     Count,
+    CountedFailure,
     RuleSet,
     Signal,
     State,
     Suppress,
     decide,
+    healed,
 )
+from retour_policy.core.good_sends import SendTimes
 from retour_policy.core.proof import CONFLICTING, COPIED, claim_of
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
@@ -44,7 +48,7 @@ class Entry:
     blame: str | None = None
     proof: str = ""
     first: bool = True
-    """The first of its matter for this send and address that counts."""
+    """It counts, and nothing as bad of its matter counted before for this send and address."""
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,34 +73,66 @@ class StepResult:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class GoodSends:
-    """Sends to an address that were good, as far as its next fact needs to know."""
+def step(
+    account: Account, entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], decided: int = 0
+) -> StepResult:
+    """The account after one more fact. `good`: when the latest good sends were made; see `SendTimes.good`.
 
-    since_failure: int = 0
-    """After the latest counted failure; at most `heal_sends` are looked for."""
-    since_conflict: bool = False
-    """Whether there was one after the first failure that waits because its report names somebody else."""
-
-
-def step(account: Account, entry: Entry, stream_policy: StreamPolicy, good_sends: GoodSends) -> StepResult:
-    """The account after one more fact."""
+    `decided` is when it was decided that the fact counts, if that was later than it was recorded.
+    """
     special = _SPECIAL.get(entry.kind)
     if special:
         return special(account, entry, stream_policy)
     if entry.detail.get("storm"):
         return _held(account, entry, [entry.id])
-    signal = signal_of(entry, stream_policy, good_sends)
+    signal = signal_of(entry, stream_policy, good, decided)
     if signal is None:
         return StepResult(_seen(account, entry.at), "")
     decision = decide(account.state, signal, stream_policy.rules)
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
         suppressions[new.scope] = _stronger(suppressions.get(new.scope), new, entry)
-    return StepResult(Account(decision.state, suppressions), decision.why)
+    decided_now = StepResult(Account(decision.state, suppressions), decision.why)
+    return _with_failed_trial(account, decided_now, entry, signal, stream_policy)
 
 
-def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: GoodSends) -> Signal | None:
+def _with_failed_trial(
+    before: Account, result: StepResult, entry: Entry, signal: Signal, stream_policy: StreamPolicy
+) -> StepResult:
+    """The result of a failure; if it is that of a trial, the suppression is renewed for at least as long as it was."""
+    rules = stream_policy.rules
+    where = entry.stream if rules.scope == "stream" else EVERYWHERE
+    was = before.state.counts.get(where, Count())
+    for scope, one in before.suppressions.items():
+        lasted = was.ends.get(scope, 0) - one.since
+        if lasted <= 0 or not _is_failed_trial(one, signal, stream_policy):
+            continue
+        until = signal.at + lasted
+        now = result.account.suppressions[scope]
+        if now.cause != "trial" and (now.until is None or now.until >= until):
+            continue
+        new = Suppression(scope, signal.class_, signal.at, until, _because(entry), tries=True, fact=entry.id)
+        result = StepResult(_with_renewed(result.account, where, new, until), f"{result.why}; the trial failed")
+    return result
+
+
+def _is_failed_trial(one: Suppression, signal: Signal, stream_policy: StreamPolicy) -> bool:
+    """Whether the signal is a failure of the one send that was to try."""
+    if one.cause != "trial" or one.until is None or signal.class_ not in FAILURES:
+        return False
+    tried = one.until - stream_policy.rules.heal_after
+    applies = one.applies(signal.stream, transactional=stream_policy.transactional)
+    return applies and signal.first and not signal.shared and tried <= signal.sent_at < one.until
+
+
+def _with_renewed(account: Account, where: str, new: Suppression, until: int) -> Account:
+    count = account.state.counts.get(where, Count())
+    count = replace(count, suppressed=max(count.suppressed, 1), ends={**count.ends, new.scope: until})
+    state = replace(account.state, counts={**account.state.counts, where: count})
+    return Account(state, {**account.suppressions, new.scope: new})
+
+
+def signal_of(entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], decided: int = 0) -> Signal | None:
     """What a fact means for counting; None if it does not count."""
     class_ = class_of(entry, stream_policy.rules)
     if class_ is None or not counts(entry, stream_policy.rules):
@@ -111,9 +147,8 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good_sends: GoodSends) 
         shared=entry.proof == "shared",
         conflicting=entry.proof == CONFLICTING,
         first=entry.first,
-        good_sends=good_sends.since_failure,
-        good_since_conflict=good_sends.since_conflict,
-        fact=entry.id,
+        good=good,
+        decided=decided,
     )
 
 
@@ -141,6 +176,13 @@ class Judged(Protocol):
         """How sure it is whom it is about."""
 
 
+def weight(fact: Judged, rules: RuleSet) -> int:
+    """How bad a fact is among those of its matter about one send, of which the worst counts; 0: it does not count."""
+    if not counts(fact, rules):
+        return 0
+    return 2 if class_of(fact, rules) == "hard" else 1
+
+
 def class_of(fact: Judged, rules: RuleSet) -> Class | None:
     """The class in which a fact counts against an address; None if it does not count."""
     if fact.kind != "bounce":
@@ -151,43 +193,10 @@ def class_of(fact: Judged, rules: RuleSet) -> Class | None:
     return "network" if fact.blame == "network" else None
 
 
-def latest_failure(account: Account, stream: str, rules: RuleSet) -> int:
-    """When the latest failure was counted in the scope in which those of `stream` count; 0 if there is none."""
-    count = _count(account, stream, rules)
-    return count.latest() if count else 0
-
-
-def first_conflict(account: Account, stream: str, rules: RuleSet) -> int:
-    """When the first failure came that waits because its report names somebody else; 0 if there is none."""
-    count = _count(account, stream, rules)
-    return count.conflicts[0].at if count and count.conflicts else 0
-
-
-def for_one(rules: RuleSet) -> RuleSet:
-    """The same rules, by which one good send is looked for, also where none clears the count."""
-    return replace(rules, heal_sends=1)
-
-
-def _count(account: Account, stream: str, rules: RuleSet) -> Count | None:
-    return account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
-
-
-@dataclass(frozen=True, slots=True)
-class SendTimes:
-    """The sends to one address: when each was made, and when it first failed."""
-
-    made: Sequence[tuple[int, int]]
-    """Send id and time, in order."""
-    failed: Mapping[int, int]
-
-    def good(self, after: int, at: int, rules: RuleSet) -> int:
-        """How many sends made after `after` were good at `at`; at most `heal_sends` are looked for."""
-        good = 0
-        for send, made in self.made:
-            if good == rules.heal_sends or made > at - rules.heal_after:
-                break
-            good += made > after and not self.failed.get(send, at + 1) <= at
-        return good
+def heals_from(account: Account, stream: str, rules: RuleSet) -> int | None:
+    """From when on good sends can clear something that is counted with the failures of `stream`; None: nothing."""
+    count = account.state.counts.get(stream if rules.scope == "stream" else EVERYWHERE)
+    return count.heals_from() if count else None
 
 
 def fold(
@@ -235,16 +244,15 @@ def matter_of(fact: Judged) -> str:
 
 
 def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
-    """The facts, each marked whether it is the first of its matter for its send that counts."""
-    counted: dict[tuple[int, str], list[Entry]] = {}
+    """The facts, each marked whether it counts, and nothing as bad of its matter counted before for its send."""
+    counted: dict[tuple[int, str], list[tuple[int, Entry]]] = {}
     for entry in entries:
         before = counted.setdefault((entry.send, matter_of(entry)), [])
-        if any(uses_up(one, entry.proof) for one in before):
-            yield replace(entry, first=False)
-            continue
-        yield entry
-        if entry.send and counts(entry, stream_policies[entry.id].rules):
-            before.append(entry)
+        own = weight(entry, stream_policies[entry.id].rules)
+        is_spent = any(uses_up(one, entry.proof) and own <= worst for worst, one in before)
+        yield replace(entry, first=False) if is_spent else entry
+        if entry.send and own and not is_spent:
+            before.append((own, entry))
 
 
 def passed_over(history: Iterable[Entry]) -> set[int]:
@@ -259,22 +267,37 @@ def _with_revived(
         return _held(account, entry, entry.detail["facts"])
     if entry.kind == "undone":
         return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
-    if entry.kind != "revived":
-        return step(account, entry, stream_policy, _good_sends(account, entry, stream_policy.rules, send_times))
-    why = ""
-    account = _without_held(account, entry.detail["facts"])
-    for number in entry.detail["facts"]:
-        if number in by_id:
-            freed = replace(by_id[number], detail={**by_id[number].detail, "storm": None})
-            result = step(account, freed, stream_policy, GoodSends())
-            account, why = result.account, result.why
-    return StepResult(_seen(account, entry.at), f"held before, counts now: {why}")
+    if entry.kind == "revived":
+        return _revived(account, entry, stream_policy, send_times, by_id)
+    good = send_times.good(entry.at, stream_policy.rules) if entry.kind == "bounce" else ()
+    return step(account, entry, stream_policy, good)
 
 
-def _good_sends(account: Account, entry: Entry, rules: RuleSet, send_times: SendTimes) -> GoodSends:
-    since_failure = send_times.good(latest_failure(account, entry.stream, rules), entry.at, rules)
-    after = first_conflict(account, entry.stream, rules) if entry.proof == CONFLICTING else 0
-    return GoodSends(since_failure, bool(after and send_times.good(after, entry.at, for_one(rules))))
+def _revived(
+    account: Account, entry: Entry, stream_policy: StreamPolicy, send_times: SendTimes, by_id: Mapping[int, Entry]
+) -> StepResult:
+    """Held failures count after all, as of when they were recorded, but for what good sends have cleared since."""
+    account = _seen(_without_held(account, entry.detail["facts"]), entry.at)
+    freed = sorted((by_id[n] for n in entry.detail["facts"] if n in by_id), key=lambda one: (one.at, one.id))
+    left = _not_healed(freed, stream_policy, send_times.good(entry.at, stream_policy.rules))
+    why = "good sends have cleared them since"
+    for one in left:
+        one = replace(one, detail={**one.detail, "storm": None})
+        result = step(account, one, stream_policy, send_times.good(one.at, stream_policy.rules), entry.at)
+        account, why = result.account, result.why
+    return StepResult(account, f"held before, counts now: {why}" if left else f"held before: {why}")
+
+
+def _not_healed(freed: Sequence[Entry], stream_policy: StreamPolicy, good: tuple[int, ...]) -> list[Entry]:
+    """Those of some failures, in order, that good sends have not cleared since."""
+    rules = stream_policy.rules
+    signals = [(one, signal_of(one, stream_policy, ())) for one in freed]
+    failures = [(one, signal) for one, signal in signals if signal is not None and signal.class_ in FAILURES]
+    if not failures:
+        return list(freed)
+    count = Count(tuple(CountedFailure(signal.class_, signal.at, signal.send) for _, signal in failures))
+    left = {one.send for one in healed(count, good, 0, rules).failures}
+    return [one for one, signal in failures if signal.send in left]
 
 
 def _taken_back(entry: Entry) -> str:
@@ -302,8 +325,11 @@ def _stronger(old: Suppression | None, new: Suppress, entry: Entry) -> Suppressi
     """The suppression in force keeps its dates and cause, unless the new one replaces it."""
     if old is not None and old.in_force(new.since) and not _gives_way(old, new):
         return old
-    because = " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
-    return Suppression(new.scope, new.cause, new.since, new.until, because, tries=new.tries, fact=entry.id)
+    return Suppression(new.scope, new.cause, new.since, new.until, _because(entry), tries=new.tries, fact=entry.id)
+
+
+def _because(entry: Entry) -> str:
+    return " ".join(str(entry.detail[name]) for name in ("status", "reason") if entry.detail.get(name))
 
 
 def _gives_way(old: Suppression, new: Suppress) -> bool:

@@ -24,19 +24,21 @@ class Forecast:
         return "; ".join(f"{_NAMES[name]} {_does(decision)}" for name, decision in self.decisions)
 
 
-def forecast(account: Account, stream_policy: StreamPolicy, stream: str, now: int, good_sends: int = 0) -> Forecast:
-    """What would follow if a send made now failed at once, with `good` good sends since the latest failure."""
+def forecast(
+    account: Account, stream_policy: StreamPolicy, stream: str, now: int, good: tuple[int, ...] = ()
+) -> Forecast:
+    """What would follow if a send made now failed at once, with the good sends of `SendTimes.good`."""
     rules = stream_policy.rules
     classes = [name for name in FAILURES if getattr(rules, name) and (name != "network" or rules.heed_blame)]
-    return Forecast(tuple((name, _next(account, stream_policy, stream, now, name, good_sends)) for name in classes))
+    return Forecast(tuple((name, _next(account, stream_policy, stream, now, name, good)) for name in classes))
 
 
 def _next(
-    account: Account, stream_policy: StreamPolicy, stream: str, now: int, name: Class, good_sends: int
+    account: Account, stream_policy: StreamPolicy, stream: str, now: int, name: Class, good: tuple[int, ...]
 ) -> Decision:
     last = account.state.last
     at = now if is_ahead(last, now) else max(now, last)
-    signal = Signal(at, name, stream, stream_policy.transactional, -1, at, good_sends=good_sends)
+    signal = Signal(at, name, stream, stream_policy.transactional, -1, at, good=good)
     return decide(account.state, signal, stream_policy.rules)
 
 

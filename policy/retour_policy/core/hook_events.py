@@ -24,6 +24,7 @@ EVENTS = {
     "unsubscribed": "the recipient does not want the stream any more",
     "storm.opened": "one receiving side bounces so much that its bounces are held",
     "storm.closed": "the storm is over",
+    "burst.sender": "one receiving side refuses much of a stream, and blames the sender; nobody is counted",
     "resent": "a message that had bounced softly was sent again",
     "unmatched": "returned mail could not be matched to anything that was sent; postmaster gets it",
 }

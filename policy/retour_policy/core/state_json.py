@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from retour_policy.core.decide import Count, CountedFailure, State
+from retour_policy.core.decide import EVERYWHERE, Count, CountedFailure, State
 
 
 def to_dict(state: State) -> dict[str, Any]:
@@ -25,8 +25,10 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
         "failures": [[one.class_, one.at, one.send, one.ends] for one in count.failures],
         "totals": dict(sorted(count.totals.items())),
         "suppressed": count.suppressed,
-        "ends": count.ends,
+        "ends": dict(sorted(count.ends.items())),
+        "last": 0 if count.last == _last(count.failures) else count.last,
         "good": count.good,
+        "good_at": count.good_at,
         "unconfirmed": [count.unconfirmed.class_, count.unconfirmed.at, count.unconfirmed.send]
         if count.unconfirmed
         else None,
@@ -38,13 +40,25 @@ def _count_to_dict(count: Count) -> dict[str, Any]:
 
 def _count_from_dict(values: Mapping[str, Any]) -> Count:
     waiting = values.get("unconfirmed")
+    failures = tuple(CountedFailure(*one) for one in values.get("failures", ()))
     return Count(
-        tuple(CountedFailure(*one) for one in values.get("failures", ())),
-        values.get("totals", {}),
-        values.get("suppressed", 0),
-        values.get("ends", 0),
-        values.get("good", 0),
-        CountedFailure(*waiting) if waiting else None,
-        tuple(CountedFailure(*one) for one in values.get("claims", ())),
-        tuple(CountedFailure(*one) for one in values.get("conflicts", ())),
+        failures=failures,
+        totals=values.get("totals", {}),
+        suppressed=values.get("suppressed", 0),
+        ends=_ends(values.get("ends", {})),
+        last=values.get("last", _last(failures)),
+        good=values.get("good", 0),
+        good_at=values.get("good_at", 0),
+        unconfirmed=CountedFailure(*waiting) if waiting else None,
+        claims=tuple(CountedFailure(*one) for one in values.get("claims", ())),
+        conflicts=tuple(CountedFailure(*one) for one in values.get("conflicts", ())),
     )
+
+
+def _ends(value: Mapping[str, int] | int) -> Mapping[str, int]:
+    """A number is of a state from before scopes were told apart."""
+    return {EVERYWHERE: value} if isinstance(value, int) else value
+
+
+def _last(failures: Sequence[CountedFailure]) -> int:
+    return max((one.at for one in failures), default=0)

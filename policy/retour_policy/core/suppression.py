@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from retour_policy.clock import day_text, is_ahead
+from retour_policy.core.decide import BULK, EVERYWHERE
 
 CAUSES = {
     "hard": "hard bounces",
@@ -43,6 +44,10 @@ class Suppression:
     def has_run_out(self, now: int) -> bool:
         """Whether its time is over at `now`."""
         return self.until is not None and self.until <= now
+
+    def applies(self, stream: str, *, transactional: bool) -> bool:
+        """Whether it is about mail of that stream."""
+        return self.scope in (EVERYWHERE, stream) or (self.scope == BULK and not transactional)
 
     def words(self) -> str:
         """Cause, reason and dates in one line, as an SMTP reply and the lists show them."""

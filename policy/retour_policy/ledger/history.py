@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from retour_policy.clock import is_ahead
-from retour_policy.core.fold import Entry, SendTimes
+from retour_policy.core.decide import RuleSet
+from retour_policy.core.fold import Account, Entry, heals_from
+from retour_policy.core.good_sends import SendTimes
 from retour_policy.core.order import in_order
 from retour_policy.core.proof import COPIED
 from retour_policy.store import facts, sends
@@ -60,6 +62,20 @@ def _sent_at(send: int, at: int) -> int:
     """When a message was sent that a fact of `at` is about: before that, if the clock was ahead when it was sent."""
     sent = id_time(send)
     return at if is_ahead(sent, at) else sent
+
+
+def good_sends(
+    connection: Connection, number: int, account: Account, stream: str, at: int, rules: RuleSet
+) -> tuple[int, ...]:
+    """When the latest sends to an address that were good at `at` were made, of those that can clear something.
+
+    By the same meaning as the whole history has; only fewer sends are read.
+    """
+    since = heals_from(account, stream, rules)
+    if since is None:
+        return ()
+    made = sends.read_unfailed(connection, number, since, at - rules.heal_after, max(rules.heal_sends, 1))
+    return SendTimes(made, {}).good(at, rules)
 
 
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:

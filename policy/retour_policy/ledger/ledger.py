@@ -11,25 +11,14 @@ from sqlalchemy import Connection
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.decide import RuleSet
-from retour_policy.core.fold import (
-    Account,
-    Entry,
-    GoodSends,
-    StepResult,
-    counts,
-    first_conflict,
-    for_one,
-    latest_failure,
-    step,
-)
+from retour_policy.core.fold import Account, StepResult, step, weight
 from retour_policy.core.order import was_ahead
-from retour_policy.core.proof import CONFLICTING, COPIED
+from retour_policy.core.proof import COPIED
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
 from retour_policy.outbox.announcer import Announcer
-from retour_policy.store import facts, sends
+from retour_policy.store import facts
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.opened import number_of
@@ -120,11 +109,13 @@ class Ledger:
             changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
         accounts.write_all(connection, changed)
 
-    def counts(self, connection: Connection, fact: NewFact) -> bool:
-        """Whether a fact, new or recorded, counts against its address by the policy that it was judged by."""
+    def weight(self, connection: Connection, fact: NewFact) -> int:
+        """How bad a fact, new or recorded, is by the policy that it was judged by; 0: it does not count."""
+        return weight(fact, self._judge_of(connection, fact).for_stream(fact.stream).rules)
+
+    def _judge_of(self, connection: Connection, fact: NewFact) -> Policy:
         ours = fact.policy_id is None or fact.policy_id == self._policy_number(connection)
-        policy = self.policy if ours else all_policies(connection)[fact.policy_id or 0]
-        return counts(fact, policy.for_stream(fact.stream).rules)
+        return self.policy if ours else all_policies(connection)[fact.policy_id or 0]
 
     def _policy_number(self, connection: Connection) -> int | None:
         """The number of the policy in this very database, if that is known."""
@@ -140,16 +131,7 @@ class Ledger:
     ) -> StepResult:
         stream_policy = self.policy.for_stream(new.stream)
         entry = history.entry(number, new, first=first)
-        good = _good_sends(connection, address, account, entry, stream_policy.rules)
+        good: tuple[int, ...] = ()
+        if entry.kind == "bounce":
+            good = history.good_sends(connection, address.id, account, entry.stream, entry.at, stream_policy.rules)
         return step(account, entry, stream_policy, good)
-
-
-def _good_sends(connection: Connection, address: Address, account: Account, entry: Entry, rules: RuleSet) -> GoodSends:
-    if entry.kind != "bounce":
-        return GoodSends()
-
-    def count(after: int, rules: RuleSet) -> int:
-        return sends.count_good(connection, address.id, after, entry.at, rules) if after else 0
-
-    since = first_conflict(account, entry.stream, rules) if entry.proof == CONFLICTING else 0
-    return GoodSends(count(latest_failure(account, entry.stream, rules), rules), bool(count(since, for_one(rules))))

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from retour_policy.clock import HOUR, is_ahead
+from retour_policy.clock import HOUR, MAX_AHEAD_MS, is_ahead
 from retour_policy.config.model import Config, StormSection
+from retour_policy.core.decide import EVERYWHERE, Count, RuleSet
+from retour_policy.core.fold import Account, Entry, StreamPolicy, signal_of
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.core.storm import CALM_WINDOW_MS, Figures, Sides, breaks_out, bucket, is_calm
+from retour_policy.core.storm import (
+    ALL_SIDES,
+    BUCKET_MS,
+    CALM_WINDOW_MS,
+    ERASED_SIDE,
+    SILENCE_MS,
+    Failure,
+    Figures,
+    Sides,
+    blames_sender,
+    breaks_everywhere,
+    breaks_out,
+    bucket,
+    is_calm,
+    looks_everywhere,
+    repeating,
+)
+from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.outbox.announcer import Announcer
-from retour_policy.store import addresses, facts, failures, storms
+from retour_policy.store import addresses, facts, failures, recent_failures, sends, storms
 from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
-from retour_policy.store.storms import Storm
+from retour_policy.store.storms import Counted, Latest, Storm
+from retour_policy.tokens.token import id_time
 
 MAX_FAILURES_TAKEN_BACK = 20  # in one transaction, so that none lasts over 100 ms
 MAX_COUNTERS_REMOVED = 500  # in one transaction
+
+
+def _tell_nobody(event: Event) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -33,6 +57,8 @@ class Storms:
     limits: StormSection
     sides: Sides
     announcer: Announcer = field(default_factory=Announcer)
+    log: Callable[[Event], None] = _tell_nobody
+    """Told of each event too, before it is committed."""
 
     @classmethod
     def of(cls, config: Config) -> Storms:
@@ -40,51 +66,140 @@ class Storms:
         return cls(config.storm, Sides(config.sides), Announcer.of(config))
 
     def count_sent(self, connection: Connection, stream: str, recipients: Iterable[str], now: int) -> None:
-        """Count a send to each side that it goes to."""
-        for side, number in Counter(map(self.sides.of, recipients)).items():
-            storms.count(connection, stream, side, bucket(now), sent=number)
+        """Count a send to each side that it goes to, and to all."""
+        sent = Counter(map(self.sides.of, recipients))
+        sent[ALL_SIDES] = sent.total()
+        storms.count(connection, [Counted(stream, side, bucket(now), sent=number) for side, number in sent.items()])
 
-    def failure(self, connection: Connection, stream: str, address: str, sent_at: int, now: int) -> int | None:
-        """Count a hard failure that blames the recipient; the storm that holds it, if one does."""
+    def failure(
+        self, connection: Connection, stream: str, address: str, sent_at: int, now: int, *, counted: bool = False
+    ) -> int | None:
+        """Count a failure that blames the recipient or the network; the storm that holds it, if one does.
+
+        With `counted` a milder failure of the same send is counted already.
+        """
         side, sent_at = self.sides.of(address), min(sent_at, now)  # the clock may have been ahead when it was sent
-        if now - sent_at < self.limits.window:
-            storms.count(connection, stream, side, bucket(sent_at), failed=1)
-        open_now = storms.find_open(connection, stream, side)
-        if open_now is not None:
-            return open_now
+        latest = storms.read_latest(connection, stream, side, now - self.limits.window)
+        own, all_ = latest.get(side, Latest()), latest.get(ALL_SIDES, Latest())
+        if counted:
+            return own.open or all_.open
+        where = (side,) if own.open else (side, ALL_SIDES)
+        storms.count(connection, [self._failed(stream, one, sent_at, now) for one in where])
+        if own.open or all_.open:
+            return own.open or all_.open
         # failures held by the last storm must not open the next one
-        since = max(now - self.limits.window, storms.find_last_closed(connection, stream, side))
-        figures = storms.read_figures(connection, stream, side, bucket(since), now)
-        if not breaks_out(figures, self.limits):
+        since, everywhere = (bucket(max(now - self.limits.window, one.closed)) for one in (own, all_))
+        here, total = storms.read_both_figures(connection, stream, side, since, everywhere, _soon(now))
+        if breaks_out(here, self.limits):
+            return self._open(connection, stream, side, here, now)
+        return self._everywhere(connection, stream, total, now)
+
+    def _failed(self, stream: str, side: str, sent_at: int, now: int) -> Counted:
+        if now - sent_at < self.limits.window:
+            return Counted(stream, side, bucket(sent_at), failed=1)
+        return Counted(stream, side, bucket(now), late=1)
+
+    def _everywhere(self, connection: Connection, stream: str, figures: Figures, now: int) -> int | None:
+        """The storm over all sides, if so many of them fail at once that it is us, our resolver or our line."""
+        if not looks_everywhere(figures.failures, self.limits):
             return None
-        return self._open(connection, stream, side, figures, now)
+        sides, failing = storms.count_sides(connection, stream, bucket(now - self.limits.window), _soon(now))
+        if not breaks_everywhere(sides, failing, self.limits):
+            return None
+        return self._open(connection, stream, ALL_SIDES, figures, now)
 
-    def settled(self, connection: Connection, held: Iterable[tuple[int, int]], now: int) -> list[int]:
-        """Those held failures that count now that the address fails again: their storm closed long enough ago."""
-        closed = storms.read_closed_times(connection, {storm for _, storm in held}) if held else {}
-        return [fact for fact, storm in held if self._counts_now(closed.get(storm), now)]
+    def blame(self, connection: Connection, stream: str, address: str, sent_at: int, new: NewFact) -> None:
+        """Count a failure that blames the sender; a burst of them at one side is told, once a window.
 
-    def _counts_now(self, closed: int | None, now: int) -> bool:
-        return closed is not None and self.limits.settle_after <= now - closed < self.limits.lapse_after
+        It opens no storm, for these failures are held against nobody.
+        """
+        side, now = self.sides.of(address), new.at
+        at = bucket(sent_at if now - sent_at < self.limits.window else now)
+        storms.count(connection, [Counted(stream, side, at, refused=1)])
+        figures = storms.read_figures(connection, stream, side, bucket(now - self.limits.window), _soon(now))
+        if figures.told or not blames_sender(figures, self.limits):
+            return
+        storms.count(connection, [Counted(stream, side, bucket(now), told=1)])
+        self._tell(
+            connection,
+            "burst.sender",
+            now,
+            Data(
+                stream=stream,
+                side=side,
+                sent=figures.sent,
+                failed=figures.refused,
+                status=new.status,
+                reason=new.reason,
+            ),
+        )
+
+    def remember(self, connection: Connection, fact: int, new: NewFact, address: str | None) -> None:
+        """Write down a failure that no storm holds: one that opens soon may take it back."""
+        side = ERASED_SIDE if address is None else self.sides.of(address)
+        recent_failures.write(connection, fact, new.stream or "", side, new.address_id or 0, new.at)
+
+    def settled(
+        self, connection: Connection, account: Account, address: Address, entry: Entry, stream_policy: StreamPolicy
+    ) -> list[int] | None:
+        """The held failures that count now that this address fails again; None if it does not fail on and on.
+
+        Whether their storm is closed does not matter, and they do not lapse: see `repeating`.
+        """
+        rules = stream_policy.rules
+        counted = account.state.counts.get(entry.stream if rules.scope == "stream" else EVERYWHERE, Count())
+        if not account.state.held and not counted.failures:
+            return None
+        held = [number for number, _ in account.state.held]
+        told = [history.entry(number, fact) for number, fact in facts.read_some(connection, held)]
+        own = [one for one in told if rules.scope != "stream" or one.stream == entry.stream]
+        signals = [(one, signal_of(one, stream_policy, ())) for one in own]
+        failed = [Failure(one.class_, one.at, one.sent_at, entry.id) for entry, one in signals if one is not None]
+        kept = () if counted.good else counted.failures  # good sends came after them
+        failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in kept]
+        new = signal_of(entry, stream_policy, ())
+        if new is None or not failed:
+            return None
+        failed.append(Failure(new.class_, entry.at, entry.sent_at))
+        good, pending = self._unfailed(connection, address, entry, min(one.sent_at for one in failed), rules)
+        good = max(good, counted.good_at)
+        classes = repeating(failed, good, pending, self.limits)
+        if new.class_ not in classes:
+            return None
+        return [one.held for one in failed if one.held and one.class_ in classes and one.at >= good]
+
+    def _unfailed(
+        self, connection: Connection, address: Address, entry: Entry, since: int, rules: RuleSet
+    ) -> tuple[int, int | None]:
+        """When the latest good send was made (0: none since), and the first one after it that may become good."""
+        judged = entry.at - rules.heal_after
+        good = sends.read_unfailed(connection, address.id, since, judged, 1, but=entry.send)
+        begins = max(since, judged)
+        return (good[0][1] if good else 0), sends.find_first_unfailed(
+            connection, address.id, begins, entry.at, but=entry.send
+        )
 
     def tick(self, connection: Connection, ledger: Ledger, now: int) -> bool:
-        """Do part of the work for open storms; whether there is more to do at once.
+        """Look at the open storm that is due, if one is; whether one was, so that there may be more.
 
         Called every few seconds by one process or by many: takes back, a few addresses a call, what the failures
         of a storm had caused before it was known, and closes a storm after an hour of calm.
         """
-        more = False
-        for storm in storms.lock_open(connection):
-            if self._take_back(connection, ledger, storm, now):
-                more = True  # if the storm closed now, the rest would not be held
-            else:
-                self._close_if_calm(connection, storm, now)
-        return more
+        storm = storms.lock_due(connection, now)
+        if storm is None:
+            return False
+        more = self._take_back(connection, ledger, storm, now)  # if the storm closed now, the rest would not be held
+        due = now if more else self._close_if_calm(connection, storm, now)
+        if due is not None:
+            storms.write_due(connection, storm.id, due)
+        return True
 
     def remove_old_counters(self, connection: Connection, now: int) -> bool:
-        """Remove some counters that are too old to matter; whether there may be more."""
+        """Remove some of the counters and failures that are too old to matter; whether there may be more."""
         oldest = now - max(self.limits.window, CALM_WINDOW_MS) - HOUR
-        return storms.remove_counters(connection, oldest, now, MAX_COUNTERS_REMOVED) == MAX_COUNTERS_REMOVED
+        counters = storms.remove_counters(connection, oldest, now, MAX_COUNTERS_REMOVED)
+        recent = recent_failures.remove_old(connection, oldest, MAX_COUNTERS_REMOVED)
+        return MAX_COUNTERS_REMOVED in (counters, recent)
 
     def bring_back(self, connection: Connection, now: int) -> int:
         """Set right the storms that a clock which was ahead has dated; how many. Those that it opened, end."""
@@ -96,47 +211,72 @@ class Storms:
         return len(found)
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
-        last_fact = facts.find_last_id(connection)
-        first_fact = facts.find_first_id(connection, now - self.limits.window) or 1  # the oldest that it may take back
-        is_new = storms.add(connection, stream, side, now, figures, last_fact, first_fact - 1)
-        number = storms.find_open(connection, stream, side)
+        is_new = storms.add(connection, stream, side, now, figures)
+        number = storms.read_latest(connection, stream, side, now).get(side, Latest()).open
         if not is_new or number is None:  # another host was quicker, and queues the event
             return number
-        data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failed)
+        data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failures)
         self._tell(connection, "storm.opened", now, data)
         return number
 
     def _tell(self, connection: Connection, type_: str, now: int, data: Data) -> None:
-        self.announcer.tell(connection, Event(type_, now, data, -(data.storm or 0)))  # no address has a negative number
+        # no address has a negative number
+        event = Event(type_, now, data, -data.storm if data.storm else None)
+        self.announcer.tell(connection, event)
+        self.log(event)
 
     def _take_back(self, connection: Connection, ledger: Ledger, storm: Storm, now: int) -> bool:
-        """Hold the failures that were recorded before the storm was known; whether some are left."""
-        if storm.taken_to >= storm.last_fact:
-            return False
-        found = failures.read_before_storm(connection, storm, self.limits.window, MAX_FAILURES_TAKEN_BACK)
+        """Hold some failures that were recorded before the storm was known; whether there may be more."""
+        since = storm.opened - self.limits.window
+        taken = recent_failures.take(connection, storm.stream, storm.side, since, MAX_FAILURES_TAKEN_BACK)
         by_address: dict[Address, list[int]] = {}
-        for failure, is_held in found:
-            # An erased address may have been at that side: better held without need than suppressed.
-            if (failure.text is None or self.sides.of(failure.text) == storm.side) and not is_held:
-                by_address.setdefault(failure.address, []).append(failure.fact)
+        for fact, address in taken:
+            by_address.setdefault(address, []).append(fact)
         for address in sorted(by_address, key=lambda one: one.id):
-            hold(connection, ledger, address, by_address[address], storm, now)
-        storms.write_taken_to(connection, storm.id, found[-1][0].fact if found else storm.last_fact)
-        return bool(found)
+            if not self._fails_on(connection, ledger, address, by_address[address]):
+                hold(connection, ledger, address, by_address[address], storm, now)
+        return len(taken) == MAX_FAILURES_TAKEN_BACK
 
-    def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> None:
-        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(now - CALM_WINDOW_MS), now)
+    def _fails_on(self, connection: Connection, ledger: Ledger, address: Address, failed: Sequence[int]) -> bool:
+        """Whether an address fails on and on, so that its failures count in whatever storm."""
+        account = lock(connection, address)
+        *_, (number, latest) = facts.read_some(connection, failed)
+        entry = history.entry(number, latest)
+        return self.settled(connection, account, address, entry, ledger.policy.for_stream(entry.stream)) is not None
+
+    def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> int | None:
+        """Close the storm, or say when to look at it again: None if it is closed."""
+        begins = now - CALM_WINDOW_MS if storm.calm_since is None else storm.calm_since
+        figures = storms.read_figures(connection, storm.stream, storm.side, bucket(begins), _soon(now))
         if not is_calm(figures, self.limits):
             if storm.calm_since is not None:
                 storms.write_calm_since(connection, storm.id, None)
-        elif storm.calm_since is None:
+            return now + BUCKET_MS
+        if storm.calm_since is None:
             storms.write_calm_since(connection, storm.id, now)
-        elif now - storm.calm_since >= self.limits.close_after:
-            self._close(connection, storm, now)
+            return now + BUCKET_MS
+        if not self._is_over(connection, storm, now):
+            return now + (BUCKET_MS if figures.sent else CALM_WINDOW_MS)
+        self._close(connection, storm, now)
+        return None
 
     def _close(self, connection: Connection, storm: Storm, now: int) -> None:
         self._tell(connection, "storm.closed", now, Data(stream=storm.stream, side=storm.side, storm=storm.id))
         storms.close(connection, storm.id, now)
+
+    def _is_over(self, connection: Connection, storm: Storm, now: int) -> bool:
+        """Whether mail has gone well for long enough; without any mail that takes longer, for nothing is known."""
+        if storm.calm_since is None or now - storm.calm_since < self.limits.close_after:
+            return False
+        if now - storm.calm_since >= SILENCE_MS:
+            return True
+        ended = bucket(now - self.limits.close_after)
+        return storms.read_figures(connection, storm.stream, storm.side, bucket(storm.calm_since), ended).sent > 0
+
+
+def _soon(now: int) -> int:
+    """The end of what is counted: later buckets are of a clock that was ahead for a while."""
+    return now + MAX_AHEAD_MS + 1
 
 
 def hold(connection: Connection, ledger: Ledger, address: Address, failed: list[int], storm: Storm, now: int) -> None:

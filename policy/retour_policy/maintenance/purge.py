@@ -138,7 +138,8 @@ def _carry(connection: Connection, some: Sequence[Address], bounds: Bounds, poli
 
 
 def _past(number: int, told: History, bounds: Bounds, policies: Mapping[int, Policy]) -> _Past | None:
-    cut = cut_of(told.entries, bounds.before)
+    good = told.send_times.latest_good(bounds.before, bounds.heal_after)
+    cut = cut_of(told.entries, bounds.before, good)
     old = [entry for entry in told.entries if entry.at < cut]
     if not old:
         return None
@@ -152,7 +153,7 @@ def _past(number: int, told: History, bounds: Bounds, policies: Mapping[int, Pol
     spent = [send for send in spent if send in failed or (speaks is not None and id_time(send) >= speaks)]
     gone = frozenset(spent)
     left = [made for made in told.send_times.made if made[0] not in gone]
-    if not (account.state.counts or account.state.held or account.suppressions):
+    if not (account.state.counts or account.suppressions):
         return _Past([entry.id for entry in old], spent, left, None)
     policy_id = told.policy_ids[old[-1].id]
     carried = NewFact(cut - 1, "carried", number, policy_id=policy_id, detail=carry(account))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account
-from retour_policy.core.suppression import Suppression
+from retour_policy.core.suppression import Suppression, strongest
 from retour_policy.ledger.accounts import refolded_of
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.maintenance.rebuild import stored
 from retour_policy.store import addresses
 from retour_policy.store.database import Store
-from retour_policy.store.suppressions import applies
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +56,5 @@ def _changes(
 
 
 def _in_force(account: Account, stream: str, transactional: bool, now: int) -> Suppression | None:
-    found = (one for one in account.suppressions.values() if one.in_force(now))
-    return next((one for one in found if applies(one, stream, transactional=transactional)), None)
+    found = account.suppressions.values()
+    return strongest((one for one in found if one.applies(stream, transactional=transactional)), now)

@@ -48,7 +48,7 @@ class SendRecorder:
 
         With `watch` the suppressions are read again, under the lock of the transaction.
         """
-        newly, kept = self._sorted_out(connection, new, withheld, watch=watch)
+        newly, kept = self._sorted_out(connection, new, withheld, track=track, watch=watch)
         if not track or not kept.recipients:
             return RecordedSend(self.draw(), newly)
         self._count(connection, kept)
@@ -68,7 +68,7 @@ class SendRecorder:
 
         `number` is that of the send, None in the first part. Until `complete` is called, nobody has got the message.
         """
-        newly, kept = self._sorted_out(connection, part, withheld, watch=watch)
+        newly, kept = self._sorted_out(connection, part, withheld, track=track, watch=watch)
         if not track:
             return RecordedSend(self.draw() if number is None else number, newly)
         if number is None:
@@ -82,10 +82,10 @@ class SendRecorder:
         sends.complete(connection, number)
 
     def _sorted_out(
-        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, watch: bool
+        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
     ) -> tuple[dict[str, Suppression], NewSend]:
         """Who turned out to be suppressed, and what is left of the message. What is withheld is written."""
-        newly = self._newly_suppressed(connection, new) if watch else {}
+        newly = self._newly_suppressed(connection, new, track=track) if watch else {}
         without = {**withheld, **newly}
         self._write_withheld(connection, new, without)
         left = tuple(one for one in new.recipients if one not in newly)
@@ -95,8 +95,11 @@ class SendRecorder:
         heard = [one for one in kept.recipients if one not in kept.unheard]
         self.storms.count_sent(connection, kept.stream, heard, self.clock())
 
-    def _newly_suppressed(self, connection: Connection, new: NewSend) -> dict[str, Suppression]:
-        """The recipients that are suppressed now; those whose suppression has run out get this send as a trial."""
+    def _newly_suppressed(self, connection: Connection, new: NewSend, *, track: bool) -> dict[str, Suppression]:
+        """The recipients that are suppressed now; those whose suppression has run out get this send as a trial.
+
+        One that is not recorded is no trial: nobody would learn whether it failed.
+        """
         by_key: dict[bytes, list[str]] = {}
         for recipient in new.recipients:
             by_key.setdefault(address_key(self.secret, recipient), []).append(recipient)
@@ -107,7 +110,7 @@ class SendRecorder:
             in_force = strongest(applying, now)
             if in_force and not self._is_next_try(connection, key, in_force, new):
                 newly[key] = in_force
-            elif in_force is None and any(one.tries and one.has_run_out(now) for one in applying):
+            elif track and in_force is None and any(one.tries and one.has_run_out(now) for one in applying):
                 on_trial.append(key)
         numbers = addresses.read_numbers(connection, on_trial)
         for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
@@ -118,7 +121,7 @@ class SendRecorder:
 
     def _applying(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
         transactional = self.ledger.policy.for_stream(stream).transactional
-        return [one for one in found if suppressions.applies(one, stream, transactional=transactional)]
+        return [one for one in found if one.applies(stream, transactional=transactional)]
 
     def _try(self, connection: Connection, address: Address, new: NewSend) -> Suppression | None:
         """A suppression has run out: this send is the trial, and others wait until `heal_after` has passed.

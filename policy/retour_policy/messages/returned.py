@@ -14,9 +14,10 @@ from retour_policy.address import normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.erased import kept_of_erased
-from retour_policy.core.fold import Account, matter_of, uses_up
+from retour_policy.core.fold import Account, counts, matter_of, uses_up
 from retour_policy.core.hook_events import Data, Event
 from retour_policy.core.proof import NAMES_ANOTHER
+from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
@@ -183,20 +184,28 @@ class ReturnRecorder:
         """
         account = lock(connection, address)  # first, because another host may be recording another report of this send
         before = self._before(connection, send, address, new) if send else []
-        first = not any(uses_up(one, new.proof) and self.ledger.counts(connection, one) for one in before)
+        spent = (one for one in before if uses_up(one, new.proof))
+        worst = max((self.ledger.weight(connection, one) for one in spent), default=0)
+        own = self.ledger.weight(connection, new)
+        first = not worst or own > worst
         text = addresses.find_text(connection, address.id)  # read now: whoever held the lock may have erased it
         if text is None:  # erased, and stays so: the side is taken from the report
             new = replace(new, named_key=None, detail=kept_of_erased(new.detail))
             send = replace(send, message_id=None, tag=None, spool=None) if send else None
             text = next((name for name in names if self.matcher.key(name) == address.key), None)
-        if send and first and not message.dated and self._may_be_storm(new):
-            new, account = self._in_storm(connection, address, account, text, send, new)
-        news = not before or (first and self.ledger.counts(connection, new))
+        watched = send is not None and first and not message.dated and self._may_be_storm(new)
+        if send and watched:
+            new, account = self._in_storm(connection, address, account, text, send, new, counted=worst > 0)
+        elif send and not message.dated and not before and text is not None and self._blames_sender(new):
+            self.storms.blame(connection, send.stream, text, id_time(send.first), new)
+        news = not before or (first and own > 0)
         news = news or bool(send and is_new_failure(connection, send, new))
         if not news and surplus.is_one(connection, new):
             surplus.add(connection, new)
             return False
-        self.ledger.write(connection, address, new, account, first=first, news=news)
+        number, _ = self.ledger.write(connection, address, new, account, first=first, news=news)
+        if watched and not new.detail.get("storm"):
+            self.storms.remember(connection, number, new, text)
         if send and not message.dated:
             self.resends.consider(connection, send, new)
         return True
@@ -214,22 +223,40 @@ class ReturnRecorder:
         return {"resend": send.attempt, "of": max(send.attempt, self.resends.total(send.stream) or 0)}
 
     def _may_be_storm(self, new: NewFact) -> bool:
+        """A failure that counts, where it matters who is to blame."""
+        rules = self.ledger.policy.for_stream(new.stream).rules
+        if new.proof in NAMES_ANOTHER:  # who failed is at another side
+            return False
+        return rules.heed_blame and new.kind == "bounce" and counts(new, rules)
+
+    def _blames_sender(self, new: NewFact) -> bool:
         heeds_blame = self.ledger.policy.for_stream(new.stream).rules.heed_blame
         if new.proof in NAMES_ANOTHER:  # who failed is at another side
             return False
-        return heeds_blame and (new.kind, new.type, new.blame) == ("bounce", "hard", "recipient")
+        return heeds_blame and (new.kind, new.blame) == ("bounce", "sender") and new.proof != "unsigned"
 
     def _in_storm(
-        self, connection: Connection, address: Address, account: Account, text: str | None, send: Send, new: NewFact
+        self,
+        connection: Connection,
+        address: Address,
+        account: Account,
+        text: str | None,
+        send: Send,
+        new: NewFact,
+        *,
+        counted: bool,
     ) -> tuple[NewFact, Account]:
-        """The fact, marked if a storm holds it; if none does, what an older storm held may count now."""
+        """The fact, marked if a storm holds it. If the address fails on and on, all counts, held before or not."""
         if text is None:  # erased: it may have been at the side of any storm
             storm = storms.find_open_anywhere(connection, send.stream)
         else:
-            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at)
-        if storm is not None:
-            return replace(new, detail={**new.detail, "storm": storm}), account
-        settled = self.storms.settled(connection, account.state.held, new.at)
+            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at, counted=counted)
+        if storm is None and not account.state.held:
+            return new, account
+        stream_policy = self.ledger.policy.for_stream(send.stream)
+        settled = self.storms.settled(connection, account, address, history.entry(0, new), stream_policy)
+        if settled is None:
+            return (replace(new, detail={**new.detail, "storm": storm}) if storm else new), account
         if settled:
             revive(connection, self.ledger, address, settled, send.stream, new.at)
             account = lock(connection, address)

@@ -18,6 +18,7 @@ MAX_PARAMETERS = 500  # in one statement, well under SQLite's limit
 MAX_ADDRESSES_READ = 500  # in one transaction
 _table = schema.address
 _BY_KEYS = select(_table.c.key, _table.c.id).where(_table.c.key.in_(bindparam("keys", expanding=True)))
+_TEXT = select(_table.c.text).where(_table.c.id == bindparam("number"))
 # The same lock as a foreign key takes, only earlier: a purge on another host then skips these rows.
 _KEEP_BY_KEYS = _BY_KEYS.with_for_update(read=True, key_share=True)
 
@@ -92,7 +93,7 @@ def iterate(store: Store) -> Iterator[list[tuple[Address, str | None]]]:
 
 def find_text(connection: Connection, number: int) -> str | None:
     """The address with that number, spelled as in the first message to it; None once it was erased."""
-    return connection.scalar(select(_table.c.text).where(_table.c.id == number))
+    return connection.scalar(_TEXT, {"number": number})
 
 
 def erased(connection: Connection, numbers: Iterable[int]) -> set[int]:

@@ -26,6 +26,7 @@ KINDS = (
 """Kinds of facts: those of reports, and what Retour, its operator and its storms did."""
 _HIDDEN = ("address_id", "policy_id", "named_key", "detail")  # row numbers, and what `to_dict` unpacks
 _SAME = (_table.c.send_id == bindparam("of")) & (_table.c.address_id == bindparam("by"))
+_SOME = select(_table).where(_table.c.id.in_(bindparam("numbers", expanding=True))).order_by(_table.c.at, _table.c.id)
 _JUDGED = ("kind", "type", "reason", "blame", "proof", "stream", "policy_id")
 _OF_SEND = (
     select(*(_table.c[name] for name in _JUDGED))
@@ -168,11 +169,12 @@ def find_last_id(connection: Connection) -> int:
     return connection.scalar(select(func.max(_table.c.id))) or 0
 
 
-def find_first_id(connection: Connection, since: int) -> int | None:
-    """The lowest id of a fact recorded since then, found by the index on times; None where there is none."""
-    lowest = func.min(_table.c.id + 0)  # with a bare min(id) SQLite would scan the table by its ids
-    found: int | None = connection.scalar(select(lowest).where(_table.c.at >= since))
-    return found
+def read_some(connection: Connection, numbers: Sequence[int]) -> list[tuple[int, NewFact]]:
+    """Some facts by their ids, as far as they are there."""
+    if not numbers:
+        return []
+    rows = connection.execute(_SOME, {"numbers": list(numbers)})
+    return [(row.id, _what(row)) for row in rows]
 
 
 def read(connection: Connection, wanted: FactFilter) -> list[Fact]:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, or_, select
 
 from retour_policy.clock import DAY
-from retour_policy.core.proof import NAMES_ANOTHER
 from retour_policy.store import schema
 from retour_policy.store.addresses import MAX_PARAMETERS, Address
 from retour_policy.store.storms import Storm
-from retour_policy.tokens.token import first_id
 
 _fact, _address = schema.fact, schema.address
 
@@ -47,28 +45,6 @@ def read_undone(connection: Connection, numbers: Sequence[int]) -> set[int]:
         details = connection.scalars(select(_fact.c.detail).where(chunk, _fact.c.kind == "undone"))
         undone.update(number for detail in details for number in detail["facts"])
     return undone
-
-
-def read_before_storm(connection: Connection, storm: Storm, window: int, limit: int) -> list[tuple[Failure, bool]]:
-    """Hard failures of the storm's stream recorded before the storm was known, and whether a storm holds each.
-
-    At most `limit`, by their ids, behind those that are taken back. Both they and their mail are at most `window`
-    (milliseconds) older than the storm.
-    """
-    since = storm.opened - window
-    query = (
-        select(_fact.c.id, _address.c.id, _address.c.key, _address.c.text, _fact.c.detail)
-        .join(_address, _address.c.id == _fact.c.address_id)
-        .where(_fact.c.id > storm.taken_to, _fact.c.id <= storm.last_fact, _fact.c.at >= since)
-        .where(_fact.c.stream == storm.stream, _fact.c.send_id >= first_id(since))
-        .where(_fact.c.action == "failed", _fact.c.type == "hard", _fact.c.blame == "recipient")
-        .where(_fact.c.proof.not_in(NAMES_ANOTHER))  # who is named is at another side
-        .order_by(_fact.c.id)
-    )
-    return [
-        (Failure(fact, Address(number, bytes(key)), text), bool(detail.get("storm")))
-        for fact, number, key, text, detail in connection.execute(query.limit(limit))
-    ]
 
 
 def read_addresses_of_storm(connection: Connection, storm: Storm) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Connection, and_, bindparam, delete, func, or_, select, union_all, update
 
-from retour_policy.store import schema
+from retour_policy.store import recent_failures, schema
 from retour_policy.store.sends import UNHEARD
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
@@ -16,8 +16,9 @@ _WRITE_DETAIL = update(_fact).where(_fact.c.id == bindparam("fact")).values(deta
 
 
 def erase_text(connection: Connection, number: int) -> None:
-    """Erase the text of an address; its key, a hash, stays."""
+    """Erase the text of an address, and at which side it was; its key, a hash, stays."""
     connection.execute(update(_address).where(_address.c.id == number).values(text=None))
+    recent_failures.erase_side(connection, number)
 
 
 def read_details(connection: Connection, number: int) -> Sequence[tuple[int, dict[str, Any]]]:

@@ -166,7 +166,22 @@ storm_counter = Table(
     Column("writer", String(40), primary_key=True, comment="a process, to avoid contention on one row"),
     Column("sent", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
+    Column("late", Integer, nullable=False, server_default="0", comment="failures that came then, of older mail"),
+    Column("refused", Integer, nullable=False, server_default="0", comment="failures that blame the sender"),
+    Column("told", Integer, nullable=False, server_default="0", comment="1: a burst of these was told"),
     sqlite_with_rowid=False,
+)
+
+recent_failure = Table(
+    "recent_failure",
+    metadata,
+    Column("fact_id", AutoIncrement, primary_key=True, autoincrement=False),
+    Column("stream", String(64), nullable=False),
+    Column("side", String(255), nullable=False, comment="empty once the address is erased"),
+    Column("address_id", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("recent_failure_by_side", "stream", "side", "fact_id"),
+    Index("recent_failure_by_address", "address_id"),
 )
 
 storm = Table(
@@ -180,11 +195,11 @@ storm = Table(
     Column("calm_since", BigInteger),
     Column("sent", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
-    Column("last_fact", BigInteger, nullable=False, comment="failures up to this one are older than its opening"),
-    Column("taken_to", BigInteger, nullable=False, server_default="0", comment="and are held up to this one"),
+    Column("due", BigInteger, nullable=False, server_default="0", comment="when it is looked at next"),
     Index("storm_by_side", "stream", "side", "closed"),
 )
 Index("storm_open", storm.c.stream, storm.c.side, unique=True, **_only_where(storm.c.closed.is_(None)))
+Index("storm_by_due", storm.c.due, **_only_where(storm.c.closed.is_(None)))
 
 outbox = Table(
     "outbox",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, union_all, update
 
 from retour_policy.clock import DAY
-from retour_policy.core.decide import RuleSet
 from retour_policy.core.proof import COPIED
 from retour_policy.sanitize import clean, clean_values
 from retour_policy.store import addresses, schema
@@ -56,8 +55,28 @@ _TO_ADDRESSES = (
 )
 
 
+_FAILED = exists().where(
+    schema.fact.c.send_id == schema.send_recipient.c.send_id,
+    schema.fact.c.address_id == schema.send_recipient.c.address_id,
+    schema.fact.c.action == "failed",
+    or_(schema.fact.c.proof.is_(None), schema.fact.c.proof != COPIED),  # the copy of somebody else failed
+)
+_UNFAILED = select(schema.send_recipient.c.send_id).where(
+    schema.send_recipient.c.address_id == bindparam("address"),
+    schema.send_recipient.c.send_id >= bindparam("first"),
+    schema.send_recipient.c.send_id < bindparam("end"),
+    schema.send_recipient.c.send_id != bindparam("but"),
+    ~_FAILED,
+)
+_LATEST_UNFAILED = _UNFAILED.order_by(schema.send_recipient.c.send_id.desc()).limit(bindparam("limit"))
+_FIRST_UNFAILED = _UNFAILED.order_by(schema.send_recipient.c.send_id).limit(1)
+
+
 def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """The sends to some addresses, by the addresses' numbers: id and time (milliseconds), in order."""
+    """The sends to some addresses that may have arrived, by the addresses' numbers: id and time, in order.
+
+    Those who were withheld, or of whom no report comes, stand in another table: such a send is never good.
+    """
     made: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
     if numbers:
         for number, send in connection.execute(_TO_ADDRESSES, {"numbers": numbers}):
@@ -65,28 +84,23 @@ def read_times(connection: Connection, numbers: Sequence[int]) -> dict[int, list
     return made
 
 
-def count_good(connection: Connection, address_id: int, after: int, at: int, rules: RuleSet) -> int:
-    """How many sends to the address made after `after` were good at `at`; at most `heal_sends` are looked for."""
-    if not rules.heal_sends:
-        return 0
-    sent, fact = schema.send_recipient.c, schema.fact.c
-    failed = exists().where(
-        fact.send_id == sent.send_id,
-        fact.address_id == address_id,
-        fact.action == "failed",
-        or_(fact.proof.is_(None), fact.proof != COPIED),  # of a copy to somebody else nothing follows for the recipient
-    )
-    good = (
-        select(sent.send_id)
-        .where(
-            sent.address_id == address_id,
-            sent.send_id >= first_id(after + 1),
-            sent.send_id < first_id(at - rules.heal_after + 1),
-            ~failed,
-        )
-        .limit(rules.heal_sends)
-    )
-    return int(connection.scalar(select(func.count()).select_from(good.subquery())) or 0)
+def read_unfailed(
+    connection: Connection, address_id: int, since: int, until: int, limit: int, but: int = 0
+) -> list[tuple[int, int]]:
+    """The latest sends to an address made after `since` and not after `until` that did not fail.
+
+    Id and time (milliseconds), in order; at most `limit`, and without the send `but`.
+    """
+    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
+    latest = connection.scalars(_LATEST_UNFAILED, values | {"limit": limit})
+    return [(send, id_time(send)) for send in reversed(latest.all())]
+
+
+def find_first_unfailed(connection: Connection, address_id: int, since: int, until: int, but: int = 0) -> int | None:
+    """When the first of these was made; None if there are none."""
+    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
+    found = connection.scalar(_FIRST_UNFAILED, values)
+    return None if found is None else id_time(found)
 
 
 @dataclass(frozen=True, slots=True)

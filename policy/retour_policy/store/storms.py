@@ -8,15 +8,38 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, literal, or_, select, union_all, update
 
 from retour_policy.clock import MAX_AHEAD_MS
-from retour_policy.core.storm import Figures
+from retour_policy.core.storm import ALL_SIDES, Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
 
 _table, _counter = schema.storm, schema.storm_counter
+COUNTED = ("sent", "failed", "late", "refused", "told")
+_HERE = (_counter.c.stream == bindparam("stream"), _counter.c.side == bindparam("side"))
+_SUMS = [func.sum(_counter.c[name]).label(name) for name in COUNTED]
+_FIGURES = select(*_SUMS).where(
+    *_HERE, _counter.c.bucket >= bindparam("since"), _counter.c.bucket < bindparam("before")
+)
+_BOTH_FIGURES = union_all(
+    select(literal(0).label("which"), *_SUMS).where(
+        *_HERE, _counter.c.bucket >= bindparam("since"), _counter.c.bucket < bindparam("before")
+    ),
+    select(literal(1).label("which"), *_SUMS).where(
+        _counter.c.stream == bindparam("stream"),
+        _counter.c.side == ALL_SIDES,
+        _counter.c.bucket >= bindparam("everywhere"),
+        _counter.c.bucket < bindparam("before"),
+    ),
+)
+_LATEST = select(_table.c.id, _table.c.side, _table.c.closed).where(
+    _table.c.stream == bindparam("stream"),
+    _table.c.side.in_((bindparam("side"), ALL_SIDES)),
+    or_(_table.c.closed.is_(None), _table.c.closed > bindparam("since")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +55,39 @@ class Storm:
     sent: int
     failed: int
     """The counts when it opened."""
-    last_fact: int
-    """Failures up to this fact were recorded before the storm was known."""
-    taken_to: int
-    """And are held up to this one."""
 
 
-def count(connection: Connection, stream: str, side: str, bucket: int, *, sent: int = 0, failed: int = 0) -> None:
-    """Add to the counters of sends and failures of a stream at a side, of mail sent in the five minutes `bucket`."""
-    row = {"stream": stream, "side": side, "bucket": bucket, "writer": _writer(), "sent": sent, "failed": failed}
-    connection.execute(adding(connection, _counter, ("sent", "failed")), row)
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest storm of a stream at a side."""
+
+    closed: int = 0
+    """When the last one closed; 0 if none did lately."""
+    open: int | None = None
+    """The number of the one that is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is added to the counters of a stream at a side, of the five minutes `bucket`."""
+
+    stream: str
+    side: str
+    bucket: int
+    sent: int = 0
+    failed: int = 0
+    late: int = 0
+    refused: int = 0
+    told: int = 0
+
+
+def count(connection: Connection, counted: Iterable[Counted]) -> None:
+    """Add to counters."""
+    connection.execute(adding(connection, _counter, COUNTED), [_row(one) for one in counted])
+
+
+def _row(one: Counted) -> dict[str, object]:
+    return {name: getattr(one, name) for name in Counted.__slots__} | {"writer": _writer()}
 
 
 @cache
@@ -50,19 +96,46 @@ def _writer() -> str:
     return f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def read_figures(connection: Connection, stream: str, side: str, since: int, now: int) -> Figures:
-    """What was counted of a stream at a side, of mail sent in the bucket `since` and later ones, but not in the future.
+def read_figures(connection: Connection, stream: str, side: str, since: int, before: int) -> Figures:
+    """What was counted of a stream at a side, in the bucket `since` and later ones, and before the bucket `before`."""
+    values = {"stream": stream, "side": side, "since": since, "before": before}
+    return _figures(connection.execute(_FIGURES, values).one())
 
-    There are such buckets if the clock was ahead for a while.
-    """
-    query = select(func.sum(_counter.c.sent), func.sum(_counter.c.failed)).where(
+
+def read_both_figures(
+    connection: Connection, stream: str, side: str, since: int, since_everywhere: int, before: int
+) -> tuple[Figures, Figures]:
+    """The same at a side, and at all sides of the stream, in one statement."""
+    values = {"stream": stream, "side": side, "since": since, "everywhere": since_everywhere, "before": before}
+    own, all_ = sorted(connection.execute(_BOTH_FIGURES, values).all(), key=lambda row: int(row.which))
+    return _figures(own), _figures(all_)
+
+
+def _figures(row: Any) -> Figures:
+    return Figures(*(int(getattr(row, name) or 0) for name in COUNTED))
+
+
+def count_sides(connection: Connection, stream: str, since: int, before: int) -> tuple[int, int]:
+    """To how many sides a stream was sent since then, and at how many of them at least half failed."""
+    sent, failed = func.sum(_counter.c.sent), func.sum(_counter.c.failed + _counter.c.late)
+    one = select(sent.label("sent"), failed.label("failed")).where(
         _counter.c.stream == stream,
-        _counter.c.side == side,
+        _counter.c.side != ALL_SIDES,
         _counter.c.bucket >= since,
-        _counter.c.bucket <= now + MAX_AHEAD_MS,
+        _counter.c.bucket < before,
     )
-    sent, failed = connection.execute(query).one()
-    return Figures(int(sent or 0), int(failed or 0))
+    side = one.group_by(_counter.c.side).subquery().c
+    failing = case((and_(side.failed > 0, side.failed * 2 >= side.sent), 1), else_=0)
+    sides, failed_sides = connection.execute(select(func.count(), func.sum(failing)).select_from(side.sent.table)).one()
+    return int(sides), int(failed_sides or 0)
+
+
+def read_stream_figures(connection: Connection, since: int) -> dict[str, Figures]:
+    """What was counted in the bucket `since` and later ones at all sides, by stream."""
+    columns = (func.sum(_counter.c[name]) for name in COUNTED)
+    query = select(_counter.c.stream, *columns).where(_counter.c.bucket >= since, _counter.c.side != ALL_SIDES)
+    rows = connection.execute(query.group_by(_counter.c.stream).order_by(_counter.c.stream))
+    return {stream: Figures(*(int(number or 0) for number in numbers)) for stream, *numbers in rows}
 
 
 def remove_counters(connection: Connection, before: int, now: int, limit: int) -> int:
@@ -77,18 +150,15 @@ def remove_counters(connection: Connection, before: int, now: int, limit: int) -
     return len(rows)
 
 
-def add(
-    connection: Connection, stream: str, side: str, now: int, figures: Figures, last_fact: int, taken_to: int
-) -> bool:
+def add(connection: Connection, stream: str, side: str, now: int, figures: Figures) -> bool:
     """Open a storm at `now`; False if one is open there already."""
     row = {
         "stream": stream,
         "side": side,
         "opened": now,
         "sent": figures.sent,
-        "failed": figures.failed,
-        "last_fact": last_fact,
-        "taken_to": taken_to,
+        "failed": figures.failures,
+        "due": now,
     }
     return connection.execute(ignoring(connection, _table), row).rowcount == 1
 
@@ -99,22 +169,20 @@ def find(connection: Connection, number: int) -> Storm | None:
     return _storm(row) if row else None
 
 
-def find_open(connection: Connection, stream: str, side: str) -> int | None:
-    """The storm that is open of a stream at a side."""
-    here = and_(_table.c.stream == stream, _table.c.side == side, _table.c.closed.is_(None))
-    return connection.scalar(select(_table.c.id).where(here).limit(1))
+def read_latest(connection: Connection, stream: str, side: str, since: int) -> dict[str, Latest]:
+    """The storms of a stream at a side, and at all sides, that are open or closed after `since`, by their sides."""
+    values = {"stream": stream, "side": side, "since": since}
+    found: dict[str, Latest] = {}
+    for number, at, closed in connection.execute(_LATEST, values):
+        before = found.get(at, Latest())
+        found[at] = Latest(before.closed, number) if closed is None else Latest(max(before.closed, closed), before.open)
+    return found
 
 
 def find_open_anywhere(connection: Connection, stream: str) -> int | None:
     """A storm that is open of a stream at any side: the latest."""
     here = and_(_table.c.stream == stream, _table.c.closed.is_(None))
     return connection.scalar(select(_table.c.id).where(here).order_by(_table.c.id.desc()).limit(1))
-
-
-def find_last_closed(connection: Connection, stream: str, side: str) -> int:
-    """When the last storm of a stream at a side closed; 0 where none did."""
-    here = and_(_table.c.stream == stream, _table.c.side == side)
-    return connection.scalar(select(func.max(_table.c.closed)).where(here)) or 0
 
 
 def read(connection: Connection, *, only_open: bool = False) -> list[Storm]:
@@ -125,9 +193,11 @@ def read(connection: Connection, *, only_open: bool = False) -> list[Storm]:
     return [_storm(row) for row in connection.execute(query)]
 
 
-def read_closed_times(connection: Connection, numbers: Iterable[int]) -> dict[int, int | None]:
-    """When storms closed, by their numbers; None for those that are open."""
-    return dict(connection.execute(select(_table.c.id, _table.c.closed).where(_table.c.id.in_(sorted(numbers)))).all())
+def lock_due(connection: Connection, now: int) -> Storm | None:
+    """The open storm that has been due for longest, its row locked until the transaction ends; None if none is."""
+    due = select(_table).where(_table.c.closed.is_(None), _table.c.due <= now).order_by(_table.c.due, _table.c.id)
+    row = connection.execute(due.limit(1).with_for_update(skip_locked=True)).first()
+    return _storm(row) if row else None
 
 
 def read_ahead(connection: Connection, now: int) -> list[Storm]:
@@ -140,19 +210,12 @@ def read_ahead(connection: Connection, now: int) -> list[Storm]:
 def bring_back(connection: Connection, storm: Storm, now: int) -> None:
     """Write `now` for all of a storm's times that are later."""
     values = {name: min(at, now) for name in ("opened", "closed", "calm_since") if (at := getattr(storm, name))}
-    connection.execute(update(_table).where(_table.c.id == storm.id).values(**values))
+    connection.execute(update(_table).where(_table.c.id == storm.id).values(**values, due=now))
 
 
-def lock_open(connection: Connection) -> list[Storm]:
-    """The storms that are open, their rows locked until the transaction ends."""
-    return [
-        _storm(row) for row in connection.execute(select(_table).where(_table.c.closed.is_(None)).with_for_update())
-    ]
-
-
-def write_taken_to(connection: Connection, number: int, fact: int) -> None:
-    """Write up to which fact the failures from before the storm was known are held."""
-    connection.execute(update(_table).where(_table.c.id == number).values(taken_to=fact))
+def write_due(connection: Connection, number: int, at: int) -> None:
+    """Write when the storm is looked at next."""
+    connection.execute(update(_table).where(_table.c.id == number).values(due=at))
 
 
 def write_calm_since(connection: Connection, number: int, at: int | None) -> None:

@@ -52,11 +52,6 @@ def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Supp
     return found
 
 
-def applies(one: Suppression, stream: str, *, transactional: bool) -> bool:
-    """Whether a suppression is about mail of that stream."""
-    return one.scope in (EVERYWHERE, stream) or (one.scope == BULK and not transactional)
-
-
 def write(connection: Connection, rows: Sequence[tuple[Address, Suppression]]) -> None:
     """Write suppressions of some addresses, each in the place of the one that its scope has."""
     if rows:

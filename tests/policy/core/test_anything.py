@@ -34,7 +34,7 @@ POLICIES = (
     {"scope": "stream", "hard": 3},
     {"heal_sends": 1, "heal_after": "2d", "pause": "0s"},
 )
-STORM = {"least": 3, "all_of": 2, "window": "6h", "settle_after": "1d", "lapse_after": "20d"}
+STORM = {"least": 3, "all_of": 2, "window": "6h", "repeats": 2, "repeats_over": "3d", "soft_repeats_over": "8d"}
 ACTIONS = st.one_of(
     st.tuples(st.just("send"), st.sampled_from(PEOPLE), st.sampled_from(["news", "promo", "invoices"])),
     st.tuples(st.just("share"), st.lists(st.sampled_from(PEOPLE), min_size=2, max_size=4), st.just("news")),

@@ -168,7 +168,7 @@ def test_a_state_survives_the_way_through_json(last, times):
         tuple(CountedFailure("hard", at, at + 1, at + 2) for at in times),
         {"hard": len(times)} if times else {},
         1,
-        2,
+        {"*": 2},
         3,
     )
     waiting = CountedFailure("soft", 1, 2)

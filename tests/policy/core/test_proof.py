@@ -84,13 +84,13 @@ def test_a_complaint_outlasts_what_is_weaker(world):
 
 
 def test_a_send_fails_once(world):
-    """Delayed, then full, then gone: one failure of one send, and the first says what it was."""
+    """Delayed, then full, then gone: one failure of one send, and the worst says what it was."""
     send = world.send()
     world.answer(send, "delayed")
     world.bounce(send, like="full")
     world.wait("1d")
     world.bounce(send, like="gone")
-    assert world.counts(BOB) == {"*": {"soft": 1}} and world.suppressed() == {}
+    assert world.counts(BOB) == {"*": {"hard": 1}} and world.suppressed() == {BOB: "*bulk pause"}
 
 
 def test_a_trial_whose_bounce_comes_after_more_than_a_week(world):
@@ -186,7 +186,7 @@ def test_two_hosts_make_one_trial(world, monkeypatch):
     with world.store.reading() as connection:
         stale = suppressions.read(connection, [address_key(SECRET, BOB)])
     assert world.send()
-    looked_before = SimpleNamespace(read=lambda *_: stale, applies=suppressions.applies)
+    looked_before = SimpleNamespace(read=lambda *_: stale)
     monkeypatch.setattr(outgoing, "suppressions", looked_before)
     new = NewSend("promo", "app@example.com", (BOB,))
     gone = world.write(lambda connection: world.outgoing.record(connection, new, {}, track=True, watch=True))

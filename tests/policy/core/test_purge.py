@@ -16,11 +16,13 @@ from retour_policy.tokens.token import first_id
 
 STREAMS = [{"name": "news"}, {"name": "promo", "policy": {"hard": 3}}, {"name": "invoices", "transactional": True}]
 POLICIES = ({}, {"scope": "stream"}, {"heal_sends": 2, "heal_after": "20d"}, {"distinct_days": False, "pause": "0s"})
+STORM = {"least": 3, "all_of": 2, "repeats_over": "5d", "soft_repeats_over": "20d"}
 LIKES = st.sampled_from(["gone", "gone", "full", "timeout", "blocked"])
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.sampled_from(["news", "promo", "invoices"]), st.none()),
         st.tuples(st.just("bounce"), st.integers(0, 6), LIKES),
+        st.tuples(st.just("burst"), st.sampled_from(["gone", "gone", "full"]), st.none()),
         st.tuples(st.just("wait"), st.sampled_from(["1d", "4d", "9d", "9d", "30d", "70d"]), st.none()),
         st.tuples(st.just("policy"), st.integers(0, len(POLICIES) - 1), st.none()),
         st.tuples(st.just("undo"), st.integers(0, 120), st.none()),
@@ -44,10 +46,17 @@ def perform(world, steps, *, purging):
             at, send = made[-1 - which]
             if send and world.now - at < 60 * DAY:  # a token lives no longer than that
                 world.bounce(send, like=how)
+        elif what == "burst":
+            everybody = [(world.send(to), to) for to in ("ann@example.net", "eve@example.net", "bob@example.net")]
+            for send, to in everybody:
+                if send:
+                    world.bounce(send, to, like=which)
+            world.tick()
         elif what == "wait":
             world.wait(which)
+            world.tick()
         elif what == "policy":
-            world.adopt({"stream": STREAMS, "policy": POLICIES[which]})
+            world.adopt({"stream": STREAMS, "policy": POLICIES[which], "storm": STORM})
         elif what == "undo" and which < 85:
             world.undo(world.now - which * DAY, world.now)
         elif what == "purge" and purging:
@@ -64,7 +73,7 @@ def test_who_purges_decides_as_who_keeps_everything(tmp_path_factory, steps, beg
     steps = [("send", "news", None), ("bounce", 0, "gone")] * bool(begins % 2) + steps
     found = []
     for purging in (True, False):
-        with World(tmp_path_factory.mktemp("w"), {"stream": STREAMS}) as world:
+        with World(tmp_path_factory.mktemp("w"), {"stream": STREAMS, "storm": STORM}) as world:
             found.append(perform(world, steps, purging=purging))
             assert list(differences(world.store)) == []
     assert found[0] == found[1]
@@ -88,6 +97,39 @@ def test_good_sends_heal_after_their_records_are_purged(world):
     assert list(differences(world.store)) == []
     world.bounce(world.send())
     assert world.why_not().cause == "pause"
+    assert list(differences(world.store)) == []
+
+
+def test_what_a_storm_holds_is_found_by_yearly_mailings_with_a_purge_each_night(world):
+    """It is kept until it counts, or until a good send came: then it goes with all that is old."""
+    people = [f"u{n}@dead.example" for n in range(6)]
+    for _ in range(3):
+        for send, to in [(world.send(to), to) for to in people]:
+            world.bounce(send, to)
+        world.tick()
+        world.wait("1h")
+        found = set(world.suppressed())
+        for _ in range(4):
+            world.wait("91d")
+            world.tick()
+            run_purge(world)
+        assert list(differences(world.store)) == []
+    assert found == set(people)
+
+
+def test_what_a_storm_held_of_the_living_is_purged(world):
+    """Three years of mail arrived since."""
+    people = [f"u{n}@big.example" for n in range(6)]
+    for send, to in [(world.send(to), to) for to in people]:
+        world.bounce(send, to)
+    world.tick()
+    for _ in range(2):
+        world.wait("60d")
+        for to in people:
+            world.send(to)
+    world.wait("120d")
+    run_purge(world)
+    assert rows(world, schema.fact) == 0
     assert list(differences(world.store)) == []
 
 
@@ -125,6 +167,7 @@ def test_what_the_postmaster_let_count_still_counts_after_a_purge(world):
 
 def test_purging_reads_each_table_once(world, monkeypatch):
     """Young rows, carried ones and young counters are not gone through again with every few that are deleted."""
+    world.adopt({"stream": STREAMS, "storm": {"least": 0}})
     for number in range(400):
         world.bounce(world.send(f"u{number}@side{number}.example"), f"u{number}@side{number}.example", like="full")
     world.wait("120d")
