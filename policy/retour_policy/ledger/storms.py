@@ -231,8 +231,10 @@ class Storms:
     def _fails_on(self, connection: Connection, ledger: Ledger, address: Address, failed: Sequence[int]) -> bool:
         """Whether an address fails on and on, so that its failures count in whatever storm."""
         account = lock(connection, address)
-        *_, (number, latest) = facts.read_some(connection, failed)
-        entry = history.entry(number, latest)
+        told = facts.read_some(connection, failed)
+        if not told:
+            return False
+        entry = history.entry(*told[-1])
         return self.settled(connection, account, address, entry, ledger.policy.for_stream(entry.stream)) is not None
 
     def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> int | None:
