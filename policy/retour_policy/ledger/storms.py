@@ -154,7 +154,7 @@ class Storms:
         told = [history.entry(number, fact) for number, fact in facts.read_some(connection, held)]
         own = [one for one in told if rules.scope != "stream" or one.stream == entry.stream]
         signals = [(one, signal_of(one, stream_policy, ())) for one in own]
-        failed = [Failure(one.class_, one.at, one.sent_at, entry.id) for entry, one in signals if one is not None]
+        failed = [Failure(one.class_, one.at, one.sent_at, fact.id) for fact, one in signals if one is not None]
         kept = () if counted.good else counted.failures  # good sends came after them
         failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in kept]
         new = signal_of(entry, stream_policy, ())
