@@ -109,12 +109,12 @@ def test_mixed_fates_are_told_apart(book: Any, make_part: Any, make_bounce: Any)
 
 
 def test_a_send_counts_once_however_many_reports_come(book: Any, hard: Any, make_part: Any, make_bounce: Any) -> None:
-    """Several servers, a soft report before the hard one, two parts in one report: one failure of that send."""
+    """Several servers, a soft report before the hard one, two parts in one report: one failure, the worst."""
     send = book.send(A)
     book.back(send, make_bounce(make_part(A, "soft")))
     book.back(send, hard(A))
     book.back(send, hard(A, A))
-    assert book.counts(A) == (0, 1, 0)
+    assert book.counts(A) == (1, 0, 0)
     assert len(book.facts()) == 4  # all are facts, and shown
 
 

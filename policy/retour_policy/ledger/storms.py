@@ -154,7 +154,7 @@ class Storms:
         told = [history.entry(number, fact) for number, fact in facts.read_some(connection, held)]
         own = [one for one in told if rules.scope != "stream" or one.stream == entry.stream]
         signals = [(one, signal_of(one, stream_policy, ())) for one in own]
-        failed = [Failure(one.class_, one.at, one.sent_at, entry.id) for entry, one in signals if one is not None]
+        failed = [Failure(one.class_, one.at, one.sent_at, fact.id) for fact, one in signals if one is not None]
         kept = () if counted.good else counted.failures  # good sends came after them
         failed += [Failure(one.class_, one.at, id_time(one.send) if one.send else one.at) for one in kept]
         new = signal_of(entry, stream_policy, ())
@@ -240,8 +240,10 @@ class Storms:
     def _fails_on(self, connection: Connection, ledger: Ledger, address: Address, failed: Sequence[int]) -> bool:
         """Whether an address fails on and on, so that its failures count in whatever storm."""
         account = lock(connection, address)
-        *_, (number, latest) = facts.read_some(connection, failed)
-        entry = history.entry(number, latest)
+        told = facts.read_some(connection, failed)
+        if not told:
+            return False
+        entry = history.entry(*told[-1])
         return self.settled(connection, account, address, entry, ledger.policy.for_stream(entry.stream)) is not None
 
     def _close_if_calm(self, connection: Connection, storm: Storm, now: int) -> int | None:
