@@ -26,6 +26,7 @@ from retour_policy.messages.outgoing import RecordedSend
 PARTS = parts.make()
 ANSWERS = {Milter.CONTINUE, Milter.ACCEPT, Milter.REJECT, Milter.TEMPFAIL, Milter.DISCARD, Milter.SKIP, Milter.NOREPLY}
 GONE = Suppression("*", "hard", 0, None, "5.1.1 userunknown")
+ARGUMENTS = [(), ("NOTIFY=NEVER",), ("NOTIFY=DELAY", "ORCPT=rfc822;a+2Bb@example.net"), ("ORCPT=",)]
 BARE = ("\r", "\x00")
 
 
@@ -38,9 +39,13 @@ class NothingKept(Backend):
         self.settings = PARTS
         self.in_flight = InFlight()
 
-    def suppressed(self, stream, address):  # type: ignore[no-untyped-def]
+    def suppressed_among(self, stream, some):  # type: ignore[no-untyped-def]
         """Whoever has a g in their name."""
-        return GONE if "g" in address else None
+        return {address: GONE for address in some if "g" in address}
+
+    def find_send(self, number):  # type: ignore[no-untyped-def]
+        """None is on record."""
+        return
 
     def record(self, settings, stream, sender, recipients, withheld, **more):  # type: ignore[no-untyped-def]
         """A number for the send."""
@@ -69,7 +74,7 @@ class Postfix:
         return act
 
     def getsymval(self, name: str) -> str | None:
-        """Nobody logged in."""
+        """Nobody logged in; the mail server tells no other form of a recipient."""
         return "4Fq" if name == "i" else None
 
 
@@ -83,7 +88,10 @@ def one_input(data: bytes) -> None:
         sender = "<news@example.com>" if given.ConsumeBool() else _text(given)
         answers = [adapter.envfrom(sender)]
         if answers != [Milter.ACCEPT]:
-            taken = [adapter.envrcpt(_text(given)) for _ in range(given.ConsumeIntInRange(1, 3))]
+            taken = [
+                adapter.envrcpt(_text(given), *given.PickValueInList(ARGUMENTS))
+                for _ in range(given.ConsumeIntInRange(1, 3))
+            ]
             for _ in range(given.ConsumeIntInRange(0, 4)):
                 name = given.PickValueInList(["Subject", "Retour-Tag", "Retour-Ref", "X-Kind", "Message-ID", "From"])
                 adapter.header(name, "static" if given.ConsumeBool() else _text(given))
