@@ -215,12 +215,12 @@ def test_the_extension_is_found_from_the_root(tmp_path: Path) -> None:
 
 
 def test_files_and_functions_are_short() -> None:
-    """Files are divided by duty, which seldom takes over 300 lines; functions have at most 45."""
+    """Files are divided by duty, which seldom takes over 300 lines and never 450; functions have at most 45."""
     for path in FILES:
         if "migrations" in path.parts:
             continue
         text = path.read_text()
-        assert text.count("\n") <= 400, path
+        assert text.count("\n") <= 450, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
                 assert node.end_lineno - node.lineno < 45, f"{path}:{node.name}"

@@ -130,7 +130,7 @@ def test_a_clock_that_was_set_is_logged_once_and_its_storms_end(config):
     context, set_by, looked = Context(config), [9 * 365 * DAY], []
     clock = lambda: system_clock() + set_by[0]  # noqa: E731
     writer = Writer(context.store)
-    storm = {"stream": "news", "side": "x", "opened": clock(), "sent": 9, "failed": 9, "last_fact": 0}
+    storm = {"stream": "news", "side": "x", "opened": clock(), "sent": 9, "failed": 9, "due": clock()}
     try:
         shared = backend.Backend(context.config, context.rules, context.ring, writer, clock)
         asyncio.run(shared.tick())
@@ -145,5 +145,5 @@ def test_a_clock_that_was_set_is_logged_once_and_its_storms_end(config):
     finally:
         writer.close()
         context.store.close()
-    assert looked == [["clock jumped", "storms from a clock that was ahead"]] * 3
+    assert looked == [["clock jumped", "storm closed", "storms from a clock that was ahead"]] * 3
     assert ended.closed and ended.closed <= system_clock()

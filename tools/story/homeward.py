@@ -25,6 +25,7 @@ def refused_at_once(stage: Stage) -> None:
     )
     for address in (GONE, FULL, BLOCKED):
         stage.mail("newsletter@example.com", address)
+        stage.wait_for_events((address, "bounce"))  # one after the other, so that the history shows them in this order
     events = stage.wait_for_events((GONE, "bounce"), (FULL, "bounce"), (BLOCKED, "bounce"))
     tell.say("What the server said, and what Retour made of it:")
     _bounce(stage, events[GONE], ["550 5.1.1", "hard", "userunknown", "recipient"])

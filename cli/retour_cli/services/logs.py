@@ -6,6 +6,7 @@ To log never raises and never blocks, whatever has become of standard error: a `
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -26,13 +27,15 @@ def set_up() -> Callable[[], object]:
 
     Returns what writes the last lines, for a process that ends by `os._exit`; any other end does so by itself.
     """
-    writer = LogWriter(_descriptor(), _tell_dropped)
+    descriptor = _descriptor()
+    writer = LogWriter(descriptor, _tell_dropped)
     structlog.configure(
         processors=[_Renderer(_processors(terminal=sys.stderr is not None and sys.stderr.isatty()))],
         logger_factory=lambda *_: _Logger(writer),
         cache_logger_on_first_use=True,
     )
-    sys.stderr = _StandardError(writer)  # for what Python and libraries print there: it could block, too
+    if sys.stderr is None or descriptor is not None:
+        sys.stderr = _StandardError(writer)  # for what Python and libraries print there: it could block, too
     writer.start()
     atexit.register(writer.close)
     return writer.close
@@ -40,7 +43,9 @@ def set_up() -> Callable[[], object]:
 
 def _descriptor() -> int | None:
     """That of standard error; None if it was closed when the process began, for it may be anything by now."""
-    return sys.stderr.fileno() if sys.stderr is not None else None
+    with contextlib.suppress(OSError):  # it may be no file, where a caller captures it
+        return sys.stderr.fileno() if sys.stderr is not None else None
+    return None
 
 
 def _tell_dropped(count: int) -> None:

@@ -75,13 +75,11 @@ def attribute(
     found = [_attributed(part, report.recipient, by_key, key_of) for part in parts_of(report)]
     if only is None or any(one.address_id == only.number for one in found):
         return found
-    assigned = [_assigned(only, one, report.recipient, key_of) for one in found]
-    if any(_names(one, report.recipient) and one.conflict is None for one in assigned):
-        return [old if one.conflict else one for old, one in zip(found, assigned, strict=True)]
-    return [
-        old if any(key_of(name) in withheld for name in _names(old, report.recipient)) else one
-        for old, one in zip(found, assigned, strict=True)
-    ]
+    rest = [one for one in found if not any(key_of(name) in withheld for name in _names(one, report.recipient))]
+    assigned = {id(one): _assigned(only, one, report.recipient, key_of) for one in rest}
+    if any(_names(one, report.recipient) and one.conflict is None for one in assigned.values()):
+        assigned = {number: one for number, one in assigned.items() if one.conflict is None}
+    return [assigned.get(id(one), one) for one in found]
 
 
 def texts_of(part: RecipientReport | None, named: str | None) -> list[str]:
