@@ -116,9 +116,7 @@ def forged(stage: Stage, sender: str) -> None:
     tell.check("Nothing was recorded.", stage.json("events"), before)
     tell.gap()
     tell.say("The stranger is not told what was wrong. The postmaster is, by Retour's log:")
-    line = next(
-        (line for line in stage.site.services["serve"].log().splitlines() if "lookup refused" in line), "nothing"
-    )
+    line = stage.site.services["serve"].wait_for_log(r"^.*lookup refused.*$")[0]
     tell.quote(line)
     tell.check("The log gives the reason.", line, re.compile("the signature does not match"))
     tell.gap()
