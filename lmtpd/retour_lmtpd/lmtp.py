@@ -26,6 +26,7 @@ STOPPING = "421 4.3.2 stopping, try again later"
 REFUSED = "550 5.7.1 this address does not take mail any more"
 _PATH = re.compile(r'(FROM|TO):\s*<([^<>\x00-\x20]*|"(?:[^"\\]|\\.)*"@[^<>\x00-\x20]*)>(?: .*)?', re.I)
 _BARE_REPLY = re.compile(r"([245])\d\d (?!\1\.\d)")
+_NOT_IN_A_REPLY = re.compile(r"[^\x20-\x7e]")  # RFC 5321 section 4.2.1: textstring
 _CLASS_STATUS = {"2": "2.0.0", "4": "4.3.0", "5": "5.5.0"}
 
 log = structlog.get_logger()
@@ -81,6 +82,7 @@ class Session(LMTP):
         Then other sessions have their turn: one that pipelines many commands must not hold them up.
         """
         text = status.decode() if isinstance(status, bytes) else status
+        text = _NOT_IN_A_REPLY.sub("?", text)  # of a command that aiosmtpd says back
         found = _BARE_REPLY.match(text)
         if found and not text.startswith("220 "):
             text = f"{text[:4]}{_CLASS_STATUS[found[1]]} {text[4:]}"

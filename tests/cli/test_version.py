@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tomllib
 from importlib import metadata
@@ -15,6 +16,7 @@ from retour_cli import version
 from retour_cli.main import main
 from retour_cli.version import version_text
 
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="a checkout's commit is known to git alone")
 ROOT = Path(__file__).parents[2]
 
 

@@ -26,7 +26,7 @@ ADDRESSES = 60
 def config(receiver, path):
     hook = {"name": "app", "on": ["all"], "webhook": receiver.url(path), "secret_file": "/unused"}
     more = {"allow_http": True, "allow_private": ["127.0.0.1"], "connections": 4}
-    return {"hook": [hook | more], "courier": {"lease": "2s", "first_pause": "1s"}}
+    return {"hook": [hook | more], "courier": {"lease": "5s", "first_pause": "1s"}}
 
 
 def put(world, count, begin=0):

@@ -214,12 +214,18 @@ def test_commands_out_of_order_or_wrong_are_refused_and_the_session_goes_on(daem
             < 503 5.5.1 need RCPT command
             > RCPT FROM:<>
             < 501 5.5.4 Syntax: RCPT TO:<address>
-            > NONSENSE
-            < 500 5.5.0 Error: command "NONSENSE" not recognized
             > QUIT
             < 221 2.0.0 Bye
             """,
         )
+
+
+def test_a_reply_holds_printable_ascii_only(daemon):
+    """Also where a command is said back: no line end and no escape sequence that its client put there."""
+    with daemon.connect() as connection, connection.makefile("rb") as file:
+        connection.sendall(b"NON\rSEN\x1b[0mSE\r\n")
+        assert file.readline().startswith(b"220")
+        assert file.readline() == b'500 5.5.0 Error: command "NON?SEN?[0MSE" not recognized\r\n'
 
 
 def test_tokens_are_verified_at_rcpt_and_the_reason_stays_in_the_log(daemon):
