@@ -90,7 +90,7 @@ def one_input(data: bytes) -> None:
     said, delivered = LOOP.run_until_complete(_hold(data))
     lines = said.split(b"\r\n")
     assert all(REPLY.fullmatch(line) for line in lines[:-1]), said
-    assert said.count(b"250 2.0.0 recorded") == delivered, (said, delivered)
+    assert said.count(b"250 2.0.0 recorded") <= delivered, (said, delivered)  # the client may have left before
     quiet.assert_no_fault()
     assert b"Error" not in said.replace(b"Error: ", b"") and b"Traceback" not in said, said
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -107,18 +107,21 @@ def _with_failed_trial(
         lasted = was.ends.get(scope, 0) - one.since
         if lasted <= 0 or not _is_failed_trial(one, signal, stream_policy):
             continue
-        until = signal.at + lasted
+        begins = max(signal.at, signal.decided)
+        until = begins + lasted
         now = result.account.suppressions[scope]
         if now.cause != "trial" and (now.until is None or now.until >= until):
             continue
-        new = Suppression(scope, signal.class_, signal.at, until, _because(entry), tries=True, fact=entry.id)
+        new = Suppression(scope, signal.class_, begins, until, _because(entry), tries=True, fact=entry.id)
         result = StepResult(_with_renewed(result.account, where, new, until), f"{result.why}; the trial failed")
     return result
 
 
 def _is_failed_trial(one: Suppression, signal: Signal, stream_policy: StreamPolicy) -> bool:
-    """Whether the signal is a failure of the one send that was to try."""
+    """Whether the signal is a failure of the one send that was to try; one that proves it, and can suppress."""
     if one.cause != "trial" or one.until is None or signal.class_ not in FAILURES:
+        return False
+    if signal.conflicting or not getattr(stream_policy.rules, signal.class_):
         return False
     tried = one.until - stream_policy.rules.heal_after
     applies = one.applies(signal.stream, transactional=stream_policy.transactional)
@@ -207,9 +210,10 @@ def fold(
     `stream_policies` is by fact id. What a storm holds or an operator undid is passed over; what counts after all is
     counted where that was decided.
     """
-    history = list(_with_first(entries, stream_policies))
+    told = list(entries)
+    undone = {number for entry in told if entry.kind == "undone" for number in entry.detail["facts"]}
+    history = list(_with_first(told, stream_policies, undone))
     skipped = passed_over(history)
-    undone = {number for entry in history if entry.kind == "undone" for number in entry.detail["facts"]}
     by_id = {entry.id: entry for entry in history if entry.id not in undone}
     account, steps = Account(), []
     for entry in history:
@@ -243,15 +247,20 @@ def matter_of(fact: Judged) -> str:
     return claim_of(fact.kind, fact.reason) or fact.kind
 
 
-def _with_first(entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy]) -> Iterator[Entry]:
-    """The facts, each marked whether it counts, and nothing as bad of its matter counted before for its send."""
+def _with_first(
+    entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy], undone: Collection[int]
+) -> Iterator[Entry]:
+    """The facts, each marked whether it counts, and nothing as bad of its matter counted before for its send.
+
+    What was undone uses nothing up.
+    """
     counted: dict[tuple[int, str], list[tuple[int, Entry]]] = {}
     for entry in entries:
         before = counted.setdefault((entry.send, matter_of(entry)), [])
         own = weight(entry, stream_policies[entry.id].rules)
         is_spent = any(uses_up(one, entry.proof) and own <= worst for worst, one in before)
         yield replace(entry, first=False) if is_spent else entry
-        if entry.send and own and not is_spent:
+        if entry.send and own and not is_spent and entry.id not in undone:
             before.append((own, entry))
 
 
@@ -269,7 +278,7 @@ def _with_revived(
         return StepResult(_without_held(_seen(account, entry.at), entry.detail["facts"]), _taken_back(entry))
     if entry.kind == "revived":
         return _revived(account, entry, stream_policy, send_times, by_id)
-    good = send_times.good(entry.at, stream_policy.rules) if entry.kind == "bounce" else ()
+    good = send_times.good(entry.at, stream_policy.rules, entry.id) if entry.kind == "bounce" else ()
     return step(account, entry, stream_policy, good)
 
 
@@ -278,12 +287,13 @@ def _revived(
 ) -> StepResult:
     """Held failures count after all, as of when they were recorded, but for what good sends have cleared since."""
     account = _seen(_without_held(account, entry.detail["facts"]), entry.at)
+    send_times = send_times.without(entry.detail.get("but", 0))  # it fails at this moment
     freed = sorted((by_id[n] for n in entry.detail["facts"] if n in by_id), key=lambda one: (one.at, one.id))
-    left = _not_healed(freed, stream_policy, send_times.good(entry.at, stream_policy.rules))
+    left = _not_healed(freed, stream_policy, send_times.good(entry.at, stream_policy.rules, entry.id))
     why = "good sends have cleared them since"
     for one in left:
         one = replace(one, detail={**one.detail, "storm": None})
-        result = step(account, one, stream_policy, send_times.good(one.at, stream_policy.rules), entry.at)
+        result = step(account, one, stream_policy, send_times.good(one.at, stream_policy.rules, one.id), entry.at)
         account, why = result.account, result.why
     return StepResult(account, f"held before, counts now: {why}" if left else f"held before: {why}")
 
@@ -358,12 +368,13 @@ def _operator_suppresses(account: Account, entry: Entry, _: StreamPolicy) -> Ste
 
 
 def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """Lifting clears the counts too."""
+    """Lifting clears the counts too, and what storms hold."""
     scopes = set(entry.detail["scopes"])
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
     return StepResult(
-        _seen(Account(replace(account.state, counts=counts), kept), entry.at), "lifted; counts start again at zero"
+        _seen(Account(replace(account.state, counts=counts, held=()), kept), entry.at),
+        "lifted; counts start again at zero",
     )
 
 

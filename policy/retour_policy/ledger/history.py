@@ -81,10 +81,10 @@ def good_sends(
 def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
     entries = in_order(entry(number, fact) for number, fact in judged)
     failures = {number for number, fact in judged if fact.action == "failed" and fact.proof != COPIED}
-    failed: dict[int, int] = {}
+    failed: dict[int, tuple[int, int]] = {}
     for one in entries:
         if one.id in failures and one.send:
-            failed.setdefault(one.send, one.at)
+            failed.setdefault(one.send, (one.at, one.id))
     return History(
         entries=entries,
         policy_ids={number: fact.policy_id for number, fact in judged if fact.policy_id is not None},

@@ -18,7 +18,7 @@ from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
 from retour_policy.outbox.announcer import Announcer
-from retour_policy.store import facts
+from retour_policy.store import facts, recent_failures
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.opened import number_of
@@ -74,6 +74,8 @@ class Ledger:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
         policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
         number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
+        if new.kind == "undone":
+            recent_failures.remove(connection, new.detail["facts"])  # no storm holds what an operator took back
         if in_place or new.kind in _REFOLDING_KINDS:
             after, why = accounts.refolded(connection, address)[0], ""
         else:

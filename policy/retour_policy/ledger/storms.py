@@ -198,7 +198,7 @@ class Storms:
         """Remove some of the counters and failures that are too old to matter; whether there may be more."""
         oldest = now - max(self.limits.window, CALM_WINDOW_MS) - HOUR
         counters = storms.remove_counters(connection, oldest, now, MAX_COUNTERS_REMOVED)
-        recent = recent_failures.remove_old(connection, oldest, MAX_COUNTERS_REMOVED)
+        recent = recent_failures.remove_old(connection, oldest, now, MAX_COUNTERS_REMOVED)
         return MAX_COUNTERS_REMOVED in (counters, recent)
 
     def bring_back(self, connection: Connection, now: int) -> int:
@@ -228,7 +228,7 @@ class Storms:
     def _take_back(self, connection: Connection, ledger: Ledger, storm: Storm, now: int) -> bool:
         """Hold some failures that were recorded before the storm was known; whether there may be more."""
         since = storm.opened - self.limits.window
-        taken = recent_failures.take(connection, storm.stream, storm.side, since, MAX_FAILURES_TAKEN_BACK)
+        taken = recent_failures.take(connection, storm.stream, storm.side, since, _soon(now), MAX_FAILURES_TAKEN_BACK)
         by_address: dict[Address, list[int]] = {}
         for fact, address in taken:
             by_address.setdefault(address, []).append(fact)
@@ -287,9 +287,11 @@ def hold(connection: Connection, ledger: Ledger, address: Address, failed: list[
     ledger.write(connection, address, NewFact(now, "held", address.id, stream=storm.stream, detail=detail))
 
 
-def revive(connection: Connection, ledger: Ledger, address: Address, held: list[int], stream: str, now: int) -> None:
-    """Let held failures of an address count after all."""
-    detail = {"facts": held}
+def revive(
+    connection: Connection, ledger: Ledger, address: Address, held: list[int], stream: str, now: int, but: int = 0
+) -> None:
+    """Let held failures of an address count after all. The send `but` fails at this moment: it was no good one."""
+    detail = {"facts": held} | ({"but": but} if but else {})
     ledger.write(connection, address, NewFact(now, "revived", address.id, stream=stream, detail=detail))
 
 

@@ -29,7 +29,7 @@ from retour_policy.messages.signer import Signer
 from retour_policy.outbox import forward_room, queue
 from retour_policy.outbox.resends import Resends, is_new_failure
 from retour_policy.sanitize import clean_values
-from retour_policy.store import addresses, facts, seen, sends, storms, unread
+from retour_policy.store import addresses, facts, failures, seen, sends, storms, unread
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.outbox import NewItem
@@ -144,7 +144,7 @@ class ReturnRecorder:
             new = replace(new, proof=self.matcher.proof_of(connection, match, one))
             address = Address(one.address_id, one.key)
             return self._judge(connection, message, match.send, address, new, names_in([one.part]))
-        if surplus.is_one(connection, new):
+        if surplus.is_one(connection, new, len(match.send.recipients) if match.send else 1):
             surplus.add(connection, new)
             return False
         facts.write(connection, new)
@@ -194,8 +194,9 @@ class ReturnRecorder:
             send = replace(send, message_id=None, tag=None, spool=None) if send else None
             text = next((name for name in names if self.matcher.key(name) == address.key), None)
         watched = send is not None and first and not message.dated and self._may_be_storm(new)
+        settled = False
         if send and watched:
-            new, account = self._in_storm(connection, address, account, text, send, new, counted=worst > 0)
+            new, account, settled = self._in_storm(connection, address, account, text, send, new, counted=worst > 0)
         elif send and not message.dated and not before and text is not None and self._blames_sender(new):
             self.storms.blame(connection, send.stream, text, id_time(send.first), new)
         news = not before or (first and own > 0)
@@ -204,7 +205,7 @@ class ReturnRecorder:
             surplus.add(connection, new)
             return False
         number, _ = self.ledger.write(connection, address, new, account, first=first, news=news)
-        if watched and not new.detail.get("storm"):
+        if watched and not settled and not new.detail.get("storm"):
             self.storms.remember(connection, number, new, text)
         if send and not message.dated:
             self.resends.consider(connection, send, new)
@@ -213,7 +214,9 @@ class ReturnRecorder:
     def _before(self, connection: Connection, send: Send, address: Address, new: NewFact) -> list[NewFact]:
         """What came back before from that recipient of the send in the matter of `new`."""
         kinds = CLAIMING_KINDS if new.kind in CLAIMING_KINDS else (new.kind,)
-        before = facts.read_of_send(connection, send.first, address.id, *kinds)
+        before = facts.read_of_send(connection, send.first, address.id, kinds)
+        if before and (undone := failures.read_undone(connection, [address.id])):
+            before = facts.read_of_send(connection, send.first, address.id, kinds, but=undone)
         return [one for one in before if matter_of(one) == matter_of(new)]
 
     def _resent(self, send: Send | None) -> dict[str, int]:
@@ -245,22 +248,25 @@ class ReturnRecorder:
         new: NewFact,
         *,
         counted: bool,
-    ) -> tuple[NewFact, Account]:
-        """The fact, marked if a storm holds it. If the address fails on and on, all counts, held before or not."""
+    ) -> tuple[NewFact, Account, bool]:
+        """The fact, marked if a storm holds it. If the address fails on and on, all counts, held before or not.
+
+        The third tells whether it does: no storm takes that back.
+        """
         if text is None:  # erased: it may have been at the side of any storm
             storm = storms.find_open_anywhere(connection, send.stream)
         else:
             storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at, counted=counted)
         if storm is None and not account.state.held:
-            return new, account
+            return new, account, False
         stream_policy = self.ledger.policy.for_stream(send.stream)
         settled = self.storms.settled(connection, account, address, history.entry(0, new), stream_policy)
         if settled is None:
-            return (replace(new, detail={**new.detail, "storm": storm}) if storm else new), account
+            return (replace(new, detail={**new.detail, "storm": storm}) if storm else new), account, False
         if settled:
-            revive(connection, self.ledger, address, settled, send.stream, new.at)
+            revive(connection, self.ledger, address, settled, send.stream, new.at, but=send.first)
             account = lock(connection, address)
-        return new, account
+        return new, account, True
 
     def _keep_unread(self, connection: Connection, message: ReturnedMessage, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, under its token, and forward it to postmaster."""
@@ -269,7 +275,7 @@ class ReturnRecorder:
         detail = clean_values({"came_to": message.recipient, "from": message.sender})
         erased = send is not None and only is not None and _is_erased(connection, send, only)
         new = NewFact(message.at, "unread", only, message.route.send, stream, detail={} if erased else detail)
-        if surplus.is_one(connection, new):
+        if surplus.is_one(connection, new, len(send.recipients) if send else 1):
             surplus.add(connection, new)
             return "surplus"
         number = facts.write(connection, new)

@@ -14,15 +14,20 @@ from retour_policy.clock import DAY
 from retour_policy.store import facts
 from retour_policy.store.facts import NewFact
 
+MAX_PEOPLE = 100  # of a send whose reports name nobody, who each may have as many
 MAX_FACTS_A_DAY = 50  # (UTC) about one recipient of a send
 KIND = "surplus"
 
 
-def is_one(connection: Connection, new: NewFact) -> bool:
-    """Whether there are so many facts about the same send and recipient, of the day of `new` or later."""
+def is_one(connection: Connection, new: NewFact, people: int = 1) -> bool:
+    """Whether there are so many facts about the same send and recipient, of the day of `new` or later.
+
+    What names no recipient may come from any of the `people` whom the message went to.
+    """
     if new.send_id is None:
         return False
-    return facts.count_of_send(connection, new.send_id, new.address_id, _day(new), MAX_FACTS_A_DAY) >= MAX_FACTS_A_DAY
+    room = MAX_FACTS_A_DAY * (max(1, min(people, MAX_PEOPLE)) if new.address_id is None else 1)
+    return facts.count_of_send(connection, new.send_id, new.address_id, _day(new), room) >= room
 
 
 def add(connection: Connection, new: NewFact) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from retour_policy.clock import MAX_AHEAD_MS
-from retour_policy.store import schema
+from retour_policy.store import schema, storms
 from retour_policy.tokens.token import first_id
 
 
@@ -24,11 +24,11 @@ class AheadFigures:
 def count(connection: Connection, now: int) -> AheadFigures:
     """What is dated later than the clocks of hosts may differ from `now` (milliseconds)."""
     end = now + MAX_AHEAD_MS
-    fact, send, storm, outbox = (table.c for table in (schema.fact, schema.send, schema.storm, schema.outbox))
+    fact, send, outbox = (table.c for table in (schema.fact, schema.send, schema.outbox))
     ahead = (
         fact.at > end,
         send.id >= first_id(end),
-        or_(storm.opened > end, storm.closed > end),
+        storms.is_ahead(now),
         outbox.at > end,
     )
     return AheadFigures(*(connection.scalar(select(func.count()).where(one)) or 0 for one in ahead))

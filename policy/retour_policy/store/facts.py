@@ -5,7 +5,7 @@ But for two: an erasure takes personal data out of their details, and the fact o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -30,7 +30,11 @@ _SOME = select(_table).where(_table.c.id.in_(bindparam("numbers", expanding=True
 _JUDGED = ("kind", "type", "reason", "blame", "proof", "stream", "policy_id")
 _OF_SEND = (
     select(*(_table.c[name] for name in _JUDGED))
-    .where(_SAME, _table.c.kind.in_(bindparam("kinds", expanding=True)))
+    .where(
+        _SAME,
+        _table.c.kind.in_(bindparam("kinds", expanding=True)),
+        _table.c.id.not_in(bindparam("but", expanding=True)),
+    )
     .distinct()
 )
 _SAME_SINCE = (
@@ -119,9 +123,15 @@ def row_of(new: NewFact) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewFact.__slots__}
 
 
-def read_of_send(connection: Connection, send_id: int, address_id: int, *kinds: str) -> list[NewFact]:
-    """What came back of these kinds from one recipient of a send, reduced to what counting needs, without repeats."""
-    rows = connection.execute(_OF_SEND, {"of": send_id, "by": address_id, "kinds": kinds})
+def read_of_send(
+    connection: Connection, send_id: int, address_id: int, kinds: Sequence[str], but: Collection[int] = ()
+) -> list[NewFact]:
+    """What came back of these kinds from one recipient of a send, reduced to what counting needs, without repeats.
+
+    The facts with the numbers in `but` are left out.
+    """
+    values = {"of": send_id, "by": address_id, "kinds": kinds, "but": sorted(but)}
+    rows = connection.execute(_OF_SEND, values)
     return [NewFact(0, **row._mapping) for row in rows]
 
 

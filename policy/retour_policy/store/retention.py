@@ -146,9 +146,10 @@ def keep_addresses(connection: Connection, numbers: Sequence[int]) -> set[int]:
 
 
 def delete_facts(connection: Connection, numbers: Sequence[int]) -> None:
-    """Delete facts, and what was kept of the reports that could not be read."""
+    """Delete facts, what was kept of reports that could not be read, and that a storm may take them back."""
     rows = [{"number": number} for number in numbers]
-    connection.execute(delete(schema.unread).where(schema.unread.c.fact_id == bindparam("number")), rows)
+    for table in (schema.unread, schema.recent_failure):
+        connection.execute(delete(table).where(table.c.fact_id == bindparam("number")), rows)
     connection.execute(delete(_fact).where(_fact.c.id == bindparam("number")), rows)
 
 

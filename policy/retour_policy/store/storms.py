@@ -10,10 +10,24 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, literal, or_, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from retour_policy.clock import MAX_AHEAD_MS
-from retour_policy.core.storm import ALL_SIDES, Figures
+from retour_policy.core.storm import ALL_SIDES, SILENCE_MS, Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
 
@@ -200,10 +214,16 @@ def lock_due(connection: Connection, now: int) -> Storm | None:
     return _storm(row) if row else None
 
 
+def is_ahead(now: int) -> ColumnElement[bool]:
+    """Whether a time of a storm is in the future, or it is to be looked at later than any storm is."""
+    times = (_table.c.opened, _table.c.closed, _table.c.calm_since)
+    late = and_(_table.c.closed.is_(None), _table.c.due > now + SILENCE_MS + MAX_AHEAD_MS)
+    return or_(*(time > now + MAX_AHEAD_MS for time in times), late)
+
+
 def read_ahead(connection: Connection, now: int) -> list[Storm]:
     """The storms that a clock which was ahead has opened, found calm, or closed."""
-    times = (_table.c.opened, _table.c.closed, _table.c.calm_since)
-    query = select(_table).where(or_(*(time > now + MAX_AHEAD_MS for time in times))).order_by(_table.c.id)
+    query = select(_table).where(is_ahead(now)).order_by(_table.c.id)
     return [_storm(row) for row in connection.execute(query)]
 
 

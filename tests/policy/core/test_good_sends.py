@@ -21,7 +21,7 @@ BOB = "bob@example.net"
 def test_a_send_is_good_a_week_later_if_nothing_of_it_failed(days, today):
     """The latest first, at most three: what is younger may still fail, and what failed by then did not arrive."""
     made = sorted((day, day * DAY) for day, _ in days)
-    failed = {day: after * DAY for day, after in days if after is not None}
+    failed = {day: (after * DAY, 1) for day, after in days if after is not None}
     good = [day for day, after in sorted(days, reverse=True) if day <= today - 7 and (after is None or after > today)]
     assert SendTimes(made, failed).good(today * DAY, CAREFUL) == tuple(day * DAY for day in good[:3])
 

@@ -170,7 +170,7 @@ def test_a_thousand_reports_of_one_send_cost_what_the_first_cost(world):
         world.bounce(send, like=("blocked", "gone")[number % 2])
     with world.store.reading() as connection:
         number = find_number(connection, address_key(SECRET, BOB))
-        assert len(read_of_send(connection, send, number, "bounce")) == 2
+        assert len(read_of_send(connection, send, number, ["bounce"])) == 2
     asked = []
     event.listen(world.store._writer, "before_cursor_execute", lambda *args: asked.append(args[2]))
     world.bounce(send, like="gone")

@@ -418,7 +418,7 @@ def test_a_storm_takes_back_the_failures_of_its_side_alone(outage):
     for send, to in sends[:20]:
         outage.bounce(send, to)
     with outage.store.writing() as connection:
-        taken = recent_failures.take(connection, "news", "gmail", outage.now - 1, 100)
+        taken = recent_failures.take(connection, "news", "gmail", outage.now - 1, outage.now + 1, 100)
     assert len(taken) == 19
     with outage.store.reading() as connection:
         plan = str(

@@ -117,3 +117,11 @@ def test_what_came_before_the_flood_keeps_its_effect(world):
     assert counted.what.detail == {"count": FLOOD + 1 - MAX_FACTS_A_DAY}
     world.bounce(send)
     assert list(differences(world.store)) == []
+
+
+def test_each_of_a_hundred_people_may_answer(world):
+    """What comes to a shared token and names nobody may be from any of them: all of it reaches postmaster."""
+    send = world.send([f"p{number}@s{number}.example" for number in range(100)])
+    assert [letter(world, send, "p1@s1.example") for _ in range(MAX_FACTS_A_DAY + 10)] == ["forwarded"] * (
+        MAX_FACTS_A_DAY + 10
+    )
