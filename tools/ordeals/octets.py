@@ -42,7 +42,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
 
 def _session(address: str, to: str) -> bytes:
     message = hard_bounce(to, header=f"Message-ID: <{to}>\n").replace("\n", "\r\n")
-    return f"LHLO cut\r\nMAIL FROM:<>\r\nRCPT TO:<{address}>\r\nDATA\r\n{message}\r\n.\r\n".encode()
+    return f"LHLO cut\r\nMAIL FROM:<>\r\nRCPT TO:<{address}>\r\nDATA\r\n{message}.\r\n".encode()
 
 
 def _cut(daemon: Daemon, part: bytes, way: str) -> bool:
