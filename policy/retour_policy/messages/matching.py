@@ -83,12 +83,12 @@ class Matcher:
         never that somebody complains or unsubscribes. Mail to a role address is for a person to read.
         """
         if route.send is not None:
-            return Match(by_token, "shared" if by_token and len(by_token.recipients) > 1 else "signed", "token")
+            return Match(by_token, "shared" if by_token and by_token.is_shared else "signed", "token")
         if report is None or route.kind == "role":
             return Match(None, "unsigned", "nothing")
         send = self._find_by_reference(connection, report, at)
         if send:
-            return Match(send, "shared" if len(send.recipients) > 1 else "corroborated", "reference")
+            return Match(send, "shared" if send.is_shared else "corroborated", "reference")
         send = None if report.kind in _CLAIMS else self._find_by_message_id(connection, report, at)
         return Match(send, "shared", "message-id") if send else Match(None, "unsigned", "nothing")
 
@@ -135,7 +135,7 @@ class Matcher:
         send = match.send
         if send is None:
             return None
-        only = next(iter(send.recipients)) if len(send.recipients) == 1 else None
+        only = None if send.is_shared else next(iter(send.recipients), None)
         if match.by == "token" and only is None and route.named:
             key = self.key(route.named)
             only = next((number for number, one in send.recipients.items() if one == key), None)

@@ -270,7 +270,7 @@ class ReturnRecorder:
 
     def _keep_unread(self, connection: Connection, message: ReturnedMessage, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, under its token, and forward it to postmaster."""
-        only = next(iter(send.recipients)) if send and len(send.recipients) == 1 else None
+        only = next(iter(send.recipients), None) if send and not send.is_shared else None
         stream = send.stream if send else message.route.stream
         detail = clean_values({"came_to": message.recipient, "from": message.sender})
         erased = send is not None and only is not None and _is_erased(connection, send, only)

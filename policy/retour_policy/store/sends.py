@@ -140,6 +140,13 @@ class Send:
     resend_of: int | None = None
     attempt: int = 0
     spool: str | None = None
+    people: int = 0
+    """How many recipients were recorded; a purge may have deleted some of them since."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its token is one that several people have."""
+        return max(self.people, len(self.recipients)) > 1
 
     @property
     def first(self) -> int:
@@ -185,9 +192,11 @@ def complete(connection: Connection, number: int) -> None:
     apart = schema.recipient_apart
     waiting = and_(apart.c.send_id == number, apart.c.why == WAITING)
     moved = select(apart.c.send_id, apart.c.address_id).where(waiting)
-    count = connection.execute(_INSERT_RECIPIENT.from_select(["send_id", "address_id"], moved)).rowcount
+    heard = connection.execute(_INSERT_RECIPIENT.from_select(["send_id", "address_id"], moved)).rowcount
     connection.execute(delete(apart).where(waiting))
-    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
+    of_send = and_(apart.c.send_id == number, apart.c.why == UNHEARD)
+    unheard = connection.scalar(select(func.count()).select_from(apart).where(of_send)) or 0
+    shown = {"recipients": min(heard + unheard, MAX_RECIPIENTS_SHOWN)}
     connection.execute(update(schema.send).where(schema.send.c.id == number).values(shown))
 
 
@@ -314,7 +323,9 @@ def _with_recipients(connection: Connection, row: object) -> Send:
     recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
     withheld = frozenset(bytes(key) for _, key, _, why in apart if why == WITHHELD)
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
-    return Send(recipients=recipients, texts=texts, withheld=withheld, **{name: getattr(row, name) for name in names})
+    values = {name: getattr(row, name) for name in names}
+    people: int = row.recipients  # type: ignore[attr-defined]
+    return Send(recipients=recipients, texts=texts, withheld=withheld, people=people, **values)
 
 
 def count_to(connection: Connection, number: int) -> tuple[int, int | None]:

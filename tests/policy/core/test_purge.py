@@ -320,3 +320,17 @@ def test_what_was_seen_is_found_by_its_time(world):
     with world.store.reading() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
     assert "seen_by_time" in plan and "SCAN" not in plan and "TEMP B-TREE" not in plan
+
+
+def test_a_token_that_several_people_have_proves_no_more_after_a_purge(tmp_path):
+    """The purge deletes what was known of one recipient's part: the others cannot unsubscribe each other."""
+    bob, both = "bob@example.net", ("bob@example.net", "mallory@example.com")
+    with World(tmp_path, {"tokens": {"bounce_days": 400}}) as world:
+        send = world.send(both)
+        world.bounce(send, like="blocked")
+        world.wait("160d")
+        world.bounce(send, like="vague")
+        world.wait("1d")
+        run_purge(world)
+        world.answer(send, "unsubscribe")
+        assert world.suppressed() == {} and world.why_not(bob) is None
