@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lab.forked import forked
+from lab.site import retour
 from lab.wait import PATIENCE
 from retour_cli.commands import init as init_module
 from retour_cli.main import main
@@ -257,3 +258,10 @@ def test_json_tells_the_places(tmp_path: Path) -> None:
         "config": f"{tmp_path}/retour.toml", "keyring": f"{tmp_path}/keys.toml",
         "database": f"{tmp_path}/retour.db", "sockets": f"{tmp_path}/sockets", "spool": f"{tmp_path}/spool",
     }  # fmt: skip
+
+
+def test_where_it_writes_is_not_said_by_config(tmp_path: Path) -> None:
+    """`--config` before the command is refused, rather than the system's places be filled."""
+    done = retour("--config", tmp_path / "here.toml", "init", "--domain", "bounces.example.com")
+    assert done.returncode and "--dir FOLDER" in done.stderr
+    assert not any(tmp_path.iterdir())

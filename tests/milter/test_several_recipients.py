@@ -43,7 +43,7 @@ def xverp():
 @pytest.fixture(scope="module")
 def split():
     page = blocks("The split hop")
-    first, more = page["master.cf, at smtpd (and submission) and at pickup"], page["master.cf, new lines"]
+    first, more = page["master.cf, at submission (or smtpd) and at pickup"], page["master.cf, new lines"]
     inner = str(free_port())
     options = settings(first.replace("-o ", "").replace("10026", inner))
     with (

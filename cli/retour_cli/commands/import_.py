@@ -133,7 +133,7 @@ class Importer:
             self.faults.append(f"{message.place}: {message.fault}")
             return None
         if message.at is None or not EPOCH <= message.at <= self._context.clock():
-            self.faults.append(f"{message.place}: has no date, or an impossible one")
+            self.faults.append(f"{message.place}: has no date, or one before 2020 or in the future")
             return None
         self._clock.at = message.at
         delivered_to, route = mailbox.route(message, self._router)

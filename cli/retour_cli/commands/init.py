@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from retour_cli.draft import Draft
 from retour_cli.output import json_option, print_json, say
@@ -91,6 +92,8 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
     with another one everything goes below it. Run by root, all of it belongs
     to whoever owns that folder, and in the default place to the user retour.
     """
+    if click.get_current_context().find_root().get_parameter_source("config") is ParameterSource.COMMANDLINE:
+        raise InputError("init writes a new configuration: --dir FOLDER says where to, not --config")
     places = Places.below(folder.absolute())
     name, parent = _domains(domain)
     role = "postmaster" if parent == name else f"postmaster@{parent}"
