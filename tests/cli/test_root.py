@@ -35,8 +35,8 @@ needs_readable_code = pytest.mark.skipif(
 A = "anna@example.net"
 COMMANDS: list[list[str]] = [
     ["db", "upgrade"], ["db", "status"], ["check"], ["suppressions", "add", A], ["events"], ["address", "show", A],
-    ["erase", A, "--yes"], ["purge"], ["rebuild"], ["keys", "rotate"], ["outbox", "drop", "--all", "--failed"],
-    ["token", "make", "--stream", "news", "--to", A],
+    ["erase", A, "--yes"], ["purge"], ["rebuild"], ["keys", "create"], ["keys", "rotate"],
+    ["outbox", "drop", "--all", "--failed"], ["token", "make", "--stream", "news", "--to", A],
 ]  # fmt: skip
 
 
@@ -144,6 +144,15 @@ def test_init_writes_as_the_folders_owner(trap: Trap, folder: Path) -> None:
     give(empty)
     assert as_root("init", "--dir", empty, "--domain", "b.example.com").returncode == 0
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in (empty, *empty.rglob("*"))} == {(UID, GID)}
+
+
+def test_a_new_key_ring_is_the_owners(trap: Trap) -> None:
+    """Made by root where the old one is lost: the services' user can read it, and nobody else."""
+    path = trap.home / "keys.toml"
+    path.unlink()
+    assert as_root("keys", "create", config=trap.office.config).returncode == 0
+    was = path.lstat()
+    assert (was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode)) == (UID, GID, 0o600)
 
 
 def systems_init(folder: Path) -> tuple[int, int]:

@@ -144,10 +144,20 @@ def load(path: Path) -> KeyRing:
         keys = tuple(_key(entry) for entry in data["key"])
         ring = KeyRing(_secret(data["address_secret"]), keys)
     except KeyError as error:
-        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; `retour init` wrote one")) from error
+        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; Retour wrote one")) from error
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ConfigError(Problem(str(path), "key", f"not a key ring that `retour init` wrote ({error})")) from error
+        raise ConfigError(Problem(str(path), "key", f"not a key ring that Retour wrote ({error})")) from error
     _check(path, ring)
+    return ring
+
+
+def create_file(path: Path, now: int) -> KeyRing:
+    """Write a new ring, where nothing is. Raises `FileExistsError` if something is there, and other `OSError`s."""
+    with files.folder_locked(path.parent):
+        if path.is_symlink() or path.exists():
+            raise FileExistsError(path)
+        ring = create(now)
+        save(path, ring)
     return ring
 
 
@@ -185,9 +195,11 @@ def _identity(path: Path) -> tuple[int, int, int]:
 def _refuse_open_mode(path: Path) -> None:
     try:
         mode = files.open_to_others(path)
+    except FileNotFoundError as error:
+        text = f'{error.strerror}; put back the one that belongs to the database (docs/keeping.md, "A lost key ring")'
+        raise ConfigError(Problem(str(path), "", text)) from error
     except OSError as error:
-        why = error.strerror or "cannot be read"
-        raise ConfigError(Problem(str(path), "", f"{why}; `retour init` makes a key ring")) from error
+        raise ConfigError(Problem(str(path), "", error.strerror or "cannot be read")) from error
     if mode is not None:
         raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); run: chmod 0600 {path}"))
 
