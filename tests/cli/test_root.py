@@ -337,6 +337,22 @@ def test_an_owner_who_cannot_read_the_program_is_told(trap: Trap, monkeypatch: p
     assert f"{trap.victim}: user {UID}, who owns {trap.home}/retour.db, cannot read it; install" in done.stderr
 
 
+def test_rules_that_the_owner_names_are_read_as_the_owner(trap: Trap) -> None:
+    """`explain --policy` opens a file of root's that is on its command line, and none that the configuration names."""
+    rules, message = trap.roots / "rules.toml", trap.roots / "returned.eml"
+    rules.write_text('[[rule]]\nname = "$6$secret"\n')
+    message.write_text("Subject: x\n\nx\n")
+    for path in (rules, message):
+        path.chmod(0o600)
+    trap.office.edit('rules = ""', f'rules = "{rules}"')
+    done = as_root("explain", "--policy", message, config=trap.office.config)
+    assert done.returncode == 78 and "$6$" not in done.stderr
+    assert f"lmtpd.rules: {rules}: Permission denied" in done.stderr
+    rules.write_text('[[rule]]\nname = "ours"\nreason = "suspend"\nwords = ["shut"]\nexamples = ["550 shut"]\n')
+    done = as_root("explain", "--policy", "--rules", rules, message, config=trap.office.config)
+    assert done.returncode == 0, done.stderr
+
+
 def test_roots_own_stay_roots(office: Any) -> None:
     """Where nobody but root can change the way to any file, root stays root."""
     assert find_owner([office.home / "retour.db", office.config]) is None
