@@ -20,6 +20,7 @@ from retour_policy.tokens.token import Purpose
 
 SLOTS = 32
 SECRET_OCTETS = 32
+MAX_RING_OCTETS = 100_000  # of the file: 32 keys have a tenth of that
 STATES = ("next", "signing", "old")
 HEADER = """\
 # Retour's keys. Anybody who can read this file can forge bounces; keep its mode at 0600.
@@ -137,8 +138,10 @@ def load(path: Path) -> KeyRing:
     """The ring in a file. Raises `ConfigError` that names the file and the key that is wrong."""
     _refuse_open_mode(path)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(files.read_regular(path, MAX_RING_OCTETS).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(Problem(str(path), "", f"cannot be read as a key ring: {error}")) from error
     try:
         keys = tuple(_key(entry) for entry in data["key"])
