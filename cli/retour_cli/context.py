@@ -1,7 +1,7 @@
 """Context: the configuration, the key ring and the store, opened when a command first asks for them.
 
-Run by root, a command becomes their owner before it opens key ring or store: what only root can read, such as a list to
-import, is to be opened before that.
+Run by root, a command becomes their owner before it opens the key ring, the store or what the configuration names: what
+only root can read, such as a list to import, is to be opened before that.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Context:
     @cached_property
     def rules(self) -> Rules:
         """The rules for reading returned mail. Raises `ConfigError`."""
+        self.become_owner()
         return load.load_rules(self.path, self.config)
 
     @cached_property

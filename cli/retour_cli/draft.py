@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from retour_policy import files
@@ -17,10 +17,14 @@ STAGE = ".retour-init"
 
 
 class Draft:
-    """The files to make, in the order in which they appear. One process at a time may work on it."""
+    """The files to make, in the order in which they appear. One process at a time may work on it.
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    `beside` names for a place the files that come into being beside it when it is used, and go with it.
+    """
+
+    def __init__(self, places: Sequence[Path], beside: Mapping[Path, Sequence[Path]]) -> None:
         self._places = tuple(places)
+        self._beside = dict(beside)
 
     def path(self, place: Path) -> Path:
         """Where to make the file that will appear in this place."""
@@ -31,8 +35,10 @@ class Draft:
         return any(map(os.path.lexists, self._stages()))
 
     def occupied(self) -> list[Path]:
-        """The places where something is that an unfinished draft has not left."""
-        return [place for place in self._places if os.path.lexists(place) and not self._is_left_over(place)]
+        """The places where something is, or beside which something is, that an unfinished draft has not left."""
+        others = [place for place in self._places if not self.is_left_over(place)]
+        ways = [path for place in others for path in (place, *self._beside.get(place, ()))]
+        return [path for path in ways if os.path.lexists(path)]
 
     def begin(self) -> None:
         """Take back what an unfinished draft has left, and be ready to make files. Raises `OSError`."""
@@ -50,12 +56,13 @@ class Draft:
     def discard(self) -> None:
         """Remove what was made; what has appeared too, unless the last has. Raises `OSError`."""
         for place in self._places:
-            if self._is_left_over(place):
-                place.unlink()
+            if self.is_left_over(place):
+                for path in (*self._beside.get(place, ()), place):  # or they would be taken for another database's
+                    path.unlink(missing_ok=True)
         self._remove_stages()
 
-    def _is_left_over(self, place: Path) -> bool:
-        """Whether it appeared, and the draft was not finished."""
+    def is_left_over(self, place: Path) -> bool:
+        """Whether it appeared, and the draft was not finished: or it was, and the last file is gone again."""
         return not os.path.lexists(self._places[-1]) and _same(place, self.path(place))
 
     def _stages(self) -> list[Path]:
@@ -70,5 +77,5 @@ class Draft:
 def _same(one: Path, other: Path) -> bool:
     try:
         return os.path.samestat(one.lstat(), other.lstat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

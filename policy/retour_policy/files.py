@@ -112,6 +112,22 @@ def read_in(folder: int, name: str) -> bytes:
         return file.read()
 
 
+def read_regular(path: Path, max_octets: int) -> bytes:
+    """The content of a file that is a regular one: a pipe may keep its reader waiting, and a device has no end.
+
+    A link is followed. Raises `OSError`, for more than `max_octets` too.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with os.fdopen(_regular(path, descriptor), "rb") as file:
+        content = file.read(max_octets + 1)
+    if len(content) > max_octets:
+        raise OSError(errno.EFBIG, f"is larger than {max_octets} octets", str(path))
+    return content
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: fsync(2) of a file does not write its name."""
     with folder_opened(path) as descriptor:

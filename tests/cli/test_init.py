@@ -100,6 +100,17 @@ def test_what_is_there_is_not_touched(tmp_path: Path, name: str, kind: str) -> N
     assert (sorted(tmp_path.iterdir()), contents(tmp_path)) == before
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_what_another_database_left_is_occupied(tmp_path: Path, end: str) -> None:
+    """SQLite would write the old log into the new database: named, and all stays as it was."""
+    (tmp_path / f"retour.db{end}").write_bytes(b"old")
+    before = contents(tmp_path)
+    result = init(tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr == f"retour: {tmp_path}/retour.db{end}: already exists; init overwrites nothing\n"
+    assert contents(tmp_path) == before
+
+
 def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
     """Run twice by mistake: the keys of the first run stay."""
     init(tmp_path)
@@ -238,6 +249,51 @@ def test_what_was_put_there_after_a_killed_init_stays(tmp_path: Path) -> None:
         and result.stderr == f"retour: {folder}/keys.toml: already exists; init overwrites nothing\n"
     )
     assert (folder / "keys.toml").read_text() == "mine"
+
+
+def published_only(folder: Path) -> None:
+    """An init that is killed when all has appeared, before it removes its drafts."""
+
+    def work() -> None:
+        sys.addaudithook(lambda event, _: os.kill(os.getpid(), signal.SIGKILL) if event == "shutil.rmtree" else None)
+        init(folder)
+
+    assert forked(work).status == -signal.SIGKILL and (folder / ".retour-init").exists()
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["in the file", "in the log"])
+def test_a_database_in_use_is_no_left_over(tmp_path: Path, is_closed: bool) -> None:
+    """All had appeared and was used; then the configuration is removed: database and key ring are there still."""
+    published_only(tmp_path)
+    added = ["suppressions", "add", "a@b.example", "--config", str(tmp_path / "retour.toml")]
+    assert CliRunner().invoke(main, added).exit_code == 0
+    reader = open_store(f"sqlite:///{tmp_path}/retour.db")
+    with reader.reading():  # SQLite keeps the log for those who have the database open
+        pass
+    if is_closed:
+        reader.close()
+    (tmp_path / "retour.toml").rename(tmp_path / "kept.toml")
+    before = contents(tmp_path)
+    result = init(tmp_path)
+    said = f"retour: {tmp_path}/keys.toml, {tmp_path}/retour.db: already exists; init overwrites nothing\n"
+    assert (result.exit_code, result.stderr) == (1, said)
+    assert {path: before[path] for path in before if "-shm" not in path}.items() <= contents(tmp_path).items()
+    reader.close()
+
+
+def test_a_left_over_database_that_was_only_opened_is_made_anew(tmp_path: Path) -> None:
+    """SQLite's files beside it are its own, and go with it: here an init was killed while it looked into it."""
+    published_only(tmp_path)
+    (tmp_path / "retour.toml").unlink()
+
+    def look() -> None:
+        with open_store(f"sqlite:///{tmp_path}/retour.db").reading():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(look).status == -signal.SIGKILL and (tmp_path / "retour.db-wal").exists()
+    assert init(tmp_path).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"retour.toml", "keys.toml", "retour.db", "sockets", "spool"}
+    open_store(f"sqlite:///{tmp_path}/retour.db").close()
 
 
 def test_two_at_once_make_one_place(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sqlite3
+import stat
 import subprocess
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +171,53 @@ def test_a_reload_does_not_take_another_ring(office: Any) -> None:
     (problem,) = [str(entry["problem"]) for entry in logs if entry["log_level"] == "error"]
     assert adopted == [] and f"{office.home}/keys.toml is another key ring" in problem
     assert not context.ring.refresh() and context.ring.address_secret == secret
+
+
+def test_a_lost_ring_is_replaced_as_the_docs_say(office: Any, tmp_path: Path) -> None:
+    """The commands printed in "A lost key ring", in their order: who was suppressed is so under the new ring."""
+    office("suppressions", "add", A)
+    (office.home / "keys.toml").unlink()
+    page = (Path(__file__).parents[2] / "docs/keeping.md").read_text(encoding="utf-8")
+    printed = page.partition("\n## A lost key ring\n")[2].partition("```\n")[2].partition("```")[0]
+    assert "retour keys create\n" in printed
+    python = f'retour() {{ {shlex.join(RETOUR)} "$@"; }}\nsystemctl() {{ :; }}\n'
+    script = python + printed.replace("/var/lib/retour", str(office.home))
+    environment = os.environ | {"RETOUR_CONFIG": str(office.config)}
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert A in office("suppressions", "list").stdout
+
+
+def test_a_ring_is_made_where_there_is_none(office: Any) -> None:
+    """Mode 0600, two keys, and told; not one that was there before."""
+    path = office.home / "keys.toml"
+    before = path.read_bytes()
+    path.unlink()
+    assert office.json("keys", "create") == [{"keyring": str(path), "signing": 0, "keys": 2}]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and keyring.load(path).signing() == 0
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("kind", ["ring", "folder", "link to nothing"])
+def test_a_ring_that_is_there_stays(office: Any, kind: str) -> None:
+    """Exit status 1 and its name, whatever is there: with another ring the database would be lost."""
+    path = office.home / "keys.toml"
+    if kind != "ring":
+        path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link to nothing":
+        path.symlink_to(office.home / "nowhere")
+    before = path.read_bytes() if kind == "ring" else path.lstat()
+    result = office("keys", "create", status=1)
+    assert result.stderr == f"retour: {path}: is there already; `retour keys rotate` renews its keys\n"
+    assert (path.read_bytes() if kind == "ring" else path.lstat()) == before
+    assert not (office.home / "nowhere").exists()
+
+
+def test_a_missing_ring_is_not_to_be_made_by_init(office: Any) -> None:
+    """Init overwrites nothing, so it cannot: the sentence leads to the page that says what to do."""
+    (office.home / "keys.toml").unlink()
+    said = office("check", status=78).stderr
+    assert "keys.toml: No such file or directory; put back" in said and "init" not in said
+    assert 'docs/keeping.md, "A lost key ring"' in said

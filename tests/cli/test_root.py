@@ -35,8 +35,8 @@ needs_readable_code = pytest.mark.skipif(
 A = "anna@example.net"
 COMMANDS: list[list[str]] = [
     ["db", "upgrade"], ["db", "status"], ["check"], ["suppressions", "add", A], ["events"], ["address", "show", A],
-    ["erase", A, "--yes"], ["purge"], ["rebuild"], ["keys", "rotate"], ["outbox", "drop", "--all", "--failed"],
-    ["token", "make", "--stream", "news", "--to", A],
+    ["erase", A, "--yes"], ["purge"], ["rebuild"], ["keys", "create"], ["keys", "rotate"],
+    ["outbox", "drop", "--all", "--failed"], ["token", "make", "--stream", "news", "--to", A],
 ]  # fmt: skip
 
 
@@ -144,6 +144,15 @@ def test_init_writes_as_the_folders_owner(trap: Trap, folder: Path) -> None:
     give(empty)
     assert as_root("init", "--dir", empty, "--domain", "b.example.com").returncode == 0
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in (empty, *empty.rglob("*"))} == {(UID, GID)}
+
+
+def test_a_new_key_ring_is_the_owners(trap: Trap) -> None:
+    """Made by root where the old one is lost: the services' user can read it, and nobody else."""
+    path = trap.home / "keys.toml"
+    path.unlink()
+    assert as_root("keys", "create", config=trap.office.config).returncode == 0
+    was = path.lstat()
+    assert (was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode)) == (UID, GID, 0o600)
 
 
 def systems_init(folder: Path) -> tuple[int, int]:
@@ -326,6 +335,22 @@ def test_an_owner_who_cannot_read_the_program_is_told(trap: Trap, monkeypatch: p
     done = forked(lambda: retour("events", config=trap.office.config)).value
     assert done is not None and done.returncode == 78
     assert f"{trap.victim}: user {UID}, who owns {trap.home}/retour.db, cannot read it; install" in done.stderr
+
+
+def test_rules_that_the_owner_names_are_read_as_the_owner(trap: Trap) -> None:
+    """`explain --policy` opens a file of root's that is on its command line, and none that the configuration names."""
+    rules, message = trap.roots / "rules.toml", trap.roots / "returned.eml"
+    rules.write_text('[[rule]]\nname = "$6$secret"\n')
+    message.write_text("Subject: x\n\nx\n")
+    for path in (rules, message):
+        path.chmod(0o600)
+    trap.office.edit('rules = ""', f'rules = "{rules}"')
+    done = as_root("explain", "--policy", message, config=trap.office.config)
+    assert done.returncode == 78 and "$6$" not in done.stderr
+    assert f"lmtpd.rules: {rules}: Permission denied" in done.stderr
+    rules.write_text('[[rule]]\nname = "ours"\nreason = "suspend"\nwords = ["shut"]\nexamples = ["550 shut"]\n')
+    done = as_root("explain", "--policy", "--rules", rules, message, config=trap.office.config)
+    assert done.returncode == 0, done.stderr
 
 
 def test_roots_own_stay_roots(office: Any) -> None:

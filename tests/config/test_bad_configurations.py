@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.wait import PATIENCE
 from retour_cli.main import main
 from retour_policy.store import migrate
 from retour_policy.store.database import open_store
@@ -115,6 +116,47 @@ def test_a_folder_is_no_configuration(here: Path) -> None:
     """A folder in place of the file is an error of the configuration."""
     result = check(here)
     assert (result.exit_code, result.stderr) == (78, f"retour: {here}: cannot be read: Is a directory\n")
+
+
+NOT_REGULAR = {
+    "retour.toml": "retour: {here}/retour.toml: cannot be read: is not a regular file",
+    "keys.toml": "retour: {here}/retour.toml:tokens.keyring: {here}/keys.toml: cannot be read: is not a regular file",
+    "rules.toml": "retour: {here}/retour.toml:lmtpd.rules: {here}/rules.toml: is not a regular file",
+    "secret": "retour: {here}/retour.toml:hook[h].secret_file: {here}/secret: is not a regular file",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "pipe") for name in NOT_REGULAR), ("retour.toml", "device"), ("rules.toml", "device")]
+)
+def test_what_never_ends_is_no_file_of_ours(here: Path, name: str, kind: str) -> None:
+    """A pipe that nobody writes to, a device without an end: in the place of any file that is read, refused at once."""
+    config, place = here / "retour.toml", here / name
+    config.write_text(
+        f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n'
+        + (f'lmtpd.rules = "{place}"\n' if name == "rules.toml" else "")
+        + (f'[[hook]]\nname = "h"\non = ["all"]\nwebhook = "https://a.example/"\nsecret_file = "{place}"\n')
+        * (name == "secret")
+    )
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place, 0o600)
+    else:
+        place.symlink_to("/dev/zero")
+    command = ["prlimit", "--as=2000000000", sys.executable, "-m", "retour_cli", "check", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (78, "", NOT_REGULAR[name].format(here=here) + "\n")
+
+
+@pytest.mark.parametrize(("octets", "status"), [(1_000_000, 0), (1_000_001, 78)])
+def test_a_huge_file_is_no_configuration(here: Path, octets: int, status: int) -> None:
+    """At most 1 MB is read, and the limit is told."""
+    config = here / "retour.toml"
+    text = f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n#'
+    config.write_text(text.ljust(octets, "x"))
+    result = check(config)
+    assert result.exit_code == status
+    assert (f"retour: {config}: cannot be read: is larger than 1000000 octets\n" == result.stderr) == (status == 78)
 
 
 def test_a_file_that_may_not_be_read_is_told(here: Path) -> None:

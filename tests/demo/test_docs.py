@@ -100,6 +100,13 @@ def test_every_command_stands_in_the_readme() -> None:
     assert sorted(rows) == sorted(commands(main, "retour"))
 
 
+def test_the_page_for_trouble_can_be_read_and_followed() -> None:
+    """docs/keeping.md fits 120 columns; before it uses a program that few Debian hosts have, it names the package."""
+    text = (ROOT / "docs/keeping.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if len(line) > 120] == []
+    assert 0 < text.find("apt-get install sqlite3") < text.find("sqlite3 /var/lib")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file(page: Path) -> None:
     """Links within the repository name what is there."""

@@ -17,6 +17,7 @@ from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import load
 from retour_policy.config.courier import HookSection, RelaySection
 from retour_policy.config.model import Config, Match, Stream, in_bounce_domain
+from retour_policy.config.problems import REMOVED
 from retour_policy.core.hook_events import EVENTS, GROUPS
 from retour_policy.core.presets import PLAIN
 from retour_policy.errors import ConfigError
@@ -185,6 +186,11 @@ def test_all_faults_are_told_at_once() -> None:
         parse('policy.hard = -1\nmilter.drain = 5\nstream = [{name = "a", nmae = 1}, {name = "b", track = 1}]\n')
     keys = [problem.key for problem in caught.value.problems]
     assert keys == ["milter.drain", "stream[a].nmae", "stream[b].track", "policy.hard"]
+
+
+def test_what_is_gone_is_no_key() -> None:
+    """A key that came back must leave the list of those that are gone, for nobody would hear that it is known."""
+    assert not set(REMOVED) & {".".join(path[-2:]) for path in keys_of(Config)}
 
 
 VALUES = st.recursive(

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -65,13 +65,19 @@ def explain(
 
     Exit status 1 if a file could not be opened.
     """
-    rules = _rules(rule_file) if rule_file or not with_policy else _context(config).rules
-    policy = _policy(config) if with_policy else None
+    messages: Iterable[_Opened] = _open_each(files, unrecognised)
+    policy = None
+    if with_policy:
+        context = _context(config)
+        own = _rules(rule_file) if rule_file else None
+        messages = list(messages)  # all that is named here, before root becomes the owner of the database
+        rules, policy = context.rules if own is None else own, _policy(context)
+    else:
+        rules = _rules(rule_file)
     failures = 0
     heap: list[tuple[str, bytes, Report]] = []
     kinds: Counter[str] = Counter()
-    messages = _each(files, unrecognised, rules)
-    for one in list(messages) if policy else messages:  # all, before root becomes the owner of the database
+    for one in (_read(message, rules) for message in messages):
         failures += not one.opened
         if one.complaint:
             click.echo(spaced(f"retour explain: {one.file}: {one.complaint}"), err=True)
@@ -88,20 +94,21 @@ def explain(
 
 
 def _context(config: Path) -> Context:
-    """The configuration; loaded only if it is needed."""
+    """The configuration, good; loaded only if it is needed. Raises `ConfigError`."""
     from retour_cli.context import Context
 
-    return Context(config)
+    context = Context(config)
+    _ = context.config
+    return context
 
 
 Policy = Callable[[bytes, Report], list[str]]
 
 
-def _policy(config: Path) -> Policy:
+def _policy(context: Context) -> Policy:
     """The dry run of the policy; loaded only if it is needed."""
     from retour_cli.dry_run import dry_run
 
-    context = _context(config)
     return lambda data, report: dry_run(context, data, report)
 
 
@@ -132,18 +139,35 @@ def _rules(path: str | None) -> Rules:
         sys.exit(EX_CONFIG)
 
 
-def _each(names: tuple[str, ...], folders: bool, rules: Rules) -> Iterator[Read]:
-    """Each message of the files named, read."""
+@dataclass(frozen=True)
+class _Octets:
+    """What is read of a message, and whether there is more of it."""
+
+    data: bytes
+    is_cut: bool = False
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A message in a file; or why there is none."""
+
+    file: str
+    octets: _Octets
+    error: str | None = None
+
+
+def _open_each(names: tuple[str, ...], folders: bool) -> Iterator[_Opened]:
+    """Each message of the files named."""
     if not names and sys.stdin.isatty():
         click.echo("retour explain: reading a message from standard input", err=True)
     for name in _files(names, folders) if names else ["-"]:
         try:
             for place, octets in _messages(name):
-                yield _read(place, octets, rules)
+                yield _Opened(place, octets)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             hint = "; --unrecognised reads folders" if isinstance(error, IsADirectoryError) else ""
-            yield Read(name, b"", Report("not-a-report"), f"{why or error}{hint}", opened=False)
+            yield _Opened(name, _Octets(b""), f"{why or error}{hint}")
 
 
 def _files(names: tuple[str, ...], folders: bool) -> Iterator[str]:
@@ -178,14 +202,6 @@ def _messages(name: str) -> Iterator[tuple[str, _Octets]]:
         yield name, octets
 
 
-@dataclass(frozen=True)
-class _Octets:
-    """What is read of a message, and whether there is more of it."""
-
-    data: bytes
-    is_cut: bool = False
-
-
 def _first_of(file: BinaryIO) -> _Octets:
     """The beginning of a file, which may have no end."""
     data = file.read(MAX_MESSAGE_OCTETS + 1)
@@ -215,7 +231,10 @@ def _without_empty_line(message: bytearray) -> bytes:
     return bytes(message.removesuffix(end))
 
 
-def _read(name: str, octets: _Octets, rules: Rules) -> Read:
+def _read(opened: _Opened, rules: Rules) -> Read:
+    name, octets = opened.file, opened.octets
+    if opened.error is not None:
+        return Read(name, b"", Report("not-a-report"), opened.error, opened=False)
     data, complaint = octets.data, None
     if octets.is_cut:
         click.echo(

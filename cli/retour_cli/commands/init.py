@@ -24,7 +24,9 @@ from retour_policy.config.load import parse
 from retour_policy.errors import InputError
 from retour_policy.files import folder_locked, folder_opened, make_folders, write_new
 from retour_policy.store import key_ring_mark, migrate
+from retour_policy.store.contents import is_untouched
 from retour_policy.store.database import open_store
+from retour_policy.store.sqlite import files_beside
 from retour_policy.tokens import keyring
 
 SYSTEM = Path("/etc/retour")
@@ -64,12 +66,12 @@ class Places:
         return 0o750 if self.are_the_systems else 0o755
 
     def files(self) -> tuple[Path, ...]:
-        """Files that must not exist yet."""
+        """The files that init makes."""
         return (self.config, self.keyring, self.database)
 
     def draft(self) -> Draft:
         """They appear in this order."""
-        return Draft((self.database, self.keyring, self.config))
+        return Draft((self.database, self.keyring, self.config), {self.database: files_beside(self.database)})
 
 
 @click.command()
@@ -118,6 +120,7 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
 def _write(places: Places, text: str) -> None:
     """Make the three files; whenever this is killed, the next init begins anew. Raises `OSError`."""
     draft = places.draft()
+    _refuse_removing(places)
     draft.begin()
     try:
         _refuse_overwriting(places)  # now that only one can be at work
@@ -218,9 +221,25 @@ def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
 
 
 def _refuse_overwriting(places: Places) -> None:
-    occupied = places.draft().occupied()
-    if there := [str(path) for path in places.files() if path in occupied]:
+    if there := places.draft().occupied():
+        raise InputError(f"{', '.join(map(str, there))}: already exists; init overwrites nothing")
+
+
+def _refuse_removing(places: Places) -> None:
+    """What looks left over may have been in use, if only the configuration was removed since."""
+    if places.draft().is_left_over(places.database) and not _is_untouched(places.database):
+        there = [str(path) for path in places.files() if os.path.lexists(path)]
         raise InputError(f"{', '.join(there)}: already exists; init overwrites nothing")
+
+
+def _is_untouched(database: Path) -> bool:
+    """Whether nothing was recorded in it yet. Raises `StoreRefused`, `StoreUnavailable`."""
+    store = open_store(f"sqlite:///{database}", check=False)
+    try:
+        with store.reading() as connection:
+            return is_untouched(connection)
+    finally:
+        store.close()
 
 
 def _domains(text: str) -> tuple[str, str]:

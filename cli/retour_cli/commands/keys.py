@@ -1,4 +1,4 @@
-"""Keys: the key ring's rotation."""
+"""Keys: the key ring, made and rotated."""
 
 from __future__ import annotations
 
@@ -13,6 +13,29 @@ from retour_policy.tokens import keyring
 @click.group()
 def keys() -> None:
     """The key ring."""
+
+
+@keys.command()
+@options
+@json_option
+def create(context: Context, as_json: bool) -> None:
+    """Create a key ring (mode 0600) where there is none.
+
+    `retour init` does that for a new installation. A database that was used
+    with another ring refuses a new one: docs/keeping.md, "A lost key ring".
+    """
+    path = context.config.tokens.keyring
+    context.become_owner()
+    try:
+        made = keyring.create_file(path, context.clock())
+    except FileExistsError as error:
+        raise InputError(f"{path}: is there already; `retour keys rotate` renews its keys") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json({"keyring": str(path), "signing": made.signing(), "keys": len(made.keys)})
+    else:
+        say(f"wrote {path}")
 
 
 @keys.command()

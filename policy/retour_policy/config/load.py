@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from retour_bounces import RuleError, Rules
+from retour_policy import files
 from retour_policy.config.consistency import contradictions
 from retour_policy.config.model import Config
 from retour_policy.config.problems import problems_of
@@ -16,6 +17,7 @@ from retour_policy.errors import ConfigError, Problem
 from retour_policy.tokens.keyring import KeyRingFile
 
 DEFAULT_PATH = "/etc/retour/retour.toml"
+MAX_CONFIG_OCTETS = 1_000_000
 
 
 def load(path: Path) -> Config:
@@ -55,6 +57,8 @@ def load_rules(path: Path, config: Config) -> Rules:
     if file is None:
         return Rules.bundled()
     try:
+        if file.exists() and not file.is_file():
+            raise ConfigError(Problem(str(path), "lmtpd.rules", f"{file}: is not a regular file"))
         return Rules.from_file(str(file))
     except RuleError as error:
         raise ConfigError(Problem(str(path), "lmtpd.rules", str(error))) from error
@@ -74,7 +78,7 @@ def _tables(path: Path, text: str) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return files.read_regular(path, MAX_CONFIG_OCTETS).decode("utf-8")
     except FileNotFoundError as error:
         raise ConfigError(Problem(str(path), "", f"{error.strerror}; `retour init` writes one")) from error
     except OSError as error:

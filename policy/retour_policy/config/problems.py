@@ -28,6 +28,15 @@ _MEANINGS = {
     "too_short": "is an empty list; give at least one value, or leave the key out",
 }
 """What pydantic's error types mean to a postmaster."""
+REMOVED = {
+    "policy.suppress_for": "hard_for, soft_for, network_for and autoreply_for take its place, one for each kind of "
+    "failure",
+    "storm.settle_after": "what a storm holds counts when it repeats: repeats, repeats_over and soft_repeats_over say "
+    "how often and over how long",
+    "storm.lapse_after": "what a storm holds does not lapse, it counts when it repeats: repeats, repeats_over, "
+    "soft_repeats_over",
+}
+"""Keys that older versions had, by table and key, and what takes their place."""
 
 
 def problems_of(path: Path, data: dict[str, Any], error: ValidationError) -> list[Problem]:
@@ -66,6 +75,8 @@ def key_text(data: Any, parts: Sequence[object]) -> str:
 
 
 def _unknown(parts: Sequence[object]) -> str:
+    if (removed := ".".join(map(str, parts[-2:]))) in REMOVED:
+        return f"is gone, remove it; {REMOVED[removed]}"
     model: Any = Config
     for part in parts[:-1]:
         fields = getattr(model, "model_fields", {})

@@ -15,6 +15,7 @@ from retour_policy.errors import ConfigError, Problem
 
 SECRET_PREFIX = "whsec_"
 MIN_SECRET_OCTETS, MAX_SECRET_OCTETS = 24, 64  # Standard Webhooks, "Signature scheme"
+MAX_FILE_OCTETS = 100_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _secret_text(path: Path) -> str:
         mode = files.open_to_others(path)
         if mode is not None:
             raise _Fault(f"others can use {path} (mode {mode:04o}); run: chmod 0600 {path}")
-        return path.read_text("utf-8")
+        return files.read_regular(path, MAX_FILE_OCTETS).decode("utf-8")
     except OSError as error:
         raise _Fault(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

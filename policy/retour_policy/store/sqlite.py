@@ -35,6 +35,11 @@ def create_file(database: Path) -> None:
     files.create_empty(database, 0o640)
 
 
+def files_beside(database: Path) -> tuple[Path, ...]:
+    """Where SQLite keeps what is not in the file yet, log, index and journal: it applies whatever it finds there."""
+    return tuple(database.with_name(database.name + end) for end in ("-wal", "-shm", "-journal"))
+
+
 def is_damage(error: BaseException | None) -> bool:
     """Whether SQLite says that the file is malformed, or no database: no later try can succeed."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -20,6 +20,7 @@ from retour_policy.tokens.token import Purpose
 
 SLOTS = 32
 SECRET_OCTETS = 32
+MAX_RING_OCTETS = 100_000  # of the file: 32 keys have a tenth of that
 STATES = ("next", "signing", "old")
 HEADER = """\
 # Retour's keys. Anybody who can read this file can forge bounces; keep its mode at 0600.
@@ -137,17 +138,29 @@ def load(path: Path) -> KeyRing:
     """The ring in a file. Raises `ConfigError` that names the file and the key that is wrong."""
     _refuse_open_mode(path)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(files.read_regular(path, MAX_RING_OCTETS).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(Problem(str(path), "", f"cannot be read as a key ring: {error}")) from error
     try:
         keys = tuple(_key(entry) for entry in data["key"])
         ring = KeyRing(_secret(data["address_secret"]), keys)
     except KeyError as error:
-        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; `retour init` wrote one")) from error
+        raise ConfigError(Problem(str(path), str(error.args[0]), "is missing; Retour wrote one")) from error
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ConfigError(Problem(str(path), "key", f"not a key ring that `retour init` wrote ({error})")) from error
+        raise ConfigError(Problem(str(path), "key", f"not a key ring that Retour wrote ({error})")) from error
     _check(path, ring)
+    return ring
+
+
+def create_file(path: Path, now: int) -> KeyRing:
+    """Write a new ring, where nothing is. Raises `FileExistsError` if something is there, and other `OSError`s."""
+    with files.folder_locked(path.parent):
+        if path.is_symlink() or path.exists():
+            raise FileExistsError(path)
+        ring = create(now)
+        save(path, ring)
     return ring
 
 
@@ -185,9 +198,11 @@ def _identity(path: Path) -> tuple[int, int, int]:
 def _refuse_open_mode(path: Path) -> None:
     try:
         mode = files.open_to_others(path)
+    except FileNotFoundError as error:
+        text = f'{error.strerror}; put back the one that belongs to the database (docs/keeping.md, "A lost key ring")'
+        raise ConfigError(Problem(str(path), "", text)) from error
     except OSError as error:
-        why = error.strerror or "cannot be read"
-        raise ConfigError(Problem(str(path), "", f"{why}; `retour init` makes a key ring")) from error
+        raise ConfigError(Problem(str(path), "", error.strerror or "cannot be read")) from error
     if mode is not None:
         raise ConfigError(Problem(str(path), "", f"others can use it (mode {mode:04o}); run: chmod 0600 {path}"))
 
