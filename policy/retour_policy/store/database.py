@@ -19,7 +19,7 @@ from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.opened import Opened
 from retour_policy.store.schema import REVISION, VERSION_TABLE
 from retour_policy.store.signals import ENDING, STOPPING, held_back
-from retour_policy.store.sqlite_files import LeftLog, State
+from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
 DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
@@ -228,8 +228,7 @@ class Store:
     def _save_or_refuse(self, opened: Opened) -> None:
         """Raise `StoreUnavailable` unless what was just committed is in the file that is at the path."""
         state = opened.state()
-        self._current()
-        if state in (State.DELETED, State.REPLACED):
+        if self._current() is not opened and not opened.saved:
             raise StoreUnavailable(f"{self.name}: {state.value}")
 
     def _end(self, opened: Opened) -> None:
@@ -239,13 +238,12 @@ class Store:
             return
         self._tell(state.value)
         if state is State.UNLOGGED:
-            if not opened.rescue():
+            if opened.rescue() is Rescue.BUSY:
                 raise StoreUnavailable(f"{self.name}: {state.value}")
-            self._opened = self._open()  # first, for closing the last connection would remove the log that is there now
         else:
             self._left_log = opened.left_log()
-            self._opened = None
-        opened.close()
+        self._opened = None
+        opened.close()  # all of it first: what a process opens meanwhile shares the index that was removed
 
     def _open(self) -> Opened:
         try:

@@ -76,6 +76,15 @@ def find_holder(descriptor: int) -> Holder | None:
     return None
 
 
+def lock_octets(descriptor: int, kind: int, start: int, length: int = 1, *, wait: bool = False) -> None:
+    """Take an open file description lock, fcntl(2): it also keeps out this process, as its other descriptors go.
+
+    `kind` is `fcntl.F_RDLCK`, `F_WRLCK` or `F_UNLCK`. Raises `OSError`; `BlockingIOError` where it is not free.
+    """
+    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
+
+
 def _acquire(descriptor: int, *, wait: bool) -> bool:
     """Take the door, then the lock, and give the door back; whether that could be done."""
     try:
@@ -89,9 +98,8 @@ def _acquire(descriptor: int, *, wait: bool) -> bool:
 
 
 def _door(descriptor: int, kind: int, *, wait: bool) -> None:
-    """An open file description lock, fcntl(2), on the first octet."""
-    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 1, 0)
-    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
+    """On the first octet."""
+    lock_octets(descriptor, kind, 0, wait=wait)
 
 
 def _holder(pid: int) -> Holder | None:
