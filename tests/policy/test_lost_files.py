@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event, insert, select
 
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreDamaged, StoreUnavailable
 from retour_policy.store import migrate, schema
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
@@ -414,6 +414,46 @@ def test_a_log_of_the_old_file_is_not_written_into_the_new_one(store: Store, dat
     assert f"remove {database}-wal and {database}-shm, or put the file back" in told[-1]
     remove_log_and_index(database)
     assert read(store) == keys(database) == set() and told[-1] == ""
+
+
+def test_a_damaged_database_leaves_its_log_to_no_other(store: Store, database: Path, service: Service) -> None:
+    """It was closed because of the damage; the backup is moved into place, and the log left beside it."""
+    backup = copy_of(database, "backup.db")
+    with store.writing() as connection:
+        add(b"1")(connection)
+    service.write(b"2")
+    with pytest.raises(StoreDamaged), store.writing() as connection:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+    backup.rename(database)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="belongs to the one before"), store.writing():
+            pass
+    remove_log_and_index(database)
+    with store.writing() as connection:
+        add(b"3")(connection)
+    assert keys(database) == read(store) == {b"3"}
+
+
+def test_a_database_without_a_log_so_far_loses_nothing_later(database: Path) -> None:
+    """A `.dump` that was put back gets its log at the first commit: that too is saved when it is removed."""
+    elsewhere(database, "PRAGMA journal_mode = DELETE")
+    store, service = open_store(f"sqlite:///{database}"), Service(database)
+    service.read()
+    with store.writing() as connection:
+        add(b"1")(connection)
+    service.write(b"2")
+    for n in range(3):
+        remove_log(database)
+        with store.writing() as connection:
+            add(b"%da" % n)(connection)
+        service.write(b"%db" % n)
+    expected = {b"1", b"2", b"0a", b"0b", b"1a", b"1b", b"2a", b"2b"}
+    assert keys(database) == read(store) == service.read() == expected
+    store.close()
+    service.close()
+    assert keys(database) == expected
 
 
 def test_a_lock_that_was_replaced_holds_nobody_up(store: Store, database: Path) -> None:

@@ -173,6 +173,16 @@ class Store:
             self._opened = None
             self._forget_left_log()
 
+    def _abandon(self) -> None:
+        """Close all connections to a damaged file; its log is not written into the one that is put in its place."""
+        with self._opening:
+            if self._opened is None:
+                return
+            with contextlib.suppress(OSError):
+                self._keep_left_log(self._opened)
+            self._opened.close()
+            self._opened = None
+
     def look(self) -> None:
         """Notice a file that was removed or replaced, though nobody reads or writes. Raises `StoreUnavailable`."""
         with self._temporary():
@@ -193,7 +203,7 @@ class Store:
         orig = getattr(error, "orig", None) or error
         if not sqlite.is_damage(orig):
             return StoreUnavailable(f"{self.name}: {orig}")
-        self.close()  # they keep what they have read, also when the file is whole again
+        self._abandon()  # they keep what they have read, also when the file is whole again
         return StoreDamaged(
             f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
             'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
@@ -241,7 +251,7 @@ class Store:
             if opened.rescue() is Rescue.BUSY:
                 raise StoreUnavailable(f"{self.name}: {state.value}")
         else:
-            self._left_log = opened.left_log()
+            self._keep_left_log(opened)
         self._opened = None
         opened.close()  # all of it first: what a process opens meanwhile shares the index that was removed
 
@@ -279,6 +289,11 @@ class Store:
                     requirement(connection)
         except StoreRefused as error:
             raise StoreUnavailable(str(error)) from error
+
+    def _keep_left_log(self, opened: Opened) -> None:
+        left = opened.left_log()
+        self._forget_left_log()
+        self._left_log = left
 
     def _forget_left_log(self) -> None:
         if self._left_log:
