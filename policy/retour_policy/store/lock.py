@@ -50,7 +50,8 @@ def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator
     descriptor = files.open_lock(database.with_name(database.name + ".lock"), beside=database)
     try:
         if not _acquire(descriptor, wait=False):
-            timer = threading.Timer(LONG_WAIT_S, lambda: on_long_wait(find_holder(descriptor)))
+            waited_for = os.fstat(descriptor)  # the timer may run late, when the descriptor is another file's
+            timer = threading.Timer(LONG_WAIT_S, lambda: on_long_wait(_find_holder(waited_for)))
             timer.daemon = True
             timer.start()
             try:
@@ -63,9 +64,12 @@ def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator
 
 
 def find_holder(descriptor: int) -> Holder | None:
-    """Who holds the lock of an open file, by proc(5)."""
+    """Who holds the lock of an open file, by proc(5). Raises `OSError`."""
+    return _find_holder(os.fstat(descriptor))
+
+
+def _find_holder(was: os.stat_result) -> Holder | None:
     try:
-        was = os.fstat(descriptor)
         place = f"{os.major(was.st_dev):02x}:{os.minor(was.st_dev):02x}:{was.st_ino}"
         for line in Path("/proc/locks").read_text("ascii").splitlines():
             fields = line.split()
