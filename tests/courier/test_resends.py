@@ -218,6 +218,18 @@ def test_the_hook_hears_which_resend_it_was(world, server, spool, tmp_path):
     assert data["tag"] == "order-4711"
 
 
+def test_what_only_looks_like_a_part_of_the_spool_stops_no_sweep(world, spool, tmp_path):
+    """A plain file or a link with the name of a part is passed over; the copies beside it are removed."""
+    now = system_clock()
+    (tmp_path / "elsewhere").mkdir()
+    old = f"{now // 1000 - 60:010x}-{'41'}{'0' * 14}.gz"
+    spool.put(old, COPY)
+    (spool.folder / "01").write_text("")
+    (spool.folder / "81").symlink_to(tmp_path / "elsewhere")
+    assert remove_copies(spool, world.store, now, 1) == 1
+    assert list(spool.names()) == []
+
+
 def test_copies_are_removed_when_their_time_is_over(world, spool):
     """By their name; and after an hour those that no send names: it was erased, or never recorded."""
     now = system_clock()
@@ -275,7 +287,7 @@ def test_who_is_erased_meanwhile_is_not_named_again(world, server, spool, tmp_pa
         told = (tmp_path / "told").read_text()
         data = json.loads(told)["data"]
         assert (data["resend"], data["max_attempts"]) == (1, 2)
-        assert not any(name in told for name in (BOB, "4711", "8@shop.example"))
+        assert not any(name in told for name in (BOB, "order-4711", "8@shop.example"))
 
 
 def _recipients(world):

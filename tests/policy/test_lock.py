@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,6 +136,36 @@ def test_who_waits_long_is_told_for_whom(store: Store, database: Path, monkeypat
         process.stdin.flush()
         thread.join()
     assert [holder and holder.pid for holder in told] == [process.pid]
+
+
+def test_who_is_told_late_hears_of_no_other_file(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait is over, and its descriptor is another file's, whose lock is held, when the timer comes."""
+    told: list[Holder | None] = []
+    late: list[Callable[[], None]] = []
+
+    class LateTimer(threading.Timer):
+        def __init__(self, interval: float, function: Callable[[], None]) -> None:
+            super().__init__(interval, function)
+            late.append(function)
+
+    monkeypatch.setattr(threading, "Timer", LateTimer)
+    with running(HOLD, database) as process:
+        thread = threading.Thread(target=lambda: write_lock(database, told.append).__enter__())
+        thread.start()
+        wait_until(lambda: late, what="a wait")
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+        thread.join()
+    others = [(tmp_path / f"other{n}").open("w") for n in range(20)]
+    for other in others:
+        fcntl.flock(other, fcntl.LOCK_EX)
+    late[0]()
+    for other in others:
+        other.close()
+    assert told == [None]
 
 
 def deferred(number: signal.Signals, *, in_thread: bool) -> list[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, event, insert, select
 
-from retour_policy.errors import StoreUnavailable
+from retour_policy.errors import StoreDamaged, StoreUnavailable
 from retour_policy.store import migrate, schema
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.writer import Writer
@@ -41,10 +43,81 @@ def add(key: bytes) -> Callable[[Connection], bytes]:
     return work
 
 
+SERVICE = """
+import sys
+from sqlalchemy import insert, select
+from retour_policy.store import schema
+from retour_policy.store.database import open_store
+store = open_store("sqlite:///" + sys.argv[1])
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        if line.strip():
+            with store.writing() as connection:
+                connection.execute(insert(schema.address).values(key=line.strip().encode(), text="?"))
+        with store.reading() as connection:
+            print(*(key.decode() for key in connection.scalars(select(schema.address.c.key))), flush=True)
+    except Exception as error:
+        print("!", error, flush=True)
+store.close()
+"""
+
+
+class Service:
+    """Another process that has the database open, as each service of Retour has."""
+
+    def __init__(self, database: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVICE, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._hear() == "ready"
+
+    def write(self, key: bytes) -> set[bytes]:
+        """Write one, and say what it reads then."""
+        assert self._process.stdin
+        print(key.decode(), file=self._process.stdin, flush=True)
+        heard = self._hear()
+        assert not heard.startswith("!"), heard
+        return {word.encode() for word in heard.split()}
+
+    def read(self) -> set[bytes]:
+        return self.write(b"")
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _hear(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture
+def service(database: Path) -> Iterator[Service]:
+    service = Service(database)
+    yield service
+    service.close()
+
+
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect("file:" + sys.argv[1] + "?mode=rw", uri=True, isolation_level=None)
+for statement in sys.argv[2:]:
+    for (value,) in connection.execute(statement):
+        print(value)
+"""
+
+
+def elsewhere(path: Path, *statements: str) -> list[str]:
+    """What a program of its own is told: all connections of one process share what they know of a log."""
+    command = [sys.executable, "-c", LOOK, path, *statements]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
 def keys(path: Path) -> set[bytes]:
-    """What somebody who opens the file now finds in it."""
-    with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
-        return {key for (key,) in connection.execute("SELECT key FROM address")}
+    """What somebody who opens the file now finds in it; it must be whole."""
+    found = elsewhere(path, "PRAGMA integrity_check", "SELECT CAST(key AS TEXT) FROM address")
+    assert found[0] == "ok"
+    return {key.encode() for key in found[1:]}
 
 
 def read(store: Store) -> set[bytes]:
@@ -129,25 +202,132 @@ def test_a_transaction_in_whose_midst_the_files_go_is_not_done(
     assert not database.exists() or keys(database) == {b"before"}
 
 
-@pytest.mark.parametrize("harm", [remove_log, remove_log_and_index, remove_index])
-def test_a_removed_log_takes_nothing_with_it(store: Store, database: Path, harm: Callable[[Path], None]) -> None:
-    """What was acknowledged before may be in the log alone: it is saved, though several have it open."""
-    other = open_store(f"sqlite:///{database}")
+each_loss_of_the_log = pytest.mark.parametrize(
+    "harm", [remove_log, remove_log_and_index, remove_index], ids=lambda harm: harm.__name__
+)
+
+
+@each_loss_of_the_log
+def test_a_removed_log_takes_nothing_with_it(
+    store: Store, database: Path, service: Service, harm: Callable[[Path], None]
+) -> None:
+    """What was acknowledged before may be in the log alone: it is saved, and all go on with one new log."""
     with store.writing() as connection:
-        add(b"one")(connection)
-    with other.writing() as connection:
-        add(b"two")(connection)
-    assert read(store) == {b"one", b"two"}
+        add(b"own")(connection)
+    acknowledged = {b"own", *service.write(b"other")}
     harm(database)
-    for one in (other, store, other):
-        with one.writing() as connection:
-            add(b"%d" % len(read(one)))(connection)
-    assert keys(database) == read(store) == read(other) == {b"one", b"two", b"2", b"3", b"4"}
-    other.close()
+    late = None
+    for n in range(20):
+        with store.writing() as connection:
+            add(b"own%d" % n)(connection)
+        acknowledged |= {b"own%d" % n, b"other%d" % n}
+        service.write(b"other%d" % n)
+        if late is None:
+            late = Service(database)
+        acknowledged.add(b"late%d" % n)
+        late.write(b"late%d" % n)
+    assert acknowledged == read(store) == service.read() == late.read() == keys(database)
+    late.close()
     store.close()
-    assert keys(database) == {b"one", b"two", b"2", b"3", b"4"}
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    service.close()
+    assert keys(database) == acknowledged
+
+
+@each_loss_of_the_log
+def test_who_only_looks_takes_no_commit_away(store: Store, database: Path, harm: Callable[[Path], None]) -> None:
+    """The log is removed, and some program opens the database and ends, before a service notices."""
+    with store.writing() as connection:
+        add(b"before")(connection)
+    harm(database)
+    subprocess.run([sys.executable, "-c", LOOK, database, "SELECT count(*) FROM sqlite_master"], capture_output=True)
+    with store.writing() as connection:
+        add(b"after")(connection)
+    assert keys(database) == read(store) == {b"before", b"after"}
+
+
+@each_loss_of_the_log
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "another opens it"])
+def test_a_log_that_goes_in_the_moment_of_the_commit(
+    store: Store, database: Path, harm: Callable[[Path], None], others: bool
+) -> None:
+    """After the last look, before the commit: then it is in the file that is there, or was not acknowledged."""
+    opened: list[Service] = []
+
+    def between(_: Connection) -> None:
+        harm(database)
+        if others:
+            opened.append(Service(database))
+            opened[0].read()  # and stays
+
+    with store.writing() as connection:
+        add(b"before")(connection)
+    store.overwrite_log()
+    event.listen(store._writer, "commit", between, once=True)
+    acknowledged = {b"before"}
+    try:
+        with store.writing() as connection:
+            add(b"between")(connection)
+        acknowledged.add(b"between")
+    except StoreUnavailable:
+        assert others
+    with store.writing() as connection:
+        add(b"after")(connection)
+    assert acknowledged | {b"after"} <= keys(database)
+    assert read(store) == keys(database)
+    for one in opened:
+        one.close()
+
+
+def test_what_another_process_began_stays(store: Store, database: Path) -> None:
+    """A service alone that notices late does not remove the log to which another process committed and ended."""
+    store.overwrite_log()
+    with store.writing() as connection:
+        add(b"1")(connection)
+    remove_log_and_index(database)
+    elsewhere(database, "INSERT INTO address (key, text) VALUES (X'32', '2')")
+    with store.writing() as connection:
+        add(b"3")(connection)
+    assert {b"2", b"3"} <= keys(database)
+    store.close()
+    assert {b"2", b"3"} <= keys(database)
+
+
+def test_what_another_process_began_stays_when_a_service_ends(store: Store, database: Path) -> None:
+    """Also where the service never noticed."""
+    with store.writing() as connection:
+        add(b"1")(connection)
+    store.overwrite_log()
+    remove_log_and_index(database)
+    elsewhere(database, "INSERT INTO address (key, text) VALUES (X'32', '2')")
+    store.close()
+    assert keys(database) == {b"1", b"2"}
+
+
+@each_loss_of_the_log
+def test_who_ends_saves_what_is_in_a_removed_log(
+    store: Store, database: Path, service: Service, harm: Callable[[Path], None]
+) -> None:
+    """Though another process has the database open too, and both are killed or stopped before they notice."""
+    with store.writing() as connection:
+        add(b"1")(connection)
+    harm(database)
+    store.close()
+    assert keys(database) == {b"1"}
+
+
+def test_a_reader_keeps_its_process_from_a_wrong_index(store: Store, database: Path) -> None:
+    """As long as one reads with an index that was removed, nothing is acknowledged; then all goes on."""
+    with store.writing() as connection:
+        add(b"1")(connection)
+    with store.reading() as reader:
+        remove_log_and_index(database)
+        with pytest.raises(StoreUnavailable, match="still in use here"), store.writing():
+            pass
+        assert reader.scalar(select(schema.address.c.key)) == b"1"
+    with store.writing() as connection:
+        add(b"2")(connection)
+    elsewhere(database, "INSERT INTO address (key, text) VALUES (X'33', '3')")
+    assert keys(database) == read(store) == {b"1", b"2", b"3"}
 
 
 @pytest.mark.parametrize("harm", [delete, replace, replace_by_link])
@@ -234,6 +414,46 @@ def test_a_log_of_the_old_file_is_not_written_into_the_new_one(store: Store, dat
     assert f"remove {database}-wal and {database}-shm, or put the file back" in told[-1]
     remove_log_and_index(database)
     assert read(store) == keys(database) == set() and told[-1] == ""
+
+
+def test_a_damaged_database_leaves_its_log_to_no_other(store: Store, database: Path, service: Service) -> None:
+    """It was closed because of the damage; the backup is moved into place, and the log left beside it."""
+    backup = copy_of(database, "backup.db")
+    with store.writing() as connection:
+        add(b"1")(connection)
+    service.write(b"2")
+    with pytest.raises(StoreDamaged), store.writing() as connection:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+    backup.rename(database)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="belongs to the one before"), store.writing():
+            pass
+    remove_log_and_index(database)
+    with store.writing() as connection:
+        add(b"3")(connection)
+    assert keys(database) == read(store) == {b"3"}
+
+
+def test_a_database_without_a_log_so_far_loses_nothing_later(database: Path) -> None:
+    """A `.dump` that was put back gets its log at the first commit: that too is saved when it is removed."""
+    elsewhere(database, "PRAGMA journal_mode = DELETE")
+    store, service = open_store(f"sqlite:///{database}"), Service(database)
+    service.read()
+    with store.writing() as connection:
+        add(b"1")(connection)
+    service.write(b"2")
+    for n in range(3):
+        remove_log(database)
+        with store.writing() as connection:
+            add(b"%da" % n)(connection)
+        service.write(b"%db" % n)
+    expected = {b"1", b"2", b"0a", b"0b", b"1a", b"1b", b"2a", b"2b"}
+    assert keys(database) == read(store) == service.read() == expected
+    store.close()
+    service.close()
+    assert keys(database) == expected
 
 
 def test_a_lock_that_was_replaced_holds_nobody_up(store: Store, database: Path) -> None:

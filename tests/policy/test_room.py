@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from lab.world import World
 from retour_bounces import Report
@@ -97,6 +99,39 @@ def test_what_is_too_many_stays_with_the_mail_server(world: World, monkeypatch: 
             to_postmaster(world, 3, 10)
     drop_all(world)
     assert to_postmaster(world, 3, 10) == "forwarded"
+
+
+def dead_letters(count: int) -> Callable[[Connection], None]:
+    row = {"uid": "", "at": 0, "kind": "forward", "channel": "forward", "due": 0, "give_up": 0, "failed": 1}
+    rows = [row | {"target": "", "body": b"x" * 100}] * count
+
+    def work(connection: Connection) -> None:
+        connection.execute(insert(schema.outbox), rows)
+
+    return work
+
+
+def test_what_lies_there_costs_a_message_nothing(world: World) -> None:
+    """How many dead letters there are does not change how long the next message holds the database's lock."""
+    steps: list[int] = []
+
+    def work(connection: Connection) -> None:
+        raw = connection.connection.driver_connection
+        assert raw
+        steps.append(0)
+
+        def count() -> int:
+            steps[-1] += 1
+            return 0
+
+        raw.set_progress_handler(count, 100)
+        forward_room.kept(connection, b"x" * SIZE)
+        raw.set_progress_handler(None, 0)
+
+    for _ in range(3):
+        world.write(dead_letters(6_000))
+        world.write(work)
+    assert 0 < steps[2] < 1.2 * steps[0], steps
 
 
 def test_the_file_shrinks_when_they_are_gone(world: World) -> None:

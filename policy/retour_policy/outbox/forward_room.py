@@ -18,10 +18,13 @@ def kept(connection: Connection, raw: bytes) -> bytes:
 
     Raises `TooMuchWaits`: then the mail server had better keep it.
     """
-    waiting, octets = outbox_backlog.measure(connection, FORWARD)
+    waiting = outbox_backlog.count_waiting(connection, FORWARD, MAX_WAITING_FORWARDS)
     if waiting >= MAX_WAITING_FORWARDS:
         raise TooMuchWaits(f"{waiting} messages wait for postmaster; does the relay take them?")
-    if len(raw) <= MAX_HEAD_OCTETS or octets + len(raw) <= MAX_WHOLE_OCTETS:
+    if len(raw) <= MAX_HEAD_OCTETS:
+        return raw
+    room = MAX_WHOLE_OCTETS - len(raw)
+    if not outbox_backlog.holds_more(connection, FORWARD, room, MAX_WAITING_FORWARDS):
         return raw
     note = f"[Retour kept the first {MAX_HEAD_OCTETS} of {len(raw)} octets, because much waits to be forwarded]"
     return raw[:MAX_HEAD_OCTETS] + f"\r\n\r\n{note}\r\n".encode()

@@ -62,8 +62,15 @@ class Spool:
         """Every copy, or those of one of `SWEEP_PARTS`: name, and when it expires and was written (milliseconds)."""
         for name in sorted(folder.name for folder in self.folder.glob("[0-9a-f][0-9a-f]")):
             if part is None or int(name, 16) % SWEEP_PARTS == part:
-                with self._opened(name) as place, os.scandir(place) as entries:
-                    yield from filter(None, map(_dated, entries))
+                yield from self._names_in(name)
+
+    def _names_in(self, part: str) -> Iterator[tuple[str, int, int]]:
+        try:
+            with self._opened(part) as place, os.scandir(place) as entries:
+                found = list(filter(None, map(_dated, entries)))
+        except (NotADirectoryError, FileNotFoundError):
+            return  # a plain file or a link of that name is not ours
+        yield from found
 
     @contextlib.contextmanager
     def _opened(self, part: str) -> Iterator[int]:

@@ -19,7 +19,7 @@ from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.opened import Opened
 from retour_policy.store.schema import REVISION, VERSION_TABLE
 from retour_policy.store.signals import ENDING, STOPPING, held_back
-from retour_policy.store.sqlite_files import LeftLog, State
+from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
 DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
 
@@ -173,6 +173,16 @@ class Store:
             self._opened = None
             self._forget_left_log()
 
+    def _abandon(self) -> None:
+        """Close all connections to a damaged file; its log is not written into the one that is put in its place."""
+        with self._opening:
+            if self._opened is None:
+                return
+            with contextlib.suppress(OSError):
+                self._keep_left_log(self._opened)
+            self._opened.close()
+            self._opened = None
+
     def look(self) -> None:
         """Notice a file that was removed or replaced, though nobody reads or writes. Raises `StoreUnavailable`."""
         with self._temporary():
@@ -193,7 +203,7 @@ class Store:
         orig = getattr(error, "orig", None) or error
         if not sqlite.is_damage(orig):
             return StoreUnavailable(f"{self.name}: {orig}")
-        self.close()  # they keep what they have read, also when the file is whole again
+        self._abandon()  # they keep what they have read, also when the file is whole again
         return StoreDamaged(
             f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
             'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
@@ -228,8 +238,7 @@ class Store:
     def _save_or_refuse(self, opened: Opened) -> None:
         """Raise `StoreUnavailable` unless what was just committed is in the file that is at the path."""
         state = opened.state()
-        self._current()
-        if state in (State.DELETED, State.REPLACED):
+        if self._current() is not opened and not opened.saved:
             raise StoreUnavailable(f"{self.name}: {state.value}")
 
     def _end(self, opened: Opened) -> None:
@@ -239,13 +248,12 @@ class Store:
             return
         self._tell(state.value)
         if state is State.UNLOGGED:
-            if not opened.rescue():
+            if opened.rescue() is Rescue.BUSY:
                 raise StoreUnavailable(f"{self.name}: {state.value}")
-            self._opened = self._open()  # first, for closing the last connection would remove the log that is there now
         else:
-            self._left_log = opened.left_log()
-            self._opened = None
-        opened.close()
+            self._keep_left_log(opened)
+        self._opened = None
+        opened.close()  # all of it first: what a process opens meanwhile shares the index that was removed
 
     def _open(self) -> Opened:
         try:
@@ -281,6 +289,11 @@ class Store:
                     requirement(connection)
         except StoreRefused as error:
             raise StoreUnavailable(str(error)) from error
+
+    def _keep_left_log(self, opened: Opened) -> None:
+        left = opened.left_log()
+        self._forget_left_log()
+        self._left_log = left
 
     def _forget_left_log(self) -> None:
         if self._left_log:

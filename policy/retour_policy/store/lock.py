@@ -50,7 +50,8 @@ def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator
     descriptor = files.open_lock(database.with_name(database.name + ".lock"), beside=database)
     try:
         if not _acquire(descriptor, wait=False):
-            timer = threading.Timer(LONG_WAIT_S, lambda: on_long_wait(find_holder(descriptor)))
+            waited_for = os.fstat(descriptor)  # the timer may run late, when the descriptor is another file's
+            timer = threading.Timer(LONG_WAIT_S, lambda: on_long_wait(_find_holder(waited_for)))
             timer.daemon = True
             timer.start()
             try:
@@ -63,9 +64,12 @@ def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator
 
 
 def find_holder(descriptor: int) -> Holder | None:
-    """Who holds the lock of an open file, by proc(5)."""
+    """Who holds the lock of an open file, by proc(5). Raises `OSError`."""
+    return _find_holder(os.fstat(descriptor))
+
+
+def _find_holder(was: os.stat_result) -> Holder | None:
     try:
-        was = os.fstat(descriptor)
         place = f"{os.major(was.st_dev):02x}:{os.minor(was.st_dev):02x}:{was.st_ino}"
         for line in Path("/proc/locks").read_text("ascii").splitlines():
             fields = line.split()
@@ -74,6 +78,15 @@ def find_holder(descriptor: int) -> Holder | None:
     except (OSError, IndexError, ValueError):
         pass
     return None
+
+
+def lock_octets(descriptor: int, kind: int, start: int, length: int = 1, *, wait: bool = False) -> None:
+    """Take an open file description lock, fcntl(2): it also keeps out this process, as its other descriptors go.
+
+    `kind` is `fcntl.F_RDLCK`, `F_WRLCK` or `F_UNLCK`. Raises `OSError`; `BlockingIOError` where it is not free.
+    """
+    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
 
 
 def _acquire(descriptor: int, *, wait: bool) -> bool:
@@ -89,9 +102,8 @@ def _acquire(descriptor: int, *, wait: bool) -> bool:
 
 
 def _door(descriptor: int, kind: int, *, wait: bool) -> None:
-    """An open file description lock, fcntl(2), on the first octet."""
-    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 1, 0)
-    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
+    """On the first octet."""
+    lock_octets(descriptor, kind, 0, wait=wait)
 
 
 def _holder(pid: int) -> Holder | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from retour_policy.store import sqlite
-from retour_policy.store.sqlite_files import LeftLog, SqliteFiles, State
+from retour_policy.store.sqlite_files import LeftLog, Rescue, SqliteFiles, State
 
 READ_CONNECTIONS = 8
 _NUMBER = "opening"  # the name of the number in the information about a connection
@@ -23,6 +23,8 @@ class Opened:
         """`number` differs from that of all that were open before. Raises `OSError`, `sqlite3.Error`."""
         self._files = SqliteFiles(file) if file else None
         self._ended = False
+        self.saved = False
+        """Whether a log of this file was removed, and all that was committed to it is in the database."""
         self.reader, self.writer = _engines_of_file(file) if file else _engines_of_server(url)
         for engine in (self.reader, self.writer):
             event.listen(engine, "connect", lambda _, entry: _mark(entry, number))
@@ -50,9 +52,11 @@ class Opened:
             finally:
                 self._close_if_ended(connection)
 
-    def rescue(self) -> bool:
-        """Save what is in a log that was removed; whether that is done. Raises `OSError`, `sqlite3.Error`."""
-        return self._files is None or self._files.rescue()
+    def rescue(self) -> Rescue:
+        """Save what is in a log that was removed. Raises `OSError`, `sqlite3.Error`."""
+        rescued = self._files.rescue() if self._files else Rescue.SAVED
+        self.saved = rescued is Rescue.SAVED
+        return rescued
 
     def left_log(self) -> LeftLog | None:
         """The log that is still at its path, though the database is not. Raises `OSError`."""

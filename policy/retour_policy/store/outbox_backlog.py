@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,13 +56,21 @@ def read_figures(connection: Connection, now: int, give_up_after: int) -> list[C
     return [ChannelFigures(*row) for row in connection.execute(query)]
 
 
-def measure(connection: Connection, channel: str) -> tuple[int, int]:
-    """How many items of a channel wait, and the octets of the bodies of all of them, dead letters included."""
+def count_waiting(connection: Connection, channel: str, limit: int) -> int:
+    """How many items of a channel wait; `limit` where there are more. Reads an index only."""
+    waiting = select(_table.c.id).where(_table.c.failed == 0, _table.c.channel == channel).limit(limit)
+    return int(connection.scalar(select(func.count()).select_from(waiting.subquery())) or 0)
+
+
+def holds_more(connection: Connection, channel: str, octets: int, items: int) -> bool:
+    """Whether the bodies of a channel, dead letters included, are more octets than that, or the items more."""
     # Both values named, so that the index is used; of a body SQLite reads only how long it is.
     here = and_(_table.c.failed.in_((0, 1)), _table.c.channel == channel)
-    waiting = func.count(case((_table.c.failed == 0, 1)))
-    count, octets = connection.execute(select(waiting, func.sum(func.length(_table.c.body))).where(here)).one()
-    return count, int(octets or 0)
+    number = select(_table.c.id).where(here).limit(items + 1).subquery()
+    if int(connection.scalar(select(func.count()).select_from(number)) or 0) > items:
+        return True
+    with connection.execute(select(func.length(_table.c.body)).where(here)) as lengths:
+        return any(total > octets for total in itertools.accumulate(lengths.scalars()))  # no further than needed
 
 
 def read_orphans(connection: Connection, channels: Iterable[str], before: int, now: int, limit: int) -> list[int]:
