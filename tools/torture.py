@@ -17,7 +17,15 @@ from types import ModuleType
 from lab.process import workspace
 from ordeals.books import Verdict
 
-SHARES = {"octets": 0.0, "disk": 0.2, "hostile": 0.1, "kills": 0.45, "soak": 0.25}
+SHARES = {
+    "octets": 0.0,
+    "disk": 0.15,
+    "silence": 0.05,
+    "hostile": 0.1,
+    "clocks": 0.1,
+    "kills": 0.4,
+    "soak": 0.2,
+}
 """Each ordeal's share of the time; what takes none is short."""
 
 

@@ -2,93 +2,27 @@
 
 import asyncio
 import fcntl
-import json
 import os
 import re
 import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
+from lab.daemon import Daemon
 from lab.effort import yardstick
 from lab.ports import free_port
-from lab.process import Child, workspace
+from lab.process import workspace
 from lab.reports import hard_bounce
-from lab.site import DOMAIN, RETOUR, retour
+from lab.site import RETOUR
 from lab.wait import PATIENCE, wait_until
 from retour_lmtpd.socketmap import netstring
 from retour_policy.messages.surplus import MAX_FACTS_A_DAY
-
-STREAMS = """
-[[stream]]
-name = "news"
-match = { sender = ["news@example.com"] }
-envelope_from = "b-%@bounces.example.com"
-
-[[stream]]
-name = "static"
-match = { sender = ["static@example.com"] }
-envelope_from = "Returns@bounces.example.com"
-"""
-
-
-class Daemon:
-    """`retour lmtpd` with a configuration of its own."""
-
-    def __init__(self, folder, settings=()):
-        self.folder = folder
-        self.home = folder / "r"
-        self.config = self.home / "retour.toml"
-        self.socket = self.home / "sockets/lmtp.sock"
-        self.lookup = self.home / "sockets/lookup.sock"
-        self.port = free_port()
-        made = retour("init", "--dir", self.home, "--domain", DOMAIN, "--postmaster", "pm@example.com")
-        assert made.returncode == 0, made.stderr
-        text = self.config.read_text().partition("[[stream]]\n")[0] + STREAMS
-        listen = f'"unix:{self.socket}"'
-        text = text.replace(listen, f'{listen}, "inet:{self.port}@127.0.0.1"')
-        text = text.replace("allow = []", 'allow = ["127.0.0.1"]')
-        for old, new in settings:
-            assert old in text, old
-            text = text.replace(old, new)
-        self.config.write_text(text)
-        self.child = Child([*RETOUR, "lmtpd", "--config", self.config], folder=folder, name="lmtpd")
-
-    def __enter__(self):
-        self.child.__enter__()
-        try:
-            self.child.wait_ready()
-        except BaseException:
-            self.child.__exit__(*sys.exc_info())
-            raise
-        return self
-
-    def __exit__(self, *error):
-        self.child.__exit__(*error)
-
-    def address(self, to="bob@example.net", stream="news"):
-        """A VERP address with a send record behind it."""
-        made = retour("token", "make", "--stream", stream, "--to", to, config=self.config)
-        assert made.returncode == 0, made.stderr
-        return made.stdout.splitlines()[0]
-
-    def events(self):
-        lines = retour("events", "--json", config=self.config).stdout.splitlines()
-        return [json.loads(line) for line in lines]
-
-    def connect(self, host=None, source=None):
-        if host:
-            return socket.create_connection((host, self.port), timeout=PATIENCE, source_address=source)
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(PATIENCE)
-        connection.connect(str(self.socket))
-        return connection
 
 
 @pytest.fixture(scope="module")

@@ -35,10 +35,18 @@ envelope_from = "Returns@bounces.example.com"
 
 
 class Daemon:
-    """As a context manager. `settings` replaces texts of the configuration; `env` is added to the environment."""
+    """As a context manager.
+
+    `settings` replaces texts of the configuration; `env` is its environment, `stderr` a descriptor.
+    """
 
     def __init__(
-        self, folder: Path, settings: Iterable[tuple[str, str]] = (), *, env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        settings: Iterable[tuple[str, str]] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.folder = folder
         self.home = folder / "r"
@@ -57,7 +65,8 @@ class Daemon:
             assert old in text, old
             text = text.replace(old, new)
         self.config.write_text(text)
-        self.child = Child([*RETOUR, "lmtpd", "--config", self.config], folder=folder, name="lmtpd", env=env)
+        argv: list[str | Path] = [*RETOUR, "lmtpd", "--config", self.config]
+        self.child = Child(argv, folder=folder, name="lmtpd", env=env, stderr=stderr)
 
     def __enter__(self) -> Daemon:
         self.child.__enter__()

@@ -1,4 +1,4 @@
-"""Disk: each call about the store's files fails in its turn; the file system is full; somebody holds the lock."""
+"""Disk: each call about the store's files fails in its turn; the file system is full; the file is gone or locked."""
 
 from __future__ import annotations
 
@@ -104,13 +104,15 @@ def _balance(daemon: Daemon, book: Book) -> list[str]:
 
 
 def _trouble(daemon: Daemon, mounted: Path, figures: dict[str, int | float | str]) -> list[str]:
-    """Locked by another, or full: 451 while it lasts, 250 afterwards, without a restart."""
+    """Locked by another, full, gone, replaced: 451 while it lasts, 250 afterwards, without a restart."""
     book, faults = Book(), []
     todo = iter(daemon.addresses(200, "trouble-"))
     ways: dict[str, Callable[[], AbstractContextManager[None]]] = {
         "locked by its lock file": lambda: _lock_file(daemon.database),
         "locked by SQLite": lambda: _locked(daemon.database),
         "full": lambda: _full(mounted),
+        "gone": lambda: _gone(daemon.database),
+        "replaced by an empty file": lambda: _gone(daemon.database, replace=True),
     }
     for way, trouble in ways.items():
         client = Client(daemon.socket)
@@ -159,6 +161,25 @@ def _locked(database: Path) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _gone(database: Path, *, replace: bool = False) -> Iterator[None]:
+    """The database and its log are somewhere else for a while."""
+    away = database.with_name("away")
+    away.mkdir()
+    moved = [path for path in database.parent.glob(f"{database.name}*") if not path.name.endswith(".lock")]
+    for path in moved:
+        path.rename(away / path.name)
+    if replace:
+        database.touch()
+    try:
+        yield
+    finally:
+        database.unlink(missing_ok=True)
+        for path in moved:
+            (away / path.name).rename(path)
+        away.rmdir()
 
 
 @contextmanager
