@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from lab.effort import yardstick
 from lab.wait import wait_until
 from retour_policy.clock import DAY, day_text, system_clock
 from retour_policy.maintenance import suppression_import
@@ -229,7 +230,7 @@ def test_an_import_that_is_stopped_by_ctrl_z_holds_up_nobody(office: Any, folder
 
 
 def test_an_import_of_20000_lines_stalls_nobody(office: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of its transactions takes 250 ms of the processor; in between, who waits is next."""
+    """None of its transactions takes 250 ms of a good machine's processor; in between, who waits is next."""
     listed_in, spent = folder / "list.csv", list[float]()
     listed_in.write_text("address\n" + "".join(f"user{n}@example{n % 50}.net\n" for n in range(20_000)))
     writing = Store.writing
@@ -244,7 +245,7 @@ def test_an_import_of_20000_lines_stalls_nobody(office: Any, folder: Path, monke
     monkeypatch.setattr(Store, "writing", measured)
     assert office.json("suppressions", "import", str(listed_in)) == [{"lines": 20_000, "new": 20_000}]
     *_, third, _, _ = sorted(spent)  # in two, this process may have collected the garbage of other tests
-    assert len(spent) > 50 and third < 0.25, third
+    assert len(spent) > 50 and third < max(0.25, 50 * yardstick()), third
 
 
 def rows_of(address: str) -> Any:
