@@ -89,7 +89,8 @@ class SendRecorder:
         without = {**withheld, **newly}
         self._write_withheld(connection, new, without)
         left = tuple(one for one in new.recipients if one not in newly)
-        return newly, replace(new, recipients=left, withheld=tuple(without))
+        judged_after = self.ledger.policy.for_stream(new.stream).rules.heal_after
+        return newly, replace(new, recipients=left, withheld=tuple(without), judged_after=judged_after)
 
     def _count(self, connection: Connection, kept: NewSend) -> None:
         heard = [one for one in kept.recipients if one not in kept.unheard]

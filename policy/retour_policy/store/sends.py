@@ -120,6 +120,8 @@ class NewSend:
     queue_id: str | None = None
     spool: str | None = None
     """The file with a copy to send again."""
+    judged_after: int = MAX_RETRY_MS
+    """When a send counts as good (milliseconds): an earlier one is not set apart any more then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ def _set_earlier_tries_apart(connection: Connection, number: int, new: NewSend, 
     """
     if not new.message_id:
         return
-    since = first_id(id_time(number) - MAX_RETRY_MS)
+    since = first_id(id_time(number) - min(MAX_RETRY_MS, new.judged_after))
     names = {"message_id": clean(new.message_id), "stream": new.stream, "since": since, "new": number}
     numbers = sorted(to)
     for start in range(0, len(numbers), addresses.MAX_PARAMETERS):

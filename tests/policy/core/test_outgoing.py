@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import event
 
-from lab.world import SECRET
+from lab.world import SECRET, World
 from retour_bounces import Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
@@ -171,3 +171,16 @@ def test_a_message_id_that_a_whole_list_shares_costs_nothing(world):
     with world.store.reading() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
     assert "send_recipient_by_address" in plan and "send_by_message_id" not in plan and "SCAN" not in plan
+
+
+def test_what_has_healed_a_count_is_not_set_apart_later(tmp_path):
+    """With a `heal_after` of two days the same Message-ID four days later is another message: a rebuild agrees."""
+    policy = {"heal_after": "2d", "heal_sends": 1, "pause": "0s"}
+    with World(tmp_path, {"stream": [{"name": "news"}], "policy": policy}) as world:
+        world.bounce(world.send())
+        world.wait("1d")
+        hand(world, BOB, message_id="<m@x>")
+        world.wait("3d")
+        world.bounce(world.send())
+        hand(world, BOB, message_id="<m@x>")
+        assert list(differences(world.store)) == []
