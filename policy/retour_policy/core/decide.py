@@ -220,7 +220,8 @@ def _claimed(count: Count, signal: Signal, rules: RuleSet) -> Step:
     if waiting is not None:
         others = tuple(one for one in count.claims if one != waiting)
         return _both(replace(count, claims=others), waiting, signal, rules)
-    if not signal.shared or count.totals.get(signal.class_):
+    was_said_before = signal.class_ != "unsubscribe" and count.totals.get(signal.class_)  # that was of some stream
+    if not signal.shared or was_said_before:
         return _counted(count, signal, rules)
     claims = (*count.claims, CountedFailure(signal.class_, signal.at, signal.send))
     return replace(count, claims=claims), (), "shared proof: counts when another send is answered so too"

@@ -164,3 +164,13 @@ def test_counting_by_stream_protects_transactional_streams_as_counting_everywher
         world.bounce(world.send("joe@example.net"), "joe@example.net")
         assert world.why_not("joe@example.net").scope == "news"
         assert list(differences(world.store)) == []
+
+
+def test_who_left_one_list_is_not_taken_off_another_by_a_shared_token(tmp_path):
+    """Any recipient of a message to several could have written that they unsubscribe."""
+    with World(tmp_path, {"stream": [{"name": "news"}, {"name": "promo"}]}) as world:
+        world.answer(world.send(stream="promo"), "unsubscribe")
+        world.wait("1d")
+        world.answer(world.send((BOB, "mallory@example.com")), "unsubscribe")
+        assert (world.why_not(stream="promo") is None, world.why_not(stream="news")) == (False, None)
+        assert list(differences(world.store)) == []
