@@ -91,10 +91,10 @@ class Session:
         if message is None:
             return None
         recipient = Recipient.of(spelling, resolved, options)
-        refusal = self._refusal(message, recipient)
-        if refusal is None:
+        answer = self._refusal(message, recipient)
+        if answer is None:
             message.recipients.append(recipient)
-        return refusal
+        return answer
 
     def header(self, name: str, value: str) -> None:
         """A header field."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemon import Daemon
+from lab.daemon import NO_STORMS, Daemon
 from lab.effort import yardstick
 from lab.ports import free_port
 from lab.process import workspace
@@ -28,7 +28,7 @@ from retour_policy.messages.surplus import MAX_FACTS_A_DAY
 @pytest.fixture(scope="module")
 def daemon():
     """One for many tests; their reports come in a burst, which is not what they are about."""
-    with workspace() as folder, Daemon(folder, [("least = 20", "least = 0")]) as daemon:
+    with workspace() as folder, Daemon(folder, [NO_STORMS]) as daemon:
         yield daemon
 
 

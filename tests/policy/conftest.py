@@ -33,6 +33,7 @@ from retour_policy.store import facts, migrate, schema, sends, suppressions
 from retour_policy.store.database import Store, open_store
 from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.store.sends import NewSend
+from retour_policy.store.writer import Writer
 from retour_policy.tokens import keyring
 from retour_policy.tokens.keyring import Key, KeyRing
 from retour_policy.tokens.token import first_id
@@ -63,6 +64,14 @@ def store(database: Path) -> Iterator[Store]:
     store = open_store(f"sqlite:///{database}")
     yield store
     store.close()
+
+
+@pytest.fixture
+def group_writer(store: Store) -> Iterator[Writer]:
+    """A writer that is closed at the end."""
+    writer = Writer(store)
+    yield writer
+    writer.close()
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_a_ring_read_again_by_another_thread_serves_all(ring_file: Path, monkeyp
         return False
 
     monkeypatch.setattr(file, "refresh", beaten_to_it)
-    assert Router(CONFIG, file, lambda: NOW).is_ours(address)
+    assert Router(CONFIG, file, lambda: NOW).verp(address) is not None
 
 
 def test_a_key_of_the_same_number_and_another_secret_is_forged(ring_file: Path, ring: KeyRing) -> None:

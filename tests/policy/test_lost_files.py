@@ -27,14 +27,6 @@ def told(store: Store) -> list[str]:
     return found
 
 
-@pytest.fixture
-def group_writer(store: Store) -> Iterator[Writer]:
-    """A writer that is closed at the end."""
-    writer = Writer(store)
-    yield writer
-    writer.close()
-
-
 def add(key: bytes) -> Callable[[Connection], bytes]:
     def work(connection: Connection) -> bytes:
         connection.execute(insert(schema.address).values(key=key, text=key.decode()))

@@ -6,7 +6,7 @@ import gc
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,6 @@ def commits(store: Store) -> list[int]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine does not change what shares a commit."""
     monkeypatch.setattr(writer, "MAX_GROUP_MS", 60_000)
-
-
-@pytest.fixture
-def group_writer(store: Store) -> Iterator[Writer]:
-    """A writer that is closed at the end."""
-    writer = Writer(store)
-    yield writer
-    writer.close()
 
 
 def add(key: bytes) -> Callable[[Connection], bytes]:

@@ -32,6 +32,8 @@ name = "static"
 match = { sender = ["static@example.com"] }
 envelope_from = "Returns@bounces.example.com"
 """
+NO_STORMS = ("least = 20", "least = 0")
+"""One of the `settings`: no storm opens, so every failure counts at once."""
 
 
 class Daemon:

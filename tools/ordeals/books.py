@@ -31,6 +31,10 @@ class Book:
     unclear: set[str] = field(default_factory=set)
     """Those whose answer never came: they may be recorded or not."""
 
+    def hear(self, code: int, to: str) -> None:
+        """The answer to a report."""
+        (self.acknowledged if code == 250 else self.unclear).add(to)
+
     def balance(self, recorded: Mapping[str, int], *, what: str = "report") -> list[str]:
         """The faults: acknowledged and not there, there twice, there and never handed over."""
         lost = sorted(self.acknowledged - recorded.keys())

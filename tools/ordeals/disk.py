@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from random import Random
 
-from lab.daemon import Daemon
+from lab.daemon import NO_STORMS, Daemon
 from lab.wait import PATIENCE
 from ordeals.books import Book, Verdict, check_file, read_recorded
 from ordeals.client import Client
@@ -27,7 +27,6 @@ FAILING_CALLS = (1, 1_000_000)
 PLAN_OCTETS = 16
 MAX_REPORTS = 4_000
 STORE_TIMEOUT = ('store_timeout = "60s"', 'store_timeout = "1s"')
-NO_STORMS = ("least = 20", "least = 0")
 FILE_SYSTEM_OCTETS = 24_000_000
 
 

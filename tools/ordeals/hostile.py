@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from lab import hostile
-from lab.daemon import Daemon
+from lab.daemon import NO_STORMS, Daemon
 from ordeals.books import Book, Verdict, check_file, read_recorded
 from ordeals.client import Client
 
@@ -71,7 +71,7 @@ WAYS: tuple[Callable[[socket.socket, str, Random], None], ...] = (
 def run(folder: Path, seconds: float, chance: Random) -> Verdict:
     """For `seconds`, hostile clients in turn at both sockets; each honest report is answered 250 and recorded once."""
     tried: Counter[str] = Counter()
-    with Daemon(folder, [("least = 20", "least = 0")]) as daemon:
+    with Daemon(folder, [NO_STORMS]) as daemon:
         attackers = [
             threading.Thread(
                 target=_attack,
@@ -88,7 +88,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
         while any(attacker.is_alive() for attacker in attackers):
             address, to = next(todo)
             code = client.deliver(address, to)
-            (book.acknowledged if code == 250 else book.unclear).add(to)
+            book.hear(code, to)
             refused += code != 250
             time.sleep(0.02)
         client.close()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from lab.process import Child
 from lab.site import HERE, RETOUR, Site
 from lab.wait import PATIENCE, wait_until
 from ordeals.books import Book, Verdict, check_file, read_recorded
@@ -96,7 +95,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
     """Kill for `seconds`, then let all that waits come through, and compare."""
     killed: Counter[str] = Counter()
     with Site(folder, STREAMS, services=()) as site, ExitStack() as stack:
-        children = {name: _start(site, name, stack) for name in SERVICES}
+        children = {name: site.start(name, stack) for name in SERVICES}
         load = Load(site)
         load.start()
         until = time.monotonic() + seconds
@@ -109,7 +108,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
                 children[name].send_signal(signal.SIGKILL)
                 children[name].wait()
                 killed[name] += 1
-                children[name] = _start(site, name, stack)
+                children[name] = site.start(name, stack)
             load.hold(len(site.postfix.queue()), MAX_WAITING)
         load.stop()
         let_all_through(site)
@@ -120,10 +119,6 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
     figures |= {"refused for now": sum(load.refused.values()), "cut off": len(load.book.unclear)}
     strange = {code: count for code, count in load.refused.items() if code // 100 != 4}
     return Verdict(figures, (*faults, *(f"{count} messages heard {code}" for code, count in strange.items())))
-
-
-def _start(site: Site, name: str, stack: ExitStack) -> Child:
-    return site.start(name, stack)
 
 
 def _kill_command(site: Site, chance: Random) -> int:
@@ -154,5 +149,6 @@ def let_all_through(site: Site) -> None:
 
 
 def differences(site: Site) -> list[str]:
+    """The fault that `retour rebuild` finds, if it does."""
     said = site.retour("rebuild", "--check")
     return [f"rebuild finds a difference: {said.stdout.strip()[:300]}"] if said.returncode else []

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from random import Random
 
-from lab.daemon import Daemon
+from lab.daemon import NO_STORMS, Daemon
 from lab.reports import hard_bounce
 from ordeals.books import Book, Verdict, check_file, read_recorded
 from ordeals.client import Client
@@ -19,7 +19,7 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time
 def run(folder: Path, seconds: float, chance: Random) -> Verdict:
     """All cuts, whatever `seconds` says: the session is short."""
     book, cuts, heard = Book(), 0, 0
-    with Daemon(folder, [("least = 20", "least = 0")]) as daemon:
+    with Daemon(folder, [NO_STORMS]) as daemon:
         length = len(_session("b-" + 30 * "a" + "@bounces.example.com", "cut-0000@example.net"))
         plan = [(cut, way) for cut in range(length + 1) for way in WAYS]
         client = Client(daemon.socket)
@@ -27,11 +27,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
             session = _session(address, to)
             heard += _cut(daemon, session[:cut] if cut < length else session, way)
             cuts += 1
-            code = client.deliver(address, to)
-            if code == 250:
-                book.acknowledged.add(to)
-            else:
-                book.unclear.add(to)
+            book.hear(client.deliver(address, to), to)
         client.close()
         faults = book.balance(read_recorded(daemon.database, "cut-")) + check_file(daemon.database)
         refused = len(plan) - len(book.acknowledged)

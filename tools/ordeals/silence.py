@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from lab.daemon import Daemon
+from lab.daemon import NO_STORMS, Daemon
 from lab.wait import PATIENCE
 from ordeals.books import Book, Verdict, check_file, read_recorded
 from ordeals.client import Client
 
 WAYS: Mapping[str, str] = {"the reader is gone": "gone", "nobody reads": "silent", "the disk is full": "full"}
-NO_STORMS = ("least = 20", "least = 0")
 MAX_REPORTS = 3_000
 
 
@@ -32,7 +31,7 @@ def run(folder: Path, seconds: float, chance: Random) -> Verdict:
             until = time.monotonic() + seconds / len(WAYS)
             for address, to in todo:
                 code = client.deliver(address, to)
-                (book.acknowledged if code == 250 else book.unclear).add(to)
+                book.hear(code, to)
                 refused += code != 250
                 if time.monotonic() > until:
                     break

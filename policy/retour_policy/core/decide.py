@@ -115,15 +115,17 @@ class Count:
 
     def latest(self) -> int:
         """When the latest failure that counts or waits was recorded; 0 if there is none."""
-        waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        newest: int = max((one.at for one in (*self.failures, *waiting)), default=0)
-        return max(self.last, newest)
+        return max([self.last, *self._times()])
 
     def heals_from(self) -> int | None:
         """From when on good sends matter for what is counted or waits here; None if they do not."""
-        waiting = (self.unconfirmed,) if self.unconfirmed else ()
-        times = [one.at for one in (*self.failures, *waiting, *self.conflicts)]
+        times = [*self._times(), *(one.at for one in self.conflicts)]
         return min([*times, *filter(None, [self.latest()])], default=None)
+
+    def _times(self) -> list[int]:
+        """When each failure that counts or waits was recorded."""
+        waiting = (self.unconfirmed,) if self.unconfirmed else ()
+        return [one.at for one in (*self.failures, *waiting)]
 
 
 @dataclass(frozen=True, slots=True)

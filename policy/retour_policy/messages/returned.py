@@ -227,16 +227,16 @@ class ReturnRecorder:
 
     def _may_be_storm(self, new: NewFact) -> bool:
         """A failure that counts, where it matters who is to blame."""
-        rules = self.ledger.policy.for_stream(new.stream).rules
-        if new.proof in NAMES_ANOTHER:  # who failed is at another side
-            return False
-        return rules.heed_blame and new.kind == "bounce" and counts(new, rules)
+        return self._tells_of_side(new) and counts(new, self.ledger.policy.for_stream(new.stream).rules)
 
     def _blames_sender(self, new: NewFact) -> bool:
-        heeds_blame = self.ledger.policy.for_stream(new.stream).rules.heed_blame
+        return self._tells_of_side(new) and new.blame == "sender" and new.proof != "unsigned"
+
+    def _tells_of_side(self, new: NewFact) -> bool:
+        """A bounce of the recipient's own side, where it matters who is to blame."""
         if new.proof in NAMES_ANOTHER:  # who failed is at another side
             return False
-        return heeds_blame and (new.kind, new.blame) == ("bounce", "sender") and new.proof != "unsigned"
+        return new.kind == "bounce" and self.ledger.policy.for_stream(new.stream).rules.heed_blame
 
     def _in_storm(
         self,

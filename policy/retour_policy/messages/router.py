@@ -85,10 +85,6 @@ class Router:
             return None
         return route if route.kind == "verp" else None
 
-    def is_ours(self, address: str) -> bool:
-        """Whether `address` is a VERP address whose token verifies."""
-        return self.verp(address) is not None
-
     def _unsigned(self, address: str) -> Route:
         local, _, _ = address.rpartition("@")
         if normalise(address) in self.config.static_senders:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, and_, bindparam, delete, func, or_, select, union_all, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, union_all, update
 
 from retour_policy.store import recent_failures, schema
-from retour_policy.store.sends import UNHEARD
+from retour_policy.store.sends import UNHEARD, got_by
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
 _apart, _outbox = schema.recipient_apart, schema.outbox
@@ -56,7 +56,7 @@ def erase_from_sends(connection: Connection, number: int) -> int:
 
     How many sends went to it alone, resends included.
     """
-    theirs = _sends_to(number)
+    theirs = got_by(number)
     heard = select(_sent.c.send_id).where(_sent.c.send_id.in_(theirs))
     unheard = select(_apart.c.send_id).where(_apart.c.send_id.in_(theirs), _apart.c.why == UNHEARD)
     everybody = union_all(heard, unheard).subquery()
@@ -69,12 +69,6 @@ def erase_from_sends(connection: Connection, number: int) -> int:
 
 def read_copies(connection: Connection, number: int) -> list[str]:
     """The names of all copies, in the spool, of messages that went to an address."""
-    theirs = _sends_to(number)
+    theirs = got_by(number)
     here = or_(_send.c.id.in_(theirs), _send.c.resend_of.in_(theirs))
     return sorted(set(connection.scalars(select(_send.c.spool).where(here, _send.c.spool.is_not(None)))))
-
-
-def _sends_to(number: int) -> CompoundSelect[Any]:
-    """The sends that an address got."""
-    heard = select(_sent.c.send_id).where(_sent.c.address_id == number)
-    return union_all(heard, select(_apart.c.send_id).where(_apart.c.address_id == number, _apart.c.why == UNHEARD))

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, union_all, update
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from retour_policy.clock import DAY
 from retour_policy.core.proof import COPIED
@@ -91,16 +104,20 @@ def read_unfailed(
 
     Id and time (milliseconds), in order; at most `limit`, and without the send `but`.
     """
-    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
+    values = _unfailed(address_id, since, until, but)
     latest = connection.scalars(_LATEST_UNFAILED, values | {"limit": limit})
     return [(send, id_time(send)) for send in reversed(latest.all())]
 
 
 def find_first_unfailed(connection: Connection, address_id: int, since: int, until: int, but: int = 0) -> int | None:
     """When the first of these was made; None if there are none."""
-    values = {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
-    found = connection.scalar(_FIRST_UNFAILED, values)
+    found = connection.scalar(_FIRST_UNFAILED, _unfailed(address_id, since, until, but))
     return None if found is None else id_time(found)
+
+
+def _unfailed(address_id: int, since: int, until: int, but: int) -> dict[str, int]:
+    """The parameters of `_UNFAILED`."""
+    return {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,13 +349,16 @@ def _with_recipients(connection: Connection, row: object) -> Send:
 
 def count_to(connection: Connection, number: int) -> tuple[int, int | None]:
     """How many sends went to the address with that number, and the id of the last one."""
+    got = got_by(number).subquery()
+    count, last = connection.execute(select(func.count(), func.max(got.c.send_id))).one()
+    return count, last
+
+
+def got_by(number: int) -> CompoundSelect[tuple[int]]:
+    """A query for the ids of the sends that the address with that number got."""
     sent, apart = schema.send_recipient.c, schema.recipient_apart.c
     heard = select(sent.send_id).where(sent.address_id == number)
-    unheard = select(apart.send_id).where(apart.address_id == number, apart.why == UNHEARD)
-    both = union_all(heard, unheard).subquery()
-    query = select(func.count(), func.max(both.c.send_id))
-    count, last = connection.execute(query).one()
-    return count, last
+    return union_all(heard, select(apart.send_id).where(apart.address_id == number, apart.why == UNHEARD))
 
 
 def read_times_and_streams(connection: Connection, number: int) -> list[tuple[int, str]]:

@@ -33,15 +33,16 @@ from retour_policy.store.upsert import adding, ignoring
 
 _table, _counter = schema.storm, schema.storm_counter
 COUNTED = ("sent", "failed", "late", "refused", "told")
-_HERE = (_counter.c.stream == bindparam("stream"), _counter.c.side == bindparam("side"))
 _SUMS = [func.sum(_counter.c[name]).label(name) for name in COUNTED]
-_FIGURES = select(*_SUMS).where(
-    *_HERE, _counter.c.bucket >= bindparam("since"), _counter.c.bucket < bindparam("before")
+_COUNTED_HERE = (
+    _counter.c.stream == bindparam("stream"),
+    _counter.c.side == bindparam("side"),
+    _counter.c.bucket >= bindparam("since"),
+    _counter.c.bucket < bindparam("before"),
 )
+_FIGURES = select(*_SUMS).where(*_COUNTED_HERE)
 _BOTH_FIGURES = union_all(
-    select(literal(0).label("which"), *_SUMS).where(
-        *_HERE, _counter.c.bucket >= bindparam("since"), _counter.c.bucket < bindparam("before")
-    ),
+    select(literal(0).label("which"), *_SUMS).where(*_COUNTED_HERE),
     select(literal(1).label("which"), *_SUMS).where(
         _counter.c.stream == bindparam("stream"),
         _counter.c.side == ALL_SIDES,
@@ -146,10 +147,9 @@ def count_sides(connection: Connection, stream: str, since: int, before: int) ->
 
 def read_stream_figures(connection: Connection, since: int) -> dict[str, Figures]:
     """What was counted in the bucket `since` and later ones at all sides, by stream."""
-    columns = (func.sum(_counter.c[name]) for name in COUNTED)
-    query = select(_counter.c.stream, *columns).where(_counter.c.bucket >= since, _counter.c.side != ALL_SIDES)
+    query = select(_counter.c.stream, *_SUMS).where(_counter.c.bucket >= since, _counter.c.side != ALL_SIDES)
     rows = connection.execute(query.group_by(_counter.c.stream).order_by(_counter.c.stream))
-    return {stream: Figures(*(int(number or 0) for number in numbers)) for stream, *numbers in rows}
+    return {row.stream: _figures(row) for row in rows}
 
 
 def remove_counters(connection: Connection, before: int, now: int, limit: int) -> int:
