@@ -28,6 +28,8 @@ class Message:
     body: list[bytes] | None = field(default_factory=list)
     """The body so far; None if no copy is kept."""
     body_size: int = 0
+    queue_id: str | None = None
+    """The mail server's, known at the end of the message."""
 
     @property
     def final_stream(self) -> Stream | None:

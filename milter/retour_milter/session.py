@@ -127,6 +127,7 @@ class Session:
         message, self._message = self._message, None
         if message is None:
             return PASS
+        message.queue_id = queue_id
         if not with_body or not self._may_be_resent(message):
             message.body = None
         stream = message.final_stream
@@ -134,8 +135,8 @@ class Session:
             return PASS
         try:
             if message.earlier:
-                return self._let_go(message, stream, message.earlier, queue_id)
-            return PASS if self._is_under_way(message) else self._finish(message, stream, queue_id)
+                return self._let_go(message, stream, message.earlier)
+            return PASS if self._is_under_way(message) else self._finish(message, stream)
         except StoreUnavailable as error:
             return self._without_store(message, error)
 
@@ -154,11 +155,18 @@ class Session:
         try:
             found = self._backend.suppressed(stream, recipient.address)
         except StoreUnavailable as error:
-            log.error("store is down at RCPT", error=str(error), stream=stream.name)
+            log.error("store is down at RCPT", queue_id=None, error=str(error), stream=stream.name)
             return STORE_IS_DOWN if message.settings.config.milter.on_store_failure == "tempfail" else None
         if found is None or found.cause == "trial":  # the trial itself may come again; its Message-ID tells
             return None
-        log.info("recipient refused", stream=stream.name, recipient=recipient.address, cause=found.words())
+        log.info(
+            "recipient refused",
+            queue_id=None,
+            stream=stream.name,
+            sender=message.origin.sender,
+            recipient=recipient.address,
+            cause=found.words(),
+        )
         return refusal(recipient.address, found)
 
     def _is_under_way(self, message: Message) -> bool:
@@ -171,22 +179,22 @@ class Session:
                 return True
         return False
 
-    def _let_go(self, message: Message, stream: Stream, send: EarlierSend, queue_id: str | None) -> Answer:
+    def _let_go(self, message: Message, stream: Stream, send: EarlierSend) -> Answer:
         """Stamp nothing: it has a VERP address, which is on record. Whom it was not sent to may be suppressed."""
         others = [one for one in message.recipients if not send.holds(one.address)]
         withheld = self._suppressed(stream, others) if stream.suppressed != "pass" else {}
         if not withheld:
             return PASS
-        self._record(message, stream, [], withheld, queue_id=queue_id)
+        self._record(message, stream, [], withheld)
         kept = [one for one in message.recipients if one not in withheld]
         nobody = self._without(message, stream, withheld, kept)
         return nobody or Edits(recipients=self._changes(message, withheld, kept))
 
-    def _finish(self, message: Message, stream: Stream, queue_id: str | None) -> Answer:
+    def _finish(self, message: Message, stream: Stream) -> Answer:
         withheld = self._withheld(message, stream)
         kept = [one for one in message.recipients if one not in withheld]
         spool = None if message.body is None else self._backend.name_copy(message.settings, stream)
-        recorded = self._record(message, stream, kept, withheld, queue_id=queue_id, spool=spool)
+        recorded = self._record(message, stream, kept, withheld, spool=spool)
         late = recorded.newly_suppressed
         withheld |= {one: late[one.address] for one in kept if one.address in late}
         kept = [one for one in kept if one not in withheld]
@@ -198,8 +206,7 @@ class Session:
         if spool and message.body is not None:
             copy = edited(message.headers, edits.headers) + b"".join(message.body)
             self._backend.keep_copy(message.settings, spool, copy)
-        sender, count = edits.sender, len(kept)
-        log.info("stamped", stream=stream.name, send=number, sender=sender, recipients=count, queue_id=queue_id)
+        _log_stamped(message, stream, number, edits, kept)
         readd = [one for one in kept if one.reporting and self._may_readd(stream)]
         return dataclasses.replace(edits, recipients=self._changes(message, withheld, kept, readd))
 
@@ -210,7 +217,6 @@ class Session:
         kept: Sequence[Recipient],
         withheld: Mapping[Recipient, Suppression],
         *,
-        queue_id: str | None,
         spool: str | None = None,
     ) -> RecordedSend:
         return self._backend.record(
@@ -222,7 +228,7 @@ class Session:
             unheard=[one.address for one in kept if one.reporting and not self._may_readd(stream)],
             message_id=_cleaned(first(message.headers, "Message-ID")),
             tag=_cleaned(tag_of(message.headers)),
-            queue_id=queue_id,
+            queue_id=message.queue_id,
             spool=spool,
         )
 
@@ -257,7 +263,14 @@ class Session:
     ) -> Reply | Discard | None:
         """Log who is withheld; the answer if nobody is left."""
         for recipient, found in withheld.items():
-            log.info("recipient withheld", stream=stream.name, recipient=recipient.address, cause=found.words())
+            log.info(
+                "recipient withheld",
+                queue_id=message.queue_id,
+                stream=stream.name,
+                sender=message.origin.sender,
+                recipient=recipient.address,
+                cause=found.words(),
+            )
         if kept:
             return None
         if message.by_sendmail or stream.suppressed == "drop":
@@ -280,7 +293,13 @@ class Session:
         }
         made = stamp(stream, message.headers, values, signer.reference(number))
         if made.left_off:
-            log.warning("header fields omitted", stream=stream.name, fields=made.left_off, send=number)
+            log.warning(
+                "header fields omitted",
+                queue_id=message.queue_id,
+                stream=stream.name,
+                fields=", ".join(made.left_off),
+                send=number,
+            )
         return Edits(sender, headers=made.edits)
 
     def _sender(self, message: Message, stream: Stream, number: int) -> str | None:
@@ -289,10 +308,24 @@ class Session:
         return sender_of(stream, message.headers)
 
     def _without_store(self, message: Message, error: StoreUnavailable) -> Answer:
-        log.error("store is down", error=str(error), answer=message.settings.config.milter.on_store_failure)
-        if message.settings.config.milter.on_store_failure == "tempfail":
+        answer = message.settings.config.milter.on_store_failure
+        log.error("store is down", queue_id=message.queue_id, error=str(error), answer=answer)
+        if answer == "tempfail":
             return STORE_IS_DOWN
         return Edits(headers=tuple(removal(message.headers, TAG)))
+
+
+def _log_stamped(message: Message, stream: Stream, number: int, edits: Edits, kept: Sequence[Recipient]) -> None:
+    log.info(
+        "stamped",
+        queue_id=message.queue_id,
+        stream=stream.name,
+        send=number,
+        sender=message.origin.sender,
+        stamped=edits.sender,
+        recipient=kept[0].address if len(kept) == 1 else None,
+        recipients=len(kept),
+    )
 
 
 def sender_token(stream: Stream, sender: str | None) -> str | None:

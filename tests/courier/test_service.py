@@ -68,7 +68,7 @@ def test_it_works_reloads_and_ends(courier, folder, config):
     put(config, "two")
     arrives(folder, "two")
     assert courier.stop() == 0
-    assert 'event="courier stopped"' in courier.log()
+    assert ": courier stopped" in courier.log()
     assert retour("outbox", "list", config=config).stdout == "nothing waits\n"
 
 

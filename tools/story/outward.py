@@ -17,7 +17,7 @@ def prologue(stage: Stage) -> None:
     """What runs, and where."""
     tell, site = stage.tell, stage.site
     version = site.postfix.run("postconf", "-h", "mail_version").strip()
-    services = sorted(re.findall(r'event="(\w+) ready"', site.services["serve"].log()))
+    services = sorted(re.findall(r": (\w+) ready:", site.services["serve"].log()))
     tell.need(f"Postfix {version} answers at {site.postfix.smtp_server}.", _greeting(site.postfix.smtp_port), 220)
     tell.need(f"retour serve has started {', '.join(services)}.", services, ["courier", "lmtpd", "milter"])
     tell.gap()

@@ -31,7 +31,7 @@ def courier(context: Context) -> None:
     what bounced softly. SIGTERM finishes what is in hand; SIGUSR1 or SIGHUP
     reads the configuration again.
     """
-    begin(context)
+    begin(context, "retour-courier")
     asyncio.run(_run(context))
     log.info("courier stopped")
 

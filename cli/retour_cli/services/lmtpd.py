@@ -33,7 +33,7 @@ def lmtpd(context: Context) -> None:
     from retour_lmtpd.backend import Backend
     from retour_lmtpd.daemon import Hooks, serve
 
-    begin(context)
+    begin(context, "retour-lmtpd")
     config = context.config
     with contextlib.ExitStack() as undo:
         opened = _open_all(context, undo)

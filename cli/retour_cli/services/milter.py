@@ -37,7 +37,7 @@ def milter(context: Context) -> None:
     """
     from retour_milter import adapter
 
-    write_last_lines = begin(context)
+    write_last_lines = begin(context, "retour-milter")
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
     store_log.watch(context.store)

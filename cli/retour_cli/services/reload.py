@@ -10,6 +10,7 @@ import structlog
 from retour_cli.context import Context
 from retour_cli.services.restart import kept_until_restart
 from retour_cli.services.sd_notify import notify
+from retour_cli.services.start import log_addresses
 from retour_policy.config import load
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError, Problem
@@ -50,6 +51,7 @@ def _reload(context: Context, adopt: Callable[[Config], None]) -> None:
         text = f"{ring.path} is another key ring than the one in use; its addresses would not be found in the database"
         raise ConfigError(Problem(str(context.path), "tokens.keyring", text))
     adopt(config)
+    log_addresses(context, config)
     log.info("configuration reloaded", streams=len(config.stream))
     for key in kept_until_restart(context.config, config):
         log.warning("change takes effect at the next start only", key=key)

@@ -15,6 +15,7 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
+from retour_cli.services.logs import IDENTIFIER_VARIABLE
 from retour_cli.services.sd_notify import notify
 from retour_cli.services.start import begin
 from retour_policy.parent import die_with_parent
@@ -36,7 +37,7 @@ def serve(context: Context) -> None:
     that one's (1 where a signal ended it). When this process is killed, they
     stop too.
     """
-    begin(context)
+    begin(context, "retour")
     _ = context.config, context.ring, context.store  # so that an error shows once, here, and not in each service
     context.store.close()
     status = Supervisor(context).run()
@@ -81,7 +82,7 @@ class Supervisor:
         address = f"retour-{os.getpid()}-{secrets.token_hex(8)}"
         messages.bind("\0" + address)
         command = [sys.executable, "-m", "retour_cli", name, "--config", str(self._context.path)]
-        environment = os.environ | {"NOTIFY_SOCKET": "@" + address}
+        environment = os.environ | {"NOTIFY_SOCKET": "@" + address, IDENTIFIER_VARIABLE: "1"}
         self._children[name] = subprocess.Popen(
             command,
             env=environment,

@@ -197,6 +197,7 @@ class StormSection(Section):
 class Config(Section):
     """The whole file."""
 
+    log_addresses: StrictBool = True
     store: StoreSection = StoreSection()
     tokens: TokensSection = TokensSection()
     sockets: SocketsSection = SocketsSection()

@@ -20,6 +20,7 @@ from retour_policy.tokens.token import Purpose
 
 SLOTS = 32
 SECRET_OCTETS = 32
+LOG_NAME_CHARACTERS = 16  # enough for one in millions of addresses to be alone
 MAX_RING_OCTETS = 100_000  # of the file: 32 keys have a tenth of that
 STATES = ("next", "signing", "old")
 HEADER = """\
@@ -76,6 +77,10 @@ class KeyRingFile:
     def address_key(self, address: str) -> bytes:
         """The 16 octets that stand for `address` in the store."""
         return address_key(self.address_secret, address)
+
+    def log_name(self, address: str) -> str:
+        """What stands for `address` in a log without addresses; `retour trace ADDRESS` tells it."""
+        return "~" + self.address_key(address).hex()[:LOG_NAME_CHARACTERS]
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; whether it had.
