@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": ("commands.explain", "Show what a returned message is, and why."),
     "events": ("commands.events", "List the history of facts: what came back, what was decided."),
     "address": ("commands.address", "Show all about one address: sends, counts, suppressions, and why."),
+    "trace": ("commands.trace", "Follow a message there and back, by queue id, Message-ID or address."),
     "suppressions": ("commands.suppressions", "List, add and remove suppressed addresses."),
     "storm": ("commands.storm", "List storms (bursts of failures at one receiver), and decide on them."),
     "undo": ("commands.undo", "Take back what the failures of an outage caused."),

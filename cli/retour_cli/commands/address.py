@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, printable, say, wrapped
-from retour_cli.render.fact import as_dict, words
+from retour_cli.render.fact import as_dict, led_to, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
-from retour_policy.core.fold import StepResult, StreamPolicy
+from retour_policy.core.fold import StreamPolicy
 from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
@@ -65,7 +65,7 @@ class Story:
         self.now = context.clock()
         self.account, steps = refolded(connection, address)
         self.facts = facts.read(connection, FactFilter(address_id=address.id))
-        self.why = _by_fact(self.facts, steps)
+        self.why = led_to(self.facts, steps)
         self.sent = sends.read_times_and_streams(connection, address.id)
         self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
         stream_policies = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
@@ -135,11 +135,6 @@ def _sent_until(sent: deque[tuple[int, str]], until: int | None) -> Iterator[lis
     for stream, times in sorted(found.items(), key=lambda one: one[1]):
         more = f" {len(times)} times, the last {time_text(times[-1])[:16]}" if len(times) > 1 else ""
         yield wrapped(f"  {time_text(times[0])[:16]} {stream}  ", f"sent{more}")
-
-
-def _by_fact(found: list[Fact], steps: list[StepResult]) -> dict[int, str]:
-    judged = [fact.id for fact in found if fact.what.policy_id is not None]
-    return {number: step.why for number, step in zip(judged, steps, strict=True) if step.why}
 
 
 def _lines(fact: Fact, why: str) -> list[str]:

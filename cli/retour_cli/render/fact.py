@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from retour_policy.clock import iso_text
+from retour_policy.core.fold import StepResult
 from retour_policy.core.proof import COPIED
 from retour_policy.store.facts import Fact
 
@@ -35,3 +37,9 @@ def words(fact: Fact) -> str:
     if what.detail.get("lost_send"):
         parts.append("(record gone)")
     return " ".join(part for part in parts if part)
+
+
+def led_to(found: Sequence[Fact], steps: Sequence[StepResult]) -> dict[int, str]:
+    """What each fact of an address led to, in words, by the fact's id; `steps` are those of the fold of them all."""
+    judged = [fact.id for fact in found if fact.what.policy_id is not None]
+    return {number: step.why for number, step in zip(judged, steps, strict=True) if step.why}

@@ -105,6 +105,7 @@ class FactFilter:
     """At most this many, the latest."""
     after: tuple[int, int] | None = None
     """Only those after this time and id."""
+    send_id: int | None = None
 
 
 def write(connection: Connection, new: NewFact) -> int:
@@ -218,6 +219,7 @@ def _query(wanted: FactFilter) -> Select[Any]:
         (_table.c.address_id, wanted.address_id),
         (_table.c.stream, wanted.stream),
         (_table.c.kind, wanted.kind),
+        (_table.c.send_id, wanted.send_id),
     ):
         if value is not None:
             query = query.where(column == value)
