@@ -27,6 +27,7 @@ JSON = {"init", "check", "events", "address", "suppressions", "token", "db", "ke
     "outbox",
     "stats",
     "storm",
+    "trace",
     "undo",
     "simulate",
     "rebuild",
