@@ -9,8 +9,7 @@ import click
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table
 from retour_cli.render.fact import as_dict, words
-from retour_cli.times import parse_since
-from retour_policy.clock import time_text
+from retour_cli.times import Times, zone_option
 from retour_policy.errors import EX_FAILED
 from retour_policy.store import addresses, facts
 from retour_policy.store.facts import Fact, FactFilter
@@ -23,7 +22,8 @@ from retour_policy.store.facts import Fact, FactFilter
 @click.option(
     "--kind", type=click.Choice(facts.KINDS), metavar="KIND", help=f"Only this kind: {', '.join(facts.KINDS)}."
 )
-@click.option("--since", help="Only from this time on: 2h, 3d, 2026-01-31, or 2026-01-31T12:00.")
+@click.option("--since", help="Only from this time on: 2h, 3d, 2026-01-31 or 2026-01-31T12:00.")
+@zone_option
 @click.option(
     "--limit", type=click.IntRange(1), default=None, help="At most so many, the latest. [default: 50; JSON: all]"
 )
@@ -34,6 +34,7 @@ def events(
     stream: str | None,
     kind: str | None,
     since: str | None,
+    zone: str,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -43,14 +44,15 @@ def events(
     describes those. Exit status 1 if no facts are found.
     """
     limit = limit or (None if as_json else 50)
-    since_at = parse_since(since, context.clock()) if since else None
+    times = Times.of(zone, context.clock)
+    since_at = times.parse(since) if since else None
     with context.store.reading() as connection:
         number = None
         if address:
             number = addresses.find_number(connection, context.key(address)) or -1
         wanted = FactFilter(number, context.stream(stream).name if stream else None, kind, since_at, limit)
         found = facts.read(connection, wanted) if limit else []
-    shown = show_json(found if limit else facts.iterate(context.store, wanted)) if as_json else show_table(found)
+    shown = show_json(found if limit else facts.iterate(context.store, wanted)) if as_json else show_table(found, times)
     if not shown:
         click.echo("no facts found", err=True)
         raise SystemExit(EX_FAILED)
@@ -65,9 +67,9 @@ def show_json(found: Iterable[Fact]) -> int:
     return count
 
 
-def show_table(found: list[Fact]) -> int:
+def show_table(found: list[Fact], times: Times) -> int:
     """Print facts as a table; how many."""
     if found:
-        rows = [(time_text(f.what.at)[5:16], f.what.stream or "-", f.address or "-", words(f)) for f in found]
-        print_table(("at (UTC)", "stream", "address", "what"), rows)
+        rows = [(times.short(f.what.at), f.what.stream or "-", f.address or "-", words(f)) for f in found]
+        print_table((f"at ({times.zone})", "stream", "address", "what"), rows)
     return len(found)

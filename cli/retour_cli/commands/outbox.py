@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, print_table, say
-from retour_cli.times import parse_since
-from retour_policy.clock import iso_text, time_text
+from retour_cli.times import Times, zone_option
+from retour_policy.clock import iso_text
 from retour_policy.outbox import manage
 from retour_policy.store import outbox_selection
 from retour_policy.store.outbox import Item
@@ -35,6 +35,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--kind", type=click.Choice(["event", "forward", "resend"]), help="Only of this kind."),
             click.option("--failed/--waiting", default=None, help="Only dead letters, or only what still waits."),
             click.option("--before", help="Only what was queued before: 2h, 3d, or 2026-01-31T12:00."),
+            zone_option,
         )
     ):
         command = option(command)
@@ -64,8 +65,9 @@ def list_(context: Context, show: bool, limit: int | None, as_json: bool, **chos
     if not ids:
         click.echo("nothing waits")
         return
-    rows = [_as_row(item, context.clock()) for item in manage.iterate(context.store, ids, bodies=False)]
-    print_table(("id", "since (UTC)", "channel", "what", "state"), rows)
+    times = _times(context, chosen)
+    rows = [_as_row(item, times) for item in manage.iterate(context.store, ids, bodies=False)]
+    print_table(("id", f"since ({times.zone})", "channel", "what", "state"), rows)
     for item in manage.iterate(context.store, ids, bodies=True) if show else ():
         say(f"{item.id}: {item.body.decode('utf-8', 'replace')}")
     if len(all_ids) > len(ids):
@@ -110,8 +112,12 @@ def drop(context: Context, ids: tuple[int, ...], everything: bool, as_json: bool
 
 
 def _filter(context: Context, ids: tuple[int, ...], chosen: dict[str, Any]) -> ItemFilter:
-    before = parse_since(chosen["before"], context.clock()) if chosen["before"] else None
+    before = _times(context, chosen).parse(chosen["before"]) if chosen["before"] else None
     return ItemFilter(ids, chosen["channel"], chosen["kind"], chosen["failed"], before)
+
+
+def _times(context: Context, chosen: dict[str, Any]) -> Times:
+    return Times.of(chosen["zone"], context.clock)
 
 
 def _explicit_filter(context: Context, ids: tuple[int, ...], everything: bool, chosen: dict[str, Any]) -> ItemFilter:
@@ -134,16 +140,16 @@ def _change(context: Context, wanted: ItemFilter, change: Change, word: str, *, 
         raise SystemExit(1)
 
 
-def _as_row(item: Item, now: int) -> tuple[str, str, str, str, str]:
+def _as_row(item: Item, times: Times) -> tuple[str, str, str, str, str]:
     if item.failed:
         state = f"dead after {item.attempts}: {item.error}" if item.attempts else f"dead: {item.error}"
-    elif item.taken_by and item.due > now:
+    elif item.taken_by and item.due > times.now:
         state = "in hand"
     elif item.attempts:
-        state = f"try {item.attempts + 1} at {time_text(item.due)[11:16]}: {item.error}"
+        state = f"try {item.attempts + 1} at {times.short(item.due)}: {item.error}"
     else:
-        state = f"due {time_text(item.due)[5:16]}"
-    return str(item.id), time_text(item.at)[5:16], item.channel, item.target, state
+        state = f"due {times.short(item.due)}"
+    return str(item.id), times.short(item.at), item.channel, item.target, state
 
 
 def _as_dict(item: Item, *, show: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, print_table, say
-from retour_cli.times import parse_since
+from retour_cli.times import Times, zone_option
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
 from retour_policy.core.scope import parse_scope, scope_text
@@ -75,17 +75,19 @@ def list_(context: Context, limit: int, as_json: bool) -> None:
 @options
 @scope_option
 @click.option("--until", help="30d, or a date. [default: for good]")
+@zone_option
 @click.option("--note", default="", help="Why; shown in lists and in the 550.")
 @json_option
-def add(context: Context, address: str, scope: str | None, until: str | None, note: str, as_json: bool) -> None:
+def add(
+    context: Context, address: str, scope: str | None, until: str | None, zone: str, note: str, as_json: bool
+) -> None:
     """Suppress ADDRESS.
 
     This replaces a suppression that the address has there already.
     """
-    key, now = context.key(address), context.clock()
-    new = Suppression(
-        _scope(context, scope), "operator", now, _until(until, now), " ".join(clean(note, MAX_NOTE_CHARACTERS).split())
-    )
+    key, times = context.key(address), Times.of(zone, context.clock)
+    now, words = times.now, " ".join(clean(note, MAX_NOTE_CHARACTERS).split())
+    new = Suppression(_scope(context, scope), "operator", now, _until(until, times), words)
     detail = {"scope": new.scope, "note": new.note, "until": new.until}
     ledger, secret = context.ledger, context.ring.address_secret
 
@@ -261,12 +263,12 @@ def _scope(context: Context, text: str | None) -> str:
         raise InputError(f"{context.path}: {error}") from None
 
 
-def _until(text: str | None, now: int) -> int | None:
+def _until(text: str | None, times: Times) -> int | None:
     if text is None:
         return None
     found = _DAYS.fullmatch(text)
-    at = now + int(found[1]) * DAY if found else parse_since(text, now)
-    if at <= now:
+    at = times.now + int(found[1]) * DAY if found else times.parse(text)
+    if at <= times.now:
         raise InputError(f"--until {text}: is in the past; use 30d or a future date")
     return at
 

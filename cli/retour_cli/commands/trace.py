@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_cli.render.fact import as_dict, led_to, words
+from retour_cli.times import Times, zone_option
 from retour_policy.address import is_address
-from retour_policy.clock import iso_text, time_text
+from retour_policy.clock import iso_text
 from retour_policy.errors import EX_FAILED
 from retour_policy.ledger.accounts import refolded
 from retour_policy.store import addresses, facts
@@ -35,8 +36,9 @@ _APART = {
     "--limit", type=click.IntRange(1), default=DEFAULT_LIMIT, show_default=True, help="At most so many sends."
 )
 @options
+@zone_option
 @json_option
-def trace(context: Context, clue: str, limit: int, as_json: bool) -> None:
+def trace(context: Context, clue: str, limit: int, zone: str, as_json: bool) -> None:
     """Follow a message there and back.
 
     By Postfix's queue id of the message or of the report, by the Message-ID,
@@ -48,8 +50,9 @@ def trace(context: Context, clue: str, limit: int, as_json: bool) -> None:
         found = [Trail(connection, number) for number in _find(connection, context, clue, limit)]
     if is_address(clue) and not context.config.log_addresses and not as_json:
         say(f"{clue} is {context.ring.log_name(clue)} in the log.", "")
+    times = Times.of(zone, context.clock)
     for trail in found:
-        print_json(trail.to_dict()) if as_json else trail.print()
+        print_json(trail.to_dict()) if as_json else trail.print(times)
     if not found:
         click.echo(f"{printable(clue)}: nothing was sent under that name that the store still knows", err=True)
         raise SystemExit(EX_FAILED)
@@ -92,36 +95,36 @@ class Trail:
             "pending": [_pending(one) for one in send.pending],
         }
 
-    def print(self) -> None:
+    def print(self, times: Times) -> None:
         """For a person, at 80 columns."""
         send = self.send
         again = f", sent again of {send.resend_of}" if send.resend_of else ""
-        say(f"{time_text(id_time(send.id))} UTC  {send.stream}, send {send.id}{again}")
+        say(f"{times.second(id_time(send.id))} {times.zone}  {send.stream}, send {send.id}{again}")
         for name, value in (("queue id", send.queue_id), ("Message-ID", send.message_id), ("tag", send.tag)):
             if value:
                 say(*wrapped(f"  {name:<12}", value))
         say(*wrapped(f"  {'from':<12}", send.sender))
         for recipient in send.recipients:
-            self._print_recipient(recipient)
+            self._print_recipient(recipient, times)
         others = [fact for fact in send.facts if fact.what.address_id is None]
         if others:
             say(f"  {'nobody named':<12}")
-        for line in self._facts(others):
+        for line in self._facts(others, times):
             say(line)
         say("")
 
-    def _print_recipient(self, recipient: TracedRecipient) -> None:
+    def _print_recipient(self, recipient: TracedRecipient, times: Times) -> None:
         apart = f" ({_APART.get(recipient.apart, recipient.apart)})" if recipient.apart else ""
         say(*wrapped(f"  {'to':<12}", f"{recipient.text or '(erased)'}{apart}"))
         theirs = [fact for fact in self.send.facts if fact.what.address_id == recipient.address.id]
-        lines = [*self._facts(theirs)]
+        lines = [*self._facts(theirs, times)]
         for line in lines or ["              nothing came back"]:
             say(line)
 
-    def _facts(self, some: Sequence[Fact]) -> Iterator[str]:
+    def _facts(self, some: Sequence[Fact], times: Times) -> Iterator[str]:
         for fact in some:
             proof = f", {fact.what.proof}" if fact.what.proof not in (None, "unsigned") else ""
-            yield from wrapped(f"    {time_text(fact.what.at)[:16]}  ", words(fact) + proof)
+            yield from wrapped(f"    {times.minute(fact.what.at)}  ", words(fact) + proof)
             if text := fact.what.detail.get("diagnostic"):
                 yield from wrapped(" " * 22, text, of_report=True)
             if why := self.why.get(fact.id):
