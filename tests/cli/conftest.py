@@ -136,6 +136,13 @@ def office(made: Path, folder: Path) -> Office:
 
 
 @pytest.fixture
+def careful(office: Office) -> Office:
+    """The same office under the careful policy."""
+    office.edit('preset = "plain"\nhard = 3\nsoft = 5\nautoreply = 10\nhard_for = "180d"', 'preset = "careful"')
+    return office
+
+
+@pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a short path that others may pass."""
     with workspace() as path:

@@ -13,13 +13,6 @@ from retour_policy.tokens.token import draw_id
 A, B = "anna@example.net", "bert@example.net"
 
 
-@pytest.fixture
-def careful(office: Any) -> Any:
-    """The same office under the careful policy."""
-    office.edit('preset = "plain"\nhard = 3\nsoft = 5\nautoreply = 10\nhard_for = "180d"', 'preset = "careful"')
-    return office
-
-
 def test_check_says_the_careful_policy(careful: Any) -> None:
     """Each row of it in a sentence: scopes, spans, doubling, trials, healing, storms."""
     (told,) = careful.json("check")

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from lab.reports import hard_bounce
+from retour_bounces import read
 from retour_policy.clock import DAY, system_clock, time_text
-from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.fingerprint import Fingerprint
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.router import Route
 from retour_policy.messages.signer import Signer
 from retour_policy.store import batches, sends
 from retour_policy.store.database import Store
@@ -100,7 +103,7 @@ def test_a_reference_is_as_old_as_the_report_that_brings_it(office: Any) -> None
         header = f"To: shop-returns@example.com\nDate: {date}\nX-Number: {sent}\n"
         found.append(hard_bounce(TO, header=header, returned=returned, text=f"It failed, {sent}."))
     assert office.json("import", str(as_mbox(office.home, found))) == [
-        {"recorded": 3, "unmatched: about no mail on record": 1}
+        {"recorded": 3, "unmatched, not recorded: about no mail on record": 1}
     ]
     assert office.json("address", "show", TO)[0]["counts"]["*"]["hard"] == 3
     assert office.json("rebuild") == []
@@ -169,11 +172,35 @@ def test_a_message_that_fails_for_its_own_sake_stops_no_other(office: Any, monke
     assert office.json("import", str(path)) == [{"recorded": 1, "recorded before": 2}]
 
 
-def test_a_dry_run_records_nothing(office: Any) -> None:
-    """And says what there is."""
-    path = as_mbox(office.home, reports(office, (40,)))
-    assert office.json("import", str(path), "--dry-run") == [{"bounce, not recorded": 1}]
+def test_a_dry_run_says_what_would_count_and_records_nothing(office: Any) -> None:
+    """How many reports would count, what is unmatched, and who would be suppressed by all of them together."""
+    genuine = reports(office, (40, 30, 20))
+    path = as_mbox(office.home, [*genuine, genuine[0], report(system_clock() - DAY, "list@example.com", TO)])
+    would, totals = office.json("import", str(path), "--dry-run")
+    assert (would["would_be"], would["address"], would["cause"]) == ("suppressed", TO, "hard")
+    assert totals == {
+        "would count": 3, "recorded before": 1, "unmatched, not recorded: about no mail on record": 1
+    }  # fmt: skip
     office("events", status=1)
+    assert office.json("suppressions", "list") == []
+    assert f"{TO}: would be suppressed: hard bounces" in office("import", path, "--dry-run").stdout
+    assert office.json("import", str(path))[0]["recorded"] == 3
+    (one,) = office.json("suppressions", "list")
+    assert {name: one[name] for name in ("since", "until", "cause")} == {
+        name: would[name] for name in ("since", "until", "cause")
+    }
+    again = office.json("import", str(path), "--dry-run")
+    assert again == [{"recorded before": 4, "unmatched, not recorded: about no mail on record": 1}]
+
+
+def test_a_dry_run_knows_what_good_sends_have_cleared(careful: Any) -> None:
+    """Such a report would be recorded, and count for nobody."""
+    path = as_mbox(careful.home, reports(careful, (60,)))
+    reports(careful, (50, 40, 30))
+    assert careful.json("import", str(path), "--dry-run") == [{"would count for nobody": 1}]
+    assert careful.json("import", str(path)) == [{"recorded": 1}]
+    story = careful.json("address", "show", TO)[0]
+    assert story["counts"] == {} and story["events"][0]["led_to"] == "not counted: good sends came after it"
 
 
 def test_transactions_are_short(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +227,57 @@ def test_the_old_mail_of_an_erased_person_tells_nothing_of_her(office: Any) -> N
     assert office.json("rebuild") == []
 
 
-def test_bounces_from_before_count_where_the_postmaster_believes_them(office: Any) -> None:
-    """Nothing on record shows that they are about our mail: said so, and counted only with `count_unsigned`."""
+def test_bounces_from_before_count_where_the_postmaster_vouches_for_them(office: Any) -> None:
+    """Nothing on record shows that they are about our mail: said so, and nothing is noted; with `--count-unsigned` they
+    count, once, whatever the configuration believes.
+    """
     path = office.home / "old.eml"
     path.write_text(report(system_clock() - 40 * DAY, "list@example.com", TO))
-    assert office.json("import", str(path)) == [{"unmatched: about no mail on record": 1}]
+    unmatched = [{"unmatched, not recorded: about no mail on record": 1}]
+    for _ in range(2):
+        assert office.json("import", str(path)) == unmatched
+        office("address", "show", TO, status=1)
+    assert office.json("import", str(path), "--count-unsigned", "--dry-run") == [{"would count": 1}]
     office("address", "show", TO, status=1)
+    assert office.json("import", str(path), "--count-unsigned") == [{"recorded": 1}]
+    assert office.json("import", str(path), "--count-unsigned") == [{"recorded before": 1}]
+    (story,) = office.json("address", "show", TO)
+    assert story["counts"]["*"]["hard"] == 1 and story["events"][0]["proof"] == "vouched"
+    assert "(vouched)" in office("address", "show", TO).stdout
+    assert office.json("rebuild") == []
+
+
+def test_a_configuration_that_believes_them_counts_them_too(office: Any) -> None:
+    """`count_unsigned = true`, as for what comes to the LMTP daemon; once, also with the option beside it."""
+    path = office.home / "old.eml"
+    path.write_text(report(system_clock() - 40 * DAY, "list@example.com", TO))
     office.edit('preset = "plain"', 'preset = "plain"\ncount_unsigned = true')
-    path.write_text(path.read_text().replace("It failed", "It did fail"))
     assert office.json("import", str(path)) == [{"recorded": 1}]
+    assert office.json("import", str(path), "--count-unsigned") == [{"recorded before": 1}]
     assert office.json("address", "show", TO)[0]["counts"]["*"]["hard"] == 1
+
+
+def test_what_went_to_postmaster_unmatched_can_be_imported(office: Any) -> None:
+    """The LMTP daemon has noted it, and forwards it once; a vouched import counts it, once."""
+    context, text = office.context, report(system_clock() - DAY, "shop-returns@example.com", TO)
+    recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
+    raw = text.encode()
+    came = ReturnedMessage(
+        context.clock(),
+        Route("static", "shop"),
+        "shop-returns@example.com",
+        "",
+        raw,
+        Fingerprint.of_file(raw),
+        read(raw),
+    )
+    outcomes = [office.write(lambda connection: recorder.record(connection, came)) for _ in range(2)]
+    assert outcomes == ["forwarded", "duplicate"]
+    path = office.home / "kept.eml"
+    path.write_bytes(raw)
+    assert office.json("import", str(path)) == [{"unmatched, not recorded: about no mail on record": 1}]
+    assert office.json("import", str(path), "--count-unsigned") == [{"recorded": 1}]
+    assert office.json("import", str(path), "--count-unsigned") == [{"recorded before": 1}]
+    assert office.json("import", str(path)) == [{"recorded before": 1}]
+    assert office.json("address", "show", TO)[0]["counts"]["*"]["hard"] == 1
+    assert office.json("rebuild") == []

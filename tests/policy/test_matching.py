@@ -55,9 +55,9 @@ def test_a_reference_ends_with_its_lifetime(static: Any, hard: Any) -> None:
     static.references["ref"] = static.send(A)
     sent, static.now = static.now, static.now + 400 * DAY
     assert static.back(None, hard(A, retour_ref="ref")) == "forwarded"
-    assert static.back(None, hard(A, retour_ref="ref"), at=sent + 31 * DAY, dated=True) == "unmatched"
+    assert static.back(None, hard(A, retour_ref="ref"), at=sent + 31 * DAY, imported=static.now) == "unmatched"
     assert static.counts(A) == (0, 0, 0)
-    assert static.back(None, hard(A, retour_ref="ref"), at=sent + 29 * DAY, dated=True) == "recorded"
+    assert static.back(None, hard(A, retour_ref="ref"), at=sent + 29 * DAY, imported=static.now) == "recorded"
     assert static.counts(A) == (1, 0, 0)
 
 
@@ -151,10 +151,10 @@ def test_a_message_id_is_believed_as_long_as_a_token(static: Any, hard: Any) -> 
     sent, report = static.now, hard(A, message_id=MESSAGE_ID)
     static.now = sent + 403 * DAY
     assert static.back(None, report) == "forwarded"
-    assert static.back(None, report, at=sent + 30 * DAY + 1, dated=True) == "unmatched"
-    assert static.back(None, report, at=sent - 2 * HOUR, dated=True) == "unmatched"
-    assert static.back(None, report, at=sent - HOUR // 2, dated=True) == "recorded"
-    assert static.back(None, report, at=sent + 30 * DAY, dated=True) == "recorded"
+    assert static.back(None, report, at=sent + 30 * DAY + 1, imported=static.now) == "unmatched"
+    assert static.back(None, report, at=sent - 2 * HOUR, imported=static.now) == "unmatched"
+    assert static.back(None, report, at=sent - HOUR // 2, imported=static.now) == "recorded"
+    assert static.back(None, report, at=sent + 30 * DAY, imported=static.now) == "recorded"
 
 
 def test_an_auto_reply_to_a_static_sender_is_found_by_what_it_answers(static: Any) -> None:

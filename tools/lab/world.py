@@ -141,7 +141,14 @@ class World:
         fingerprint = str(next(self._numbers)).encode()
         route, came_at = Route("verp", None, send), self.now if at is None else at
         arrival = ReturnedMessage(
-            came_at, route, "b-x@bounces.example.com", "", b"", fingerprint, report, dated=at is not None
+            came_at,
+            route,
+            "b-x@bounces.example.com",
+            "",
+            b"",
+            fingerprint,
+            report,
+            imported=None if at is None else self.now,
         )
         return self.writer.run(lambda connection: self.recorder.record(connection, arrival), 20_000)
 

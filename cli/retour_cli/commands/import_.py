@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 
 from retour_bounces import read
 from retour_cli.context import Context, options
+from retour_cli.import_preview import ImportPreview
 from retour_cli.output import json_option, print_json, say
 from retour_policy.errors import EX_FAILED
+from retour_policy.maintenance import suppression_files
 from retour_policy.messages import mailbox
 from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.mailbox import Mailbox, OldMessage
@@ -28,16 +30,17 @@ MAX_MESSAGES_IN_TRANSACTION = 20
 _OUTCOMES = {
     "duplicate": "recorded before",
     "surplus": "surplus: counted, not recorded, for there are many about the same message",
-    "unmatched": "unmatched: about no mail on record",
+    "unmatched": "unmatched, not recorded: about no mail on record",
 }
 
 
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @options
-@click.option("--dry-run", is_flag=True, help="Read, show what there is, and record nothing.")
+@click.option("--count-unsigned", is_flag=True, help="Count what no mail on record shows to be genuine, too.")
+@click.option("--dry-run", is_flag=True, help="Show what would count, and record nothing.")
 @json_option
-def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
+def import_(context: Context, path: Path, count_unsigned: bool, dry_run: bool, as_json: bool) -> None:
     """Record old bounces from an mbox, a Maildir or a folder of .eml files.
 
     Each is recorded at its own date. What is recorded already is
@@ -45,12 +48,14 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
     postmaster. Exit status 1 if a message could not be used.
 
     A bounce counts where a token or a recorded send shows that it is about
-    mail of ours. Those from before Retour have neither: they count with
-    `count_unsigned = true`. Run by root, the files of a folder are read
-    as the user who owns the database.
+    mail of ours, unless good sends came after it. Those from before Retour
+    have neither: they are unmatched, and count only with --count-unsigned,
+    by which you vouch for them. What was unmatched can be imported again.
+    Run by root, the files of a folder are read as the user who owns the
+    database.
     """
     box = Mailbox(path)  # before anything else: an mbox may be such that only root can open it
-    importer = Importer(context, dry_run)
+    importer = Importer(context, vouches=count_unsigned, dry_run=dry_run)
     with click.progressbar(length=len(box), label="reading", hidden=as_json) as bar:
         chunk: list[OldMessage] = []
         for message in box:
@@ -61,6 +66,8 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
                 chunk = []
         importer.take(chunk)
         bar.update(len(chunk))
+    if importer.preview:
+        _say_preview(importer.preview, importer.outcomes, as_json=as_json)
     if as_json:
         print_json(dict(importer.outcomes))
     else:
@@ -70,6 +77,15 @@ def import_(context: Context, path: Path, dry_run: bool, as_json: bool) -> None:
         say(line, err=True)
     if importer.faults:
         raise SystemExit(EX_FAILED)
+
+
+def _say_preview(preview: ImportPreview, outcomes: Counter[str], *, as_json: bool) -> None:
+    """Who would be suppressed; and how many reports would count, into `outcomes`."""
+    for address, change in preview.total(outcomes):
+        if as_json:
+            print_json({"would_be": change.type} | suppression_files.to_dict(address, change.one))
+        else:
+            say(f"{address or '(erased)'}: would be {change.type}: {change.one.words()}")
 
 
 @dataclass
@@ -85,12 +101,13 @@ class _Clock:
 class Importer:
     """Records messages a few at a time."""
 
-    def __init__(self, context: Context, dry_run: bool) -> None:
+    def __init__(self, context: Context, *, vouches: bool, dry_run: bool) -> None:
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.preview = ImportPreview(context.store, context.clock()) if dry_run else None
         self._places: dict[bytes, str] = {}
         self._context = context
-        self._dry_run = dry_run
+        self._vouches = vouches
         self._clock = _Clock()
         self._router = Router(context.config, context.ring, self._clock)
 
@@ -98,10 +115,13 @@ class Importer:
         """Read and record some messages, in short transactions."""
         self._places.clear()
         returned = [one for one in map(self._returned, messages) if one]
-        if self._dry_run or not returned:
-            self.outcomes.update(f"{one.report.kind if one.report else 'unread'}, not recorded" for one in returned)
+        if not returned:
             return
         recorder = self._recorder
+        if self.preview:
+            for one in returned:
+                self._previewed(self.preview, recorder, one)
+            return
 
         def work(connection: Connection, batch: Sequence[ReturnedMessage]) -> int:
             outcomes = [self._recorded(connection, recorder, one) for one in batch]
@@ -122,11 +142,24 @@ class Importer:
             self.faults.append(f"{self._places[message.fingerprint]}: {error}")
             return "failed"
 
+    def _previewed(self, preview: ImportPreview, recorder: ReturnRecorder, message: ReturnedMessage) -> None:
+        try:
+            self._clock.at = message.at
+            outcome = preview.take(recorder, message)
+        except Exception as error:
+            if not is_of_the_item(error):
+                raise
+            self.faults.append(f"{self._places[message.fingerprint]}: {error}")
+            outcome = "failed"
+        if outcome != "recorded":  # of these it is told whether they would count
+            self.outcomes[_OUTCOMES.get(outcome, outcome)] += 1
+
     @cached_property
     def _recorder(self) -> ReturnRecorder:
         """Must not be built inside a transaction: it puts the policy in force."""
         context = self._context
-        return ReturnRecorder.of(context.config, context.ring, context.ledger, self._clock)
+        recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, self._clock)
+        return replace(recorder, proof_rules=replace(recorder.proof_rules, vouches=self._vouches))
 
     def _returned(self, message: OldMessage) -> ReturnedMessage | None:
         if message.fault:
@@ -147,5 +180,5 @@ class Importer:
             raw=message.raw,
             fingerprint=fingerprint,
             report=read(message.raw),
-            dated=True,
+            imported=self._context.clock(),
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from retour_policy.clock import iso_text
 from retour_policy.core.fold import StepResult
-from retour_policy.core.proof import COPIED
+from retour_policy.core.proof import COPIED, UNSIGNED, VOUCHED
 from retour_policy.store.facts import Fact
 
 SHOWN_AS = {"came_to": "delivered_to", "of": "max_attempts", "conflict": "names"}
@@ -17,6 +17,8 @@ SHOWN_AS = {"came_to": "delivered_to", "of": "max_attempts", "conflict": "names"
 def as_dict(fact: Fact) -> dict[str, Any]:
     """A fact as plain values, its time as text."""
     values = fact.to_dict() | {"at": iso_text(fact.what.at)}
+    if values.get("imported"):
+        values["imported"] = iso_text(values["imported"])
     return {SHOWN_AS.get(name, name): value for name, value in values.items()}
 
 
@@ -29,8 +31,8 @@ def words(fact: Fact) -> str:
         parts = [which] if what.kind == "resent" else [*parts, f"({which})"]
     if what.detail.get("count"):
         parts.append(f"({what.detail['count']} more that day)")
-    if what.proof == "unsigned":
-        parts.append("(unsigned)")
+    if what.proof in (UNSIGNED, VOUCHED):
+        parts.append(f"({what.proof})")
     if what.detail.get("conflict"):
         copies = ", who gets copies of others' mail" if what.proof == COPIED else ""
         parts.append(f"(the report names {what.detail['conflict']}{copies})")

@@ -21,7 +21,7 @@ from retour_policy.core.decide import (
     healed,
 )
 from retour_policy.core.good_sends import SendTimes
-from retour_policy.core.proof import CONFLICTING, COPIED, claim_of
+from retour_policy.core.proof import CONFLICTING, COPIED, UNSIGNED, claim_of
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
 
@@ -212,7 +212,8 @@ def fold(
     """
     told = list(entries)
     undone = {number for entry in told if entry.kind == "undone" for number in entry.detail["facts"]}
-    history = list(_with_first(told, stream_policies, undone))
+    cleared = {entry.id for entry in told if is_cleared(entry, stream_policies[entry.id], send_times)}
+    history = list(_with_first(told, stream_policies, undone, cleared))
     skipped = passed_over(history)
     by_id = {entry.id: entry for entry in history if entry.id not in undone}
     account, steps = Account(), []
@@ -220,6 +221,8 @@ def fold(
         stream_policy = stream_policies[entry.id]
         if entry.id in skipped:
             result = StepResult(_seen(account, entry.at), "undone" if entry.id in undone else "held: a storm")
+        elif entry.id in cleared:
+            result = StepResult(_seen(account, entry.at), "not counted: good sends came after it")
         else:
             result = _with_revived(account, entry, stream_policy, send_times, by_id)
         account = result.account
@@ -231,7 +234,7 @@ def counts(fact: Judged, rules: RuleSet) -> bool:
     """Whether such a fact counts against an address; only one fact per send and matter counts."""
     if fact.proof == COPIED:
         return False
-    return class_of(fact, rules) is not None and (fact.proof != "unsigned" or rules.count_unsigned)
+    return class_of(fact, rules) is not None and (fact.proof != UNSIGNED or rules.count_unsigned)
 
 
 def uses_up(earlier: Judged, proof: str | None) -> bool:
@@ -248,20 +251,36 @@ def matter_of(fact: Judged) -> str:
 
 
 def _with_first(
-    entries: Iterable[Entry], stream_policies: Mapping[int, StreamPolicy], undone: Collection[int]
+    entries: Iterable[Entry],
+    stream_policies: Mapping[int, StreamPolicy],
+    undone: Collection[int],
+    cleared: Collection[int],
 ) -> Iterator[Entry]:
     """The facts, each marked whether it counts, and nothing as bad of its matter counted before for its send.
 
-    What was undone uses nothing up.
+    What was undone uses nothing up. What good sends had cleared when it was imported leaves alone what was recorded
+    before that.
     """
     counted: dict[tuple[int, str], list[tuple[int, Entry]]] = {}
     for entry in entries:
         before = counted.setdefault((entry.send, matter_of(entry)), [])
         own = weight(entry, stream_policies[entry.id].rules)
-        is_spent = any(uses_up(one, entry.proof) and own <= worst for worst, one in before)
+        known = [(worst, one) for worst, one in before if one.id not in cleared or one.id < entry.id]
+        is_spent = any(uses_up(one, entry.proof) and own <= worst for worst, one in known)
         yield replace(entry, first=False) if is_spent else entry
         if entry.send and own and not is_spent and entry.id not in undone:
             before.append((own, entry))
+
+
+def is_cleared(entry: Entry, stream_policy: StreamPolicy, send_times: SendTimes) -> bool:
+    """Whether a failure was imported so late that good sends made after it had cleared it by then.
+
+    Had it been known in time, these sends might never have been made. But they were, and they arrived.
+    """
+    imported = entry.detail.get("imported", 0)
+    if entry.kind != "bounce" or imported <= entry.at:
+        return False
+    return not _not_healed([entry], stream_policy, send_times.good(imported, stream_policy.rules))
 
 
 def passed_over(history: Iterable[Entry]) -> set[int]:

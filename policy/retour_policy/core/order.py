@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from retour_policy.clock import DAY
@@ -29,4 +29,15 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
         found.append(entry if at == entry.at else replace(entry, at=at, sent_at=min(entry.sent_at, at)))
         if not (entry.detail.get("dated") or entry.kind == "carried"):
             limit = min(limit or at, at)
-    return sorted(found, key=lambda one: (one.at, one.id))
+    return sorted(_after_purge(found), key=lambda one: (one.at, one.id))
+
+
+def _after_purge(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The facts; one that was imported after a purge, and is older than what that carried forward, comes next to it.
+
+    Otherwise the carried fact, which states the whole account, would take its place.
+    """
+    carried = max(((one.id, one.at) for one in entries if one.kind == "carried"), default=(0, 0))
+    for one in entries:
+        is_late = one.detail.get("dated") and one.id > carried[0] and one.at < carried[1]
+        yield replace(one, at=carried[1]) if is_late else one

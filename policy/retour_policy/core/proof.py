@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-Proof = Literal["signed", "shared", "corroborated", "conflicting", "copied", "unsigned"]
+Proof = Literal["signed", "shared", "corroborated", "vouched", "conflicting", "copied", "unsigned"]
 """What shows that a report is about a send of ours and about that recipient.
 
 `signed`: a token of that recipient alone. `shared`: a token of several recipients, or the Message-ID of a stream
 without tokens: others could have written the report. `corroborated`: a Retour-Ref of that recipient alone.
+`vouched`: nothing, but the postmaster imported it with --count-unsigned.
 `conflicting`: a genuine token, but the report names somebody else. `copied`: the same, and it is known that who is
 named gets copies of many people's mail. `unsigned`: nothing.
 """
+VOUCHED: Proof = "vouched"
+UNSIGNED: Proof = "unsigned"
 CONFLICTING: Proof = "conflicting"
 COPIED: Proof = "copied"
 NAMES_ANOTHER: tuple[Proof, ...] = (CONFLICTING, COPIED)

@@ -80,17 +80,24 @@ def refolded_of(
 ) -> dict[int, tuple[Account, list[StepResult]]]:
     """The same for some addresses by their numbers; `sends` are theirs, if known already: see `history.read`."""
     histories = history.read(connection, numbers, sends)
-    return {number: _folded(one, policies, judge) for number, one in histories.items()}
+    return {number: folded(one, policies, judge) for number, one in histories.items()}
 
 
-def _folded(
-    history_: History, policies: Mapping[int, Policy], judge: Policy | None
+def folded(
+    history_: History, policies: Mapping[int, Policy], judge: Policy | None = None
 ) -> tuple[Account, list[StepResult]]:
-    stream_policies = {
+    """The account that a history leads to, and what each fact did."""
+    return fold(history_.entries, stream_policies(history_, policies, judge), history_.send_times)
+
+
+def stream_policies(
+    history_: History, policies: Mapping[int, Policy], judge: Policy | None = None
+) -> dict[int, StreamPolicy]:
+    """By fact of a history: what it is judged by."""
+    return {
         entry.id: _stream_policy(policies, history_.policy_ids.get(entry.id), entry.stream, judge)
         for entry in history_.entries
     }
-    return fold(history_.entries, stream_policies, history_.send_times)
 
 
 def _stream_policy(

@@ -55,7 +55,7 @@ def read(
     judged = facts.read_judged(connection, numbers)
     if made is None:
         made = sends.read_times(connection, [number for number, of in judged.items() if of])
-    return {number: _history_of(of, made.get(number, ())) for number, of in judged.items()}
+    return {number: history_of(of, made.get(number, ())) for number, of in judged.items()}
 
 
 def _sent_at(send: int, at: int) -> int:
@@ -78,7 +78,8 @@ def good_sends(
     return SendTimes(made, {}).good(at, rules)
 
 
-def _history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
+def history_of(judged: Sequence[tuple[int, NewFact]], made: Sequence[tuple[int, int]]) -> History:
+    """The history of what counts about an address (ids and facts), and of the sends to it (ids and times), in order."""
     entries = in_order(entry(number, fact) for number, fact in judged)
     failures = {number for number, fact in judged if fact.action == "failed" and fact.proof != COPIED}
     failed: dict[int, tuple[int, int]] = {}

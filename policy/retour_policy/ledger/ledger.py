@@ -13,7 +13,7 @@ from retour_policy.clock import Clock
 from retour_policy.config.model import Config
 from retour_policy.core.fold import Account, StepResult, step, weight
 from retour_policy.core.order import was_ahead
-from retour_policy.core.proof import COPIED
+from retour_policy.core.proof import COPIED, UNSIGNED
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger import accounts, history
 from retour_policy.ledger.policy_versions import Policy, all_policies, put_in_force
@@ -63,13 +63,12 @@ class Ledger:
         """Write a fact about an address and apply it; its id, and an explanation of what it led to.
 
         The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
-        locked already. A fact that is older than the address's latest one (from an import, or because the latest was
-        dated by a clock that was ahead) is put in its place, and the state is computed again. `news` says whether hooks
-        are told of it, if that differs from `first`.
+        locked already. A fact that is put in its place by its own date (from an import, or because the address's latest
+        one was dated by a clock that was ahead) has the state computed again. `news` says whether hooks are told of it,
+        if that differs from `first`.
         """
         account = account or accounts.lock(connection, address)
-        dated = bool(new.detail.get("dated")) and new.at < account.state.last
-        in_place = dated or was_ahead(account.state.last, new.at)
+        in_place = bool(new.detail.get("dated")) or was_ahead(account.state.last, new.at)
         if not in_place:
             new = dataclasses.replace(new, at=max(new.at, account.state.last))
         policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
@@ -126,7 +125,7 @@ class Ledger:
     def _believed(self, new: NewFact) -> bool:
         if new.proof == COPIED:
             return False
-        return new.proof != "unsigned" or self.policy.for_stream(new.stream).rules.count_unsigned
+        return new.proof != UNSIGNED or self.policy.for_stream(new.stream).rules.count_unsigned
 
     def _step(
         self, connection: Connection, address: Address, account: Account, number: int, new: NewFact, *, first: bool

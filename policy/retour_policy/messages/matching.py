@@ -12,7 +12,7 @@ from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key, domain_of, is_address, normalise
 from retour_policy.clock import DAY, HOUR
 from retour_policy.config.model import Config
-from retour_policy.core.proof import CONFLICTING, COPIED, Proof
+from retour_policy.core.proof import CONFLICTING, COPIED, UNSIGNED, VOUCHED, Proof
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.messages.attribution import AttributedPart, Recipient, attribute, is_redacted, parts_of
 from retour_policy.messages.router import Route
@@ -36,6 +36,8 @@ class ProofRules:
     """Of a send, when a report about it comes; milliseconds."""
     copies: frozenset[str] = frozenset()
     """Addresses and domains that get copies of other people's mail, normalised."""
+    vouches: bool = False
+    """The postmaster vouches for reports that prove nothing."""
 
     @classmethod
     def of(cls, config: Config) -> ProofRules:
@@ -85,12 +87,14 @@ class Matcher:
         if route.send is not None:
             return Match(by_token, "shared" if by_token and by_token.is_shared else "signed", "token")
         if report is None or route.kind == "role":
-            return Match(None, "unsigned", "nothing")
+            return Match(None, UNSIGNED, "nothing")
         send = self._find_by_reference(connection, report, at)
         if send:
             return Match(send, "shared" if send.is_shared else "corroborated", "reference")
         send = None if report.kind in _CLAIMS else self._find_by_message_id(connection, report, at)
-        return Match(send, "shared", "message-id") if send else Match(None, "unsigned", "nothing")
+        if send is None:
+            return Match(None, VOUCHED if self.rules.vouches else UNSIGNED, "nothing")
+        return Match(send, "shared", "message-id")
 
     def _find_by_reference(self, connection: Connection, report: Report, at: int) -> Send | None:
         number = self.reference(report.original.retour_ref) if report.original.retour_ref else None
@@ -172,7 +176,7 @@ class Matcher:
         return any(map(self.rules.is_copy, names_in([one.part])))
 
     def _trusts_unsigned(self, route: Route) -> bool:
-        return self.policy.for_stream(route.stream).rules.count_unsigned
+        return self.rules.vouches or self.policy.for_stream(route.stream).rules.count_unsigned
 
 
 def names_in(parts: Iterable[RecipientReport | None]) -> list[str]:

@@ -16,7 +16,7 @@ from retour_policy.config.model import Config
 from retour_policy.core.erased import kept_of_erased
 from retour_policy.core.fold import Account, counts, matter_of, uses_up
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.core.proof import NAMES_ANOTHER
+from retour_policy.core.proof import NAMES_ANOTHER, UNSIGNED
 from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
@@ -60,8 +60,13 @@ class ReturnedMessage:
     report: Report | None
     """None: reading or recording it failed."""
     truncated: bool = False
-    dated: bool = False
-    """`at` is the message's own date: old mail, imported later."""
+    imported: int | None = None
+    """When old mail was imported (milliseconds); `at` is the message's own date then."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether `at` is the message's own date."""
+        return self.imported is not None
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,28 @@ class ReturnRecorder:
         by_token = sends.find(connection, route.send) if route.send is not None else None
         digest = _digest(message, by_token, matcher)
         if not seen.add(connection, route.send, digest, message.at):
-            return "duplicate"
+            return self._record_again(connection, message, matcher, digest)
         outcome = self._record_new(connection, message, by_token, matcher)
-        if outcome == "surplus":
+        if outcome in ("surplus", "unmatched"):
             seen.remove(connection, route.send, digest)
+        elif outcome == "forwarded" and route.send is None and message.report:
+            seen.add(connection, seen.UNMATCHED, digest, message.at)
         return outcome
+
+    def _record_again(
+        self, connection: Connection, message: ReturnedMessage, matcher: Matcher, digest: bytes
+    ) -> Outcome:
+        """Record a message that came before, if it matched nothing then and does now."""
+        route, report = message.route, message.report
+        if route.send is not None or report is None or not seen.has(connection, seen.UNMATCHED, digest):
+            return "duplicate"
+        match = matcher.find(connection, route, report, None, message.at)
+        parts = matcher.attribute(connection, route, report, match, dated=message.dated)
+        if not matcher.is_matched(route, report, match, parts):
+            return "unmatched" if message.dated else "duplicate"
+        if not seen.remove(connection, seen.UNMATCHED, digest):  # another host was quicker
+            return "duplicate"
+        return self._record_new(connection, message, None, matcher)
 
     def _record_new(
         self, connection: Connection, message: ReturnedMessage, by_token: Send | None, matcher: Matcher
@@ -119,14 +141,15 @@ class ReturnRecorder:
         if report is None:
             return self._keep_unread(connection, message, match.send)
         parts = matcher.attribute(connection, route, report, match, dated=message.dated)
+        is_matched = matcher.is_matched(route, report, match, parts)
+        if message.dated and not is_matched:  # it can be imported again, when more is known
+            return "unmatched"
         parts.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
         written = [self._write(connection, message, report, match, part) for part in parts]
         if parts and not any(written):
             return "surplus"
-        if matcher.is_matched(route, report, match, parts):
+        if is_matched:
             return "recorded"
-        if message.dated:
-            return "unmatched"
         self._forward(connection, message, None)
         return "forwarded"
 
@@ -230,7 +253,7 @@ class ReturnRecorder:
         return self._tells_of_side(new) and counts(new, self.ledger.policy.for_stream(new.stream).rules)
 
     def _blames_sender(self, new: NewFact) -> bool:
-        return self._tells_of_side(new) and new.blame == "sender" and new.proof != "unsigned"
+        return self._tells_of_side(new) and new.blame == "sender" and new.proof != UNSIGNED
 
     def _tells_of_side(self, new: NewFact) -> bool:
         """A bounce of the recipient's own side, where it matters who is to blame."""
@@ -340,6 +363,7 @@ def _detail(message: ReturnedMessage, report: Report, send: Send | None, one: At
         "tag": send.tag if send else None,
         "truncated": message.truncated or report.truncated,
         "dated": message.dated,
+        "imported": message.imported,
         "lost_send": message.route.send is not None and send is None,
     }
     return {name: value for name, value in values.items() if value}

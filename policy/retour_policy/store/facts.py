@@ -244,6 +244,12 @@ def write_without_ids(connection: Connection, news: Sequence[NewFact]) -> None:
         connection.execute(_INSERT, [row_of(new) for new in news])
 
 
+def read_after(connection: Connection, last: int) -> list[Fact]:
+    """The facts with ids above `last`, in the order in which they were written."""
+    found = _query(FactFilter()).where(_table.c.id > last).order_by(_table.c.id)
+    return [_fact(row) for row in connection.execute(found)]
+
+
 def read_address_ids(connection: Connection, after: int) -> list[int]:
     """The numbers of the addresses that facts with ids above `after` are about, in order."""
     written = select(_table.c.address_id).where(_table.c.id > after, _table.c.address_id.is_not(None))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, select
 
 from retour_policy.store import schema
 from retour_policy.store.upsert import ignoring
+
+UNMATCHED = -1
+"""In the place of a send: the message came back to none, and matched nothing; it may do so later."""
 
 
 def add(connection: Connection, send: int | None, digest: bytes, at: int) -> bool:
@@ -14,7 +17,15 @@ def add(connection: Connection, send: int | None, digest: bytes, at: int) -> boo
     return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
 
 
-def remove(connection: Connection, send: int | None, digest: bytes) -> None:
-    """Forget that a message came back."""
-    same = (schema.seen.c.send_id == (send or 0)) & (schema.seen.c.digest == digest)
-    connection.execute(schema.seen.delete().where(same))
+def has(connection: Connection, send: int, digest: bytes) -> bool:
+    """Whether a message with that digest came back to that send."""
+    return connection.execute(select(schema.seen.c.at).where(*_same(send, digest))).first() is not None
+
+
+def remove(connection: Connection, send: int | None, digest: bytes) -> bool:
+    """Forget that a message came back; False if it was forgotten already."""
+    return connection.execute(schema.seen.delete().where(*_same(send, digest))).rowcount == 1
+
+
+def _same(send: int | None, digest: bytes) -> tuple[ColumnElement[bool], ...]:
+    return schema.seen.c.send_id == (send or 0), schema.seen.c.digest == digest
