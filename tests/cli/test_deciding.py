@@ -85,6 +85,69 @@ def test_simulate_tells_who_and_how_many(office: Any) -> None:
     assert len(office.json("suppressions", "list")) == 1
 
 
+def test_simulate_tells_for_how_long(careful: Any) -> None:
+    """Who stays suppressed, for longer or not as long; and who would be suppressed where they are only paused."""
+    careful.bounced(A)
+    fact = careful.json("events")[0]["id"]
+    careful.write(
+        lambda connection: connection.exec_driver_sql(f"UPDATE fact SET at = at - 864000000 WHERE id = {fact}")
+    )
+    careful("rebuild", status=None)
+    careful.bounced(A)
+    careful.bounced(B)
+    what = {}
+    for keys in ('hard_for = "30d"', 'hard_for = "300d"', 'hard_for = "0s"', "hard = 1", "hard = 3", "hard = 0"):
+        other = careful.home / "new.toml"
+        other.write_text(careful.config.read_text().replace('preset = "careful"', f'preset = "careful"\n{keys}'))
+        told = [one for one in careful.json("simulate", "--with", str(other)) if one["stream"] == "news"]
+        what[keys] = {one["address"]: one["would_be"] for one in told if one.get("address")}
+    assert what == {
+        'hard_for = "30d"': {A: "shorter"},
+        'hard_for = "300d"': {A: "longer"},
+        'hard_for = "0s"': {A: "longer"},
+        "hard = 1": {A: "shorter", B: "suppressed"},
+        "hard = 3": {A: "paused"},
+        "hard = 0": {A: "freed", B: "freed"},
+    }
+
+
+def test_rebuild_under_the_current_policy(careful: Any) -> None:
+    """What `simulate` shows comes about: a dry run tells who, and changes nothing; then all facts are judged by it, and
+    a plain rebuild finds no difference. What was purged is said to stay as it was.
+    """
+    careful.bounced(A)
+    careful.bounced(B)
+    careful.edit('preset = "careful"', 'preset = "careful"\nhard = 1')
+    shown = careful.json("simulate")
+    assert careful.json("rebuild", "--under", "current", "--dry-run") == shown
+    assert [one["cause"] for one in careful.json("suppressions", "list")] == ["pause", "pause"]
+    text = careful("rebuild", "--under", "current", "--check").stdout
+    assert "nothing was changed" in text and "news: 2 suppressed" in text
+    assert careful.json("rebuild", "--under", "current") == shown
+    assert sorted((one["address"], one["cause"]) for one in careful.json("suppressions", "list")) == [
+        (A, "hard"),
+        (B, "hard"),
+    ]
+    assert careful.json("rebuild") == [] and careful.json("rebuild", "--under", "current") == []
+    assert "nobody is treated otherwise" in careful("rebuild", "--under", "current").stdout
+
+
+def test_what_was_carried_forward_cannot_be_judged_anew(careful: Any) -> None:
+    """Its facts are gone: simulate and rebuild say of how many addresses."""
+    careful.bounced(A)
+    long = 200 * 86_400_000
+    careful.write(lambda connection: connection.exec_driver_sql(f"UPDATE fact SET at = at - {long}"))
+    careful.write(lambda connection: connection.exec_driver_sql("UPDATE fact SET send_id = NULL"))
+    careful("rebuild", status=None)
+    careful("purge", "--keep", "90d")
+    careful.bounced(B)
+    careful.edit('preset = "careful"', 'preset = "careful"\nhard = 1')
+    assert careful.json("simulate")[-1] == {"carried": 1}
+    assert "1 address: older facts are purged" in careful("rebuild", "--under", "current").stdout
+    assert careful.json("rebuild") == []
+    assert careful.json("address", "show", A)[0]["counts"] == {"*": {"hard": 1}}
+
+
 def test_rebuild_finds_nothing_and_mends_what_is_damaged(office: Any) -> None:
     """Exit status 1 where something differed; --check changes nothing."""
     office.bounced(B, times=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from retour_policy.clock import DAY
 from retour_policy.core.fold import Account
@@ -109,6 +109,17 @@ def test_listed_are_those_in_force(store: Store, suppress: Any) -> None:
         assert [one.scope for _, one in suppressions.read_in_force(connection, NOW + DAY - 1)] == ["*", "news"]
         assert [one.scope for _, one in suppressions.read_in_force(connection, NOW + DAY, key=KEY)] == ["news"]
         assert suppressions.read_in_force(connection, NOW, key=b"other") == []
+
+
+def test_a_page_of_suppressions_is_read_in_the_order_of_an_index(store: Store) -> None:
+    """Not all of them are sorted for it: there may be a million."""
+    asked: list[str] = []
+    event.listen(store._reader, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    with store.reading() as connection:
+        suppressions.read_in_force(connection, NOW, limit=40)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", (NOW, NOW, 40, 0)).all()
+    words = [row[-1] for row in plan]
+    assert any("suppression_by_since" in line for line in words) and not any("ORDER BY" in line for line in words)
 
 
 def test_the_words_of_a_suppression_are_one_line() -> None:

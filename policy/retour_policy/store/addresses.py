@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Subquery, bindparam, func, select, union
 
 from retour_policy.address import address_key
 from retour_policy.sanitize import clean
@@ -78,17 +78,39 @@ def read_ends(connection: Connection, limit: int) -> list[tuple[bytes, str]]:
     return list(ends.values())
 
 
-def iterate(store: Store) -> Iterator[list[tuple[Address, str | None]]]:
-    """All addresses with their text (None: erased), in chunks, each read in a transaction of its own."""
+def iterate_with_account(store: Store) -> Iterator[list[tuple[Address, str | None]]]:
+    """All addresses about which anything is known, with their text (None: erased), in the order of their numbers.
+
+    In chunks, each read in a transaction of its own. Those that mail only went to are passed over unread.
+    """
     last = 0
     while True:
-        query = select(_table).where(_table.c.id > last).order_by(_table.c.id).limit(MAX_ADDRESSES_READ)
+        query = select(_table).where(_table.c.id.in_(select(_with_account(last)))).order_by(_table.c.id)
         with store.reading() as connection:
             chunk = [(Address(row.id, bytes(row.key)), row.text) for row in connection.execute(query)]
         if not chunk:
             return
         yield chunk
         last = chunk[-1][0].id
+
+
+def _with_account(last: int) -> Subquery:
+    """The next numbers of addresses with a fact that counts, a state or a suppression."""
+    nexts = []
+    for column, *wanted in (
+        (schema.fact.c.address_id, schema.fact.c.policy_id.is_not(None)),
+        (schema.address_state.c.address_id,),
+        (schema.suppression.c.address_id,),
+    ):
+        some = select(column).where(column > last, *wanted).distinct().order_by(column).limit(MAX_ADDRESSES_READ)
+        nexts.append(select(some.subquery()))
+    numbers = union(*nexts).subquery()
+    return select(numbers).order_by(numbers.c.address_id).limit(MAX_ADDRESSES_READ).subquery()
+
+
+def find_last_number(connection: Connection) -> int:
+    """The highest number of an address; 0 where there is none."""
+    return connection.scalar(select(func.max(_table.c.id))) or 0
 
 
 def find_text(connection: Connection, number: int) -> str | None:

@@ -1,6 +1,7 @@
 """Facts: what happened, written once and never changed, and read back in order.
 
-But for two: an erasure takes personal data out of their details, and the fact of a surplus counts on.
+But for three: an erasure takes personal data out of their details, the fact of a surplus counts on, and a rebuild under
+the current policy has that one judge them.
 """
 
 from __future__ import annotations
@@ -158,6 +159,12 @@ def find_of_send(connection: Connection, like: NewFact) -> tuple[int, dict[str, 
 def write_detail(connection: Connection, number: int, detail: dict[str, Any]) -> None:
     """Replace the detail of a fact."""
     connection.execute(_WRITE_DETAIL, {"fact": number, "kept": detail})
+
+
+def rejudge(connection: Connection, address_ids: Sequence[int], policy_id: int) -> None:
+    """Have that policy judge all facts of some addresses, whichever did before."""
+    of_them = _table.c.address_id.in_(address_ids) & _table.c.policy_id.is_not(None)
+    connection.execute(update(_table).where(of_them, _table.c.policy_id != policy_id).values(policy_id=policy_id))
 
 
 def find_latest_detail(connection: Connection, address_id: int, kind: str) -> dict[str, Any]:

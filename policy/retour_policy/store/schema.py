@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
@@ -154,6 +154,7 @@ suppression = Table(
     Column("fact_id", BigInteger, nullable=False, server_default="0", comment="the fact that triggered it"),
     Column("note", Text, nullable=False, server_default=""),
     Index("suppression_by_address", "address_id"),
+    Index("suppression_by_since", "since", "address_key", "scope"),
     sqlite_with_rowid=False,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, or_, select, tuple_
 
 from retour_policy.clock import MAX_AHEAD_MS
 from retour_policy.core.decide import BULK, EVERYWHERE
@@ -72,18 +72,22 @@ Addressed = tuple[str | None, Suppression]
 def read_in_force(
     connection: Connection, now: int, *, key: bytes | None = None, limit: int | None = None
 ) -> list[Addressed]:
-    """Those in force at `now`, the oldest first, at most so many, of all addresses or of one."""
-    query = _in_force(now).order_by(_table.c.since, schema.address.c.text, _table.c.scope)
+    """Those in force at `now`, the oldest first, at most so many, of all addresses or of one.
+
+    In the order of the index: of several that began at the same time, which are the first is left to chance.
+    """
+    query = _in_force(now).order_by(_table.c.since, _table.c.address_key, _table.c.scope)
     if key is not None:
         query = query.where(_table.c.address_key == key)
     if limit is not None:
         query = query.limit(limit)
-    return [(row.text, _of(row)) for row in connection.execute(query)]
+    found = [(row.text, _of(row)) for row in connection.execute(query)]
+    return sorted(found, key=lambda one: (one[1].since, one[0] or "", one[1].scope))
 
 
 def count_in_force(connection: Connection, now: int) -> int:
     """How many are in force at `now`."""
-    return connection.scalar(select(func.count()).select_from(_in_force(now).subquery())) or 0
+    return connection.scalar(select(func.count()).select_from(_table).where(*_holds(now))) or 0
 
 
 def iterate_in_force(store: Store, now: int) -> Iterator[Addressed]:
@@ -104,8 +108,12 @@ def _in_force(now: int) -> Select[Any]:
     return (
         select(_table, schema.address.c.text)
         .join(schema.address, schema.address.c.id == _table.c.address_id)
-        .where(or_(_table.c.until.is_(None), _table.c.until > now), _table.c.since <= now + MAX_AHEAD_MS)
+        .where(*_holds(now))
     )
+
+
+def _holds(now: int) -> tuple[ColumnElement[bool], ...]:
+    return or_(_table.c.until.is_(None), _table.c.until > now), _table.c.since <= now + MAX_AHEAD_MS
 
 
 def _of(row: Any) -> Suppression:
