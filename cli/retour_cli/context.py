@@ -6,6 +6,7 @@ only root can read, such as a list to import, is to be opened before that.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from click.core import ParameterSource
 from sqlalchemy import Connection
 
 from retour_bounces import Rules
+from retour_cli import services_user
 from retour_cli.output import say
-from retour_cli.privileges import become_owner
+from retour_cli.privileges import become, become_owner
 from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
@@ -85,8 +87,24 @@ class Context:
 
         Raises `ConfigError`.
         """
+        become_owner(self._owners_files)
+
+    def become_services_user(self, name: str | None = None) -> None:
+        """As root, become the user whom the services run as: the one named, that of their units, or the owner.
+
+        Raises `ConfigError`.
+        """
+        if os.geteuid() != 0:
+            return
+        path = self.path.absolute()
+        user = services_user.named(name, path) if name else services_user.find(path, self._owners_files)
+        if user:
+            become(user)
+
+    @property
+    def _owners_files(self) -> list[Path]:
         database = file_of(self.config.store.url)
-        become_owner([*([database] if database else []), self.config.tokens.keyring, self.path.absolute()])
+        return [*([database] if database else []), self.config.tokens.keyring, self.path.absolute()]
 
     @cached_property
     def policy(self) -> Policy:

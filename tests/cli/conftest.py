@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 from click.testing import CliRunner, Result
 
+import lab.second_user
 from lab.process import workspace
 from lab.reports import failed
 from retour_bounces import Report
@@ -128,6 +129,7 @@ def office(made: Path, folder: Path) -> Office:
     """A copy of that, with two streams."""
     home = folder / "retour"
     shutil.copytree(made, home, copy_function=shutil.copy2)
+    lab.second_user.give_sockets_to_postfix(home)
     config = home / "retour.toml"
     head = config.read_text().replace(str(made), str(home)).partition("\n[[stream]]\n")[0]
     before, _, rest = head.partition("[policy]\n")

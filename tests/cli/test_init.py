@@ -151,10 +151,55 @@ def test_a_bad_answer_writes_nothing(tmp_path: Path, words: list[str], domain: s
 )
 def test_postmaster_is_never_in_the_bounce_domain(tmp_path: Path, domain: str, postmaster: str) -> None:
     """A bounce domain without one above it: postmaster of the relay, and a warning at check."""
-    assert init(tmp_path, domain=domain).exit_code == 0
+    assert init(tmp_path, "--no-mailboxes", domain=domain).exit_code == 0
     assert load.load(tmp_path / "retour.toml").lmtpd.postmaster == postmaster
     warned = "lmtpd.postmaster" in CliRunner().invoke(main, ["check", "--config", str(tmp_path / "retour.toml")]).stderr
     assert warned == (postmaster == "postmaster")
+
+
+def test_a_domain_with_mailboxes_is_refused_until_it_is_said_what_it_is(tmp_path: Path) -> None:
+    """All other mail to example.com would be refused; what to do instead is said, and nothing is written."""
+    for domain, words, why in (
+        ("example.com", [], "it is no subdomain"),
+        ("mail.example.com", ["--sender", "ceo@mail.example.com"], "ceo@mail.example.com lies in it"),
+    ):
+        result = init(tmp_path, *words, domain=domain)
+        assert result.exit_code == 1 and not any(tmp_path.iterdir())
+        assert f"{domain} looks like a domain with mailboxes: {why}." in result.stderr
+        assert f"--domain bounces.{domain}" in result.stderr and "--mailboxes" in result.stderr
+
+
+def test_a_domain_that_postfix_delivers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the host's own Postfix: a subdomain with mailboxes is known too."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/main.cf").write_text("mydestination = localhost, mail.example.com\n")
+    (tmp_path / "etc/master.cf").touch()
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path / "etc"))
+    result = init(tmp_path / "retour", domain="mail.example.com")
+    assert result.exit_code == 1 and "Postfix has it in mydestination" in result.stderr
+    assert init(tmp_path / "retour", domain="bounces.example.com").exit_code == 0
+
+
+def test_a_pattern_beside_mailboxes(tmp_path: Path) -> None:
+    """Said to have mailboxes, of the domain only what carries a token is taken; postmaster stays in it."""
+    assert init(tmp_path, "--mailboxes", domain="example.com").exit_code == 0
+    config = load.load(tmp_path / "retour.toml")
+    assert (config.bounce_domains, config.pattern_domains) == (frozenset(), {"example.com"})
+    assert config.stream[0].envelope_from == "news-%@example.com"
+    assert config.lmtpd.postmaster == "postmaster@example.com"
+
+
+@pytest.mark.parametrize(
+    ("domain", "pattern"),
+    [("b.example.com", "b-%"), ("bounce.example.com", "b-%"), ("bounces.example.com", "b%"),
+     ("a-long-name-of-bounces.example.com", "b%")],
+)  # fmt: skip
+def test_the_pattern_is_as_long_as_forwarders_allow(tmp_path: Path, domain: str, pattern: str) -> None:
+    """Up to 51 octets with its token, where it can be; nothing to warn of then, and never a hint at a main domain."""
+    assert init(tmp_path, "--sender", "news@example.com", domain=domain).exit_code == 0
+    assert load.load(tmp_path / "retour.toml").stream[0].envelope_from == f"{pattern}@{domain}"
+    said = " ".join(retour("check", config=tmp_path / "retour.toml").stderr.split())
+    assert ("such as b%@b.example.com, a subdomain that nothing else uses" in said) == domain.startswith("a-long")
 
 
 @pytest.mark.parametrize("name", ['a "b"', "a\\b", "a'b", "ünder", "a#b", "a%b", "a@DOMAIN@b", "a b"])

@@ -74,7 +74,9 @@ def test_the_longest_path_and_one_octet_more(folder: Path) -> None:
 
 def test_a_missing_folder(folder: Path) -> None:
     """The error says what to run."""
-    assert f"there is no folder {folder}/none; run: mkdir -p {folder}/none" in refused(f"unix:{folder}/none/s")
+    said = refused(f"unix:{folder}/none/s")
+    assert f"there is no folder {folder}/none; run: install -d -m 2750 -o " in said
+    assert said.endswith(f" -g {OURS.group} {folder}/none")
 
 
 def test_a_socket_in_use(folder: Path) -> None:
@@ -162,7 +164,7 @@ except Exception as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("retour.toml:sockets.group: ") and "usermod -aG postfix USER" in said
+    assert said.startswith("retour.toml:sockets.group: ") and "install -d -m 2750 -o nobody -g postfix " in said
     assert list(folder.iterdir()) == []
 
 
@@ -224,7 +226,7 @@ def test_a_path_that_is_gone_is_made_again(folder: Path) -> None:
     shutil.rmtree(folder / "in")
     with capture_logs() as logs:
         assert one.renew() is one.renew() is None
-    assert [(entry["event"], entry["problem"].count("mkdir")) for entry in logs] == [
+    assert [(entry["event"], entry["problem"].count("install -d")) for entry in logs] == [
         ("socket is gone, and cannot be opened again", 1)
     ]
     (folder / "in").mkdir()

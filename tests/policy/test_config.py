@@ -31,6 +31,8 @@ SYSTEM = {
     "@DOMAIN@": "bounces.example.com",
     "@PARENT@": "example.com",
     "@SPOOL@": "/var/lib/retour/spool",
+    "@SENDER@": "newsletter@example.com",
+    "@PATTERN@": "b%@bounces.example.com",
 }
 
 

@@ -5,10 +5,12 @@ Python itself may lie where that user cannot read it. So all is done in processe
 
 from __future__ import annotations
 
+import encodings.idna
 import encodings.utf_8_sig
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import tty
 from collections.abc import Callable
@@ -28,7 +30,7 @@ UID, GID = 4242, 4243
 """Known to no passwd(5)."""
 
 
-_NEEDED_LATER = (encodings.utf_8_sig, tty)
+_NEEDED_LATER = (encodings.idna, encodings.utf_8_sig, tty)
 for package in (retour_cli, retour_lmtpd, retour_milter, retour_policy):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if "__main__" not in found.name and ".versions" not in found.name and not found.name.endswith(".env"):
@@ -44,6 +46,13 @@ def give(folder: Path) -> None:
     """Give the second user a folder, and all that is in it."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, UID, GID, follow_symlinks=False)
+
+
+def give_sockets_to_postfix(home: Path) -> None:
+    """Give the sockets' folder the group and mode that `retour init` gives it: a copy, or `give`, takes them away."""
+    if os.geteuid() == 0:
+        shutil.chown(home / "sockets", group="postfix")
+        (home / "sockets").chmod(0o2750)
 
 
 def as_second_user(work: Callable[[], T]) -> T:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,41 @@ import click
 
 from retour_bounces import Rules
 from retour_cli.context import Context, options
+from retour_cli.doctor import access
+from retour_cli.doctor.finding import Finding, Urgency
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.render.policy import hook_words, known_at_rcpt, policy_words, stream_words
 from retour_policy.config.model import Config, Stream
 from retour_policy.config.secrets import load_secrets
+from retour_policy.errors import ConfigError, Problem
 from retour_policy.store import ahead
 from retour_policy.store.ahead import AheadFigures
-from retour_policy.tokens.verp import MAX_SRS_OCTETS
+from retour_policy.tokens.verp import MAX_SRS_OCTETS, Pattern
+
+user_option = click.option(
+    "--user", help="As root: the user whom the services run as. [default: that of the units, else the database's owner]"
+)
 
 
 @click.command()
 @options
+@user_option
 @json_option
-def check(context: Context, as_json: bool) -> None:
+def check(context: Context, user: str | None, as_json: bool) -> None:
     """Check the configuration, the key ring and the database, and show what they mean.
 
-    As root, it reads them as the services' user does. Exit status 78 if a
-    file is wrong, 75 if the database is down.
+    As root, it tries every file, folder and socket as the services' user.
+    Exit status 78 if the services could not work with one, 75 if the
+    database is down. `retour doctor` looks at the mail server too.
     """
     config = context.config
-    ring = context.ring.ring  # run by root, this is by now the user whom the services run as
+    context.become_services_user(user)
+    denied = refuse_denied(context.path, access.find(context.path, config))
+    _ = context.ring
     load_secrets(context.path, config)
     own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
     figures = _count_ahead(context)
-    warned = [*warnings(config), *unreadable(context.path), *from_the_future(figures)]
+    warned = [*denied, *warnings(config), *from_the_future(figures)]
     if as_json:
         print_json(
             {
@@ -48,6 +58,14 @@ def check(context: Context, as_json: bool) -> None:
             }
         )
         return
+    _print_meaning(context, own_rules)
+    for text in warned:
+        say("", *wrapped("warning: ", text), err=True)
+
+
+def _print_meaning(context: Context, own_rules: int) -> None:
+    """What is in force: files, policy, streams, hooks."""
+    config, ring = context.config, context.ring.ring
     say(f"{context.path}: good")
     say(*wrapped("  database   ", context.store.name))
     say(*wrapped("  key ring   ", f"{config.tokens.keyring}: key {ring.signing()} signs, {len(ring.keys)} keys verify"))
@@ -66,8 +84,6 @@ def check(context: Context, as_json: bool) -> None:
         say("", f"hook {hook.name}")
         for label, text in hook_words(hook).items():
             say(*wrapped(f"  {label:<10} ", text))
-    for text in warned:
-        say("", *wrapped("warning: ", text), err=True)
 
 
 def _count_ahead(context: Context) -> AheadFigures:
@@ -86,8 +102,7 @@ def warnings(config: Config) -> list[str]:
             found.append(
                 f"stream {stream.name}: {stream.envelope_from} has {stream.pattern.length()} octets with its token; "
                 f"forwarders that rewrite senders (SRS) cut above {MAX_SRS_OCTETS}, "
-                f"and bounces from behind them are lost: shorten it by {over} (b% is shorter than b-%), "
-                "or use a shorter domain"
+                f"and bounces from behind them are lost: {_shorter(stream.pattern, over)}"
             )
         found += [f"stream {stream.name}: {text}" for text in _harm(stream)]
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
@@ -98,6 +113,13 @@ def warnings(config: Config) -> list[str]:
     if config.lmtpd.postmaster == "postmaster":
         found.append("lmtpd.postmaster is not set: unmatched mail goes to the relay's own postmaster")
     return found
+
+
+def _shorter(pattern: Pattern, over: int) -> str:
+    """How to save `over` octets: never by a domain that has mailboxes."""
+    if over <= len(pattern.prefix + pattern.suffix) - 1:
+        return f"shorten it by {over}, such as {pattern.prefix[:1]}%@{pattern.domain}"
+    return f"shorten it by {over}, such as b%@b.{pattern.domain.partition('.')[2]}, a subdomain that nothing else uses"
 
 
 def from_the_future(figures: AheadFigures) -> list[str]:
@@ -124,13 +146,16 @@ def _harm(stream: Stream) -> Iterator[str]:
         )
 
 
-def unreadable(path: Path) -> list[str]:
-    """The configuration, if only root could read it: the services run as the user that this process is by now."""
-    try:
-        with path.open("rb"):
-            return []
-    except OSError as error:
-        return [f"{path}: cannot be read by user {os.geteuid()}, whom the services run as: {error.strerror}"]
+def refuse_denied(path: Path, findings: Sequence[Finding]) -> list[str]:
+    """What harms, but lets the services start. Raises `ConfigError` with all that keeps them from working."""
+    problems = [Problem(str(path), one.key, _sentence(one)) for one in findings if one.urgency is Urgency.CRITICAL]
+    if problems:
+        raise ConfigError(*problems)
+    return [_sentence(one) for one in findings]
+
+
+def _sentence(finding: Finding) -> str:
+    return "; run: ".join((finding.text, *finding.mend))
 
 
 def _as_dict(config: Config, stream: Stream) -> dict[str, Any]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
+from retour_cli.answers import Answers, doubts, refuse_mailboxes
 from retour_cli.draft import Draft
 from retour_cli.output import json_option, print_json, say
+from retour_cli.postfix.postconf import Programs, read_if_any
 from retour_cli.privileges import Owner, become, find_owner
-from retour_policy.address import domain_ascii, is_domain
 from retour_policy.clock import system_clock
 from retour_policy.config.load import parse
 from retour_policy.errors import InputError
@@ -65,6 +63,16 @@ class Places:
         """Of the folders of configuration and database: where the sockets' folder is below, all must get through."""
         return 0o750 if self.are_the_systems else 0o755
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """They, by the marks that stand for them in the example of a configuration."""
+        return {
+            "@DATABASE@": str(self.database),
+            "@KEYRING@": str(self.keyring),
+            "@SOCKETS@": str(self.sockets),
+            "@SPOOL@": str(self.spool),
+        }
+
     def files(self) -> tuple[Path, ...]:
         """The files that init makes."""
         return (self.config, self.keyring, self.database)
@@ -72,6 +80,13 @@ class Places:
     def draft(self) -> Draft:
         """They appear in this order."""
         return Draft((self.database, self.keyring, self.config), {self.database: files_beside(self.database)})
+
+
+mailboxes_option = click.option(
+    "--mailboxes/--no-mailboxes",
+    default=None,
+    help="The domain has mailboxes too: only mail that carries a token is taken. / It certainly has none.",
+)
 
 
 @click.command()
@@ -85,22 +100,41 @@ class Places:
 )
 @click.option("--domain", required=True, help="The domain that returned mail comes to, such as bounces.example.com.")
 @click.option("--postmaster", help="Who gets what could not be matched. [default: postmaster@ the domain above it]")
+@click.option("--sender", help="The sender of the first stream. [default: newsletter@ the domain above it]")
+@mailboxes_option
 @json_option
-def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> None:
+def init(
+    folder: Path, domain: str, postmaster: str | None, sender: str | None, mailboxes: bool | None, as_json: bool
+) -> None:
     """Write a commented retour.toml, a key ring (mode 0600) and a database.
 
     Existing files are never overwritten. With the default folder the
     database goes to /var/lib/retour and the sockets to /var/spool/postfix;
     with another one everything goes below it. Run by root, all of it belongs
     to whoever owns that folder, and in the default place to the user retour.
+
+    All mail to the domain is taken for returned mail. One that seems to have
+    mailboxes is refused, unless you say whether it has.
     """
     if click.get_current_context().find_root().get_parameter_source("config") is ParameterSource.COMMANDLINE:
         raise InputError("init writes a new configuration: --dir FOLDER says where to, not --config")
     places = Places.below(folder.absolute())
-    name, parent = _domains(domain)
-    role = "postmaster" if parent == name else f"postmaster@{parent}"
-    text = example(places, name, parent, postmaster or role)
+    answers = Answers.of(domain, has_mailboxes=bool(mailboxes), postmaster=postmaster, sender=sender)
+    text = answers.configuration(places.marks)
     parse(places.config, text)  # so that an error shows before anything is written
+    if mailboxes is None:
+        refuse_mailboxes(answers.domain, list(doubts(answers.domain, read_if_any(Programs()), sender)))
+    make(places, text)
+    if as_json:
+        print_json({name: str(path) for name, path in asdict(places).items()})
+        return
+    for path in (*places.files(), places.sockets, places.spool):
+        say(f"wrote {path}")
+    say("Next: edit the streams, then `retour check`, then the units or `retour serve`.")
+
+
+def make(places: Places, text: str) -> None:
+    """Make all of it, with `text` as the configuration. As root, become its owner. Raises `InputError` and others."""
     if not places.draft().is_begun():
         _refuse_overwriting(places)
     try:
@@ -109,12 +143,6 @@ def init(folder: Path, domain: str, postmaster: str | None, as_json: bool) -> No
             _write(places, text)
     except OSError as error:
         raise InputError(_refusal(error, places)) from error
-    if as_json:
-        print_json({name: str(path) for name, path in asdict(places).items()})
-        return
-    for path in (*places.files(), places.sockets, places.spool):
-        say(f"wrote {path}")
-    say("Next: edit the streams, then `retour check`, then the units or `retour serve`.")
 
 
 def _write(places: Places, text: str) -> None:
@@ -204,22 +232,6 @@ def _refusal(error: OSError, places: Places) -> str:
     return text
 
 
-def example(places: Places, domain: str, parent: str, postmaster: str) -> str:
-    """The commented configuration for these places and domains."""
-    text = files("retour_policy.config").joinpath("example.toml").read_text("utf-8")
-    values = {
-        "@DATABASE@": str(places.database),
-        "@KEYRING@": str(places.keyring),
-        "@SOCKETS@": str(places.sockets),
-        "@SPOOL@": str(places.spool),
-        "@POSTMASTER@": postmaster,
-        "@DOMAIN@": domain,
-        "@PARENT@": parent,
-    }
-    escaped = {name: json.dumps(value, ensure_ascii=False)[1:-1] for name, value in values.items()}  # as TOML does
-    return re.sub("|".join(values), lambda found: escaped[found[0]], text)
-
-
 def _refuse_overwriting(places: Places) -> None:
     if there := places.draft().occupied():
         raise InputError(f"{', '.join(map(str, there))}: already exists; init overwrites nothing")
@@ -240,11 +252,3 @@ def _is_untouched(database: Path) -> bool:
             return is_untouched(connection)
     finally:
         store.close()
-
-
-def _domains(text: str) -> tuple[str, str]:
-    domain = domain_ascii(text)
-    if not is_domain(domain):
-        raise InputError(f"{text!r} is not a domain; for example bounces.example.com")
-    _, _, parent = domain.partition(".")
-    return domain, parent if is_domain(parent) else domain

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from retour_cli import remedies
 from retour_policy.config.model import SocketsSection
 from retour_policy.errors import ConfigError, Problem
 from retour_policy.files import folder_locked
@@ -91,7 +92,8 @@ def _unix(setting: Setting, path: Path, settings: SocketsSection) -> socket.sock
     if octets > MAX_PATH_OCTETS:
         raise setting.error(f"the path {path} has {octets} octets; a socket's may have {MAX_PATH_OCTETS}")
     if not path.parent.is_dir():
-        raise setting.error(f"there is no folder {path.parent}; run: mkdir -p {path.parent}")
+        mend = remedies.make_sockets_folder(path.parent, remedies.user_name(), settings.group)
+        raise setting.error(f"there is no folder {path.parent}; run: {mend}")
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
@@ -137,9 +139,8 @@ def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> No
             f"there is no group {settings.group!r} on this host"
         ) from None
     except PermissionError:
-        text = (
-            f"{path} cannot be given to group {settings.group}; add this user to it: usermod -aG {settings.group} USER"
-        )
+        mend = remedies.make_sockets_folder(path.parent, remedies.user_name(), settings.group)
+        text = f"{path} cannot be given to group {settings.group}; run: {mend}"
         raise Setting(setting.file, "sockets.group").error(text) from None
 
 

@@ -47,7 +47,7 @@ def tell_nobody(holder: Holder | None) -> None:
 @contextlib.contextmanager
 def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator[None]:
     """Hold the lock of the database in this file: one process, and one thread of it, at a time. Raises `OSError`."""
-    descriptor = files.open_lock(database.with_name(database.name + ".lock"), beside=database)
+    descriptor = files.open_lock(lock_file(database), beside=database)
     try:
         if not _acquire(descriptor, wait=False):
             waited_for = os.fstat(descriptor)  # the timer may run late, when the descriptor is another file's
@@ -61,6 +61,11 @@ def write_lock(database: Path, on_long_wait: LongWait = tell_nobody) -> Iterator
         yield
     finally:
         os.close(descriptor)
+
+
+def lock_file(database: Path) -> Path:
+    """Where the lock of the database in this file lies."""
+    return database.with_name(database.name + ".lock")
 
 
 def find_holder(descriptor: int) -> Holder | None:

@@ -1,0 +1,1 @@
+"""What the doctor's tests share."""
