@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config import load
 from retour_policy.config.courier import HookSection, RelaySection
+from retour_policy.config.feedback import WebSection
 from retour_policy.config.model import Config, Match, Stream, in_bounce_domain
 from retour_policy.config.problems import REMOVED
 from retour_policy.core.hook_events import EVENTS, GROUPS
@@ -80,7 +81,7 @@ def test_every_key_stands_in_the_example() -> None:
     """A key that the model has and the manual has not would be known to nobody."""
     data = tomllib.loads(written_out())
     for path in keys_of(Config):
-        if path in (("stream",), ("relay",), ("hook",)):
+        if path in (("stream",), ("relay",), ("hook",), ("web",)):
             continue
         table = data
         for name in path:
@@ -88,6 +89,17 @@ def test_every_key_stands_in_the_example() -> None:
             table = table[name]
     relay = EXAMPLE.partition("\n[relay.default]\n")[2].partition("\n[")[0]
     assert set(re.findall(r"^(?:# )?([a-z_]+) = ", relay, re.MULTILINE)) == set(RelaySection.model_fields)
+
+
+def test_the_web_service_is_explained_and_its_example_works() -> None:
+    """Uncommented it is a web section with the defaults, and every key of it stands there."""
+    shown = filled().partition("\n# [web]\n")[2].partition("\n\n")[0]
+    web = "[web]\n" + "\n".join(re.findall(r"(?m)^# ([a-z_]+ = .*)$", shown))
+    assert set(tomllib.loads(web)["web"]) == set(WebSection.model_fields)
+    found = parse(web).web
+    assert found is not None
+    for name, field in WebSection.model_fields.items():
+        assert field.is_required() or getattr(found, name) == field.default
 
 
 def test_every_key_of_a_stream_is_explained() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from retour_policy.address import domain_ascii
 from retour_policy.config.courier import HookSection
+from retour_policy.config.feedback_consistency import feedback_contradictions
 from retour_policy.config.model import Config, in_bounce_domain
 from retour_policy.core.decide import RuleSet
 
@@ -34,6 +35,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if "default" not in config.relay:
         yield "relay.default", "is missing; streams without one of their own use it"
     yield from _outside(config)
+    yield from feedback_contradictions(config)
 
 
 def _short_windows(key: str, rules: RuleSet) -> Iterator[tuple[str, str]]:
@@ -57,6 +59,7 @@ def _sides_twice(config: Config) -> Iterator[tuple[str, str]]:
 def _shared_sockets(config: Config) -> Iterator[tuple[str, str]]:
     wanted = [("milter.socket", config.milter.socket), ("lmtpd.lookup", config.lmtpd.lookup)]
     wanted += [("lmtpd.listen", listen) for listen in config.lmtpd.listen]
+    wanted += [("web.listen", listen) for listen in (config.web.listen if config.web else ())]
     seen: dict[str, str] = {}
     for key, socket in wanted:
         if socket in seen:

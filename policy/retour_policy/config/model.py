@@ -22,6 +22,7 @@ from retour_policy.address import domain_ascii, normalise
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.base import Section
 from retour_policy.config.courier import CourierSection, ForwardSection, HookSection, RelaySection, Retry, SpoolSection
+from retour_policy.config.feedback import Existing, FeedbackId, ListId, UnsubscribeSection, WebSection
 from retour_policy.config.values import (
     Address,
     Copies,
@@ -30,7 +31,9 @@ from retour_policy.config.values import (
     Name,
     Networks,
     NotEmpty,
+    OptionalAddress,
     OptionalFile,
+    OptionalText,
     Size,
     Socket,
     Span,
@@ -85,6 +88,8 @@ class LmtpdSection(Section):
     lookup: Socket = "unix:/var/spool/postfix/retour/lookup.sock"
     allow: Networks = ()
     postmaster: Address = "postmaster"
+    feedback: OptionalAddress = None
+    authserv_id: OptionalText = None
     mailbox_domains: Texts = ()
     rules: OptionalFile = None
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
@@ -154,6 +159,11 @@ class Stream(Section):
     suppressed: Literal["refuse", "drop", "pass"] = "refuse"
     multi_recipient: Literal["shared", "refuse"] = "shared"
     headers: Annotated[dict[str, Any] | Literal[False], BeforeValidator(check_headers)] = Field(default_factory=dict)
+    unsubscribe: UnsubscribeSection | None = None
+    list_id: ListId = None
+    feedback_id: FeedbackId = None
+    cfbl: StrictBool = False
+    existing: Existing = "keep"
     policy: RulesSection = RulesSection()
     relay: StrictStr = "default"
     retry: Retry | None = None
@@ -163,6 +173,13 @@ class Stream(Section):
     def pattern(self) -> Pattern | None:
         """The VERP pattern, or None for a static or unchanged sender."""
         return Pattern.parse(self.envelope_from) if self.envelope_from and "%" in self.envelope_from else None
+
+    @cached_property
+    def mailto_pattern(self) -> Pattern | None:
+        """The pattern of the addresses to which its recipients write to unsubscribe, if there is one."""
+        if self.unsubscribe is None or not self.unsubscribe.mailto:
+            return None
+        return self.unsubscribe.own_pattern or self.pattern
 
     @cached_property
     def static_sender(self) -> str | None:
@@ -212,6 +229,7 @@ class Config(Section):
     forward: ForwardSection = ForwardSection()
     spool: SpoolSection = SpoolSection()
     courier: CourierSection = CourierSection()
+    web: WebSection | None = None
 
     def rules(self, stream: Stream | None) -> RuleSet:
         """The rules of a stream, or (None) of all streams without numbers of their own."""
@@ -229,8 +247,9 @@ class Config(Section):
 
     @cached_property
     def pattern_domains(self) -> frozenset[str]:
-        """Domains of VERP patterns."""
-        return frozenset(stream.pattern.domain for stream in self.stream if stream.pattern)
+        """Domains of VERP patterns, and of the patterns of addresses to which people write to unsubscribe."""
+        patterns = [one for stream in self.stream for one in (stream.pattern, stream.mailto_pattern)]
+        return frozenset(pattern.domain for pattern in patterns if pattern)
 
     @cached_property
     def static_senders(self) -> frozenset[str]:

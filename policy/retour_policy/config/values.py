@@ -147,10 +147,11 @@ def _check_header(name: str, edit: object) -> None:
         raise ValueError(
             f'{name}: use "text" (set it), false (remove it), {{ add = "text" }} or {{ default = "text" }}'
         )
-    _check_header_text(name, text or "")
+    check_header_text(name, text or "")
 
 
-def _check_header_text(name: str, text: str) -> None:
+def check_header_text(name: str, text: str) -> None:
+    """Refuse what a header field cannot hold, and placeholders that there are not."""
     if _CONTROL.search(text):
         raise ValueError(f"{name}: contains a control character; header fields are one line")
     unknown = [p for p in re.findall(r"{([^{}]*)}", text) if p not in PLACEHOLDERS]
@@ -168,6 +169,10 @@ Duration = Annotated[int, BeforeValidator(_duration)]
 Span = Annotated[Duration, AfterValidator(_positive)]
 """A `Duration` that is not zero."""
 Address = Annotated[str, BeforeValidator(_address)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(_or_none)]
+"""An address; "": none."""
+OptionalText = Annotated[StrictStr | None, BeforeValidator(_or_none)]
+"""A text; "": none."""
 Socket = Annotated[str, BeforeValidator(_socket)]
 Copies = tuple[Annotated[str, BeforeValidator(_copy)], ...]
 """Addresses and domains."""

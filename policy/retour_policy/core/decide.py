@@ -74,6 +74,8 @@ class Signal:
     """Nothing of its kind counted before for this send and address: one send counts once."""
     good: tuple[int, ...] = ()
     """When the latest good sends were made, the latest first; `heal_sends` of them are enough, or one."""
+    everything: bool = False
+    """An unsubscription from all that is not transactional, not from its stream alone."""
     decided: int = 0
     """When it was decided that it counts, if a storm held it until then: what follows begins then."""
 
@@ -400,11 +402,16 @@ def _bulk(signal: Signal, rules: RuleSet) -> str:
 def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
+    Nobody can unsubscribe from transactional mail.
+
     Where each stream counts by itself: in that stream, and of a transactional one for the same causes only. In
     "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """
     spared = signal.class_ in ("soft", "network", "autoreply") and rules.heed_blame
-    if signal.class_ == "unsubscribe" or rules.scope == "stream":
+    if signal.class_ == "unsubscribe":
+        stream = () if signal.transactional else (signal.stream,)
+        return (BULK,) if signal.everything else stream
+    if rules.scope == "stream":
         return () if spared and signal.transactional else (signal.stream,)
     if signal.class_ == "complaint":
         return (BULK, signal.stream) if signal.transactional else (BULK,)

@@ -9,7 +9,7 @@ from retour_policy.core.suppression import CAUSES
 
 KEPT = frozenset(
     {"scope", "scopes", "facts", "until", "since", "cause", "state", "suppressions", "dated", "storm", "resend", "of"}
-    | {"count", "imported"}
+    | {"count", "imported", "way", "keeps_counts"}
 )
 """The keys of a fact's detail that are kept: those that the fold needs, and numbers, without personal data."""
 

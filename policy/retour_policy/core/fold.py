@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from retour_policy.core.decide import (
+    BULK,
     EVERYWHERE,
     FAILURES,
     MAX_FAILURES_KEPT,
@@ -151,6 +152,7 @@ def signal_of(entry: Entry, stream_policy: StreamPolicy, good: tuple[int, ...], 
         conflicting=entry.proof == CONFLICTING,
         first=entry.first,
         good=good,
+        everything=entry.kind == "unsubscribe" and entry.detail.get("scope") == BULK,
         decided=decided,
     )
 
@@ -387,9 +389,11 @@ def _operator_suppresses(account: Account, entry: Entry, _: StreamPolicy) -> Ste
 
 
 def _operator_lifts(account: Account, entry: Entry, _: StreamPolicy) -> StepResult:
-    """Lifting clears the counts too, and what storms hold."""
+    """Lifting clears the counts too, and what storms hold; not where somebody only comes back who had left."""
     scopes = set(entry.detail["scopes"])
     kept = {scope: one for scope, one in account.suppressions.items() if scope not in scopes}
+    if entry.detail.get("keeps_counts"):
+        return StepResult(_seen(replace(account, suppressions=kept), entry.at), "subscribed again")
     counts = {scope: count for scope, count in account.state.counts.items() if not _lifted(scope, scopes)}
     return StepResult(
         _seen(Account(replace(account.state, counts=counts, held=()), kept), entry.at),

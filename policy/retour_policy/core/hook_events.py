@@ -73,6 +73,7 @@ class Data:
     names: str | None = None
     diagnostic: str | None = None
     kind: str | None = None
+    way: str | None = None
     delivered_to: str | None = None
     sender: str | None = None
     resend: int | None = None

@@ -46,7 +46,9 @@ class Suppression:
         return self.until is not None and self.until <= now
 
     def applies(self, stream: str, *, transactional: bool) -> bool:
-        """Whether it is about mail of that stream."""
+        """Whether it is about mail of that stream. Nobody can unsubscribe from transactional mail."""
+        if transactional and self.cause == "unsubscribe":
+            return False
         return self.scope in (EVERYWHERE, stream) or (self.scope == BULK and not transactional)
 
     def words(self) -> str:

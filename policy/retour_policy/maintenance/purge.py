@@ -20,9 +20,12 @@ from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
 from retour_policy.store.retention import TableSweep
+from retour_policy.store.subscriptions import RENEWED_AFTER_MS
+from retour_policy.tokens.subscription import LIFETIME_DAYS
 from retour_policy.tokens.token import first_id, id_time
 
 MIN_KEEP_MS = 90 * DAY  # younger facts are never purged: bounces may still come, and storms be settled
+SUBSCRIPTION_MS = LIFETIME_DAYS * DAY + RENEWED_AFTER_MS  # for which a subscription is kept beyond other rows
 MAX_GROUP_ADDRESSES = 10  # that are carried forward together
 MAX_GROUP_ROWS = 2_000  # about the addresses that are carried forward together
 
@@ -102,6 +105,7 @@ def _sweeps(bounds: Bounds) -> list[TableSweep]:
         retention.sends_without_recipients(first_send),
         retention.storm_counters(bounds.before),
         retention.seen_messages(bounds.before),
+        retention.old_subscriptions(bounds.before - SUBSCRIPTION_MS),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,8 @@ from retour_policy.address import domain_of, normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config, Stream
 from retour_policy.messages.signer import LOOP_GUARD
-from retour_policy.tokens import token
-from retour_policy.tokens.keyring import KeyRingFile
+from retour_policy.tokens import subscription, token
+from retour_policy.tokens.keyring import KeyRing, KeyRingFile
 from retour_policy.tokens.token import Purpose, UnknownKey
 
 _MAX_HEADER_OCTETS = 100_000  # in which the loop guard is searched
@@ -77,6 +78,10 @@ class Router:
         except token.TokenError:
             return None
 
+    def subscription(self, text: str) -> int:
+        """The number of the subscription that a token stands for. Raises `TokenError`."""
+        return self._fresh(lambda ring: subscription.read(ring, text, self._clock()))
+
     def verp(self, address: str) -> Route | None:
         """What `address` stands for if it is a VERP address whose token verifies."""
         try:
@@ -97,12 +102,17 @@ class Router:
         wanted = normalise(address)
         return next(stream for stream in self.config.stream if wanted in map(normalise, stream.fixed_addresses))
 
-    def _read(self, purpose: Purpose, domain: str, text: str) -> int:
-        days, ring = self.config.tokens.bounce_days, self._ring.ring
+    def _read(self, purpose: Purpose, domain: str, text: str, days: int | None = None) -> int:
+        days = days or self.config.tokens.bounce_days
+        return self._fresh(lambda ring: token.read(ring, purpose, domain, text, now=self._clock(), days=days))
+
+    def _fresh(self, read: Callable[[KeyRing], int]) -> int:
+        """What `read` finds; where the key ring lacks the key, it is read again."""
+        ring = self._ring.ring
         try:
-            return token.read(ring, purpose, domain, text, now=self._clock(), days=days)
+            return read(ring)
         except UnknownKey:
             self._ring.refresh()
             if self._ring.ring is ring:  # unless another thread has just read it again
                 raise
-        return token.read(self._ring.ring, purpose, domain, text, now=self._clock(), days=days)
+        return read(self._ring.ring)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from retour_policy.clock import Clock
 from retour_policy.config.model import Stream
-from retour_policy.tokens import token
+from retour_policy.tokens import subscription, token
 from retour_policy.tokens.keyring import KeyRingFile
 from retour_policy.tokens.token import Purpose
 
@@ -32,6 +32,10 @@ class Signer:
     def forward(self) -> str:
         """The value of a new loop guard."""
         return token.make(self._ring.ring, Purpose.FORWARD, "", self.draw())
+
+    def subscription(self, number: int) -> str:
+        """The token by which an address leaves a stream."""
+        return subscription.make(self._ring.ring, number, self._clock())
 
     def reference(self, number: int) -> str:
         """The value of a Retour-Ref field."""

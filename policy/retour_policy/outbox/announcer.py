@@ -109,6 +109,7 @@ def report_data(address: str | None, new: NewFact, explanation: str) -> Data:
         diagnostic=detail.get("diagnostic"),
         explanation=explanation or None,
         storm=detail.get("storm"),
+        way=detail.get("way"),
         **resend_data(detail),
     )
 
@@ -135,6 +136,7 @@ def change_data(address: str | None, new: NewFact, change: Change, explanation: 
         until=iso_text(one.until) if one.until else None,
         explanation=explanation or None,
         kind=new.kind,
+        way=new.detail.get("way"),
     )
 
 

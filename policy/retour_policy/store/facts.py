@@ -48,6 +48,11 @@ _COUNT_OF_SEND = select(func.count()).select_from(_SOME_OF_SEND.subquery())
 _FIND_OF_SEND = (
     select(_table.c.id, _table.c.detail).where(_SAME_SINCE, _table.c.kind == bindparam("what")).order_by(_table.c.id)
 )
+_CLAIMS_OF_ADDRESS = (
+    select(_table)
+    .where(_table.c.address_id == bindparam("number"), _table.c.kind.in_(["unsubscribe", "complaint"]))
+    .order_by(_table.c.id)
+)
 _WRITE_DETAIL = update(_table).where(_table.c.id == bindparam("fact")).values(detail=bindparam("kept"))
 _JUDGED_OF_ADDRESSES = (
     select(_table)
@@ -180,6 +185,11 @@ def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, lis
     for row in connection.execute(_JUDGED_OF_ADDRESSES, {"numbers": list(numbers)}):
         found[row.address_id].append((row.id, _what(row)))
     return found
+
+
+def read_claims(connection: Connection, address_id: int) -> list[tuple[int, NewFact]]:
+    """The complaints and unsubscriptions of an address, with their ids."""
+    return [(row.id, _what(row)) for row in connection.execute(_CLAIMS_OF_ADDRESS, {"number": address_id})]
 
 
 def find_last_id(connection: Connection) -> int:

@@ -103,6 +103,12 @@ def seen_messages(before: int) -> TableSweep:
     return TableSweep(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < before)
 
 
+def old_subscriptions(before: int) -> TableSweep:
+    """Subscriptions whose latest token was made before that time."""
+    rows = schema.subscription
+    return TableSweep(rows, (rows.c.number,), rows.c.at < before)
+
+
 def unknown_addresses() -> TableSweep:
     """Addresses to which nothing was sent for long, and about which nothing is known."""
     return TableSweep(schema.address, (schema.address.c.id,), _nothing_known(), delete_unknown_addresses)
@@ -176,5 +182,5 @@ def delete_unknown_addresses(connection: Connection, keys: Sequence[Any]) -> Non
 def _nothing_known() -> ColumnElement[bool]:
     """An address to which nothing was sent for long, and about which nothing is known. An erased one stays."""
     number = schema.address.c.id
-    tables = (_fact, _sent, _apart, schema.suppression)
+    tables = (_fact, _sent, _apart, schema.suppression, schema.subscription)
     return and_(schema.address.c.text.is_not(None), *(~exists().where(one.c.address_id == number) for one in tables))

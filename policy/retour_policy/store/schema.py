@@ -80,6 +80,16 @@ recipient_apart = Table(
     sqlite_with_rowid=False,
 )
 
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="random; tokens name it"),
+    Column("address_id", BigInteger, ForeignKey("address.id"), nullable=False),
+    Column("stream", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False, comment="the month in which the latest token was made"),
+    Index("subscription_by_address", "address_id", "stream", unique=True),
+)
+
 fact = Table(
     "fact",
     metadata,

@@ -39,7 +39,7 @@ def find_in_force(
         Suppression(scope, cause, since, until, note, bool(tries))
         for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names)
     ]
-    return strongest(some, now)
+    return strongest((one for one in some if one.applies(stream, transactional=transactional)), now)
 
 
 def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:

@@ -30,8 +30,8 @@ class Pattern:
     domain: str
 
     @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """The pattern in `text`. Raises `ValueError` that says how to fix it."""
+    def parse(cls, text: str, length: int = token.LENGTH) -> Pattern:
+        """The pattern in `text`, for tokens of `length` characters. Raises `ValueError` that says how to fix it."""
         local, _, domain = text.rpartition("@")
         if not local or not domain:
             raise ValueError("not an address; for example b-%@bounces.example.com")
@@ -40,13 +40,17 @@ class Pattern:
         prefix, _, suffix = local.lower().partition("%")
         pattern = cls(prefix, suffix, domain_ascii(domain))
         _check_characters(pattern)
-        length = len(prefix.encode()) + token.LENGTH + len(suffix.encode())
-        if length > MAX_LOCAL_PART_OCTETS:
+        octets = pattern.local_part_octets(length)
+        if octets > MAX_LOCAL_PART_OCTETS:
             raise ValueError(
-                f"its local part would have {length} octets with the token; "
-                f"the maximum is {MAX_LOCAL_PART_OCTETS}; shorten it by {length - MAX_LOCAL_PART_OCTETS}"
+                f"its local part would have {octets} octets with the token; "
+                f"the maximum is {MAX_LOCAL_PART_OCTETS}; shorten it by {octets - MAX_LOCAL_PART_OCTETS}"
             )
         return pattern
+
+    def local_part_octets(self, length: int) -> int:
+        """Octets of a local part with a token of `length` characters."""
+        return len(self.prefix.encode()) + length + len(self.suffix.encode())
 
     def address(self, text: str) -> str:
         """The envelope sender that carries the token `text`."""
@@ -56,16 +60,19 @@ class Pattern:
         """Octets of a whole address made from this pattern."""
         return len(self.address("x" * token.LENGTH).encode())
 
-    def match(self, address: str) -> Unverified | None:
-        """What `address` contains if this pattern could have made it, else None. Nothing is verified."""
+    def match(self, address: str, length: int = token.LENGTH) -> Unverified | None:
+        """What `address` contains if this pattern could have made it with a token of `length` characters, else None.
+
+        Nothing is verified.
+        """
         local, _, domain = address.rpartition("@")
         local = unquoted(local)  # mail servers put quotes around all of it where XVERP's part needs them
-        end = len(self.prefix) + token.LENGTH
+        end = len(self.prefix) + length
         if domain_ascii(domain) != self.domain or not local.lower().startswith(self.prefix):
             return None
         found, behind = local[len(self.prefix) : end], local[end:]
         ours = local[: end + len(self.suffix)]
-        if len(found) != token.LENGTH or not ours.isascii() or not behind.lower().startswith(self.suffix):
+        if len(found) != length or not ours.isascii() or not behind.lower().startswith(self.suffix):
             return None  # the Kelvin sign in lower case is a k, but no token contains it
         return self._unverified(found, behind[len(self.suffix) :])
 
