@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 VERSION_TABLE = "retour_schema"
 
 metadata = MetaData()
