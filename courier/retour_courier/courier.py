@@ -100,7 +100,7 @@ class Courier:
 
     def _hook_carrier(self, hook: HookSection) -> WebhookCarrier | CommandCarrier:
         if hook.webhook:
-            return WebhookCarrier(hook, self._secrets.hooks[hook.name], self._leases.clock)
+            return WebhookCarrier(hook, self._secrets, self._leases.clock)
         return CommandCarrier(hook)
 
     def _end_channels(self) -> None:

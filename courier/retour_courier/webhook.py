@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from retour_courier.leases import Batch
 from retour_courier.outcomes import StoreWrite
 from retour_policy.clock import HOUR, Clock
 from retour_policy.config.courier import HookSection
+from retour_policy.config.secrets import Secrets
+from retour_policy.core.hook_formats import in_format
 from retour_policy.sanitize import clean
 from retour_policy.store.outbox import Item
 
 MAX_RESPONSE_OCTETS = 65_536  # that are read
 MAX_SHOWN_CHARACTERS = 200  # of a response, kept for the error
 MAX_RETRY_AFTER_MS = 6 * HOUR  # that a receiver may ask for
+_FIELDS = {"User-Agent": "Retour", "Content-Type": "application/json", "Accept-Encoding": "identity"}
 HTTP_GONE = 410  # the receiver wants no more of it (Standard Webhooks)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")  # what IANA has allocated as globally reachable
@@ -49,9 +53,10 @@ class Response:
 class WebhookCarrier:
     """The webhook of one hook. Connections are reused; cookies, redirects and proxies are not followed."""
 
-    def __init__(self, hook: HookSection, keys: tuple[bytes, ...], clock: Clock) -> None:
+    def __init__(self, hook: HookSection, secrets: Secrets, clock: Clock) -> None:
         self._url = hook.webhook or ""
-        self._signers = [Webhook(key) for key in keys]
+        self._format = hook.format
+        self._signers = [Webhook(key) for key in secrets.hooks.get(hook.name, ())]
         self._clock = clock
         self.connections = hook.connections
         private = (urlsplit(self._url).hostname or "") in map(str.lower, hook.allow_private)
@@ -62,7 +67,7 @@ class WebhookCarrier:
             timeout=aiohttp.ClientTimeout(total=hook.timeout / 1000),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={"User-Agent": "Retour", "Content-Type": "application/json", "Accept-Encoding": "identity"},
+            headers=_FIELDS | _login(hook, secrets),
         )
 
     async def carry(self, batch: Batch) -> StoreWrite | None:
@@ -84,21 +89,31 @@ class WebhookCarrier:
         await self._session.close()
 
     async def _post(self, item: Item) -> Response:
-        async with self._session.post(
-            self._url, data=item.body, headers=self._headers(item), allow_redirects=False
-        ) as response:
-            body = await _beginning(response)
-            return Response(response.status, body[: MAX_SHOWN_CHARACTERS * 4], response.headers.get("Retry-After"))
+        body = in_format(self._format, item.body)
+        headers = self._headers(item.uid, body.decode())
+        async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            answer = await _beginning(response)
+            return Response(response.status, answer[: MAX_SHOWN_CHARACTERS * 4], response.headers.get("Retry-After"))
 
-    def _headers(self, item: Item) -> dict[str, str]:
+    def _headers(self, uid: str, text: str) -> dict[str, str]:
+        """What proves that Retour sent it; without a secret only which event it is."""
+        if not self._signers:
+            return {"webhook-id": uid}
         now = datetime.now(UTC).replace(microsecond=0)  # of this try, by the host's clock: receivers refuse old ones
-        text = item.body.decode()
-        signatures = " ".join(signer.sign(item.uid, now, text) for signer in self._signers)
+        signatures = " ".join(signer.sign(uid, now, text) for signer in self._signers)
         return {
-            "webhook-id": item.uid,
+            "webhook-id": uid,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": signatures,
         }
+
+
+def _login(hook: HookSection, secrets: Secrets) -> dict[str, str]:
+    """The field for HTTP Basic authentication (RFC 7617), where the hook has a user."""
+    if hook.user is None:
+        return {}
+    credentials = f"{hook.user}:{secrets.hook_passwords[hook.name]}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

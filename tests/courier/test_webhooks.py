@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import ipaddress
+import json
 import ssl
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import threading
 import pytest
 
 from lab.courier import running_courier
-from lab.receiver import HUGE
+from lab.receiver import HUGE, LOGIN
 from lab.wait import wait_until
 from lab.world import World
 from retour_courier.webhook import is_public
@@ -392,3 +393,21 @@ def test_a_hook_that_is_gone_leaves_dead_letters(begin, tmp_path):
         wait_until(lambda: courier.waiting(failed=True), what="a dead letter")
         (item,) = courier.waiting()
     assert item.error == "no such hook or relay in the configuration"
+
+
+def test_an_application_that_takes_another_services_webhooks_needs_no_code(begin, receiver, tmp_path):
+    """Its own JSON, and a password instead of a signature."""
+    login = {"secret_file": None, "user": LOGIN[0], "password_file": "/unused"}
+    world = begin(hook(receiver.url("/login"), format="listmonk", on=["bounce"], **login))
+    world.bounce(world.send(tag="9F86B50D-5711-41C8-AB03-BC91C43D711B"))
+    with running_courier(tmp_path, world) as courier:
+        (called,) = receiver.wait(1)
+        courier.wait_empty()
+    meta = json.loads(called.event.pop("meta"))
+    assert called.event == {
+        "email": "bob@example.net",
+        "campaign_uuid": "9f86b50d-5711-41c8-ab03-bc91c43d711b",
+        "source": "retour",
+        "type": "hard",
+    }
+    assert (meta["status"], meta["reason"]) == ("5.1.1", "userunknown")

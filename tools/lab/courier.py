@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.receiver import KEY
+from lab.receiver import KEY, LOGIN
 from lab.wait import PATIENCE, wait_until
 from lab.world import World
 from retour_courier.courier import Courier
@@ -71,8 +71,10 @@ class RunningCourier:
 
 @contextmanager
 def running_courier(folder: Path, world: World, passwords: Mapping[str, str] | None = None) -> Iterator[RunningCourier]:
-    """Run a courier while the block runs; every hook has the lab's secret."""
-    secrets = Secrets({hook.name: (KEY,) for hook in world.config.hook}, dict(passwords or {}))
+    """Run a courier while the block runs; every hook has the lab's secret, or the lab's password if it has a user."""
+    signed: dict[str, tuple[bytes, ...]] = {hook.name: (KEY,) for hook in world.config.hook if not hook.user}
+    logins = {hook.name: LOGIN[1] for hook in world.config.hook if hook.user}
+    secrets = Secrets(signed, logins, dict(passwords or {}))
     ready, made = threading.Event(), []
 
     async def work() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from lab.wait import PATIENCE, wait_until
 
 SECRET = "whsec_" + "cmV0b3VyLXRlc3Qtc2VjcmV0LW9mLTMyLW9jdGV0cyEh"
 KEY = b"retour-test-secret-of-32-octets!!"
+LOGIN = ("retour", "pass wörd")
 HUGE = 5_000_000  # octets
 
 
@@ -113,6 +115,15 @@ class Receiver:
         if self.status < 300:
             self.called.append(Called(request.path, name, event, dict(request.headers)))
         return web.Response(status=self.status, text=f"status {self.status}")
+
+    async def _login(self, request: web.Request) -> web.Response:
+        """Asks for a password and not for a signature, as applications do that take other services' webhooks."""
+        wanted = "Basic " + base64.b64encode(":".join(LOGIN).encode()).decode()
+        if request.headers.get("Authorization") != wanted or "webhook-signature" in request.headers:
+            return web.Response(status=401)
+        name = request.headers["webhook-id"]
+        self.called.append(Called(request.path, name, await request.json(), dict(request.headers)))
+        return web.Response(status=200)
 
     async def _gone(self, _: web.Request) -> web.Response:
         return web.Response(status=410)

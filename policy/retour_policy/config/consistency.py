@@ -9,6 +9,7 @@ from retour_policy.config.courier import HookSection
 from retour_policy.config.feedback_consistency import feedback_contradictions
 from retour_policy.config.model import Config, in_bounce_domain
 from retour_policy.core.decide import RuleSet
+from retour_policy.core.hook_formats import TAKES
 
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:
@@ -90,12 +91,28 @@ def _of_hook(config: Config, hook: HookSection) -> Iterator[tuple[str, str]]:
     if hook.webhook and hook.webhook.startswith("http:") and not hook.allow_http:
         text = "http sends addresses unencrypted; use https, or set allow_http = true"
         yield f"{key}.webhook", text
-    if hook.webhook and hook.secret_file is None:
+    if hook.webhook and hook.secret_file is None and hook.password_file is None:
         text = "is missing; to make one: (printf whsec_; openssl rand -base64 32) > FILE"
         yield f"{key}.secret_file", text
+    if (hook.user is None) != (hook.password_file is None):
+        missing = "user" if hook.user is None else "password_file"
+        yield f"{key}.{missing}", "is missing; to log in, a webhook needs user and password_file"
+    if hook.user is not None and not hook.webhook:
+        yield f"{key}.user", "is for webhooks; a command needs none"
+    yield from _of_format(key, hook)
     for name in hook.streams:
         if config.stream_named(name) is None:
             yield f"{key}.streams", f"there is no stream {name!r}"
+
+
+def _of_format(key: str, hook: HookSection) -> Iterator[tuple[str, str]]:
+    if hook.format == "retour":
+        return
+    if not hook.webhook:
+        yield f"{key}.format", "is for webhooks; a command always gets Retour's own JSON"
+    takes = TAKES[hook.format]
+    if others := sorted({one for one in hook.events if one not in takes}):
+        yield f"{key}.on", f"{hook.format} has no word for {', '.join(others)}; it takes {', '.join(takes)}"
 
 
 def _of_streams(config: Config) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.base import Section
 from retour_policy.config.values import Duration, Name, NotEmpty, Span, Texts, check_absolute
 from retour_policy.core.hook_events import EVENTS, GROUPS
+from retour_policy.core.hook_formats import Format
 
 File = Annotated[Path, AfterValidator(check_absolute)]
 Connections = Annotated[StrictInt, Field(ge=1, le=1000)]
@@ -42,7 +43,10 @@ class HookSection(Section):
     on: tuple[Annotated[str, BeforeValidator(_event)], ...] = Field(min_length=1)
     streams: Texts = NotEmpty
     webhook: Annotated[str | None, BeforeValidator(_url)] = None
+    format: Format = "retour"
     secret_file: File | None = None
+    user: StrictStr | None = None
+    password_file: File | None = None
     allow_http: StrictBool = False
     allow_private: Texts = NotEmpty
     command: Texts = NotEmpty
@@ -53,6 +57,11 @@ class HookSection(Section):
     def channel(self) -> str:
         """Its channel of the outbox."""
         return f"hook:{self.name}"
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events that `on` names, groups resolved."""
+        return tuple(event for one in self.on for event in GROUPS.get(one, (one,)))
 
 
 class Batch(Section):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retour_policy import files
-from retour_policy.config.courier import RelaySection
 from retour_policy.config.model import Config
 from retour_policy.errors import ConfigError, Problem
 
@@ -24,6 +23,8 @@ class Secrets:
 
     hooks: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     """By hook: the keys that sign, the newest first."""
+    hook_passwords: dict[str, str] = field(default_factory=dict)
+    """By hook: the password to log in."""
     relays: dict[str, str] = field(default_factory=dict)
     """By relay: the password."""
 
@@ -36,6 +37,7 @@ def load_secrets(file: Path, config: Config) -> Secrets:
     """Passwords and keys. Raises `ConfigError` with every file that cannot be used, and every command."""
     problems: list[Problem] = []
     hooks: dict[str, tuple[bytes, ...]] = {}
+    hook_passwords: dict[str, str] = {}
     relays: dict[str, str] = {}
     for hook in config.hook:
         try:
@@ -43,16 +45,20 @@ def load_secrets(file: Path, config: Config) -> Secrets:
                 hooks[hook.name] = _keys(_secret_text(hook.secret_file))
         except _Fault as fault:
             problems.append(Problem(str(file), f"hook[{hook.name}].secret_file", str(fault)))
+        try:
+            hook_passwords |= _password(hook.name, hook.password_file)
+        except _Fault as fault:
+            problems.append(Problem(str(file), f"hook[{hook.name}].password_file", str(fault)))
         if hook.command and (wrong := _not_executable(hook.command[0])):
             problems.append(Problem(str(file), f"hook[{hook.name}].command", wrong))
     for name, relay in config.relay.items():
         try:
-            relays |= _password(name, relay)
+            relays |= _password(name, relay.password_file)
         except _Fault as fault:
             problems.append(Problem(str(file), f"relay.{name}.password_file", str(fault)))
     if problems:
         raise ConfigError(*problems)
-    return Secrets(hooks, relays)
+    return Secrets(hooks, hook_passwords, relays)
 
 
 def _not_executable(program: str) -> str:
@@ -95,10 +101,10 @@ def _key(line: str) -> bytes:
     return key
 
 
-def _password(name: str, relay: RelaySection) -> dict[str, str]:
-    if relay.password_file is None:
+def _password(name: str, path: Path | None) -> dict[str, str]:
+    if path is None:
         return {}
-    password = _secret_text(relay.password_file).strip()
+    password = _secret_text(path).strip()
     if not password:
-        raise _Fault(f"{relay.password_file}: is empty")
+        raise _Fault(f"{path}: is empty")
     return {name: password}
