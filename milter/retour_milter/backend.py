@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -18,7 +20,7 @@ from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
-from retour_policy.messages.outgoing import RecordedSend, SendRecorder
+from retour_policy.messages.outgoing import OutgoingMessage, RecordedSend, SendRecorder
 from retour_policy.messages.router import Router
 from retour_policy.messages.signer import Signer
 from retour_policy.outbox.spool import Spool, new_name
@@ -149,55 +151,37 @@ class Backend:
             queue_id=queue_id,
             spool=spool,
         )
-        track, watch = stream.track, stream.suppressed != "pass"
-        if len(new.recipients) + len(withheld) > MAX_RECIPIENTS_AT_ONCE:
-            return self._record_in_parts(settings, new, withheld, track=track, watch=watch)
-        return self._written(
-            settings,
-            lambda connection: settings.recorder.record(connection, new, withheld, track=track, watch=watch),
-            _not_sent,
-        )
+        message = OutgoingMessage(new, withheld, track=stream.track, watch=stream.suppressed != "pass")
+        if message.weight > MAX_RECIPIENTS_AT_ONCE:
+            return self._record_in_parts(settings, message)
+        future = self._writer.submit_to(settings.recorder.record_many, message, message.weight)
+        return self._durable(settings, future, _not_sent)
 
-    def _record_in_parts(
-        self, settings: Settings, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
-    ) -> RecordedSend:
+    def _record_in_parts(self, settings: Settings, message: OutgoingMessage) -> RecordedSend:
         """Write a message with very many recipients so that others hardly wait: all of it counts, or nothing does."""
         number: int | None = None
         newly: dict[str, Suppression] = {}
-        for part, apart in _parts(new, withheld):
-
-            def work(
-                connection: Connection,
-                number: int | None = number,
-                part: NewSend = part,
-                apart: Mapping[str, Suppression] = apart,
-            ) -> RecordedSend:
-                return settings.recorder.record_part(connection, number, part, apart, track=track, watch=watch)
-
-            recorded = self._written(settings, work)
+        for part in _parts(message):
+            work = partial(settings.recorder.record_part, number=number, part=part)
+            recorded = self._durable(settings, self._writer.submit(work))
             number = recorded.send
             newly |= recorded.newly_suppressed
         done = RecordedSend(number or 0, newly)
-        if track:
-            self._written(
+        if message.track:
+            self._durable(
                 settings,
-                lambda connection: settings.recorder.complete(connection, done.send),
+                self._writer.submit(lambda connection: settings.recorder.complete(connection, done.send)),
                 lambda connection, _: _not_sent(connection, done),
             )
         return done
 
-    def _written(
-        self,
-        settings: Settings,
-        work: Callable[[Connection], T],
-        undo: Callable[[Connection, T], None] | None = None,
-    ) -> T:
-        """Do it in the writer's thread, and wait until it is durable. Any error means that it is not.
+    def _durable(self, settings: Settings, future: Future[T], undo: Callable[[Connection, T], None] | None = None) -> T:
+        """What was written, once it is durable. Any error means that it is not.
 
         `undo` is done where the commit comes after all, when the client has heard of an error.
         """
         try:
-            return self._writer.run(work, settings.config.milter.store_timeout, undo)
+            return self._writer.wait_for(future, settings.config.milter.store_timeout, undo)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -222,10 +206,13 @@ def _not_sent(connection: Connection, recorded: RecordedSend) -> None:
     sends.remove(connection, recorded.send)
 
 
-def _parts(new: NewSend, withheld: Mapping[str, Suppression]) -> Iterator[tuple[NewSend, Mapping[str, Suppression]]]:
+def _parts(message: OutgoingMessage) -> Iterator[OutgoingMessage]:
     """The message by `MAX_RECIPIENTS_AT_ONCE` of those who get it, then of those who do not."""
+    new = message.new
     for start in range(0, len(new.recipients), MAX_RECIPIENTS_AT_ONCE):
-        yield replace(new, recipients=new.recipients[start : start + MAX_RECIPIENTS_AT_ONCE]), {}
-    apart = list(withheld.items())
+        some = new.recipients[start : start + MAX_RECIPIENTS_AT_ONCE]
+        yield replace(message, new=replace(new, recipients=some), withheld={})
+    apart = list(message.withheld.items())
     for start in range(0, len(apart), MAX_RECIPIENTS_AT_ONCE):
-        yield replace(new, recipients=()), dict(apart[start : start + MAX_RECIPIENTS_AT_ONCE])
+        some_apart = dict(apart[start : start + MAX_RECIPIENTS_AT_ONCE])
+        yield replace(message, new=replace(new, recipients=()), withheld=some_apart)

@@ -6,7 +6,8 @@ import gc
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -382,3 +383,109 @@ def test_closing_does_not_wait_for_ever(store: Store) -> None:
     assert not waiting.done()
     gate.open.set()
     assert waiting.result(PATIENCE) == b"x"
+
+
+class Together:
+    """Work for several items at once: writes a row for each, and keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[bytes]] = []
+
+    def __call__(self, connection: Connection, items: Sequence[bytes]) -> list[bytes]:
+        self.calls.append(list(items))
+        connection.execute(insert(schema.address), [{"key": key} for key in items])
+        if b"bad" in items:
+            raise ValueError("never mind")
+        if b"poison" in items:
+            raise OperationalError("INSERT", {}, Exception("database disk image is malformed"))
+        return [key.upper() for key in items]
+
+
+def gathered(group_writer: Writer, work: Together, items: Sequence[bytes], **weights: int) -> list[Future[bytes]]:
+    """What was submitted while the writer was busy, so that it is one group."""
+    group_writer._pace.weight = writer.MAX_BULK_WEIGHT
+    gate = Gate(group_writer)
+    futures = [group_writer.submit_to(work, key, weights.get(key.decode(), 1)) for key in items]
+    gate.open.set()
+    return futures
+
+
+def test_like_items_are_done_together(group_writer: Writer, commits: list[int], database: Path) -> None:
+    """By one call, in their order; each caller gets what came of their own."""
+    work = Together()
+    futures = gathered(group_writer, work, [b"a", b"b", b"c"])
+    assert [future.result(PATIENCE) for future in futures] == [b"A", b"B", b"C"]
+    assert work.calls == [[b"a", b"b", b"c"]] and keys(database) == {b"a", b"b", b"c"}
+    assert len(commits) == 1 + 1
+
+
+def test_what_comes_between_keeps_its_place(group_writer: Writer) -> None:
+    """Work of another kind is done after what was queued before it, and before what was queued later."""
+    work, seen = Together(), list[int]()
+    gate = Gate(group_writer)
+    first = group_writer.submit_to(work, b"a")
+    group_writer.submit(lambda connection: seen.append(len(work.calls)))
+    last = group_writer.submit_to(work, b"b")
+    gate.open.set()
+    assert [first.result(PATIENCE), last.result(PATIENCE)] == [b"A", b"B"]
+    assert seen == [1] and work.calls == [[b"a"], [b"b"]]
+
+
+def test_a_bad_item_of_many_fails_alone(group_writer: Writer, database: Path) -> None:
+    """What was done together is undone, and each is done by itself: its neighbours are written once."""
+    work = Together()
+    one, bad, other = gathered(group_writer, work, [b"a", b"bad", b"b"])
+    assert [one.result(PATIENCE), other.result(PATIENCE)] == [b"A", b"B"]
+    with pytest.raises(ValueError, match="never mind"):
+        bad.result(PATIENCE)
+    assert work.calls == [[b"a", b"bad", b"b"], [b"a"], [b"bad"], [b"b"]]
+    assert keys(database) == {b"a", b"b"}
+
+
+def test_an_item_of_many_that_makes_the_store_fail_fails_alone(group_writer: Writer, database: Path) -> None:
+    """Nobody knows which it was, so each is committed by itself."""
+    one, bad, other = gathered(group_writer, Together(), [b"a", b"poison", b"b"])
+    assert [one.result(PATIENCE), other.result(PATIENCE)] == [b"A", b"B"]
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        bad.result(PATIENCE)
+    assert keys(database) == {b"a", b"b"}
+
+
+def test_who_gives_up_among_many_is_not_surprised_later(group_writer: Writer, database: Path) -> None:
+    """Not if they gave up before it was begun, nor while it was done: neighbours are committed, they are not."""
+    late: list[Future[bytes]] = []
+
+    def work(connection: Connection, items: Sequence[bytes]) -> Sequence[bytes]:
+        if b"late" in items:
+            late[0].cancel()
+        return Together()(connection, items)
+
+    gate = Gate(group_writer)
+    futures = [group_writer.submit_to(work, key) for key in (b"a", b"gone", b"late", b"b")]
+    late.append(futures[2])
+    group_writer._pace.weight = writer.MAX_BULK_WEIGHT
+    futures[1].cancel()
+    gate.open.set()
+    assert [futures[0].result(PATIENCE), futures[3].result(PATIENCE)] == [b"A", b"B"]
+    assert keys(database) == {b"a", b"b"}
+
+
+def test_what_is_heavy_is_not_done_with_others(group_writer: Writer) -> None:
+    """A message with many recipients takes its time: what is done together has a bound, and no look at the clock."""
+    work = Together()
+    for future in gathered(group_writer, work, [b"a", b"b", b"heavy", b"c"], heavy=writer.MAX_BULK_WEIGHT):
+        future.result(PATIENCE)
+    assert work.calls == [[b"a", b"b"], [b"heavy"], [b"c"]]
+
+
+def test_what_takes_long_together_is_done_in_smaller_parts(
+    group_writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine does less at once, so that no transaction lasts long; and more again when it is quick."""
+    monkeypatch.setattr(writer, "MAX_BULK_MS", -1)
+    for future in gathered(group_writer, Together(), [b"a", b"b"]):
+        future.result(PATIENCE)
+    assert group_writer._pace.weight == writer.MAX_BULK_WEIGHT // 2
+    monkeypatch.setattr(writer, "MAX_BULK_MS", 60_000)
+    group_writer.submit_to(Together(), b"c").result(PATIENCE)
+    assert group_writer._pace.weight == writer.MAX_BULK_WEIGHT

@@ -123,6 +123,10 @@ class PrivatePostfix:
         if self._master:  # 0 if the start failed
             wait_until(lambda: not members(self._master), what="the end of all Postfix processes", seen=self.log)
 
+    def processes(self) -> list[int]:
+        """The ids of its processes."""
+        return [int(one.partition(" ")[0]) for one in members(self._master)]
+
     def run(self, command: str, *words: str, stdin: bytes = b"") -> str:
         """Run a Postfix command on this instance and return what it prints. Raises `ChildFailed`."""
         argv = [self._installation.command(command), "-c", str(self.config), *words]

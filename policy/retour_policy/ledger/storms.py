@@ -65,11 +65,16 @@ class Storms:
         """As a configuration has it."""
         return cls(config.storm, Sides(config.sides), Announcer.of(config))
 
-    def count_sent(self, connection: Connection, stream: str, recipients: Iterable[str], now: int) -> None:
-        """Count a send to each side that it goes to, and to all."""
-        sent = Counter(map(self.sides.of, recipients))
-        sent[ALL_SIDES] = sent.total()
-        storms.count(connection, [Counted(stream, side, bucket(now), sent=number) for side, number in sent.items()])
+    def count_sent(self, connection: Connection, sent: Iterable[tuple[str, Iterable[str]]], now: int) -> None:
+        """Count some sends, each a stream and its recipients, at the sides that they go to, and at all."""
+        counts = Counter[tuple[str, str]]()
+        for stream, recipients in sent:
+            sides = list(map(self.sides.of, recipients))
+            counts.update((stream, side) for side in sides)
+            counts[stream, ALL_SIDES] += len(sides)
+        rows = [Counted(stream, side, bucket(now), sent=count) for (stream, side), count in sorted(counts.items())]
+        if rows:
+            storms.count(connection, rows)
 
     def failure(
         self, connection: Connection, stream: str, address: str, sent_at: int, now: int, *, counted: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +27,43 @@ class RecordedSend:
     """What was recorded."""
 
     send: int
+    """0: nobody gets the message."""
     newly_suppressed: Mapping[str, Suppression]
     """Recipients that were suppressed between RCPT and now, or whose trial is in progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message about to go out, and what is to be done with it."""
+
+    new: NewSend
+    withheld: Mapping[str, Suppression]
+    """Recipients besides those of `new`, who do not get it, and why."""
+    track: bool
+    """Write the send."""
+    watch: bool
+    """Read the suppressions of its recipients again, under the lock of the transaction."""
+
+    @property
+    def weight(self) -> int:
+        """How many ordinary messages it is worth, which have one recipient."""
+        return max(1, len(self.new.recipients) + len(self.withheld))
+
+
+@dataclass(frozen=True, slots=True)
+class _SortedOut:
+    """A message whose recipients were looked up again."""
+
+    newly: dict[str, Suppression]
+    without: Mapping[str, Suppression]
+    """All who do not get it."""
+    kept: NewSend
+    track: bool
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a send is written: somebody gets it, and what comes back is to be matched."""
+        return self.track and bool(self.kept.recipients)
 
 
 @dataclass(frozen=True)
@@ -44,81 +79,100 @@ class SendRecorder:
     def record(
         self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
     ) -> RecordedSend:
-        """Write the send, its trials, and the recipients that are withheld.
+        """Write one message: see `record_many`."""
+        return self.record_many(connection, [OutgoingMessage(new, withheld, track, watch)])[0]
 
-        With `watch` the suppressions are read again, under the lock of the transaction.
+    def record_many(self, connection: Connection, messages: Sequence[OutgoingMessage]) -> list[RecordedSend]:
+        """Write the sends, their trials, and the recipients that are withheld, as if one message after the other.
+
+        Each statement is executed once for all. Raises `IdTaken` of several.
         """
-        newly, kept = self._sorted_out(connection, new, withheld, track=track, watch=watch)
-        if not track or not kept.recipients:
-            return RecordedSend(self.draw(), newly)
-        self._count(connection, kept)
-        return RecordedSend(sends.record(connection, self.secret, kept, self.draw), newly)
+        sorted_out = self._sorted_out(connection, messages)
+        tracked = [one.kept for one in sorted_out if one.is_recorded]
+        self._count(connection, tracked)
+        numbers = iter(sends.record_many(connection, self.secret, tracked, self.draw) if tracked else ())
+        return [
+            RecordedSend(next(numbers) if one.is_recorded else self._unrecorded(one), one.newly) for one in sorted_out
+        ]
 
-    def record_part(
-        self,
-        connection: Connection,
-        number: int | None,
-        part: NewSend,
-        withheld: Mapping[str, Suppression],
-        *,
-        track: bool,
-        watch: bool,
-    ) -> RecordedSend:
+    def _unrecorded(self, one: _SortedOut) -> int:
+        """An id for a message that no send is written of; none where nobody gets it."""
+        return self.draw() if one.kept.recipients else 0
+
+    def record_part(self, connection: Connection, number: int | None, part: OutgoingMessage) -> RecordedSend:
         """The same for some recipients of a message that has very many, in a short transaction of its own.
 
         `number` is that of the send, None in the first part. Until `complete` is called, nobody has got the message.
         """
-        newly, kept = self._sorted_out(connection, part, withheld, track=track, watch=watch)
-        if not track:
-            return RecordedSend(self.draw() if number is None else number, newly)
+        (one,) = self._sorted_out(connection, [part])
+        if not part.track:
+            return RecordedSend(self.draw() if number is None else number, one.newly)
         if number is None:
-            number = sends.begin(connection, kept, self.draw)
-        sends.add_portion(connection, self.secret, number, kept)
-        self._count(connection, kept)
-        return RecordedSend(number, newly)
+            number = sends.begin(connection, one.kept, self.draw)
+        sends.add_portion(connection, self.secret, number, one.kept)
+        self._count(connection, [one.kept])
+        return RecordedSend(number, one.newly)
 
     def complete(self, connection: Connection, number: int) -> None:
         """All parts of that send are recorded, and it goes out."""
         sends.complete(connection, number)
 
-    def _sorted_out(
-        self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression], *, track: bool, watch: bool
-    ) -> tuple[dict[str, Suppression], NewSend]:
-        """Who turned out to be suppressed, and what is left of the message. What is withheld is written."""
-        newly = self._newly_suppressed(connection, new, track=track) if watch else {}
-        without = {**withheld, **newly}
-        self._write_withheld(connection, new, without)
+    def _sorted_out(self, connection: Connection, messages: Sequence[OutgoingMessage]) -> list[_SortedOut]:
+        """Who turned out to be suppressed, and what is left of each message. What is withheld is written."""
+        watched = [to for one in messages if one.watch for to in one.new.recipients]
+        keys = {to: address_key(self.secret, to) for to in watched}
+        found = suppressions.read(connection, set(keys.values()))
+        sorted_out = [self._sort_out(connection, one, keys, found) for one in messages]
+        self._write_withheld(connection, sorted_out)
+        return sorted_out
+
+    def _sort_out(
+        self,
+        connection: Connection,
+        message: OutgoingMessage,
+        keys: Mapping[str, bytes],
+        found: dict[bytes, list[Suppression]],
+    ) -> _SortedOut:
+        new = message.new
+        newly = self._newly_suppressed(connection, message, keys, found) if message.watch else {}
+        without = {**message.withheld, **newly}
         left = tuple(one for one in new.recipients if one not in newly)
         judged_after = self.ledger.policy.for_stream(new.stream).rules.heal_after
-        return newly, replace(new, recipients=left, withheld=tuple(without), judged_after=judged_after)
+        kept = replace(new, recipients=left, withheld=tuple(without), judged_after=judged_after)
+        return _SortedOut(newly, without, kept, message.track)
 
-    def _count(self, connection: Connection, kept: NewSend) -> None:
-        heard = [one for one in kept.recipients if one not in kept.unheard]
-        self.storms.count_sent(connection, kept.stream, heard, self.clock())
+    def _count(self, connection: Connection, sent: Sequence[NewSend]) -> None:
+        heard = ((one.stream, (to for to in one.recipients if to not in one.unheard)) for one in sent)
+        self.storms.count_sent(connection, heard, self.clock())
 
-    def _newly_suppressed(self, connection: Connection, new: NewSend, *, track: bool) -> dict[str, Suppression]:
+    def _newly_suppressed(
+        self,
+        connection: Connection,
+        message: OutgoingMessage,
+        keys: Mapping[str, bytes],
+        found: dict[bytes, list[Suppression]],
+    ) -> dict[str, Suppression]:
         """The recipients that are suppressed now; those whose suppression has run out get this send as a trial.
 
-        One that is not recorded is no trial: nobody would learn whether it failed.
+        One that is not recorded is no trial: nobody would learn whether it failed. `found` has the suppressions of all
+        `keys`, and is kept as the store has them.
         """
-        by_key: dict[bytes, list[str]] = {}
-        for recipient in new.recipients:
-            by_key.setdefault(address_key(self.secret, recipient), []).append(recipient)
+        new, now = message.new, self.clock()
         newly, on_trial = dict[bytes, Suppression](), list[bytes]()
-        for key, found in suppressions.read(connection, by_key).items():
-            applying = self._applying(found, new.stream)
-            now = self.clock()
+        for key in {keys[to] for to in new.recipients} & found.keys():
+            applying = self._applying(found[key], new.stream)
             in_force = strongest(applying, now)
             if in_force and not self._is_next_try(connection, key, in_force, new):
                 newly[key] = in_force
-            elif track and in_force is None and any(one.tries and one.has_run_out(now) for one in applying):
+            elif message.track and in_force is None and any(one.tries and one.has_run_out(now) for one in applying):
                 on_trial.append(key)
-        numbers = addresses.read_numbers(connection, on_trial)
+        numbers = addresses.read_numbers(connection, on_trial) if on_trial else {}
         for number, key in sorted((numbers[key], key) for key in on_trial):  # all hosts lock in this order
             in_force = self._try(connection, Address(number, key), new)
             if in_force:
                 newly[key] = in_force
-        return {recipient: newly[key] for key, texts in by_key.items() if key in newly for recipient in texts}
+        found |= suppressions.read(connection, on_trial)
+        return {to: newly[keys[to]] for to in new.recipients if keys[to] in newly}
 
     def _applying(self, found: Iterable[Suppression], stream: str) -> list[Suppression]:
         transactional = self.ledger.policy.for_stream(stream).transactional
@@ -152,12 +206,13 @@ class SendRecorder:
         ours = {"message_id": new.message_id, "queue_id": new.queue_id}
         return any(value and trial.get(name) == value for name, value in clean_values(ours).items())
 
-    def _write_withheld(self, connection: Connection, new: NewSend, withheld: Mapping[str, Suppression]) -> None:
+    def _write_withheld(self, connection: Connection, sorted_out: Sequence[_SortedOut]) -> None:
         """Write a fact about each recipient that is withheld."""
-        numbers = addresses.ensure(connection, self.secret, withheld)
-        erased = addresses.erased(connection, numbers.values())
+        withheld = [(to, why, one.kept) for one in sorted_out for to, why in one.without.items()]
+        numbers = addresses.ensure(connection, self.secret, (to for to, _, _ in withheld))
+        erased = addresses.erased(connection, set(numbers.values()))
         news = []
-        for address, suppression in withheld.items():
+        for address, suppression, new in withheld:
             values = {"cause": clean(suppression.words()), "tag": new.tag, "queue_id": new.queue_id}
             detail: dict[str, Any] = {name: value for name, value in values.items() if value}
             if numbers[address] in erased:

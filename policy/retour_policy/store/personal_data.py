@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, union_all, update
 
 from retour_policy.store import recent_failures, schema
-from retour_policy.store.sends import UNHEARD, got_by
+from retour_policy.store.earlier_tries import UNHEARD
+from retour_policy.store.sends import got_by
 
 _address, _fact, _send, _sent = schema.address, schema.fact, schema.send, schema.send_recipient
 _apart, _outbox = schema.recipient_apart, schema.outbox

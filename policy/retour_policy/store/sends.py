@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import (
@@ -20,18 +20,17 @@ from sqlalchemy import (
     update,
 )
 
-from retour_policy.clock import DAY
 from retour_policy.core.proof import COPIED
 from retour_policy.sanitize import clean, clean_values
-from retour_policy.store import addresses, schema
+from retour_policy.store import addresses, earlier_tries, schema
+from retour_policy.store.earlier_tries import MAX_RETRY_MS, UNHEARD, Try
 from retour_policy.store.upsert import ignoring
 from retour_policy.tokens.token import first_id, id_time
 
-WITHHELD, UNHEARD, WAITING = "withheld", "unheard", "waiting"
-"""Why a recipient stands apart: got nothing; no report comes; or others of the message are not written yet, and may
+WITHHELD, WAITING = "withheld", "waiting"
+"""Why a recipient stands apart, besides `UNHEARD`: got nothing; or others of the message are not written yet, and may
 never be. For none of them can it be a good send.
 """
-MAX_RETRY_MS = 5 * DAY  # for as long a client sends a message again that was put off (RFC 5321 section 4.5.4.1)
 MAX_RECIPIENTS_SHOWN = 32_767  # as many as the column can say
 MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
 _FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
@@ -46,21 +45,6 @@ _APART = (
     .where(schema.recipient_apart.c.send_id == bindparam("id"))
 )
 _INSERT_RECIPIENT = insert(schema.send_recipient)
-_DELETE_RECIPIENT = delete(schema.send_recipient).where(
-    schema.send_recipient.c.send_id == bindparam("send"), schema.send_recipient.c.address_id == bindparam("of")
-)
-_EARLIER = (
-    select(schema.send_recipient.c.send_id, schema.send_recipient.c.address_id)
-    .join(schema.send, schema.send.c.id == schema.send_recipient.c.send_id)
-    .where(
-        schema.send_recipient.c.address_id.in_(bindparam("to", expanding=True)),
-        schema.send_recipient.c.send_id >= bindparam("since"),
-        schema.send_recipient.c.send_id != bindparam("new"),
-        # Not by the index on Message-IDs: a list gives all its copies the same one.
-        func.coalesce(schema.send.c.message_id, "") == bindparam("message_id"),
-        schema.send.c.stream == bindparam("stream"),
-    )
-)
 _TO_ADDRESSES = (
     select(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
     .where(schema.send_recipient.c.address_id.in_(bindparam("numbers", expanding=True)))
@@ -173,20 +157,60 @@ class Send:
         return self.resend_of or self.id
 
 
+class IdTaken(Exception):
+    """Of several sends that were written together one drew an id that is taken; written singly, it draws another."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The numbers of the addresses that a message goes to, and of those apart, with why."""
+
+    sent: set[int]
+    apart: dict[int, str]
+
+    @property
+    def count(self) -> int:
+        """How many recipients the send has."""
+        return len(self.sent) + sum(why == UNHEARD for why in self.apart.values())
+
+
 def record(connection: Connection, secret: bytes, new: NewSend, draw: Callable[[], int]) -> int:
     """Write the send and its recipients, also those apart; its id. If an id is taken, another is drawn."""
-    sent, apart = _numbers_of(connection, secret, new)
-    count = len(sent) + sum(why == UNHEARD for why in apart.values())
-    number = begin(connection, new, draw, count)
+    return record_many(connection, secret, [new], draw)[0]
+
+
+def record_many(connection: Connection, secret: bytes, news: Sequence[NewSend], draw: Callable[[], int]) -> list[int]:
+    """Write some sends as if one after the other, each statement once; their ids. Raises `IdTaken`."""
+    parts = _parts_of(connection, secret, news)
+    rows = [_row(new, one.count) for new, one in zip(news, parts, strict=True)]
+    numbers = _insert_with_free_ids(connection, rows, draw)
+    tries = [_try(*one) for one in zip(numbers, news, parts, strict=True)]
+    earlier_tries.set_apart(connection, tries)
+    again = earlier_tries.repeated(tries)
+    for number, one in zip(numbers, parts, strict=True):
+        put_off = one.sent & again.get(number, set())
+        one.sent.difference_update(put_off)
+        one.apart.update(dict.fromkeys(put_off, UNHEARD))
+    sent = [{"send_id": n, "address_id": to} for n, one in zip(numbers, parts, strict=True) for to in sorted(one.sent)]
     if sent:
-        connection.execute(_INSERT_RECIPIENT, [{"send_id": number, "address_id": to} for to in sorted(sent)])
-    _write_apart(connection, number, apart)
-    _set_earlier_tries_apart(connection, number, new, sent | apart.keys())
-    return number
+        connection.execute(_INSERT_RECIPIENT, sent)
+    _write_apart(connection, dict(zip(numbers, (one.apart for one in parts), strict=True)))
+    return numbers
 
 
-def begin(connection: Connection, new: NewSend, draw: Callable[[], int], count: int = 0) -> int:
-    """Write the send without its recipients, of whom there are `count`; its id."""
+def begin(connection: Connection, new: NewSend, draw: Callable[[], int]) -> int:
+    """Write the send without its recipients, of whom there are very many; its id."""
+    return _insert_with_free_ids(connection, [_row(new, 0)], draw)[0]
+
+
+def add_portion(connection: Connection, secret: bytes, number: int, part: NewSend) -> None:
+    """Write some recipients of a send with very many, who wait for `complete`: if that never comes, nobody got it."""
+    (one,) = _parts_of(connection, secret, [part])
+    earlier_tries.set_apart(connection, [_try(number, part, one)])
+    _write_apart(connection, {number: dict.fromkeys(one.sent, WAITING) | one.apart})
+
+
+def _row(new: NewSend, count: int) -> dict[str, object]:
     row = {
         "stream": new.stream,
         "sender": new.sender,
@@ -195,15 +219,12 @@ def begin(connection: Connection, new: NewSend, draw: Callable[[], int], count: 
         "queue_id": new.queue_id,
         "spool": new.spool,
     }
-    shown = {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
-    return _insert_with_free_id(connection, clean_values(row) | shown, draw)
+    return clean_values(row) | {"recipients": min(count, MAX_RECIPIENTS_SHOWN)}
 
 
-def add_portion(connection: Connection, secret: bytes, number: int, part: NewSend) -> None:
-    """Write some recipients of a send with very many, who wait for `complete`: if that never comes, nobody got it."""
-    sent, apart = _numbers_of(connection, secret, part)
-    _write_apart(connection, number, dict.fromkeys(sent, WAITING) | apart)
-    _set_earlier_tries_apart(connection, number, part, sent | apart.keys())
+def _try(number: int, new: NewSend, parts: _Parts) -> Try:
+    message_id = clean(new.message_id) if new.message_id else None
+    return Try(number, new.stream, message_id, parts.sent | parts.apart.keys(), new.judged_after)
 
 
 def complete(connection: Connection, number: int) -> None:
@@ -219,38 +240,25 @@ def complete(connection: Connection, number: int) -> None:
     connection.execute(update(schema.send).where(schema.send.c.id == number).values(shown))
 
 
-def _numbers_of(connection: Connection, secret: bytes, new: NewSend) -> tuple[set[int], dict[int, str]]:
-    """The numbers of the addresses that a message goes to, and of those apart, with why."""
-    numbers = addresses.ensure(connection, secret, (*new.recipients, *new.withheld))
+def _parts_of(connection: Connection, secret: bytes, news: Sequence[NewSend]) -> list[_Parts]:
+    """Who gets each message, and who stands apart, as numbers of addresses; new addresses get one."""
+    texts = [text for new in news for text in (*new.recipients, *new.withheld)]
+    numbers = addresses.ensure(connection, secret, texts)
+    return [_split(new, numbers) for new in news]
+
+
+def _split(new: NewSend, numbers: Mapping[str, int]) -> _Parts:
     unheard = {numbers[one]: UNHEARD for one in new.recipients if one in new.unheard}
     sent = {numbers[one] for one in new.recipients} - unheard.keys()
     withheld = {to: WITHHELD for to in map(numbers.__getitem__, new.withheld) if to not in sent}
-    return sent, withheld | unheard
+    return _Parts(sent, withheld | unheard)
 
 
-def _write_apart(connection: Connection, number: int, apart: Mapping[int, str]) -> None:
-    if apart:
-        rows = [{"send_id": number, "address_id": to, "why": apart[to]} for to in sorted(apart)]
+def _write_apart(connection: Connection, apart: Mapping[int, Mapping[int, str]]) -> None:
+    """Write who stands apart, by sends: addresses and why."""
+    rows = [{"send_id": send, "address_id": to, "why": of[to]} for send, of in apart.items() for to in sorted(of)]
+    if rows:
         connection.execute(ignoring(connection, schema.recipient_apart), rows)
-
-
-def _set_earlier_tries_apart(connection: Connection, number: int, new: NewSend, to: Iterable[int]) -> None:
-    """Take what was sent before to the same addresses with the same Message-ID for put off.
-
-    A mail server behind us answered the client with 451, or Retour died between its commit and its answer: the
-    client sends it again, and the earlier try reached nobody that we know of. So it is no good send.
-    """
-    if not new.message_id:
-        return
-    since = first_id(id_time(number) - min(MAX_RETRY_MS, new.judged_after))
-    names = {"message_id": clean(new.message_id), "stream": new.stream, "since": since, "new": number}
-    numbers = sorted(to)
-    for start in range(0, len(numbers), addresses.MAX_PARAMETERS):
-        found = connection.execute(_EARLIER, names | {"to": numbers[start : start + addresses.MAX_PARAMETERS]})
-        rows = [{"send_id": send, "address_id": address, "why": UNHEARD} for send, address in found]
-        if rows:
-            connection.execute(_DELETE_RECIPIENT, [{"send": one["send_id"], "of": one["address_id"]} for one in rows])
-            connection.execute(ignoring(connection, schema.recipient_apart), rows)
 
 
 def record_resend(connection: Connection, send: Send, number: int) -> bool:
@@ -278,7 +286,20 @@ def remove(connection: Connection, number: int) -> None:
     connection.execute(delete(schema.send).where(schema.send.c.id == number))
 
 
-def _insert_with_free_id(connection: Connection, row: dict[str, object], draw: Callable[[], int]) -> int:
+def _insert_with_free_ids(
+    connection: Connection, rows: Sequence[Mapping[str, object]], draw: Callable[[], int]
+) -> list[int]:
+    """The ids of these, none of which there was before. Of several, `IdTaken` if one was."""
+    if len(rows) == 1:
+        return [_insert_with_free_id(connection, rows[0], draw)]
+    numbers = [draw() for _ in rows]
+    numbered = [{"id": number, **row} for number, row in zip(numbers, rows, strict=True)]
+    if connection.execute(ignoring(connection, schema.send), numbered).rowcount != len(rows):
+        raise IdTaken
+    return numbers
+
+
+def _insert_with_free_id(connection: Connection, row: Mapping[str, object], draw: Callable[[], int]) -> int:
     for _ in range(MAX_ID_DRAWS):
         number = draw()
         if _insert(connection, row, number):

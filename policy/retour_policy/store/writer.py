@@ -5,28 +5,37 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from retour_policy.errors import StoreUnavailable
 from retour_policy.store.database import Store, is_deadlock, is_of_the_item
 
+I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+BulkWork = Callable[[Connection, Sequence[I]], Sequence[T]]
+"""Does some items together, in their order, and returns what came of each. If it raises, all of it is undone."""
 MAX_GROUP_ITEMS = 200  # per commit: at 200 the fsync's share of an item's cost is negligible
 MAX_GROUP_MS = 80  # of work per commit: other processes wait meanwhile
+MAX_BULK_MS = 15  # of work that is done together: until it ends, nobody looks at the clock
+MAX_BULK_WEIGHT = 200
 CLOSE_TIMEOUT_MS = 10_000
 MAX_QUEUED_ITEMS = 10_000  # before callers are turned away
 
 
 @dataclass(slots=True)
-class _Item(Generic[T]):
-    work: Work[T] | None
-    future: Future[T]
+class _Item:
+    work: BulkWork[Any, Any]
+    what: Any
+    weight: int
+    future: Future[Any]
     sealed: bool = False
     """Its commit is near: from now on its caller cannot give up, but hears what came of it."""
 
@@ -36,10 +45,10 @@ class _Item(Generic[T]):
             self.sealed = self.future.set_running_or_notify_cancel()
         return self.sealed
 
-    def let_go(self, future: Future[T]) -> None:
+    def let_go(self, future: Future[Any]) -> None:
         """Its caller has given up: drop the work, which may hold a large report, while the item still waits."""
         if future.cancelled():
-            self.work = None
+            self.what = None
 
 
 class Writer:
@@ -52,7 +61,8 @@ class Writer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: queue.Queue[_Item[Any] | None] = queue.Queue(MAX_QUEUED_ITEMS)
+        self._queue: queue.Queue[_Item | None] = queue.Queue(MAX_QUEUED_ITEMS)
+        self._pace = _Pace()
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -60,12 +70,19 @@ class Writer:
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue `work`; it runs in the writer's thread, inside a transaction."""
+        return self.submit_to(_each, work, MAX_BULK_WEIGHT)
+
+    def submit_to(self, work: BulkWork[I, T], what: I, weight: int = 1) -> Future[T]:
+        """Queue an item for `work`, which does it together with its neighbours in the queue that are for the same.
+
+        `weight` is how many ordinary items it is worth. If they fail together, each is done by itself.
+        """
         future: Future[T] = Future()
         with self._closing:  # so that nothing can be queued after the end marker
             if self._closed:
                 future.set_exception(StoreUnavailable("the writer is closed"))
                 return future
-            item = _Item(work, future)
+            item = _Item(work, what, weight, future)
             try:
                 self._queue.put_nowait(item)
                 future.add_done_callback(item.let_go)
@@ -74,12 +91,15 @@ class Writer:
         return future
 
     def run(self, work: Work[T], timeout: int, undo: Callable[[Connection, T], None] | None = None) -> T:
-        """Submit and wait, at most `timeout` milliseconds, and for a commit that has begun once more as long.
+        """Submit and `wait_for` it."""
+        return self.wait_for(self.submit(work), timeout, undo)
+
+    def wait_for(self, future: Future[T], timeout: int, undo: Callable[[Connection, T], None] | None = None) -> T:
+        """Wait for what was submitted, at most `timeout` milliseconds, and for a commit that has begun as long again.
 
         Raises `StoreUnavailable`, or what the work raised. `undo` is done if the commit comes later still: the caller
         has heard of a failure by then.
         """
-        future = self.submit(work)
         try:
             return future.result(timeout / 1000)
         except TimeoutError as error:
@@ -119,9 +139,9 @@ class Writer:
             if last:
                 return
 
-    def _next_group(self) -> tuple[list[_Item[Any]], bool]:
+    def _next_group(self) -> tuple[list[_Item], bool]:
         """What waits now, at most `MAX_GROUP_ITEMS`, and whether the writer must stop."""
-        group: list[_Item[Any]] = []
+        group: list[_Item] = []
         item = self._queue.get()
         while item is not None:
             if not item.future.cancelled():
@@ -134,7 +154,7 @@ class Writer:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[_Item[Any]]) -> None:
+    def _commit(self, group: list[_Item]) -> None:
         """Commit the group; where one item makes the store fail, commit the others without it."""
         while group:
             try:
@@ -143,15 +163,16 @@ class Writer:
             except _GivenUp:
                 group = [item for item in group if not item.future.cancelled()]
             except _Culprit as culprit:
-                if is_deadlock(culprit.error):  # two hosts whose groups hold the same addresses in another order
-                    return self._commit_singly(group)
-                self._fail([culprit.item], culprit.error)
-                return self._commit_singly([item for item in group if item is not culprit.item])
+                # Of several nobody knows which; and in a deadlock two hosts' groups held the same addresses.
+                if len(culprit.items) == 1 and not is_deadlock(culprit.error):
+                    self._fail(culprit.items, culprit.error)
+                    group = [item for item in group if item is not culprit.items[0]]
+                return self._commit_singly(group)
             except BaseException as error:
                 return self._fail(group, error)
         return None
 
-    def _commit_singly(self, group: list[_Item[Any]]) -> None:
+    def _commit_singly(self, group: list[_Item]) -> None:
         """Commit each item by itself, until the store fails for a reason that no item caused."""
         for n, item in enumerate(group):
             try:
@@ -164,7 +185,7 @@ class Writer:
                 self._fail(group[n:], error)
                 return
 
-    def _attempt_twice(self, item: _Item[Any]) -> None:
+    def _attempt_twice(self, item: _Item) -> None:
         try:
             self._attempt([item])
         except _Culprit as culprit:
@@ -172,23 +193,28 @@ class Writer:
                 raise
             self._attempt([item])
 
-    def _attempt(self, group: list[_Item[Any]]) -> int:
+    def _attempt(self, group: list[_Item]) -> int:
         """Commit as many of the group's items as can be done in `MAX_GROUP_MS`, one at least; how many that were."""
-        done, count = list[tuple[_Item[Any], Callable[[], None]]](), 0
+        done, count = list[_Outcome](), 0
+        waiting = deque(_alike(group, self._pace.weight))
         with self._store.writing() as connection:
             end = time.monotonic() + MAX_GROUP_MS / 1000
-            for count, item in enumerate(group, 1):  # noqa: B007
-                outcome = _outcome(connection, item)
-                done += [(item, outcome)] if outcome else []
-                if time.monotonic() > end:
-                    break
-            if not all(item.seal() for item, _ in done):
+            while waiting and not (count and time.monotonic() > end):
+                items = waiting.popleft()
+                began = time.monotonic()
+                try:
+                    done += _outcomes(connection, items)
+                    count += len(items)
+                    self._pace.learn(items, time.monotonic() - began)
+                except _Undone:
+                    waiting.extendleft([item] for item in reversed(items))
+            if not all(one.item.seal() for one in done):
                 raise _GivenUp
-        for _, outcome in done:
-            outcome()
+        for one in done:
+            one.tell()
         return count
 
-    def _fail(self, items: list[_Item[Any]], error: BaseException) -> None:
+    def _fail(self, items: Sequence[_Item], error: BaseException) -> None:
         failure = self._store.failure(error)
         for item in items:
             if item.seal():
@@ -200,31 +226,81 @@ class _GivenUp(Exception):
 
 
 class _Culprit(Exception):
-    """The store failed while it did this item."""
+    """The store failed while it did these items."""
 
-    def __init__(self, item: _Item[Any], error: Exception) -> None:
+    def __init__(self, items: Sequence[_Item], error: Exception) -> None:
         super().__init__(str(error))
-        self.item = item
+        self.items = items
         self.error = error
 
 
-def _outcome(connection: Connection, item: _Item[Any]) -> Callable[[], None] | None:
-    """Do one item in a savepoint; the result for its caller after the commit. Raises `_Culprit`.
+class _Undone(Exception):
+    """Several items could not be done together, for the sake of one of them."""
 
-    None: its caller has given up, and nothing of it is done.
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the caller of an item is told after the commit."""
+
+    item: _Item
+    tell: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How much may be done together, so that it takes about `MAX_BULK_MS` on this machine at this time."""
+
+    weight: int = 1
+
+    def learn(self, items: Sequence[_Item], took_s: float) -> None:
+        """These have taken so long."""
+        if items[0].work is _each:
+            return
+        if took_s * 1000 > MAX_BULK_MS:
+            self.weight = max(1, self.weight // 2)
+        elif took_s * 1000 < MAX_BULK_MS / 2:
+            self.weight = min(MAX_BULK_WEIGHT, self.weight * 2)
+
+
+def _each(connection: Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    return [work(connection) for work in works]
+
+
+def _alike(group: Sequence[_Item], max_weight: int) -> Iterator[list[_Item]]:
+    """Neighbours in the group that are done together."""
+    alike, weight = list[_Item](), 0
+    for item in group:
+        if alike and (item.work != alike[0].work or weight + item.weight > max_weight):
+            yield alike
+            alike, weight = [], 0
+        alike.append(item)
+        weight += item.weight
+    if alike:
+        yield alike
+
+
+def _outcomes(connection: Connection, items: Sequence[_Item]) -> list[_Outcome]:
+    """Do some items in a savepoint. Those whose callers have given up are left out.
+
+    Raises `_Culprit`, and where one of several items is at fault, `_Undone`.
     """
-    work = item.work
-    if work is None:
-        return None
+    told = [(item, item.what) for item in items]  # before the look at who gave up: then what is wanted is dropped
+    wanted = [(item, what) for item, what in told if not item.future.cancelled()]
+    if not wanted:
+        return []
     try:
         with connection.begin_nested() as savepoint:
-            result = work(connection)
-            if item.future.cancelled():
+            results = items[0].work(connection, [what for _, what in wanted])
+            gave_up = any(item.future.cancelled() for item, _ in wanted)
+            if gave_up:
                 savepoint.rollback()
-                return None
     except Exception as error:
         if not is_of_the_item(error):
-            raise _Culprit(item, error) from error
-        fault = error
-        return lambda: item.future.set_exception(fault)
-    return lambda: item.future.set_result(result)
+            raise _Culprit([item for item, _ in wanted], error) from error
+        if len(items) > 1:
+            raise _Undone from error
+        return [_Outcome(items[0], partial(items[0].future.set_exception, error))]
+    if gave_up and len(items) > 1:
+        raise _Undone
+    pairs = [] if gave_up else zip(wanted, results, strict=True)
+    return [_Outcome(item, partial(item.future.set_result, result)) for (item, _), result in pairs]
