@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint replay policy-lab bench torture fuzz fixtures lock
+.PHONY: help setup demo test test-postgresql test-slow lint replay policy-lab bench torture fuzz fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,6 +22,10 @@ demo: setup ## the main job on a real Postfix, told on the terminal
 
 test: setup ## all tests but the slow ones, real Postfix and swaks included
 	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+test-postgresql: setup ## all tests that record something, with their stores on a private PostgreSQL
+	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" --store postgresql $(SIDE_BY_SIDE) $(PYTEST_ARGS) \
+		tests/policy tests/milter tests/lmtpd tests/courier
 
 test-slow: setup ## the tests that take longer than a minute each
 	$(AS_ROOT) $(PYTHON) -m pytest -m slow --timeout 3600 $(PYTEST_ARGS)

@@ -29,7 +29,8 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy, put_in_force
 from retour_policy.outbox.announcer import Announcer
 from retour_policy.store import key_ring_mark
-from retour_policy.store.database import Store, file_of, open_store
+from retour_policy.store.database import Store, open_store
+from retour_policy.store.location import file_of
 from retour_policy.store.lock import Holder, LongWait
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
@@ -45,6 +46,8 @@ class Context:
         self.path = path
         self.clock = clock
         self.on_long_wait: LongWait = _say_who_holds_the_store
+        self.on_store_change: Callable[[str], Callable[[str], None]] | None = None
+        """For a service, which waits for a server that is away: what tells of that, of a store by its name."""
 
     @cached_property
     def config(self) -> Config:
@@ -78,8 +81,13 @@ class Context:
     def open_store(self, *, check: bool) -> Store:
         """A store of its own, for a command that does not want it checked. Raises as `store` does."""
         self.become_owner()
-        store = open_store(self.config.store.url, file=str(self.path), check=check)
+        store = open_store(self.config.store.url, file=str(self.path), check=False)
         store.on_long_wait = self.on_long_wait
+        if self.on_store_change:
+            store.on_change = self.on_store_change(store.name)
+            store.is_patient = file_of(self.config.store.url) is None
+        if check:
+            store.check()
         return store
 
     def become_owner(self) -> None:

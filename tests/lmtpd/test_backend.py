@@ -6,6 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from lab import stores
 from lab.reports import hard_bounce
 from lab.site import DOMAIN, retour
 from retour_cli.context import Context
@@ -31,6 +32,7 @@ def config(folder):
     assert retour("init", "--dir", folder / "r", "--domain", DOMAIN).returncode == 0
     path = folder / "r/retour.toml"
     path.write_text(path.read_text().partition("[[stream]]\n")[0] + STREAM)
+    stores.move(path)
     return path
 
 

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import event
 
+from lab import stores
 from retour_milter.answers import STORE_IS_DOWN, Edits
 from retour_milter.backend import MAX_RECIPIENTS_AT_ONCE, Backend
 from retour_milter.session import Session
@@ -22,7 +23,7 @@ AWAY = {f"away{n}@example.net": Suppression("*", "operator", NOW, None) for n in
 
 @pytest.fixture
 def store(tmp_path):
-    store = open_store(f"sqlite:///{tmp_path}/retour.db", check=False)
+    store = open_store(stores.new_url(tmp_path), check=False)
     migrate.upgrade(store)
     yield store
     store.close()

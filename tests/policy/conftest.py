@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from lab import stores
 from lab.reports import failed
 from retour_bounces import Original, RecipientReport, Report
 from retour_policy.address import address_key
@@ -59,9 +60,10 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(database: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
-    store = open_store(f"sqlite:///{database}")
+    on_sqlite = store_kind == "sqlite"
+    store = open_store(f"sqlite:///{request.getfixturevalue('database')}" if on_sqlite else stores.new_url(tmp_path))
     yield store
     store.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lab import stores
 from lab.ports import free_port
 from lab.process import Child
 from lab.site import DOMAIN, RETOUR, retour
@@ -67,6 +68,7 @@ class Daemon:
             assert old in text, old
             text = text.replace(old, new)
         self.config.write_text(text)
+        stores.move(self.config)
         argv: list[str | Path] = [*RETOUR, "lmtpd", "--config", self.config]
         self.child = Child(argv, folder=folder, name="lmtpd", env=env, stderr=stderr)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from lab import stores
 from lab.destination import Destination
 from lab.postfix import PrivatePostfix
 from lab.process import Child
@@ -133,6 +134,7 @@ class Site:
         settings = {"port": str(self.postfix.smtp_port)} | self._settings
         lines = [_replaced(line, settings) for line in head.splitlines()]
         self.config.write_text("\n".join(lines) + "\n" + self._streams)
+        stores.move(self.config)
 
 
 def _replaced(line: str, settings: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from lab import stores
 from lab.reports import failed
 from retour_bounces import Report
 from retour_policy.address import address_key
@@ -42,12 +43,22 @@ UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 class World:
-    """A store with a clock that stands still until it is set forward. Begins on 2026-01-01 at noon UTC."""
+    """A store with a clock that stands still until it is set forward. Begins on 2026-01-01 at noon UTC.
 
-    def __init__(self, folder: Path, config: dict[str, Any] | None = None, *, begins: str = "2026-01-01T12:00") -> None:
+    With `url` it shares the store there, as another host does.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any] | None = None,
+        *,
+        begins: str = "2026-01-01T12:00",
+        url: str | None = None,
+    ) -> None:
         self.now = int(datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() * 1000)
         folder.mkdir(exist_ok=True)
-        self.url = f"sqlite:///{folder}/retour.db"
+        self.url = url or stores.new_url(folder)
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
         self._config = config or {}

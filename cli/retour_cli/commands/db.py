@@ -62,7 +62,11 @@ def compact(context: Context, as_json: bool) -> None:
     waits meanwhile: stop the services first.
     """
     store = context.store
-    before, after = store.compact()
+    sizes = store.compact()
+    if sizes is None:
+        say(f"{store.name}: nothing to do; PostgreSQL frees room by itself (autovacuum)", err=as_json)
+        return
+    before, after = sizes
     if as_json:
         print_json({"database": store.name, "octets": after, "before": before})
     else:

@@ -9,7 +9,6 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_cli.services.start import begin
@@ -38,7 +37,6 @@ def courier(context: Context) -> None:
 
 async def _run(context: Context) -> None:
     secrets = load_secrets(context.path, context.config)
-    store_log.watch(context.store)
     writer = Writer(context.store)
     worker = Courier(context.config, secrets, context.store, writer, Signer(context.ring, context.clock), context.clock)
     loop = asyncio.get_running_loop()

@@ -9,7 +9,6 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_cli.services.sockets import OpenSocket, Setting
@@ -38,7 +37,6 @@ def lmtpd(context: Context) -> None:
     with contextlib.ExitStack() as undo:
         opened = _open_all(context, undo)
         *listeners, lookup = (one.listener for one in opened)
-        store_log.watch(context.store)
         writer = Writer(context.store)
         backend = Backend(config, context.rules, context.ring, writer, context.clock)
 

@@ -12,7 +12,6 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
-from retour_cli.services import store_log
 from retour_cli.services.reload import reload_aside
 from retour_cli.services.sd_notify import notify
 from retour_cli.services.sockets import OpenSocket, Setting
@@ -40,7 +39,6 @@ def milter(context: Context) -> None:
     write_last_lines = begin(context, "retour-milter")
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
-    store_log.watch(context.store)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
     setting = Setting(str(context.path), "milter.socket")

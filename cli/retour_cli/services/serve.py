@@ -100,7 +100,9 @@ class Supervisor:
             self._signalled(signal.Signals(number))
 
     def _heard(self, name: str, message: bytes) -> None:
-        if message.startswith(b"READY=1") and name not in self._ready:
+        if message.startswith(b"STATUS="):
+            notify(message.decode("utf-8", "replace"))
+        elif message.startswith(b"READY=1") and name not in self._ready:
             self._ready.add(name)
             self._reload_those_ready()
             if len(self._ready) == len(SERVICES):

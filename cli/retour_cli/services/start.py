@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from retour_cli.context import Context
-from retour_cli.services import logs
+from retour_cli.services import logs, store_log
 from retour_policy.config.model import Config
 from retour_policy.store.lock import Holder
 from retour_policy.store.signals import ignore_stops
@@ -23,6 +23,7 @@ def begin(context: Context, service: str) -> Callable[[], object]:
     write_last_lines = logs.set_up(service)
     ignore_stops()
     context.on_long_wait = _log_who_holds_the_store
+    context.on_store_change = store_log.teller
     context.become_owner()
     log_addresses(context, context.config)
     return write_last_lines

@@ -7,21 +7,20 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
 from retour_policy.errors import ConfigError, Problem, RetourError, StoreDamaged, StoreRefused, StoreUnavailable
-from retour_policy.store import sqlite
+from retour_policy.store import location, postgresql, sqlite
 from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.opened import Opened
 from retour_policy.store.schema import REVISION, VERSION_TABLE
 from retour_policy.store.signals import ENDING, STOPPING, held_back
 from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
-DEADLOCK_STATES = ("40P01", "40001")  # of PostgreSQL: deadlock_detected, serialization_failure
+_FIT = "fit"  # the name of the number of requirements that a connection was found to meet
 
 
 class Store:
@@ -33,7 +32,11 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.on_change: Callable[[str], None] = lambda what: None
-        """Told once when the file or its log is not the one that was opened, and (with "") when all is well again."""
+        """Told once when the file or its log is not the one that was opened, or a server does not answer, and (with "")
+        when all is well again.
+        """
+        self.is_patient = False
+        """Whether a server that does not answer at the start is waited for: it is examined when it answers."""
         self.on_long_wait: LongWait = tell_nobody
         self._file = sqlite.sqlite_file(url)
         self._numbers = itertools.count(1)
@@ -42,6 +45,7 @@ class Store:
         self._left_log: LeftLog | None = None
         self._requirements: list[Callable[[Connection], None]] = []
         self._told = ""
+        self._telling = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -56,6 +60,7 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
         with self._temporary(), self._current().reading() as connection:
+            self._examine(connection)
             yield connection
 
     @contextlib.contextmanager
@@ -73,6 +78,7 @@ class Store:
             opened = self._current()
             try:
                 with opened.writing() as connection:
+                    self._examine(connection)
                     yield connection
                     if (state := opened.state()) is not State.SAME:
                         raise _Lost(f"{self.name}: {state.value}")
@@ -81,14 +87,22 @@ class Store:
                 raise
             if opened.state() is not State.SAME:  # it was in the moment of the commit
                 self._save_or_refuse(opened)
+        if self._told and self._file is None:
+            self._tell("")
 
     def require(self, requirement: Callable[[Connection], None]) -> None:
         """Hold this of the database that is there, and of each that takes its place while this process runs.
 
-        The requirement raises `StoreRefused`, and so does this at once. Raises `StoreUnavailable`.
+        The requirement raises `StoreRefused`, and so does this at once. Raises `StoreUnavailable`, unless the store is
+        patient.
         """
-        with self.reading() as connection:
-            requirement(connection)
+        try:
+            with self.reading() as connection:
+                requirement(connection)
+        except StoreUnavailable as error:
+            understood = self.understood(error)
+            if not self.is_patient or understood is not error or isinstance(error, StoreDamaged):
+                raise understood from error
         if requirement not in self._requirements:
             self._requirements.append(requirement)
 
@@ -103,18 +117,34 @@ class Store:
         """Raise `StoreRefused` unless this version can use the database as it is, and later any in its place."""
         if not self.exists():
             raise StoreRefused(f"{self.name}: no database; `retour db upgrade` creates one")
-        try:
-            self.require(self._require_schema)
-        except StoreUnavailable as error:
-            raise self._understood(error) from error
+        self.require(self._require_fit)
 
     def revision(self) -> str | None:
         """The schema's revision, None where the database is empty. Raises `StoreRefused` if it is not Retour's."""
         try:
             with self.reading() as connection:
+                self._require_server(connection)
                 return self._revision(connection)
         except StoreUnavailable as error:
-            raise self._understood(error) from error
+            raise self.understood(error) from error
+
+    def understood(self, error: StoreUnavailable) -> RetourError:
+        """The same, or that the database can never be used as it is."""
+        if self._file is None:
+            return StoreRefused(str(error)) if postgresql.is_refusal(error.__cause__) else error
+        if "not a database" not in str(error):
+            return error
+        return StoreRefused(f"{self.name}: is not a database; name another in store.url")
+
+    def _require_fit(self, connection: Connection) -> None:
+        self._require_server(connection)
+        self._require_schema(connection)
+        if self._file is None:
+            postgresql.require_rights(connection, self.name)
+
+    def _require_server(self, connection: Connection) -> None:
+        if self._file is None:
+            postgresql.require_server(connection, self.name)
 
     def _require_schema(self, connection: Connection) -> None:
         found = self._revision(connection)
@@ -140,11 +170,6 @@ class Store:
             )
         return None
 
-    def _understood(self, error: StoreUnavailable) -> RetourError:
-        if "not a database" not in str(error):
-            return error
-        return StoreRefused(f"{self.name}: is not a database; name another in store.url")
-
     def overwrite_log(self) -> None:
         """Remove deleted data from SQLite's log. Readers that are active now can prevent that."""
         if self._file is None:
@@ -152,13 +177,13 @@ class Store:
         with self._temporary(), held_back(STOPPING), self._write_lock():
             sqlite.truncate_log(self._writer)
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self) -> tuple[int, int] | None:
         """Write SQLite's file anew, without free room; its octets before and after. Locks the store meanwhile.
 
-        Raises `StoreUnavailable`.
+        None: a server frees room by itself. Raises `StoreUnavailable`.
         """
         if self._file is None:
-            return 0, 0
+            return None
         with self._temporary(), held_back(STOPPING), self._write_lock():
             sqlite.truncate_log(self._writer)  # so that the file is as large as what is in it
             before = self._file.stat().st_size
@@ -184,9 +209,15 @@ class Store:
             self._opened = None
 
     def look(self) -> None:
-        """Notice a file that was removed or replaced, though nobody reads or writes. Raises `StoreUnavailable`."""
+        """Notice a file that was removed or replaced, or that a server is back, though nobody reads or writes.
+
+        Raises `StoreUnavailable`.
+        """
         with self._temporary():
             self._current()
+        if self._told and self._file is None:
+            with self.writing():
+                pass
 
     @property
     def _reader(self) -> Engine:
@@ -202,7 +233,10 @@ class Store:
             return error
         orig = getattr(error, "orig", None) or error
         if not sqlite.is_damage(orig):
-            return StoreUnavailable(f"{self.name}: {orig}")
+            failure = StoreUnavailable(f"{self.name}: {postgresql.one_line(str(orig))}")
+            if self._file is None and isinstance(error, (DBAPIError, OSError)) and not is_deadlock(error):
+                self._tell_first(str(failure))
+            return failure
         self._abandon()  # they keep what they have read, also when the file is whole again
         return StoreDamaged(
             f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
@@ -290,6 +324,23 @@ class Store:
         except StoreRefused as error:
             raise StoreUnavailable(str(error)) from error
 
+    def _examine(self, connection: Connection) -> None:
+        """Hold a new connection to a server to all that is required: another may have taken the first one's place.
+
+        Raises `StoreUnavailable`: that may be put right without a restart.
+        """
+        if self._file is not None or connection.info.get(_FIT) == len(self._requirements):
+            return
+        required = list(self._requirements)
+        try:
+            for requirement in required:
+                requirement(connection)
+        except StoreRefused as error:
+            connection.invalidate()
+            self._tell_first(str(error))
+            raise StoreUnavailable(str(error)) from error
+        connection.info[_FIT] = len(required)
+
     def _keep_left_log(self, opened: Opened) -> None:
         left = opened.left_log()
         self._forget_left_log()
@@ -301,37 +352,31 @@ class Store:
         self._left_log = None
 
     def _tell(self, what: str) -> None:
-        if what != self._told:
-            self.on_change(what)
-        self._told = what
+        with self._telling:
+            if what != self._told:
+                self.on_change(what)
+            self._told = what
+
+    def _tell_first(self, what: str) -> None:
+        """Tell what is wrong with a server once: what each further try meets differs in its words only."""
+        if not self._told:
+            self._tell(what)
 
 
 class _Lost(StoreUnavailable):
     """The file or its log was removed or replaced in the middle of a transaction."""
 
 
-def file_of(url: str) -> Path | None:
-    """The file of an SQLite database; None for a server, and for what is no URL."""
-    try:
-        return sqlite.sqlite_file(url)
-    except ArgumentError:
-        return None
-
-
 def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
     """The store at `url`, checked. Raises `ConfigError` that names `file`, `StoreRefused` or `StoreUnavailable`."""
-    right = 'for example "sqlite:////var/lib/retour/retour.db"'
+    if problem := location.problem_of(url):
+        raise ConfigError(Problem(file, "store.url", problem))
     try:
-        path = sqlite.sqlite_file(url)
-        if path is not None and (not path.name or path.name == ":memory:"):
-            raise ConfigError(Problem(file, "store.url", f"names no file; {right}"))
-        if path is not None and (not path.is_absolute() or "?" in url):
-            raise ConfigError(Problem(file, "store.url", f"must be an absolute path and nothing more; {right}"))
         store = Store(url)
     except ImportError as error:
         raise ConfigError(Problem(file, "store.url", f"needs a driver that is not installed ({error})")) from error
-    except ArgumentError as error:
-        raise ConfigError(Problem(file, "store.url", f"is not the URL of a database; {right}")) from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise ConfigError(Problem(file, "store.url", f"{location.WRONG} ({error})")) from error
     if check:
         store.check()
     return store
@@ -340,8 +385,11 @@ def open_store(url: str, *, file: str = "", check: bool = True) -> Store:
 def is_of_the_item(error: BaseException) -> bool:
     """Whether an error certainly comes from the values given, not from the store: a retry would fail too."""
     if isinstance(error, DBAPIError):
-        permanent = ("IntegrityError", "DataError", "ProgrammingError", "NotSupportedError")
-        return type(error).__name__ in permanent and not error.connection_invalidated
+        if error.connection_invalidated or error.statement is None:  # or there was no connection at all
+            return False
+        if state := postgresql.sqlstate(error):
+            return state.startswith(postgresql.ITEM_CLASSES)  # and no other: a table may lack, or a right
+        return type(error).__name__ in ("IntegrityError", "DataError", "ProgrammingError", "NotSupportedError")
     if isinstance(error, StatementError):
         return True  # a value that cannot be bound
     return not isinstance(error, (SQLAlchemyError, OSError, MemoryError, StoreUnavailable))
@@ -349,4 +397,4 @@ def is_of_the_item(error: BaseException) -> bool:
 
 def is_deadlock(error: BaseException) -> bool:
     """Whether the database rolled this transaction back so that another could proceed; a retry may succeed."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCK_STATES
+    return postgresql.sqlstate(error) in postgresql.DEADLOCK_STATES

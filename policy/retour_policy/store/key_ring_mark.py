@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, select
 
 from retour_policy.address import address_key, secret_fingerprint
-from retour_policy.errors import StoreRefused
+from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.store import addresses, schema
 from retour_policy.store.database import Store
 from retour_policy.store.upsert import ignoring
@@ -32,6 +32,14 @@ def bind(store: Store, secret: bytes, ring: str) -> None:
             )
 
     store.require(requirement)
+    try:
+        _mark(store, secret, requirement)
+    except StoreUnavailable:
+        if not store.is_patient:
+            raise
+
+
+def _mark(store: Store, secret: bytes, requirement: Callable[[Connection], None]) -> None:
     with store.reading() as connection:
         if find(connection) is not None:
             return

@@ -8,8 +8,9 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 
-from retour_policy.errors import StoreRefused
+from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.store.database import Store
+from retour_policy.store.postgresql import lock_for_upgrade
 
 
 def upgrade(store: Store) -> None:
@@ -22,10 +23,14 @@ def upgrade(store: Store) -> None:
         store.check()
         raise StoreRefused(f"{store.name}: its schema {found} is unknown to Retour")
     store.create()
-    with store.writing() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with store.writing() as connection:
+            lock_for_upgrade(connection)
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except StoreUnavailable as error:
+        raise store.understood(error) from error
 
 
 def newest() -> str | None:

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from retour_policy.store import sqlite
+from retour_policy.store import postgresql, sqlite
 from retour_policy.store.sqlite_files import LeftLog, Rescue, SqliteFiles, State
 
 READ_CONNECTIONS = 8
@@ -25,7 +26,7 @@ class Opened:
         self._ended = False
         self.saved = False
         """Whether a log of this file was removed, and all that was committed to it is in the database."""
-        self.reader, self.writer = _engines_of_file(file) if file else _engines_of_server(url)
+        self.reader, self.writer = _engines_of_file(file) if file else postgresql.engines(make_url(url))
         for engine in (self.reader, self.writer):
             event.listen(engine, "connect", lambda _, entry: _mark(entry, number))
 
@@ -48,6 +49,8 @@ class Opened:
         with self.writer.connect() as connection:
             try:
                 with connection.begin():
+                    if self._files is None:
+                        postgresql.begin_writing(connection)
                     yield connection
             finally:
                 self._close_if_ended(connection)
@@ -86,9 +89,3 @@ def _mark(entry: ConnectionPoolEntry, number: int) -> None:
 
 def _engines_of_file(file: Path) -> tuple[Engine, Engine]:
     return sqlite.reading_engine(file, READ_CONNECTIONS), sqlite.writing_engine(file)
-
-
-def _engines_of_server(url: str) -> tuple[Engine, Engine]:
-    reader = create_engine(url, pool_size=READ_CONNECTIONS, pool_pre_ping=True)
-    reader = reader.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # one state
-    return reader, create_engine(url, pool_size=1, pool_pre_ping=True)
