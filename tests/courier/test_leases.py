@@ -70,6 +70,7 @@ def test_at_the_end_what_is_in_hand_is_finished_and_the_rest_given_back(world, r
     assert all(item.due <= system_clock() for item in waiting)
 
 
+@pytest.mark.sqlite
 def test_what_was_done_while_the_store_was_down_is_recorded_afterwards(world, receiver, tmp_path):
     """It is not done again, although its lease ran out in the meantime."""
     receiver.slow = 0.5
@@ -84,6 +85,7 @@ def test_what_was_done_while_the_store_was_down_is_recorded_afterwards(world, re
     assert len(receiver.called) == 1
 
 
+@pytest.mark.sqlite
 def test_a_lease_that_cannot_be_renewed_stops_the_work(world, receiver, tmp_path):
     """Before it has run out: another courier may begin then. Afterwards it is done from the beginning."""
     receiver.slow = 30.0
@@ -100,6 +102,7 @@ def test_a_lease_that_cannot_be_renewed_stops_the_work(world, receiver, tmp_path
     assert receiver.called[0].id == item.uid
 
 
+@pytest.mark.sqlite
 def test_what_is_leased_ahead_is_not_begun_when_the_lease_is_lost(world, receiver, tmp_path):
     """Another courier may have begun it meanwhile: it is left, and taken again later."""
     receiver.slow = 30.0

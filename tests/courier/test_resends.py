@@ -192,6 +192,7 @@ def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path):
     assert item.error.startswith("no copy to send again")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-9], lambda whole: whole[:12] + b"\xff\xff" + whole[14:]])
 def test_a_copy_that_is_damaged_is_a_dead_letter(world, spool, tmp_path, damage):
     """It will not be whole another day."""

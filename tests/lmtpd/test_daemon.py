@@ -331,6 +331,7 @@ def test_a_look_up_that_is_no_netstring_is_hung_up_on(daemon):
         assert connection.recv(4096) == b""
 
 
+@pytest.mark.sqlite
 def test_while_the_store_is_down_every_recipient_hears_451(folder):
     """And 250 afterwards, recorded once: nothing is lost, nothing counted twice."""
     with Daemon(folder, [('store_timeout = "60s"', 'store_timeout = "1s"')]) as daemon:
@@ -346,6 +347,7 @@ def test_while_the_store_is_down_every_recipient_hears_451(folder):
         assert len(daemon.events()) == 2
 
 
+@pytest.mark.sqlite
 def test_a_full_or_broken_database_is_451_too(folder):
     """Whatever the store says, the report stays with the mail server."""
     with Daemon(folder) as daemon:
@@ -430,6 +432,7 @@ def test_sigterm_waits_only_shortly_for_a_client_that_is_silent_within_a_transac
         assert daemon.events() == []
 
 
+@pytest.mark.sqlite
 def test_sigterm_lets_a_commit_finish(folder):
     """The client is silent then, for it waits for its answer; it hears 250."""
     with Daemon(folder) as daemon, (daemon.home / "retour.db.lock").open("w") as lock, daemon.connect() as connection:
@@ -474,6 +477,7 @@ def test_a_socket_that_cannot_be_opened_leaves_no_other_behind(folder):
     assert not daemon.socket.exists()
 
 
+@pytest.mark.sqlite
 def test_sessions_go_on_during_a_reload(folder):
     """It waits for the store; the sessions do not."""
     with Daemon(folder) as daemon, daemon.connect() as connection, (daemon.home / "retour.db.lock").open("w") as lock:

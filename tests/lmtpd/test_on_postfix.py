@@ -124,6 +124,7 @@ def test_no_report_is_lost_for_its_size_its_lines_or_its_letters(site, name, lin
     site.postfix.wait_queue_empty()
 
 
+@pytest.mark.sqlite
 def test_while_the_store_is_down_reports_wait_in_the_queue(site):
     """Postfix keeps what heard 451, and delivers it afterwards; it is counted once."""
     to = "ok+wait@example.net"

@@ -153,6 +153,7 @@ def test_a_path_that_was_removed_is_made_again(daemon: Daemon, name: str, how: s
     assert re.search(f"socket was gone, opened again.*{name}", daemon.child.log())
 
 
+@pytest.mark.sqlite
 def test_on_a_damaged_database_reports_stay_with_the_mail_server() -> None:
     """It becomes damaged under the daemon: 451, and what to do in the log. Whole again: the report is recorded."""
     with workspace() as folder, Daemon(folder).running() as daemon:

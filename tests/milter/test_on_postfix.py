@@ -511,6 +511,7 @@ def test_who_asks_for_no_report_is_heard_all_the_same(site):
     assert sends(site, to) == 1
 
 
+@pytest.mark.sqlite
 def test_where_reports_go_to_the_client_its_word_counts(site):
     """A stream that leaves the sender as it is hears nothing: such a send is recorded, and is no good one."""
     to = "ok+unheard@example.net"

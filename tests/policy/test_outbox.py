@@ -147,6 +147,7 @@ def test_dead_letters_grow_old_from_their_death_on(store: Store) -> None:
         assert outbox_backlog.read_dead(connection, NOW + DAY + 1, 10) == [first.id, second.id]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("sql", ["take", "make_dead"])
 def test_leasing_looks_at_the_items_it_is_given_and_at_no_others(store: Store, sql: str) -> None:
     """However many wait: by their number, where the index of what is due would lead through all of them."""

@@ -157,6 +157,7 @@ def test_purge_gives_the_room_back(world: World) -> None:
     assert file_size(world.store) < 5 * SIZE
 
 
+@pytest.mark.sqlite
 def test_a_database_from_before_shrinks_after_it_was_compacted(tmp_path: Path) -> None:
     """Its file cannot give room back by itself until it was written anew once; what is in it stays."""
     path = tmp_path / "retour.db"
@@ -185,6 +186,7 @@ def test_a_database_from_before_shrinks_after_it_was_compacted(tmp_path: Path) -
     store.close()
 
 
+@pytest.mark.sqlite
 def test_a_new_database_can_shrink(store: Store) -> None:
     """From its first table on, and its log does not stay as long as it ever was."""
     with store.writing() as connection:

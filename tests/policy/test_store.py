@@ -125,6 +125,7 @@ def test_the_code_names_the_newest_migration(store: Store) -> None:
     assert schema.REVISION == migrate.newest() == store.revision()
 
 
+@pytest.mark.sqlite
 def test_the_writer_is_durable(store: Store) -> None:
     """WAL, synchronous FULL and foreign keys, asked of the very connection that writes."""
     with store.writing() as connection:
@@ -174,6 +175,7 @@ def test_a_value_that_breaks_a_rule_is_not_the_stores_fault(store: Store) -> Non
         connection.execute(schema.unread.insert().values(fact_id=77, head=b""))
 
 
+@pytest.mark.sqlite
 def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables come all at once: cut off in the middle, the database is as empty as before, and upgrades later."""
     fresh = Store(url(tmp_path / "retour.db"))
@@ -196,6 +198,7 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     fresh.close()
 
 
+@pytest.mark.sqlite
 def test_a_new_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
     """Whatever the umask: it holds who wrote to whom."""
     before = os.umask(0)
@@ -209,6 +212,7 @@ def test_a_new_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o007 == 0, path
 
 
+@pytest.mark.sqlite
 def test_what_root_makes_is_the_services(tmp_path: Path) -> None:
     """`retour db upgrade` and other commands, run as root, leave no file that the service cannot write."""
     if os.geteuid() != 0:
@@ -224,6 +228,7 @@ def test_what_root_makes_is_the_services(tmp_path: Path) -> None:
     assert set(owners.values()) == {(4242, 4243)}
 
 
+@pytest.mark.sqlite
 def test_no_database_is_told_how_to_come_by(tmp_path: Path) -> None:
     """A missing or empty file: `retour db upgrade`; and looking makes no file."""
     with pytest.raises(StoreRefused, match="no database; `retour db upgrade` creates one"):
