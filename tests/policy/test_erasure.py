@@ -51,6 +51,7 @@ def test_the_number_of_statements_does_not_grow_with_the_facts(book: Any, hard: 
     assert len(erased(book, BOB)) == len(erased(book, ANN))
 
 
+@pytest.mark.sqlite
 def test_no_statement_reads_what_others_wait_for(book: Any, hard: Any) -> None:
     """The outbox may hold hundreds of thousands of events, the store millions of sends."""
     indexed(book)

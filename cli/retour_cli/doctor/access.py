@@ -18,7 +18,7 @@ from retour_cli import remedies
 from retour_cli.doctor.finding import Finding, critical, warning
 from retour_cli.services.sockets import MAX_PATH_OCTETS
 from retour_policy.config.model import Config
-from retour_policy.store.database import file_of
+from retour_policy.store.location import file_of
 from retour_policy.store.lock import lock_file
 from retour_policy.store.sqlite import files_beside
 

@@ -161,6 +161,7 @@ def test_a_purge_and_an_erasure_leave_nothing_of_recipients_apart(world):
         assert connection.exec_driver_sql("SELECT text FROM address").scalars().all() == [None]  # erased ones stay
 
 
+@pytest.mark.sqlite
 def test_a_message_id_that_a_whole_list_shares_costs_nothing(world):
     """Earlier tries are looked for among the sends to these addresses, not among all copies of the message."""
     asked = []

@@ -310,6 +310,7 @@ def test_what_is_sent_much_to_is_purged_a_little_at_a_time(world, monkeypatch):
     assert list(differences(world.store)) == []
 
 
+@pytest.mark.sqlite
 def test_what_was_seen_is_found_by_its_time(world):
     """With millions of reports the young ones are not gone through."""
     world.bounce(world.send())

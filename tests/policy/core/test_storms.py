@@ -406,6 +406,7 @@ def test_a_report_and_a_tick_cost_the_same_whatever_the_number_of_storms(outage)
     assert 0 < len(looked) < 10
 
 
+@pytest.mark.sqlite
 def test_a_storm_takes_back_the_failures_of_its_side_alone(outage):
     """However many there are at other sides: they are not read."""
     outage.wait("1d")
