@@ -71,4 +71,4 @@ def test_a_service_waits_for_the_server(server: Cluster, folder: Path) -> None:
             wait_until(lambda: client.deliver(address, A) == 250, what="a report that is taken")
             client.close()
             wait_until(lambda: "STATUS=" in daemon.child._heard(), what="an empty status")
-            assert daemon.child.log().count('event="database lost"') == 1
+            assert daemon.child.log().count("error: database lost: ") == 1
