@@ -1,6 +1,6 @@
 """`make policy-lab`: what policies cost: sends wasted on the dead, and living readers stopped, in many situations.
 
-    policy_lab.py [--years 3] [--policy "NAME: KEY=VALUE ..."] [GROUP ...]
+    policy_lab.py [--years 3] [--scale 1.0] [--policy "NAME: KEY=VALUE ..."] [GROUP ...]
 
 Each situation is a stream with readers of its own. The clock is injected; sends and reports go through the code that
 the milter and the LMTP daemon run. Printed for the presets, for each --policy (careful with other numbers), and for a
@@ -170,6 +170,11 @@ def alive(reader: Reader, now: int, chance: random.Random) -> str | None:
     return "gone" if reader.dead_from is not None and now >= reader.dead_from else None
 
 
+def reachable(reader: Reader, now: int, chance: random.Random) -> str | None:
+    """Everything arrives, until their server is gone."""
+    return "timeout" if reader.dead_from is not None and now >= reader.dead_from else None
+
+
 def at_times(kind: str, share: float) -> Fate:
     """A part of the mail fails, by chance."""
     return lambda reader, now, chance: kind if chance.random() < share else None
@@ -180,20 +185,24 @@ def outages(kind: str, *spans: tuple[int, int]) -> Fate:
     return lambda reader, now, chance: kind if any(begins <= now < ends for begins, ends in spans) else None
 
 
-def groups(years: float) -> list[Group]:
-    """All situations."""
-    long, chance = int(years * 365 * DAY), random.Random(1)
+def groups(years: float, scale: float = 1.0) -> list[Group]:
+    """All situations; `scale` is for the number of readers where it does not matter."""
+    long, chance, many = int(years * 365 * DAY), random.Random(1), max(10, round(100 * scale))
     found = []
     for pace, every in PACES.items():
         found += [
-            Group(f"living {pace}", _readers(f"living-{pace}", every, 40), alive, long),
-            Group(f"dead among living {pace}", _dead_among_living(pace, every, chance), alive, long),
-            Group(f"5 % false 5.1.1 {pace}", _readers(f"false-{pace}", every, 100), at_times("gone", 0.05), long),
-            Group(f"full 30 % of the time {pace}", _readers(f"full-{pace}", every, 100), at_times("full", 0.3), long),
+            Group(f"living {pace}", _readers(f"living-{pace}", every, many // 2), alive, long),
+            Group(f"dead among living {pace}", _dead_among_living(pace, every, many, chance), alive, long),
+            Group(f"5 % false 5.1.1 {pace}", _readers(f"false-{pace}", every, many), at_times("gone", 0.05), long),
+            Group(f"full 30 % of the time {pace}", _readers(f"full-{pace}", every, many), at_times("full", 0.3), long),
         ]
     for size in (1, 5, 50):
         for pace in ("weekly", "monthly", "quarterly"):
-            found.append(Group(f"dead domain of {size} {pace}", _dead_domain(size, pace), alive, long))
+            found.append(Group(f"dead domain of {size} {pace}", _dead_domain("dead", size, pace), alive, long))
+    for size in (1, 5):
+        for pace in ("weekly", "monthly", "quarterly"):
+            readers = _dead_domain("unreachable", size, pace)
+            found.append(Group(f"unreachable domain of {size} {pace}", readers, reachable, long))
     found.append(Group("a quarter of 240 dead, daily", _quarter_dead(), alive, 60 * DAY))
     for kind in ("gone", "full", "timeout"):
         for hours in (6, 24, 96, 192, 264):
@@ -217,15 +226,15 @@ def _readers(mark: str, every: int, count: int, sides: int = 1) -> list[Reader]:
     ]
 
 
-def _dead_among_living(pace: str, every: int, chance: random.Random) -> list[Reader]:
-    readers = _readers(f"some-dead-{pace}", every, 100)
-    for reader in readers[:10]:
+def _dead_among_living(pace: str, every: int, many: int, chance: random.Random) -> list[Reader]:
+    readers = _readers(f"some-dead-{pace}", every, many)
+    for reader in readers[: many // 10]:
         reader.dead_from = chance.randrange(180 * DAY)
     return readers
 
 
-def _dead_domain(size: int, pace: str) -> list[Reader]:
-    readers = _readers(f"dead-domain-{size}-{pace}", PACES[pace], size)
+def _dead_domain(how: str, size: int, pace: str) -> list[Reader]:
+    readers = _readers(f"{how}-domain-{size}-{pace}", PACES[pace], size)
     for reader in readers:
         reader.dead_from = 95 * DAY
     return readers
@@ -331,6 +340,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="GROUP", help="only situations whose name has one of these words")
     parser.add_argument("--years", type=float, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of readers where it does not matter")
     parser.add_argument("--policy", action="append", default=[], metavar="NAME: KEY=VALUE ...")
     asked = parser.parse_args()
     columns = [
@@ -339,10 +349,11 @@ def main() -> int:
         Column("plain", {"preset": "plain"}),
         Column("first bounce", None),
     ]
-    names = [one.name for one in groups(asked.years) if not asked.words or any(w in one.name for w in asked.words)]
+    names = [one.name for one in groups(asked.years, asked.scale)]
+    names = [name for name in names if not asked.words or any(word in name for word in asked.words)]
     with click.progressbar(length=len(names) * len(columns), label="playing", file=sys.stderr) as bar:
         for column in columns:
-            for group in groups(asked.years):
+            for group in groups(asked.years, asked.scale):
                 if group.name in names:
                     column.play(group)
                     bar.update(1)

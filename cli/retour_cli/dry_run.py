@@ -11,7 +11,6 @@ from retour_policy.messages import mailbox
 from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
 from retour_policy.messages.router import Router
 from retour_policy.store import addresses, facts
-from retour_policy.store.facts import FactFilter
 
 
 class _RollBack(Exception):
@@ -50,7 +49,5 @@ def _recorded(connection: Connection, recorder: ReturnRecorder, returned: Return
 def _led_to(connection: Connection, number: int, last: int) -> list[str]:
     address, text = addresses.find_with_text(connection, number)
     _, steps = refolded(connection, address)
-    found = facts.read(connection, FactFilter(address_id=number))
-    judged = [fact for fact in found if fact.what.policy_id is not None]
-    new = [(fact, step) for fact, step in zip(judged, steps, strict=True) if fact.id > last]
-    return [f"{text or '(erased)'}: {step.why or 'recorded, never counted'}" for _, step in new]
+    new = [step for step in steps if step.fact > last]
+    return [f"{text or '(erased)'}: {step.why or 'recorded, never counted'}" for step in new]

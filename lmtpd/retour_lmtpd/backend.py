@@ -198,11 +198,11 @@ class Backend:
 
     async def _commit(self, message: ReturnedMessage) -> bool:
         """Whether it is durable in the store. Raises errors that the report itself causes."""
-        recorder = self._settings.recorder
-        future = self._writer.submit(lambda connection: recorder.record(connection, message))
+        timeout_s = self.config.lmtpd.store_timeout / 1000
+        outcomes = list[Outcome]()
         try:
-            timeout_s = self.config.lmtpd.store_timeout / 1000
-            outcome: Outcome = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+            for work in self._settings.recorder.transactions(message):
+                outcomes.append(await asyncio.wait_for(self._wait(work), timeout_s))
         except (StoreUnavailable, TimeoutError) as error:
             log.error(
                 "store is down, report stays with the mail server", error=str(error), delivered_to=message.recipient
@@ -215,7 +215,7 @@ class Backend:
             return False
         kind = message.report.kind if message.report else "unread"
         log.info(
-            outcome, kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
+            outcomes[0], kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
         )
         return True
 

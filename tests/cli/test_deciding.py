@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from retour_policy.clock import time_text
 from retour_policy.store import schema
 from retour_policy.tokens.token import draw_id
 
@@ -259,3 +260,89 @@ def test_check_counts_what_is_dated_in_the_future(office: Any) -> None:
     warning = " ".join(office("check").stderr.split())
     assert "dated in the future: 1 fact, 1 send; a clock was ahead (docs/keeping.md, A clock that was ahead)" in warning
     assert before["ahead"] == {"facts": 0, "sends": 0, "storms": 0, "items": 0}
+
+
+def test_an_address_in_a_storm_is_told_as_such(careful: Any) -> None:
+    """What is held, by which storm, what frees it; and the next bounce is held too, not counted."""
+    for number in range(8):
+        careful.bounced(f"u{number}@storm.example")
+    (story,) = careful.json("address", "show", "u7@storm.example")
+    (storm,) = careful.json("storm", "list")
+    assert (story["held"], story["held_by"]) == (1, {str(storm["id"]): 1})
+    held = f"a hard one is held by storm {storm['id']}; a soft one is held by storm {storm['id']}"
+    assert story["next"]["news"].startswith(held) and story["next"]["shop"].startswith("a hard one pauses until 20")
+    text = careful("address", "show", "u7@storm.example", columns=80).stdout
+    careful.fits(text)
+    flat = " ".join(text.split())
+    assert f"held 1 failure by storm {storm['id']} (news to storm.example, still open)" in flat
+    assert "these count when the address fails on 3 days over at least 10 days (soft, network: 30 days) with" in flat
+
+
+def test_a_failure_that_counts_in_a_storm_is_foretold(careful: Any) -> None:
+    """It fails on and on: the next one counts, and what was held before with it."""
+    for number in range(8):
+        careful.bounced(f"u{number}@storm.example")
+    for days in (20, 10):
+        careful.bounced("u7@storm.example")
+        careful.write(lambda connection, days=days: age_latest_failure(connection, days))
+    careful("rebuild", status=None)
+    (story,) = careful.json("address", "show", "u7@storm.example")
+    assert story["held"] == 3
+    assert story["next"]["news"].startswith("a hard one counts, and 3 held failures with it; a soft one is held by")
+
+
+def age_latest_failure(connection: Any, days: int) -> None:
+    """The latest failure, and the send that it is about, are that old."""
+    fact, send = connection.exec_driver_sql("SELECT id, send_id FROM fact ORDER BY id DESC LIMIT 1").one()
+    ago = days * 86_400_000
+    connection.exec_driver_sql("UPDATE fact SET at = at - ?, send_id = ? WHERE id = ?", (ago, send - (ago << 22), fact))
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys = 1")
+    for table in ("send_recipient", "send"):
+        name = "id" if table == "send" else "send_id"
+        connection.exec_driver_sql(f"UPDATE {table} SET {name} = ? WHERE {name} = ?", (send - (ago << 22), send))
+
+
+def test_a_suppression_that_has_run_out_is_no_date_of_the_future(careful: Any) -> None:
+    """The next message tries; what follows if that fails begins now. When one has tried, others wait."""
+    careful("suppressions", "add", B, "--until", "30d")
+    careful.edit('preset = "careful"', 'preset = "careful"\nhard = 1')
+    careful.bounced(A)
+    careful.write(
+        lambda connection: connection.exec_driver_sql("UPDATE fact SET at = at - 200 * 86400000, send_id = NULL")
+    )
+    careful("rebuild", status=None)
+    (story,) = careful.json("address", "show", A)
+    assert story["suppressions"] == [] and [one["cause"] for one in story["run_out"]] == ["hard"]
+    assert story["next"]["news"].startswith(
+        "the next message tries whether it works again; a hard one suppresses until 20"
+    )
+    until = story["next"]["news"].partition("until ")[2][:10]
+    assert until > time_text(careful.context.clock() + 179 * 86_400_000)[:10]
+    text = " ".join(careful("address", "show", A, columns=80).stdout.split())
+    assert "run out everywhere: hard bounces (5.1.1 userunknown)" in text and "; the next message tries" in text
+    (story,) = careful.json("address", "show", B)
+    assert story["run_out"] == []  # an operator's act has no trial: it is over
+
+
+def test_why_a_report_counts_for_nobody_is_told(careful: Any) -> None:
+    """Each with what it blames, or what it lacks."""
+    careful.bounced(A, type_="hard", status="5.7.1", reason="blocked", blame="sender")
+    careful.bounced(A, type_="hard", status="5.2.3", reason="emailtoolarge", blame="content")
+    careful.bounced(A, type_="hard", status="5.0.0", reason="undefined", blame="nobody")
+    (story,) = careful.json("address", "show", A)
+    assert [event["led_to"] for event in story["events"]] == [
+        "counts for nobody: the sender is to blame",
+        "counts for nobody: the content is to blame",
+        "counts for nobody: it does not tell that the recipient is to blame",
+    ]
+    assert "-> counts for nobody: the sender is to blame" in careful("address", "show", A).stdout
+
+
+def test_what_an_operator_did_is_told_with_scope_and_end(careful: Any) -> None:
+    """Where it holds, and until when; what was lifted."""
+    careful("suppressions", "add", A, "--scope", "bulk", "--until", "2999-01-31")
+    careful("suppressions", "add", A, "--scope", "news")
+    careful("suppressions", "remove", A)
+    text = careful("address", "show", A).stdout
+    assert "suppress operator bulk until 2999-01-31" in text and "suppress operator news for good" in text
+    assert "lift operator bulk, news" in text

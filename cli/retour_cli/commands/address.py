@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,18 +10,16 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
+from retour_cli.outlook import Outlook, freed_words, held_words
 from retour_cli.output import json_option, print_json, printable, say, wrapped
 from retour_cli.render.fact import as_dict, led_to, words
 from retour_policy.clock import iso_text, time_text
 from retour_policy.core.decide import EVERYWHERE, Count
-from retour_policy.core.fold import StreamPolicy
-from retour_policy.core.forecast import forecast, none_before
 from retour_policy.core.scope import scope_text
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import refolded
-from retour_policy.ledger.history import good_sends
 from retour_policy.maintenance import suppression_files
-from retour_policy.store import addresses, facts, sends, suppressions
+from retour_policy.store import addresses, facts, sends, storms, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import Fact, FactFilter
 from retour_policy.tokens.token import id_time
@@ -65,23 +63,15 @@ class Story:
         self.now = context.clock()
         self.account, steps = refolded(connection, address)
         self.facts = facts.read(connection, FactFilter(address_id=address.id))
-        self.why = led_to(self.facts, steps)
+        self.why = led_to(steps)
         self.sent = sends.read_times_and_streams(connection, address.id)
         self.suppressed = [one for _, one in suppressions.read_in_force(connection, self.now, key=address.key)]
-        stream_policies = {stream.name: context.policy.for_stream(stream.name) for stream in context.config.stream}
-        self.next = {
-            name: self._next(connection, address, name, stream_policy)
-            for name, stream_policy in (stream_policies or {"": context.policy.default}).items()
-        }
-
-    def _next(self, connection: Connection, address: Address, stream: str, stream_policy: StreamPolicy) -> str:
-        """What would happen at the next bounce of a stream."""
-        transactional = stream_policy.transactional
-        stopped = [one for one in self.suppressed if one.applies(stream, transactional=transactional)]
-        if stopped:
-            return none_before(stopped)
-        good = good_sends(connection, address.id, self.account, stream, self.now, stream_policy.rules)
-        return forecast(self.account, stream_policy, stream, self.now, good).words()
+        text = addresses.find_text(connection, address.id)
+        outlook = Outlook(connection, context, address, text, self.account, self.suppressed, self.now)
+        self.run_out, self.next = outlook.run_out, outlook.by_stream()
+        self.limits = context.config.storm
+        held = Counter(storm for _, storm in self.account.state.held)
+        self.held = [(number, storms.find(connection, number), count) for number, count in sorted(held.items())]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -90,7 +80,9 @@ class Story:
             "last_send": iso_text(id_time(self.last_send)) if self.last_send else None,
             "counts": {scope: _numbers(count) for scope, count in self.account.state.counts.items()},
             "held": len(self.account.state.held),
-            "suppressions": [suppression_files.to_dict(None, one) | {"address": None} for one in self.suppressed],
+            "held_by": {str(number): count for number, _, count in self.held},
+            "suppressions": [_as_dict(one) for one in self.suppressed],
+            "run_out": [_as_dict(one) for one in self.run_out],
             "next": self.next,
             "events": [as_dict(fact) | {"led_to": self.why.get(fact.id, "")} for fact in self.facts],
         }
@@ -102,11 +94,15 @@ class Story:
         for scope, count in self.account.state.counts.items():
             where = "" if scope == EVERYWHERE else f" (in {scope_text(scope)})"
             say(*wrapped("  counts        ", _counts(count) + where))
-        if self.account.state.held:
-            say(f"  held          {len(self.account.state.held)} failure(s) of a storm")
+        for number, storm, failures in self.held:
+            say(*wrapped("  held          ", held_words(storm, number, failures)))
+        if self.held:
+            say(*wrapped(" " * 16, freed_words(self.limits)))
         for one in self.suppressed:
             say(*wrapped("  suppressed    ", f"{_where(one)}: {one.words()}" + ("" if one.until else ", for good")))
-        if not self.suppressed:
+        for one in self.run_out:
+            say(*wrapped("  run out       ", f"{_where(one)}: {one.words()}; the next message tries"))
+        if not (self.suppressed or self.run_out):
             say("  suppressed    no")
         for text, names in _grouped(self.next).items():
             say(*wrapped("  next bounce   ", f"{', '.join(names)}: {text}" if any(names) else text))
@@ -155,6 +151,10 @@ def _counts(count: Count) -> str:
     if count.conflicts:
         parts.append(f"failures on {len(count.conflicts)} days that name somebody else")
     return ", ".join(parts) or "none"
+
+
+def _as_dict(one: Suppression) -> dict[str, str | None]:
+    return suppression_files.to_dict(None, one) | {"address": None}
 
 
 def _where(one: Suppression) -> str:

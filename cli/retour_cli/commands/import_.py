@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from retour_policy.maintenance import suppression_files
 from retour_policy.messages import mailbox
 from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.mailbox import Mailbox, OldMessage
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder, Transaction
 from retour_policy.messages.router import Router
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import is_of_the_item
@@ -123,19 +123,21 @@ class Importer:
                 self._previewed(self.preview, recorder, one)
             return
 
-        def work(connection: Connection, batch: Sequence[ReturnedMessage]) -> int:
-            outcomes = [self._recorded(connection, recorder, one) for one in batch]
-            self.outcomes.update(_OUTCOMES.get(outcome, outcome) for outcome in outcomes)
-            return len(outcomes)
+        def work(connection: Connection, batch: Sequence[tuple[ReturnedMessage, Transaction, bool]]) -> int:
+            for message, transaction, is_first in batch:
+                outcome = self._recorded(connection, message, transaction)
+                if is_first or outcome == "failed":
+                    self.outcomes[_OUTCOMES.get(outcome, outcome)] += 1
+            return len(batch)
 
-        for _ in in_batches(self._context.store, returned, 1, work):
+        for _ in in_batches(self._context.store, _transactions(recorder, returned), 1, work):
             pass
 
-    def _recorded(self, connection: Connection, recorder: ReturnRecorder, message: ReturnedMessage) -> str:
+    def _recorded(self, connection: Connection, message: ReturnedMessage, transaction: Transaction) -> str:
         try:
             self._clock.at = message.at
             with connection.begin_nested():
-                return recorder.record(connection, message)
+                return transaction(connection)
         except Exception as error:
             if not is_of_the_item(error):
                 raise
@@ -182,3 +184,12 @@ class Importer:
             report=read(message.raw),
             imported=self._context.clock(),
         )
+
+
+def _transactions(
+    recorder: ReturnRecorder, returned: Sequence[ReturnedMessage]
+) -> Iterator[tuple[ReturnedMessage, Transaction, bool]]:
+    """What is to be done for each message, in order, and whether it is the first or only transaction of it."""
+    for message in returned:
+        for number, transaction in enumerate(recorder.transactions(message)):
+            yield message, transaction, number == 0

@@ -14,11 +14,12 @@ from retour_cli.render.fact import as_dict, led_to, words
 from retour_cli.times import Times, zone_option
 from retour_policy.address import is_address
 from retour_policy.clock import iso_text
+from retour_policy.core.proof import UNSIGNED, VOUCHED
 from retour_policy.errors import EX_FAILED
 from retour_policy.ledger.accounts import refolded
-from retour_policy.store import addresses, facts
+from retour_policy.store import addresses
 from retour_policy.store import trace as traces
-from retour_policy.store.facts import Fact, FactFilter
+from retour_policy.store.facts import Fact
 from retour_policy.store.trace import PendingItem, TracedRecipient, TracedSend
 from retour_policy.tokens.token import id_time
 
@@ -123,7 +124,7 @@ class Trail:
 
     def _facts(self, some: Sequence[Fact], times: Times) -> Iterator[str]:
         for fact in some:
-            proof = f", {fact.what.proof}" if fact.what.proof not in (None, "unsigned") else ""
+            proof = f", {fact.what.proof}" if fact.what.proof not in (None, UNSIGNED, VOUCHED) else ""
             yield from wrapped(f"    {times.minute(fact.what.at)}  ", words(fact) + proof)
             if text := fact.what.detail.get("diagnostic"):
                 yield from wrapped(" " * 22, text, of_report=True)
@@ -138,8 +139,7 @@ def _decided(connection: Connection, recipient: TracedRecipient, send: TracedSen
     """What each fact about a recipient led to, by the fact's id."""
     if not any(fact.what.address_id == recipient.address.id for fact in send.facts):
         return
-    found = facts.read(connection, FactFilter(address_id=recipient.address.id))
-    yield from led_to(found, refolded(connection, recipient.address)[1]).items()
+    yield from led_to(refolded(connection, recipient.address)[1]).items()
 
 
 def _words(one: PendingItem) -> str:

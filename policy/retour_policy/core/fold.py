@@ -25,6 +25,7 @@ from retour_policy.core.good_sends import SendTimes
 from retour_policy.core.proof import CONFLICTING, COPIED, UNSIGNED, claim_of
 from retour_policy.core.state_json import from_dict, to_dict
 from retour_policy.core.suppression import Suppression
+from retour_policy.core.uncounted import uncounted_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class StepResult:
 
     account: Account
     why: str
+    fact: int = 0
+    """The fact, where it was one of several that were folded."""
 
 
 def step(
@@ -88,7 +91,7 @@ def step(
         return _held(account, entry, [entry.id])
     signal = signal_of(entry, stream_policy, good, decided)
     if signal is None:
-        return StepResult(_seen(account, entry.at), "")
+        return StepResult(_seen(account, entry.at), uncounted_words(entry))
     decision = decide(account.state, signal, stream_policy.rules)
     suppressions = dict(account.suppressions)
     for new in decision.suppress:
@@ -228,7 +231,7 @@ def fold(
         else:
             result = _with_revived(account, entry, stream_policy, send_times, by_id)
         account = result.account
-        steps.append(result)
+        steps.append(StepResult(account, result.why, entry.id))
     return account, steps
 
 

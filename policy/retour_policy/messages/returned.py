@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import Connection
@@ -40,6 +41,7 @@ from retour_policy.tokens.token import id_time
 Outcome = Literal["recorded", "duplicate", "surplus", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
 CLAIMING_KINDS = ("complaint", "unsubscribe")  # a complaint can be an unsubscription
+MAX_PARTS_AT_ONCE = 50  # of a report, recorded in one transaction: more would keep others waiting
 MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or recorded
 
 
@@ -67,6 +69,25 @@ class ReturnedMessage:
     def dated(self) -> bool:
         """Whether `at` is the message's own date."""
         return self.imported is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a report is about: the send, and its parts in the order of the addresses that they are about."""
+
+    match: Match
+    parts: Sequence[AttributedPart] = ()
+    is_matched: bool = False
+    """Whether it is known whom it is about; else postmaster gets it."""
+
+    def portions(self) -> Iterator[_Case]:
+        """The same with a few parts each; the first one also where there are none."""
+        for start in range(0, max(len(self.parts), 1), MAX_PARTS_AT_ONCE):
+            yield replace(self, parts=self.parts[start : start + MAX_PARTS_AT_ONCE])
+
+
+Transaction = Callable[[Connection], Outcome]
+"""What is to be done in a transaction of its own."""
 
 
 @dataclass(frozen=True)
@@ -104,54 +125,98 @@ class ReturnRecorder:
         """What finds the send of a message."""
         return Matcher(self.secret, self.reference, self.ledger.policy, self.proof_rules)
 
-    def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
-        """Write `message` once; the outcome. Raises `TooMuchWaits` where it is for postmaster."""
-        route, matcher = message.route, self.matcher
+    def transactions(self, message: ReturnedMessage) -> Iterator[Transaction]:
+        """The transactions that write `message` once, short ones, to be done in this order; nearly always one.
+
+        A report may name thousands of recipients. Each portion of its parts is written once: where not all of them
+        were, the message comes again, and the others are. The outcome is that of the first. They raise as `record`.
+        """
+        if message.report is None or len(message.report.reports) <= MAX_PARTS_AT_ONCE:
+            yield lambda connection: self.record(connection, message)
+            return
+        cases = list[_Case]()
+        yield lambda connection: self._record_first(connection, message, cases)
+        for number, case in enumerate(cases[1:], 1):
+            yield partial(self._record_portion, message=message, case=case, number=number)
+
+    def record(self, connection: Connection, message: ReturnedMessage, case: _Case | None = None) -> Outcome:
+        """Write `message` once; the outcome. Raises `TooMuchWaits` where it is for postmaster.
+
+        `case` is what it is about, if that is known already.
+        """
+        route = message.route
         by_token = sends.find(connection, route.send) if route.send is not None else None
-        digest = _digest(message, by_token, matcher)
-        if not seen.add(connection, route.send, digest, message.at):
-            return self._record_again(connection, message, matcher, digest)
-        outcome = self._record_new(connection, message, by_token, matcher)
+        digest = _digest(message, by_token, self.matcher)
+        is_new = seen.add(connection, route.send, digest, message.at)
+        if not is_new and (route.send is not None or not seen.has(connection, seen.UNMATCHED, digest)):
+            return "duplicate"
+        case = case or self._case(connection, message, by_token)
+        if not is_new:
+            return self._record_again(connection, message, case, digest)
+        outcome = self._record_new(connection, message, case)
         if outcome in ("surplus", "unmatched"):
             seen.remove(connection, route.send, digest)
         elif outcome == "forwarded" and route.send is None and message.report:
             seen.add(connection, seen.UNMATCHED, digest, message.at)
         return outcome
 
-    def _record_again(
-        self, connection: Connection, message: ReturnedMessage, matcher: Matcher, digest: bytes
-    ) -> Outcome:
-        """Record a message that came before, if it matched nothing then and does now."""
-        route, report = message.route, message.report
-        if route.send is not None or report is None or not seen.has(connection, seen.UNMATCHED, digest):
-            return "duplicate"
-        match = matcher.find(connection, route, report, None, message.at)
+    def _case(self, connection: Connection, message: ReturnedMessage, by_token: Send | None) -> _Case:
+        route, report, matcher = message.route, message.report, self.matcher
+        match = matcher.find(connection, route, report, by_token, message.at)
+        if report is None:
+            return _Case(match)
         parts = matcher.attribute(connection, route, report, match, dated=message.dated)
-        if not matcher.is_matched(route, report, match, parts):
+        parts.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
+        return _Case(match, parts, matcher.is_matched(route, report, match, parts))
+
+    def _record_first(self, connection: Connection, message: ReturnedMessage, cases: list[_Case]) -> Outcome:
+        """Sort out what a report with very many parts is about, into `cases`, and record the first of them."""
+        route = message.route
+        by_token = sends.find(connection, route.send) if route.send is not None else None
+        whole = self._case(connection, message, by_token)
+        cases[:] = whole.portions()
+        if message.dated and not whole.is_matched:
+            del cases[1:]
+        return self.record(connection, message, cases[0])
+
+    def _record_portion(self, connection: Connection, message: ReturnedMessage, case: _Case, number: int) -> Outcome:
+        """Record some further parts of a report, if they were not recorded before."""
+        by_token = case.match.send if case.match.by == "token" else None
+        digest = hashlib.sha256(_digest(message, by_token, self.matcher) + number.to_bytes(4, "big")).digest()
+        digest = digest[:DIGEST_OCTETS]
+        if not seen.add(connection, message.route.send, digest, message.at):
+            return "duplicate"
+        if not self._write_all(connection, message, case):
+            seen.remove(connection, message.route.send, digest)
+            return "surplus"
+        return "recorded"
+
+    def _record_again(self, connection: Connection, message: ReturnedMessage, case: _Case, digest: bytes) -> Outcome:
+        """Record a message that came before, if it matched nothing then and does now."""
+        if not case.is_matched:
             return "unmatched" if message.dated else "duplicate"
         if not seen.remove(connection, seen.UNMATCHED, digest):  # another host was quicker
             return "duplicate"
-        return self._record_new(connection, message, None, matcher)
+        return self._record_new(connection, message, case)
 
-    def _record_new(
-        self, connection: Connection, message: ReturnedMessage, by_token: Send | None, matcher: Matcher
-    ) -> Outcome:
-        route, report = message.route, message.report
-        match = matcher.find(connection, route, report, by_token, message.at)
-        if report is None:
-            return self._keep_unread(connection, message, match.send)
-        parts = matcher.attribute(connection, route, report, match, dated=message.dated)
-        is_matched = matcher.is_matched(route, report, match, parts)
-        if message.dated and not is_matched:  # it can be imported again, when more is known
+    def _record_new(self, connection: Connection, message: ReturnedMessage, case: _Case) -> Outcome:
+        if message.report is None:
+            return self._keep_unread(connection, message, case.match.send)
+        if message.dated and not case.is_matched:  # it can be imported again, when more is known
             return "unmatched"
-        parts.sort(key=lambda one: one.address_id or 0)  # their rows are locked in this order by all hosts
-        written = [self._write(connection, message, report, match, part) for part in parts]
-        if parts and not any(written):
+        if case.parts and not self._write_all(connection, message, case):
             return "surplus"
-        if is_matched:
+        if case.is_matched:
             return "recorded"
         self._forward(connection, message, None)
         return "forwarded"
+
+    def _write_all(self, connection: Connection, message: ReturnedMessage, case: _Case) -> bool:
+        """Write the facts of some parts; False if all are only counted."""
+        report = message.report
+        assert report is not None, "what could not be read has no parts"
+        written = [self._write(connection, message, report, case.match, part) for part in case.parts]
+        return any(written)
 
     def _write(
         self,
