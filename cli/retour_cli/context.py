@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 from retour_bounces import Rules
 from retour_cli import services_user
 from retour_cli.output import say
-from retour_cli.privileges import become, become_owner
+from retour_cli.privileges import become, become_owner, find_owner
+from retour_policy import files
 from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
@@ -35,6 +36,7 @@ from retour_policy.store.lock import Holder, LongWait
 from retour_policy.store.writer import Writer
 from retour_policy.tokens.keyring import KeyRingFile
 
+HANDED_OVER = Path("/etc/retour/keys.toml")  # by LoadCredential= in the units
 STORE_TIMEOUT_MS = 20_000  # that a command waits for the store
 T = TypeVar("T")
 
@@ -45,6 +47,9 @@ class Context:
     def __init__(self, path: Path, clock: Clock = system_clock) -> None:
         self.path = path
         self.clock = clock
+        self.digests: dict[str, str] = {}
+        """Of the files that were read, by their paths."""
+        self._ring_of_root: KeyRingFile | None = None
         self.on_long_wait: LongWait = _say_who_holds_the_store
         self.on_store_change: Callable[[str], Callable[[str], None]] | None = None
         """For a service, which waits for a server that is away: what tells of that, of a store by its name."""
@@ -52,18 +57,27 @@ class Context:
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises `ConfigError`."""
+        self._note(self.path)
         return load.load(self.path)
 
     @cached_property
     def ring(self) -> KeyRingFile:
         """The key ring. Raises `ConfigError`."""
         self.become_owner()
-        return load.load_keyring(self.path, self.config)
+        return self._ring_of_root or load.load_keyring(self.path, self.config)
+
+    @property
+    def ring_is_roots(self) -> bool:
+        """Whether this process is root's, and the key ring too: nobody else can change it, or say which one it is."""
+        path = self.config.tokens.keyring
+        return os.geteuid() == 0 and path.exists() and find_owner([path, self.path.absolute()]) is None
 
     @cached_property
     def rules(self) -> Rules:
         """The rules for reading returned mail. Raises `ConfigError`."""
         self.become_owner()
+        if self.config.lmtpd.rules:
+            self._note(self.config.lmtpd.rules)
         return load.load_rules(self.path, self.config)
 
     @cached_property
@@ -93,21 +107,32 @@ class Context:
     def become_owner(self) -> None:
         """As root, become whoever owns the database, the key ring, the configuration or a folder that they are in.
 
-        Raises `ConfigError`.
+        A key ring that is root's is read before that. Raises `ConfigError`.
         """
+        self._read_roots_ring()
         become_owner(self._owners_files)
 
     def become_services_user(self, name: str | None = None) -> None:
         """As root, become the user whom the services run as: the one named, that of their units, or the owner.
 
-        Raises `ConfigError`.
+        A key ring that is root's is read before that. Raises `ConfigError`.
         """
         if os.geteuid() != 0:
             return
+        self._read_roots_ring()
         path = self.path.absolute()
         user = services_user.named(name, path) if name else services_user.find(path, self._owners_files)
         if user:
             become(user)
+
+    @property
+    def ring_is_handed_over(self) -> bool:
+        """Whether the services need not read the key ring themselves: it is root's, where the units take it from."""
+        return self._ring_of_root is not None and self._ring_of_root.path == HANDED_OVER
+
+    def _read_roots_ring(self) -> None:
+        if self._ring_of_root is None and self.ring_is_roots and find_owner(self._owners_files):
+            self._ring_of_root = load.load_keyring(self.path, self.config)
 
     @property
     def _owners_files(self) -> list[Path]:
@@ -143,6 +168,10 @@ class Context:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one durable transaction. Raises `StoreUnavailable` if others hold the store too long."""
         return self._writer.run(work, STORE_TIMEOUT_MS)
+
+    def _note(self, path: Path) -> None:
+        """Before it is read: what changes meanwhile is noticed later."""
+        self.digests[str(path.absolute())] = files.digest(path)
 
     @cached_property
     def _writer(self) -> Writer:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+NO_CREDENTIAL = "none"  # is the credential, in the units, that stands for a file which is not there
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_CREAT | os.O_EXCL | _NO_LINK
@@ -126,6 +128,30 @@ def read_regular(path: Path, max_octets: int) -> bytes:
     if len(content) > max_octets:
         raise OSError(errno.EFBIG, f"is larger than {max_octets} octets", str(path))
     return content
+
+
+def find_readable(path: Path) -> Path:
+    """Where a secret file can be read: at its path, or else among the credentials of this service (systemd.exec(5)).
+
+    Such a copy is made when the service starts, and knows of no later change.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or os.access(path, os.R_OK):
+        return path
+    copy = Path(folder, path.name)
+    with contextlib.suppress(OSError):
+        if copy.stat().st_size > len(NO_CREDENTIAL):
+            return copy
+    return path
+
+
+def digest(path: Path) -> str:
+    """A name for what is in a file now (SHA-256, in hexadecimal); "" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def sync_folder(path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lab.site import RETOUR
+from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload
 from retour_policy.address import address_key
 from retour_policy.errors import StoreUnavailable
@@ -167,7 +168,7 @@ def test_a_reload_does_not_take_another_ring(office: Any) -> None:
     another_ring(office)
     adopted: list[Any] = []
     with capture_logs() as logs:
-        reload(context, adopted.append)
+        reload(context, Condition("lmtpd", context), adopted.append)
     (problem,) = [str(entry["problem"]) for entry in logs if entry["log_level"] == "error"]
     assert adopted == [] and f"{office.home}/keys.toml is another key ring" in problem
     assert not context.ring.refresh() and context.ring.address_secret == secret

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from retour_cli.services.run_record import RUNTIME
 from retour_cli.services.sockets import Setting, open_socket
 from retour_policy.config.model import SocketsSection
+from retour_policy.files import NO_CREDENTIAL
 
 NOBODY = 65534
 UNITS = Path(__file__).parents[2] / "systemd"
 PURGE = UNITS / "retour-purge.service"
-SERVICES = sorted({*UNITS.glob("*.service")} - {PURGE})
+UMBRELLA = UNITS / "retour.service"
+SERVICES = sorted({*UNITS.glob("*.service")} - {PURGE, UMBRELLA})
+MAX_EXPOSURE = 15  # of 100: what `systemd-analyze security` calls 1.5, and OK
 
 needs = {
     name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed here")
@@ -28,6 +32,7 @@ needs = {
 
 
 def settings(unit: Path) -> configparser.ConfigParser:
+    """The keys of a unit; of one that stands there several times, the last value."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(unit.read_text())
@@ -88,7 +93,46 @@ def test_what_is_old_is_purged_each_night() -> None:
     assert int(service["Nice"]) > 0
     assert (timer["OnCalendar"], timer["Persistent"]) == ("*-*-* 03:00", "true")
     assert "Unit" not in timer
-    assert "retour-purge.timer" in (UNITS / "retour.target").read_text()
+    assert "retour-purge.timer" in settings(UMBRELLA)["Install"]["Also"]
+
+
+@needs["systemd-analyze"]
+@pytest.mark.parametrize("unit", [*SERVICES, PURGE], ids=lambda unit: str(unit.stem))
+def test_services_may_do_little(units: Path, unit: Path) -> None:
+    """Their exposure is at most 1.5, as `systemd-analyze security` counts it."""
+    argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", units / unit.name]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_one_name_stands_for_all_parts() -> None:
+    """`retour.service` starts, stops, restarts and reloads each of them, and enables what it starts."""
+    parts = {f"{unit.stem}.service" for unit in SERVICES} | {"retour-purge.timer"}
+    assert set(settings(UMBRELLA)["Install"]["Also"].split()) == parts
+    for part in parts:
+        unit = settings(UNITS / part)
+        assert unit["Unit"]["PartOf"] == unit["Install"]["WantedBy"] == "retour.service"
+        assert part.endswith(".timer") or unit["Unit"]["ReloadPropagatedFrom"] == "retour.service"
+
+
+def test_mail_finds_retour_from_the_first_message_on() -> None:
+    """What Postfix asks is started before it; on Debian 12 its own unit is the instance, not the umbrella."""
+    for name in ("milter", "lmtpd"):
+        assert settings(UNITS / f"retour-{name}.service")["Unit"]["Before"] == "postfix.service postfix@-.service"
+
+
+@pytest.mark.parametrize("unit", [*SERVICES, PURGE], ids=lambda unit: str(unit.stem))
+def test_nothing_fails_before_there_is_a_configuration(unit: Path) -> None:
+    """A package can enable and start the units: without a configuration systemd passes over them."""
+    assert settings(unit)["Unit"]["ConditionPathExists"] == "/etc/retour/retour.toml"
+
+
+@pytest.mark.parametrize("unit", [*SERVICES, PURGE], ids=lambda unit: str(unit.stem))
+def test_the_key_ring_is_handed_over(unit: Path) -> None:
+    """As the credential that the program looks for; where there is none, as what it knows for none."""
+    service = settings(unit)["Service"]
+    assert service["LoadCredential"] == "keys.toml:/etc/retour/keys.toml"
+    assert service["SetCredential"] == f"keys.toml:{NO_CREDENTIAL}"
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: str(unit.stem))
@@ -100,6 +144,8 @@ def test_services_keep_what_the_programs_rely_on(unit: Path) -> None:
     assert service["UMask"] == "0007"
     assert service["ExecReload"] == "/bin/sh -c 'kill -USR1 $MAINPID'"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
+    assert (service["WatchdogSec"], service["WatchdogSignal"]) == ("3min", "SIGTERM")
+    assert service["RuntimeDirectory"] == f"{RUNTIME.name}/{unit.stem.removeprefix('retour-')}"
 
 
 @pytest.fixture

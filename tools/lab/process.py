@@ -134,7 +134,7 @@ class Child:
 
     def wait_ready(self) -> None:
         """Wait for `READY=1` on the notify socket (sd_notify). Raises `ChildFailed`, `TimeoutError`."""
-        self._wait(lambda: "READY=1" in self._heard(), "READY=1")
+        self._wait(lambda: "READY=1" in self.heard(), "READY=1")
 
     def wait_answers(self, address: Address) -> None:
         """Wait until the child accepts connections there. Raises `ChildFailed`, `TimeoutError`."""
@@ -164,7 +164,7 @@ class Child:
 
         wait_until(look, what=f"{what} from {self.name}", seen=self.log)
 
-    def _heard(self) -> list[str]:
+    def heard(self) -> list[str]:
         """All states the child has reported through sd_notify so far."""
         while True:
             try:

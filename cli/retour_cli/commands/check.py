@@ -15,6 +15,8 @@ from retour_cli.doctor import access
 from retour_cli.doctor.finding import Finding, Urgency
 from retour_cli.output import counted, json_option, print_json, say, wrapped
 from retour_cli.render.policy import hook_words, known_at_rcpt, policy_words, stream_words
+from retour_cli.services.run_record import RunRecord, find_running
+from retour_policy.clock import time_text
 from retour_policy.config.model import Config, Stream
 from retour_policy.config.secrets import load_secrets
 from retour_policy.errors import ConfigError, Problem
@@ -25,6 +27,8 @@ from retour_policy.tokens.verp import MAX_SRS_OCTETS, Pattern
 user_option = click.option(
     "--user", help="As root: the user whom the services run as. [default: that of the units, else the database's owner]"
 )
+
+RELOAD = "systemctl reload retour (or SIGUSR1)"
 
 
 @click.command()
@@ -40,27 +44,36 @@ def check(context: Context, user: str | None, as_json: bool) -> None:
     """
     config = context.config
     context.become_services_user(user)
-    denied = refuse_denied(context.path, access.find(context.path, config))
+    found = access.find(context.path, config, ring_is_handed_over=context.ring_is_handed_over)
+    denied = refuse_denied(context.path, found)
     _ = context.ring
     load_secrets(context.path, config)
     own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
     figures = _count_ahead(context)
-    warned = [*denied, *warnings(config), *from_the_future(figures)]
+    running = find_running(context.path, config)
+    outdated = [text for record in running for text in behind(record)]
+    warned = [*denied, *warnings(config), *from_the_future(figures), *outdated]
     if as_json:
-        print_json(
-            {
-                "config": str(context.path),
-                "policy": policy_words(config),
-                "streams": [_as_dict(config, s) for s in config.stream],
-                "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
-                "ahead": asdict(figures),
-                "warnings": warned,
-            }
-        )
+        print_json(_report(context, running, figures, warned))
         return
     _print_meaning(context, own_rules)
     for text in warned:
         say("", *wrapped("warning: ", text), err=True)
+
+
+def _report(
+    context: Context, running: Sequence[RunRecord], figures: AheadFigures, warned: Sequence[str]
+) -> dict[str, Any]:
+    config = context.config
+    return {
+        "config": str(context.path),
+        "policy": policy_words(config),
+        "streams": [_as_dict(config, s) for s in config.stream],
+        "hooks": [{"name": hook.name} | hook_words(hook) for hook in config.hook],
+        "ahead": asdict(figures),
+        "running": [asdict(record) | {"changed": record.changed()} for record in running],
+        "warnings": warned,
+    }
 
 
 def _print_meaning(context: Context, own_rules: int) -> None:
@@ -129,6 +142,24 @@ def from_the_future(figures: AheadFigures) -> list[str]:
     if not found:
         return []
     return [f"dated in the future: {', '.join(found)}; a clock was ahead (docs/keeping.md, A clock that was ahead)"]
+
+
+def behind(record: RunRecord) -> list[str]:
+    """What a running service does not know yet, and how it comes to know it."""
+    service = f"{record.service} (process {record.pid})"
+    changed = record.changed()
+    found = []
+    if changed and record.refused:
+        found.append(f"{service} was asked to read the configuration again and refused it: {record.refused}")
+    if changed:
+        found.append(
+            f"{service} runs with an older {' and '.join(changed)}, which it read {time_text(record.read_at)} UTC; "
+            f"{RELOAD} has it read again"
+        )
+    elif record.until_restart:
+        keys = ", ".join(record.until_restart)
+        found.append(f"{service} takes {keys} only when it starts again: systemctl restart retour-{record.service}")
+    return found
 
 
 def _harm(stream: Stream) -> Iterator[str]:

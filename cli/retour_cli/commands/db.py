@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from retour_cli.context import Context, options
 from retour_cli.output import json_option, print_json, say
+from retour_policy.errors import InputError, StoreRefused
+from retour_policy.files import make_folders
 
 
 @click.group()
@@ -28,6 +32,35 @@ def status(context: Context, as_json: bool) -> None:
     else:
         say(f"{store.name}: schema {found or 'none'}, this version needs {store.NEEDED_REVISION}")
     store.check()
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@options
+@json_option
+def backup(context: Context, file: Path, as_json: bool) -> None:
+    """Copy the database to a new FILE, also while the services run.
+
+    The copy is of one moment, and one file; its folder is made. Run by root,
+    it belongs to the database's owner, who must be able to write there.
+    Back up the key ring with it: docs/keeping.md.
+    """
+    store = context.open_store(check=False)
+    if not store.exists():
+        raise StoreRefused(f"{store.name}: no database")
+    try:
+        make_folders(file.absolute().parent, 0o750)
+        octets = store.back_up(file)
+    except FileExistsError as error:
+        raise InputError(f"{file}: is there already; name a new file") from error
+    except OSError as error:
+        raise InputError(f"{error.filename or file}: {error.strerror}") from error
+    if octets is None:
+        raise InputError(f"{store.name}: use the server's own program, such as pg_dump")
+    if as_json:
+        print_json({"database": store.name, "file": str(file), "octets": octets})
+    else:
+        say(f"wrote {file}: {octets / 1e6:.1f} MB")
 
 
 @db.command()

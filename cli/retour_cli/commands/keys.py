@@ -48,7 +48,9 @@ def rotate(context: Context, as_json: bool) -> None:
     ring when they reload, or when they meet a key that they do not know.
     """
     path = context.config.tokens.keyring
-    _ = context.ring  # so that an error in it names the key of the configuration; and root becomes its owner
+    roots = context.ring_is_roots
+    if not roots:
+        _ = context.ring  # so that an error in it names the key of the configuration; and root becomes its owner
     try:
         before, after = keyring.rotate_file(path, context.clock())
     except OSError as error:
@@ -57,3 +59,5 @@ def rotate(context: Context, as_json: bool) -> None:
         print_json({"keyring": str(path), "signing": after.signing(), "was": before.signing(), "keys": len(after.keys)})
     else:
         say(f"{path}: key {after.signing()} signs now (was {before.signing()}); {len(after.keys)} keys verify")
+        if roots:
+            say("The services got a copy of it when they started: systemctl restart retour, before the next rotation")

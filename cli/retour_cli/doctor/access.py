@@ -26,17 +26,20 @@ FIRST_FREE_PORT = 1024
 POSTFIX = "postfix"
 
 
-def find(path: Path, config: Config) -> list[Finding]:
-    """What of the configuration in `path` its services could not use; a closed folder is named once."""
+def find(path: Path, config: Config, *, ring_is_handed_over: bool = False) -> list[Finding]:
+    """What of the configuration in `path` its services could not use; a closed folder is named once.
+
+    A key ring that systemd hands over to them they need not read.
+    """
     found: dict[tuple[str, object], Finding] = {}
-    for one in _all(path, config):
+    ring = () if ring_is_handed_over else _file(config.tokens.keyring, "tokens.keyring", 0o600, os.R_OK)
+    for one in (*ring, *_all(path, config)):
         found.setdefault((one.name, one.mend or one.text), one)
     return list(found.values())
 
 
 def _all(path: Path, config: Config) -> Iterator[Finding]:
     yield from _file(path, "", 0o640, os.R_OK)
-    yield from _file(config.tokens.keyring, "tokens.keyring", 0o600, os.R_OK)
     if config.lmtpd.rules:
         yield from _file(config.lmtpd.rules, "lmtpd.rules", 0o640, os.R_OK)
     yield from _secrets(config)

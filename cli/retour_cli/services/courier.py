@@ -9,9 +9,11 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
+from retour_cli.services import store_log
+from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload_aside
-from retour_cli.services.sd_notify import notify
 from retour_cli.services.start import begin
+from retour_cli.services.watchdog import Watchdog, in_loop
 from retour_courier.courier import Courier
 from retour_policy.config.model import Config
 from retour_policy.config.secrets import load_secrets
@@ -37,6 +39,8 @@ def courier(context: Context) -> None:
 
 async def _run(context: Context) -> None:
     secrets = load_secrets(context.path, context.config)
+    condition = Condition("courier", context)
+    store_log.watch(context.store, condition)
     writer = Writer(context.store)
     worker = Courier(context.config, secrets, context.store, writer, Signer(context.ring, context.clock), context.clock)
     loop = asyncio.get_running_loop()
@@ -49,11 +53,12 @@ async def _run(context: Context) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: reload_aside(context, adopt))
+        loop.add_signal_handler(number, lambda: reload_aside(context, condition, adopt))
     log.info("courier ready", hooks=[hook.name for hook in context.config.hook], relays=list(context.config.relay))
-    notify("READY=1")
+    condition.ready()
+    Watchdog(writer, condition, [in_loop(loop)]).start()
     try:
         await worker.run()
-        notify("STOPPING=1")
+        condition.stopping()
     finally:
         await asyncio.to_thread(writer.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
@@ -9,10 +10,12 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
+from retour_cli.services import store_log
+from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload_aside
-from retour_cli.services.sd_notify import notify
 from retour_cli.services.sockets import OpenSocket, Setting
 from retour_cli.services.start import begin
+from retour_cli.services.watchdog import Watchdog, in_loop
 from retour_policy.config.load import load_rules
 from retour_policy.config.model import Config
 from retour_policy.store.writer import Writer
@@ -37,24 +40,30 @@ def lmtpd(context: Context) -> None:
     with contextlib.ExitStack() as undo:
         opened = _open_all(context, undo)
         *listeners, lookup = (one.listener for one in opened)
+        rules = context.rules  # read now, so that the condition knows of them
+        condition = Condition("lmtpd", context)
+        store_log.watch(context.store, condition)
         writer = Writer(context.store)
-        backend = Backend(config, context.rules, context.ring, writer, context.clock)
+        backend = Backend(config, rules, context.ring, writer, context.clock)
 
         def adopt(new: Config) -> None:
             backend.adopt(new, load_rules(context.path, new))
 
         def ready() -> None:
             log.info("lmtpd ready", listen=", ".join(config.lmtpd.listen), lookup=config.lmtpd.lookup)
-            notify("READY=1")
+            condition.ready()
+            Watchdog(writer, condition, [in_loop(asyncio.get_running_loop())]).start()
 
         def stopping() -> None:
             undo.close()  # at once, so that a process that starts now finds the paths free
-            notify("STOPPING=1")
+            condition.stopping()
 
         def renew() -> dict[int, socket.socket]:
             return {number: new for number, one in enumerate(opened) if (new := one.renew())}
 
-        serve(backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, adopt), stopping, renew))
+        serve(
+            backend, listeners, lookup, Hooks(ready, lambda: reload_aside(context, condition, adopt), stopping, renew)
+        )
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("lmtpd stopped")

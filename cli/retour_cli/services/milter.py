@@ -12,10 +12,12 @@ import click
 import structlog
 
 from retour_cli.context import Context, options
+from retour_cli.services import store_log
+from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload_aside
-from retour_cli.services.sd_notify import notify
 from retour_cli.services.sockets import OpenSocket, Setting
 from retour_cli.services.start import begin
+from retour_cli.services.watchdog import Watchdog
 from retour_milter.backend import Backend
 from retour_policy.store.writer import Writer
 
@@ -39,6 +41,8 @@ def milter(context: Context) -> None:
     write_last_lines = begin(context, "retour-milter")
     # before the first thread, so that all inherit it
     signal.pthread_sigmask(signal.SIG_BLOCK, RELOAD_SIGNALS | STOP_SIGNALS)
+    condition = Condition("milter", context)
+    store_log.watch(context.store, condition)
     writer = Writer(context.store)
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
     setting = Setting(str(context.path), "milter.socket")
@@ -46,9 +50,10 @@ def milter(context: Context) -> None:
     descriptor = os.dup(opened.listener.fileno())
     failed = _start(lambda: adapter.serve(backend, descriptor))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
-    notify("READY=1")
-    _wait_for_stop(context, backend, lambda: _renew(opened, descriptor))
-    notify("STOPPING=1")
+    condition.ready()
+    Watchdog(writer, condition).start()
+    _wait_for_stop(context, condition, backend, lambda: _renew(opened, descriptor))
+    condition.stopping()
     opened.remove()
     began = time.monotonic()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
@@ -77,7 +82,7 @@ def _start(serve: Callable[[], None]) -> threading.Event:
     return failed
 
 
-def _wait_for_stop(context: Context, backend: Backend, renew: Callable[[], None]) -> None:
+def _wait_for_stop(context: Context, condition: Condition, backend: Backend, renew: Callable[[], None]) -> None:
     """Wait in the main thread; a reload runs in another, so that this one waits again at once."""
     while True:
         came = signal.sigtimedwait(RELOAD_SIGNALS | STOP_SIGNALS, TICK_INTERVAL_S)
@@ -87,7 +92,7 @@ def _wait_for_stop(context: Context, backend: Backend, renew: Callable[[], None]
         if came is None:
             backend.tick()
         else:
-            reload_aside(context, backend.adopt)
+            reload_aside(context, condition, backend.adopt)
 
 
 def _renew(opened: OpenSocket, descriptor: int) -> None:

@@ -6,20 +6,33 @@ from collections.abc import Callable
 
 import structlog
 
+from retour_cli.services.condition import Condition
 from retour_cli.services.sd_notify import notify
+from retour_policy.store.database import Store
+
+DATABASE = "database"
+"""What the trouble is about that a condition is told."""
 
 log = structlog.get_logger()
 
 
-def teller(name: str) -> Callable[[str], None]:
+def teller(name: str, condition: Condition | None = None) -> Callable[[str], None]:
     """Is told of the database of that name: what is wrong with it, or (with "") that all is well again."""
 
     def tell(what: str) -> None:
         if what:
             log.error("database lost", database=name, problem=what)
-            notify(f"STATUS=Waiting for the database, and putting mail off: {what}")
         else:
             log.warning("database opened again", database=name)
-            notify("STATUS=")
+        trouble = what and f"Waiting for the database, and putting mail off: {what}"
+        if condition:
+            condition.trouble(DATABASE, trouble)
+        else:
+            notify(f"STATUS={trouble}")
 
     return tell
+
+
+def watch(store: Store, condition: Condition) -> None:
+    """Log what happens to `store` from now on, and tell `condition`."""
+    store.on_change = teller(store.name, condition)

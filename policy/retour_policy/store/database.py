@@ -7,6 +7,7 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
@@ -189,6 +190,19 @@ class Store:
             before = self._file.stat().st_size
             sqlite.compact(self._writer)
             return before, self._file.stat().st_size
+
+    def back_up(self, copy: Path) -> int | None:
+        """Copy the database as it is at one moment to the new file `copy`; its octets. Nobody waits meanwhile.
+
+        None: a server has its own ways. Raises `StoreUnavailable`, and `FileExistsError` if something is there.
+        """
+        if self._file is None:
+            return None
+        if copy.is_symlink() or copy.exists():
+            raise FileExistsError(copy)
+        with self._temporary():
+            sqlite.back_up(self._file, copy)
+            return copy.stat().st_size
 
     def close(self) -> None:
         """Close all connections."""

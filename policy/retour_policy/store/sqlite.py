@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,22 @@ def compact(engine: Engine) -> None:
             connection.cursor().execute(statement)
     finally:
         connection.close()
+
+
+def back_up(database: Path, copy: Path) -> None:
+    """Copy a database, in use or not, to the new file `copy` (mode 0640): whole or not at all, and one file.
+
+    Raises `FileExistsError`, other `OSError`s, `sqlite3.Error`.
+    """
+    files.write_new(copy, b"", mode=0o640)
+    try:
+        with contextlib.closing(connect(database)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+            source.backup(target)  # of one moment, whatever is written meanwhile
+            target.execute("PRAGMA journal_mode = DELETE")  # without files beside it, until it is used
+    except BaseException:
+        for file in (copy, *files_beside(copy)):
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _free_pages(connection: Connection) -> int:

@@ -66,7 +66,7 @@ class KeyRingFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._seen = _identity(path)
+        self._seen = _identity(files.find_readable(path))
         self.ring = load(path)
 
     @property
@@ -89,7 +89,7 @@ class KeyRingFile:
         """
         with self._lock:
             try:
-                seen = _identity(self.path)
+                seen = _identity(files.find_readable(self.path))
                 if seen == self._seen:
                     return False
                 found, self._seen = load(self.path), seen
@@ -140,10 +140,15 @@ def _free_number(kept: list[Key]) -> int:
 
 
 def load(path: Path) -> KeyRing:
-    """The ring in a file. Raises `ConfigError` that names the file and the key that is wrong."""
-    _refuse_open_mode(path)
+    """The ring in a file. Raises `ConfigError` that names the file and the key that is wrong.
+
+    Where this user may not read it, that is the copy which the service manager has handed over.
+    """
+    place = files.find_readable(path)
+    if place == path:
+        _refuse_open_mode(path)
     try:
-        data = tomllib.loads(files.read_regular(path, MAX_RING_OCTETS).decode("utf-8"))
+        data = tomllib.loads(files.read_regular(place, MAX_RING_OCTETS).decode("utf-8"))
     except OSError as error:
         raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
