@@ -24,7 +24,7 @@ test: setup ## all tests but the slow ones, real Postfix and swaks included
 	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-postgresql: setup ## all tests that record something, with their stores on a private PostgreSQL
-	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" --store postgresql $(SIDE_BY_SIDE) $(PYTEST_ARGS) \
+	$(AS_ROOT) $(PYTHON) -m pytest -m "not slow" --store=postgresql $(SIDE_BY_SIDE) $(PYTEST_ARGS) \
 		tests/policy tests/milter tests/lmtpd tests/courier
 
 test-slow: setup ## the tests that take longer than a minute each

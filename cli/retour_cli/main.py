@@ -34,7 +34,7 @@ COMMANDS = {
     "stats": ("commands.stats", "Show how much waits in the outbox, and since when."),
     "token": ("commands.token", "Make a VERP address to try things with, or read one."),
     "keys": ("commands.keys", "Sign with the next key from now on."),
-    "db": ("commands.db", "Show the database's schema, bring it up to date, or compact its file."),
+    "db": ("commands.db", "Show the database's schema; upgrade, compact or copy the database."),
 }
 
 

@@ -1,20 +1,25 @@
-"""Db: the database's schema, its state and its upgrade, and the size of its file."""
+"""Db: the database's schema, its state and its upgrade, the size of its file, and a copy of it elsewhere."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retour_cli.context import Context, options
-from retour_cli.output import json_option, print_json, say
-from retour_policy.errors import InputError, StoreRefused
+from retour_cli.output import counted, json_option, print_json, say
+from retour_policy.errors import EX_FAILED, InputError, StoreRefused
 from retour_policy.files import make_folders
+
+if TYPE_CHECKING:
+    from retour_policy.store.database import Store
 
 
 @click.group()
 def db() -> None:
-    """The database: its schema, bringing that up to date, and its size."""
+    """The database: its schema, bringing that up to date, its size, a copy."""
 
 
 @db.command()
@@ -104,3 +109,59 @@ def compact(context: Context, as_json: bool) -> None:
         print_json({"database": store.name, "octets": after, "before": before})
     else:
         say(f"{store.name}: {after / 1e6:.1f} MB, was {before / 1e6:.1f} MB")
+
+
+def _checked_url(_: click.Context, __: click.Parameter, url: str | None) -> str | None:
+    from retour_policy.store.location import problem_of
+
+    if url is not None and (problem := problem_of(url)):
+        raise click.BadParameter(problem)
+    return url
+
+
+@db.command("copy")
+@options
+@click.option("--from", "source_url", metavar="URL", callback=_checked_url, help="What to copy, if not [store] url.")
+@click.option("--to", "target_url", metavar="URL", callback=_checked_url, required=True, help="An empty database.")
+@json_option
+def copy_(context: Context, source_url: str | None, target_url: str, as_json: bool) -> None:
+    """Copy everything into another, empty database: from SQLite to PostgreSQL,
+    or back.
+
+    Stop all services first. A copy that was cut off goes on where it was
+    when you run it again. At the end the rows are counted, and each address
+    is compared with its facts; then name the new database in [store] url.
+    """
+    from retour_policy.store import transfer
+    from retour_policy.store.database import open_store
+
+    if (source_url or context.config.store.url) == target_url:
+        raise InputError(f"--to names the store that is to be copied: {target_url}")
+    context.become_owner()
+    source = open_store(source_url, file="--from") if source_url else context.store_of_any_ring
+    target = open_store(target_url, file="--to", check=False)
+    transfer.prepare(source, target)
+    rows = transfer.count(source)
+    with click.progressbar(length=max(rows, 1), label="copying", hidden=as_json, file=sys.stderr) as bar:
+        bar.update(transfer.count(target))
+        for written in transfer.copy(source, target):
+            bar.update(written)
+    transfer.finish(source, target)
+    _compare(target, rows, as_json=as_json)
+
+
+def _compare(target: Store, rows: int, *, as_json: bool) -> None:
+    """Compare each address with its facts, and say what came of it all. Exit status 1 if one differs."""
+    from retour_cli.render.changes import progress
+    from retour_policy.maintenance.rebuild import differences
+
+    target.check()
+    with progress(target, "comparing", as_json=as_json) as reached:
+        differing = sum(1 for _ in differences(target, reached))
+    if as_json:
+        print_json({"database": target.name, "rows": rows, "differing": differing})
+    else:
+        said = f"{counted(differing, 'address')} differ from the facts, as they did before" if differing else ""
+        say(f"{target.name}: {counted(rows, 'row')} copied; {said or 'no difference from the facts'}")
+    if differing:
+        raise SystemExit(EX_FAILED)

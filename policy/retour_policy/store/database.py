@@ -17,7 +17,7 @@ from retour_policy.errors import ConfigError, Problem, RetourError, StoreDamaged
 from retour_policy.store import location, postgresql, sqlite
 from retour_policy.store.lock import LongWait, tell_nobody, write_lock
 from retour_policy.store.opened import Opened
-from retour_policy.store.schema import REVISION, VERSION_TABLE
+from retour_policy.store.schema import COPYING, REVISION, VERSION_TABLE
 from retour_policy.store.signals import ENDING, STOPPING, held_back
 from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
@@ -151,6 +151,8 @@ class Store:
         found = self._revision(connection)
         if found is None:
             raise StoreRefused(f"{self.name}: the database is empty; run `retour db upgrade`")
+        if found == COPYING:
+            raise StoreRefused(f"{self.name}: a copy into it has not ended; run the same `retour db copy` again")
         if found > REVISION:
             raise StoreRefused(
                 f"{self.name}: its schema {found} is newer than this Retour's {REVISION}; "

@@ -7,12 +7,12 @@ between, in transaction mode too.
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from retour_policy.errors import StoreRefused
@@ -130,6 +130,22 @@ def lock_for_upgrade(connection: Connection) -> None:
     """Let one host at a time change the tables, until the transaction ends. SQLite's file has a lock of its own."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+
+
+def copy_rows(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> None:
+    """Write rows by COPY, which takes a fifth of the time of INSERT. Raises `DBAPIError`."""
+    dialect = connection.dialect
+    bind = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+    quoted = dialect.identifier_preparer
+    names = ", ".join(quoted.format_column(column) for column in table.columns)
+    statement = f"COPY {quoted.format_table(table)} ({names}) FROM STDIN"
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([each(value) if each else value for each, value in zip(bind, row, strict=True)])
+    except dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(statement, None, error, dialect.loaded_dbapi.Error) from error
 
 
 def sqlstate(error: BaseException | None) -> str:

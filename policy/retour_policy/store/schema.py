@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 REVISION = "0009"
 VERSION_TABLE = "retour_schema"
+COPYING = "copying"  # stands for the revision while another store is copied into this one
 
 metadata = MetaData()
 AutoIncrement = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
