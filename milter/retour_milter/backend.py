@@ -13,8 +13,10 @@ import structlog
 from sqlalchemy import Connection
 
 from retour_milter.in_flight import InFlight
+from retour_milter.list_headers import ListAddresses
 from retour_policy.address import address_key
 from retour_policy.clock import Clock, ClockWatch
+from retour_policy.config.feedback import link
 from retour_policy.config.model import Config, Stream
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
@@ -150,6 +152,7 @@ class Backend:
             tag=tag,
             queue_id=queue_id,
             spool=spool,
+            is_subscribed=stream.unsubscribe is not None,
         )
         message = OutgoingMessage(new, withheld, track=stream.track, watch=stream.suppressed != "pass")
         if message.weight > MAX_RECIPIENTS_AT_ONCE:
@@ -186,6 +189,18 @@ class Backend:
             raise
         except Exception as error:
             raise StoreUnavailable(f"recording a send failed: {error!r}") from error
+
+    def list_addresses(self, settings: Settings, stream: Stream, recorded: RecordedSend) -> ListAddresses:
+        """The addresses by which the recipients of a send unsubscribe and complain, where the stream has such."""
+        unsubscribe, pattern, number = stream.unsubscribe, stream.mailto_pattern, recorded.subscription
+        token = self.signer.subscription(number) if number is not None else None
+        by_mail = token or self.signer.group_subscription(recorded.send)
+        return ListAddresses(
+            link=link(unsubscribe.https, token) if unsubscribe and unsubscribe.https and token else None,
+            mailto=pattern.address(by_mail) if pattern else None,
+            feedback=settings.config.lmtpd.feedback if stream.cfbl else None,
+            feedback_token=self.signer.feedback(recorded.send) if stream.cfbl else "",
+        )
 
     def name_copy(self, settings: Settings, stream: Stream) -> str:
         """A name for the copy of a message that may be sent again; it contains the time when the copy expires."""

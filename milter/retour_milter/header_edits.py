@@ -27,7 +27,8 @@ STRUCTURED_PREFIXES = ("resent-", "arc-", "bimi-", "content-")
 """In these encoded words have no place, or only in parts that nobody can tell here (RFC 2047 section 5)."""
 _URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"  # besides letters, digits and -._ (RFC 3986 section 2)
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What cannot stand in a header field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,13 @@ def stamp(
     edits = removal(headers, TAG)
     left_off = []
     for name, asked in _asked(stream).items():
-        filled = _fill(asked, _in_uri(values) if name.lower() in URI_FIELDS else values)
-        if filled is None or _UNFIT.search(filled) or not (filled.isascii() or _takes_encoded_words(name)):
+        filled = fill(asked, _in_uri(values) if name.lower() in URI_FIELDS else values)
+        if filled is None or UNFIT.search(filled) or not (filled.isascii() or _takes_encoded_words(name)):
             left_off.append(name)
         else:
             edits += _edit(headers, name, asked, filled)
     if reference is not None and stream.headers is not False:
-        edits += _set(headers, REFERENCE, reference)
+        edits += replacement(headers, REFERENCE, reference)
     else:  # one that came with the message is about another send
         edits += removal(headers, REFERENCE)
     return Stamp(tuple(edits), tuple(left_off))
@@ -72,7 +73,7 @@ def stamp(
 
 def removal(headers: Sequence[tuple[str, str]], name: str) -> list[HeaderEdit]:
     """The edits that remove every field of that name, the last one first, so that the places stay correct."""
-    return [HeaderEdit(name, place, "") for place in range(_count(headers, name), 0, -1)]
+    return [HeaderEdit(name, place, "") for place in range(count(headers, name), 0, -1)]
 
 
 def edited(headers: Sequence[tuple[str, str]], edits: Sequence[HeaderEdit]) -> bytes:
@@ -105,8 +106,11 @@ def _asked(stream: Stream) -> dict[str, Any]:
     return stream.headers if stream.headers is not False else {}
 
 
-def _fill(asked: Any, values: Mapping[str, str | None]) -> str | None:
-    """The text with its placeholders filled in, "" for a field to remove, None if a placeholder has no value."""
+def fill(asked: Any, values: Mapping[str, str | None]) -> str | None:
+    """What is asked of a field, with its placeholders filled in.
+
+    "" for a field to remove, None if a placeholder has no value.
+    """
     text = next(iter(asked.values())) if isinstance(asked, dict) else asked
     if text is False:
         return ""
@@ -120,7 +124,7 @@ def _in_uri(values: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _percent_encoded(text: str) -> str:
-    return text if _UNFIT.search(text) else quote(text, safe=_URI_CHARACTERS)  # what is unfit leaves the field off
+    return text if UNFIT.search(text) else quote(text, safe=_URI_CHARACTERS)  # what is unfit leaves the field off
 
 
 def _takes_encoded_words(name: str) -> bool:
@@ -134,12 +138,12 @@ def _edit(headers: Sequence[tuple[str, str]], name: str, asked: Any, filled: str
         return removal(headers, name)
     if isinstance(asked, dict) and "add" in asked:
         return [HeaderEdit(name, 0, _encoded(filled))]
-    if isinstance(asked, dict) and _count(headers, name):
+    if isinstance(asked, dict) and count(headers, name):
         return []
-    return _set(headers, name, _encoded(filled))
+    return replacement(headers, name, _encoded(filled))
 
 
-def _set(headers: Sequence[tuple[str, str]], name: str, value: str) -> list[HeaderEdit]:
+def replacement(headers: Sequence[tuple[str, str]], name: str, value: str) -> list[HeaderEdit]:
     """One field of that name with that value: the first one changed, the others removed, or a new one."""
     there = removal(headers, name)
     return [*there[:-1], HeaderEdit(name, 1, value)] if there else [HeaderEdit(name, 0, value)]
@@ -150,5 +154,6 @@ def _encoded(text: str) -> str:
     return text if text.isascii() else EncodedWords(text, "utf-8", maxlinelen=998).encode()
 
 
-def _count(headers: Sequence[tuple[str, str]], name: str) -> int:
+def count(headers: Sequence[tuple[str, str]], name: str) -> int:
+    """How many fields of that name there are."""
     return sum(field.lower() == name.lower() for field, _ in headers)

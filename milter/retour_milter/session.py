@@ -21,6 +21,7 @@ from retour_milter.answers import (
 )
 from retour_milter.backend import Backend, EarlierSend, RecordedSend
 from retour_milter.header_edits import edited, first, removal, stamp, tag_of
+from retour_milter.list_headers import list_edits
 from retour_milter.match import Found, Origin, find_stream
 from retour_milter.message import Message
 from retour_milter.recipients import Recipient, RecipientEdits, edits_of
@@ -202,7 +203,7 @@ class Session:
         if nobody:
             return nobody
         number = recorded.send
-        edits = self._edits(message, stream, number, kept)
+        edits = self._edits(message, stream, recorded, kept)
         if spool and message.body is not None:
             copy = edited(message.headers, edits.headers) + b"".join(message.body)
             self._backend.keep_copy(message.settings, spool, copy)
@@ -279,8 +280,8 @@ class Session:
         recipient, found = next(iter(for_good or withheld.items()))
         return refusal(recipient.address, found)
 
-    def _edits(self, message: Message, stream: Stream, number: int, kept: list[Recipient]) -> Edits:
-        signer = self._backend.signer
+    def _edits(self, message: Message, stream: Stream, recorded: RecordedSend, kept: list[Recipient]) -> Edits:
+        signer, number = self._backend.signer, recorded.send
         sender = self._sender(message, stream, number)
         only = kept[0].address if len(kept) == 1 else None
         values = {
@@ -292,15 +293,18 @@ class Session:
             "date": formatdate(self._backend.clock() / 1000),
         }
         made = stamp(stream, message.headers, values, signer.reference(number))
-        if made.left_off:
+        addresses = self._backend.list_addresses(message.settings, stream, recorded)
+        listed = list_edits(stream, message.headers, values, addresses)
+        left_off = (*made.left_off, *listed.left_off)
+        if left_off:
             log.warning(
                 "header fields omitted",
                 queue_id=message.queue_id,
                 stream=stream.name,
-                fields=", ".join(made.left_off),
+                fields=", ".join(left_off),
                 send=number,
             )
-        return Edits(sender, headers=made.edits)
+        return Edits(sender, headers=(*made.edits, *listed.edits))
 
     def _sender(self, message: Message, stream: Stream, number: int) -> str | None:
         if stream.pattern:

@@ -19,6 +19,7 @@ from retour_policy.messages.router import Router
 from retour_policy.store.schema import REVISION
 
 A, B = "anna@example.net", "bert@example.net"
+LEAVES = 'unsubscribe = { https = "https://u.example.com", mailto = "u-%@bounces.example.com", post = true }'
 
 
 def test_check_tells_what_the_configuration_means(office: Any) -> None:
@@ -54,6 +55,11 @@ def test_check_in_json(office: Any) -> None:
         (('name = "news"', 'name = "news"\nsuppressed = "drop"'), "taken off silently"),
         (('name = "news"', 'name = "news"\nsuppressed = "pass"'), "nobody (suppressed = pass)"),
         (('name = "news"', 'name = "news"\ntrack = false'), "counted for nobody"),
+        (('name = "news"', f'name = "news"\n{LEAVES}'), "/u/... with one click (RFC 8058), mail to u-"),
+        (('name = "news"', f'name = "news"\n{LEAVES}'), "wrote in these fields stays, and ours is not written"),
+        (('name = "news"', f'name = "news"\n{LEAVES}'), "there is no [web] section"),
+        (('name = "news"', f'name = "news"\n{LEAVES}\nexisting = "replace"'), "gives way to ours"),
+        (('name = "news"', f'name = "news"\n{LEAVES}\nexisting = "wrap"'), "but for a second https link"),
         (('sender = ["news@example.com"]', 'header = { List-Id = "*news*" }'), "a header decides"),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ class Desk:
         """The token of a message that goes out now."""
         with self.store.writing() as connection:
             number = addresses.ensure(connection, self.ring.address_secret, [address])[address]
-            row = subscriptions.ensure(connection, number, stream, self.now, subscription.draw_number)
+            (row,) = subscriptions.ensure(connection, {(number, stream)}, self.now, subscription.draw_number).values()
         return Signer(self.ring, self.clock).subscription(row)
 
     def leaves(self, token: str, extent: str = "stream") -> Subscription:

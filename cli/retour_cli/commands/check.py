@@ -14,6 +14,7 @@ from retour_cli.context import Context, options
 from retour_cli.doctor import access
 from retour_cli.doctor.finding import Finding, Urgency
 from retour_cli.output import counted, json_option, print_json, say, wrapped
+from retour_cli.render.feedback import feedback_warnings
 from retour_cli.render.policy import hook_words, known_at_rcpt, policy_words, stream_words
 from retour_cli.services.run_record import RunRecord, find_running
 from retour_policy.clock import time_text
@@ -120,6 +121,7 @@ def warnings(config: Config) -> list[str]:
         found += [f"stream {stream.name}: {text}" for text in _harm(stream)]
         if not known_at_rcpt(config, stream) and not stream.match.header and stream.suppressed == "refuse":
             found.append(f"stream {stream.name}: a stream above it needs a header field, so it cannot refuse at RCPT")
+    found += feedback_warnings(config)
     for name, relay in config.relay.items():
         if relay.user and relay.tls == "none" and not relay.host.startswith("127."):
             found.append(f'relay {name}: the password goes over the network for all to read; tls = "starttls" hides it')

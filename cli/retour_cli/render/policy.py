@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from retour_cli.output import counted
+from retour_cli.render.feedback import feedback_words
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.config.courier import HookSection
 from retour_policy.config.model import Config, StormSection, Stream
@@ -142,6 +143,7 @@ def stream_words(config: Config, stream: Stream) -> dict[str, str]:
         words["scope"] = f"written {scope_text(stream.name)}: the word alone is a class of streams"
     if stream.hears_copies:
         words["hears"] = f"copies of reports, at {stream.hears_copies}"
+    words |= feedback_words(config, stream)
     if stream.retry:
         span, size = span_words(stream.retry.interval), stream.max_size // 1024
         words["resends"] = f"soft bounces up to {stream.retry.count} times, {span} apart, of messages up to {size}k"

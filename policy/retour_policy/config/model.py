@@ -248,8 +248,13 @@ class Config(Section):
     @cached_property
     def pattern_domains(self) -> frozenset[str]:
         """Domains of VERP patterns, and of the patterns of addresses to which people write to unsubscribe."""
-        patterns = [one for stream in self.stream for one in (stream.pattern, stream.mailto_pattern)]
-        return frozenset(pattern.domain for pattern in patterns if pattern)
+        return frozenset(pattern.domain for pattern in self.patterns)
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The patterns of all streams, each once."""
+        found = (one for stream in self.stream for one in (stream.pattern, stream.mailto_pattern))
+        return tuple(dict.fromkeys(one for one in found if one))
 
     @cached_property
     def static_senders(self) -> frozenset[str]:
@@ -260,4 +265,5 @@ class Config(Section):
 def in_bounce_domain(config: Config, address: str) -> bool:
     """Whether mail to `address` would come to Retour itself."""
     domain = domain_ascii(address.rpartition("@")[2])
-    return domain in config.bounce_domains or normalise(address) in config.static_senders
+    own = config.static_senders | {normalise(config.lmtpd.feedback or "")}
+    return domain in config.bounce_domains or normalise(address) in own

@@ -16,10 +16,11 @@ from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms
 from retour_policy.sanitize import clean, clean_values
-from retour_policy.store import addresses, facts, sends, suppressions
+from retour_policy.store import addresses, facts, sends, subscriptions, suppressions
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.sends import NewSend
+from retour_policy.tokens.subscription import draw_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class RecordedSend:
     """0: nobody gets the message."""
     newly_suppressed: Mapping[str, Suppression]
     """Recipients that were suppressed between RCPT and now, or whose trial is in progress."""
+    subscription: int | None = None
+    """The number of its only recipient's subscription, if the send asked for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,26 @@ class SendRecorder:
         sorted_out = self._sorted_out(connection, messages)
         tracked = [one.kept for one in sorted_out if one.is_recorded]
         self._count(connection, tracked)
-        numbers = iter(sends.record_many(connection, self.secret, tracked, self.draw) if tracked else ())
-        return [
-            RecordedSend(next(numbers) if one.is_recorded else self._unrecorded(one), one.newly) for one in sorted_out
-        ]
+        numbers = sends.record_many(connection, self.secret, tracked, self.draw) if tracked else ()
+        written = iter(zip(numbers, self._subscriptions(connection, tracked), strict=True))
+        recorded = []
+        for one in sorted_out:
+            number, subscription = next(written) if one.is_recorded else (self._unrecorded(one), None)
+            recorded.append(RecordedSend(number, one.newly, subscription))
+        return recorded
+
+    def _subscriptions(self, connection: Connection, tracked: Sequence[NewSend]) -> list[int | None]:
+        """Of each the number of its only recipient's subscription; none where several read the same message."""
+        wanted = [self._subscriber(one) for one in tracked]
+        numbers = addresses.read_numbers(connection, filter(None, wanted)) if any(wanted) else {}
+        pairs = [(numbers[key], one.stream) if key else None for key, one in zip(wanted, tracked, strict=True)]
+        found = subscriptions.ensure(connection, {*filter(None, pairs)}, self.clock(), draw_number)
+        return [found[pair] if pair else None for pair in pairs]
+
+    def _subscriber(self, new: NewSend) -> bytes | None:
+        """The key of the only recipient, of a send that asks for their subscription."""
+        keys = {address_key(self.secret, one) for one in new.recipients} if new.is_subscribed else set()
+        return keys.pop() if len(keys) == 1 else None
 
     def _unrecorded(self, one: _SortedOut) -> int:
         """An id for a message that no send is written of; none where nobody gets it."""

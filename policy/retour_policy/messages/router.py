@@ -26,13 +26,15 @@ class UnknownAddress(ValueError):
 class Route:
     """What a bounce address stands for."""
 
-    kind: Literal["verp", "static", "role"]
+    kind: Literal["verp", "static", "role", "feedback", "unsubscribe"]
     stream: str | None = None
     """The stream of the pattern; several streams may share one, so the send record decides."""
     send: int | None = None
     """The id in the verified token."""
     named: str | None = None
     """The recipient that Postfix's XVERP put after the token; a hint, not signed."""
+    subscription: int | None = None
+    """The number in the verified token of somebody who unsubscribes; None: one of several recipients of `send`."""
 
 
 class Router:
@@ -57,7 +59,7 @@ class Router:
                 except token.NotAToken:
                     continue
                 return Route("verp", stream.name, number, found.recipient)
-        return self._unsigned(address)
+        return self._unsubscribing(address) or self._unsigned(address)
 
     def is_forward(self, raw: bytes) -> bool:
         """Whether a message is a forward that Retour made."""
@@ -70,6 +72,13 @@ class Router:
                 except token.TokenError:
                     continue
         return False
+
+    def feedback(self, text: str) -> int | None:
+        """The send id in a genuine CFBL-Feedback-ID field, else None."""
+        try:
+            return self._read(Purpose.FEEDBACK, "", text.strip())
+        except token.TokenError:
+            return None
 
     def reference(self, text: str) -> int | None:
         """The send id in a genuine Retour-Ref field, else None."""
@@ -90,8 +99,28 @@ class Router:
             return None
         return route if route.kind == "verp" else None
 
+    def _unsubscribing(self, address: str) -> Route | None:
+        """What `address` stands for if people unsubscribe by writing to it. Raises `TokenError`.
+
+        Also where the configuration names it no longer: messages that do are on their way for long.
+        """
+        for pattern in self.config.patterns:
+            found = pattern.match(address, token.LONG_LENGTH)
+            if found is None or found.recipient:
+                continue
+            try:
+                return Route("unsubscribe", subscription=self.subscription(found.token))
+            except token.Forged:
+                send = self._read(Purpose.GROUP_UNSUBSCRIBE, "", found.token, subscription.LIFETIME_DAYS)
+                return Route("unsubscribe", send=send)
+            except token.NotAToken:
+                continue
+        return None
+
     def _unsigned(self, address: str) -> Route:
         local, _, _ = address.rpartition("@")
+        if self.config.lmtpd.feedback and normalise(address) == normalise(self.config.lmtpd.feedback):
+            return Route("feedback")
         if normalise(address) in self.config.static_senders:
             return Route("static", self._static_stream(address).name)
         if local.lower() in ROLES and domain_of(address) in self.config.bounce_domains:

@@ -37,6 +37,14 @@ class Signer:
         """The token by which an address leaves a stream."""
         return subscription.make(self._ring.ring, number, self._clock())
 
+    def group_subscription(self, number: int) -> str:
+        """The token by which one of several recipients of a send leaves its stream."""
+        return token.make(self._ring.ring, Purpose.GROUP_UNSUBSCRIBE, "", number)
+
+    def feedback(self, number: int) -> str:
+        """The value of a CFBL-Feedback-ID field."""
+        return token.make(self._ring.ring, Purpose.FEEDBACK, "", number)
+
     def reference(self, number: int) -> str:
         """The value of a Retour-Ref field."""
         return token.make(self._ring.ring, Purpose.REFERENCE, "", number)

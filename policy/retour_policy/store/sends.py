@@ -121,6 +121,8 @@ class NewSend:
     queue_id: str | None = None
     spool: str | None = None
     """The file with a copy to send again."""
+    is_subscribed: bool = False
+    """Its recipient, if it is one, can leave the stream by a link of their own."""
     judged_after: int = MAX_RETRY_MS
     """When a send counts as good (milliseconds): an earlier one is not set apart any more then."""
 
