@@ -13,6 +13,8 @@ from retour_cli.output import say
 COMMANDS = {
     # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
     "init": ("commands.init", "Write a configuration, a key ring and a database to begin with."),
+    "setup": ("commands.setup", "Show what Postfix and the DNS need; with --apply, write it."),
+    "doctor": ("commands.doctor", "Find what is wrong with Retour, Postfix and the DNS, and what mends it."),
     "check": ("commands.check", "Check the configuration, and show what it means."),
     "serve": ("services.serve", "Run all services together, for a small host or a try-out."),
     "milter": ("services.milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),

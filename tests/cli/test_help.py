@@ -23,7 +23,7 @@ def commands(group: click.Group = main, above: tuple[str, ...] = ()) -> Iterator
 
 
 ALL = dict(commands())
-JSON = {"init", "check", "events", "address", "suppressions", "token", "db", "keys"} | {
+JSON = {"init", "check", "setup", "doctor", "events", "address", "suppressions", "token", "db", "keys"} | {
     "outbox",
     "stats",
     "storm",

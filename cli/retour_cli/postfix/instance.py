@@ -10,7 +10,7 @@ from pathlib import Path
 from retour_cli.postfix.lists import expand, split_list
 
 Lookup = Callable[[str, str], str | None]
-"""What the table answers for a key; None: nothing."""
+"""What the table answers for a key; None: nothing, or it cannot be asked now."""
 CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 """The settings that say which domains Postfix takes mail for (ADDRESS_CLASS_README)."""
 _TABLE = re.compile(r"[a-z]+:.+", re.DOTALL)
@@ -35,10 +35,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Instance:
-    """A Postfix. `main` has what main.cf says, `values` all settings, expanded."""
+    """A Postfix. `main` has what main.cf says; all settings are in `literal` as written, in `values` expanded."""
 
     config: Path
     main: Mapping[str, str]
+    literal: Mapping[str, str]
     values: Mapping[str, str]
     services: tuple[Service, ...]
     lookup: Lookup

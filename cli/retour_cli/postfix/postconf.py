@@ -59,12 +59,20 @@ class Programs:
 def read(programs: Programs) -> Instance:
     """The instance as it is set now. Raises `PostfixError`."""
     values = _pairs(programs.run("postconf", "-x").splitlines())
+    literal = _pairs(programs.run("postconf").splitlines())
     main = _pairs(programs.run("postconf", "-n").splitlines())
     config, queue = Path(values["config_directory"]), Path(values["queue_directory"])
     services = _services(
         programs.run("postconf", "-F").splitlines(), programs.run("postconf", "-P").splitlines(), values
     )
-    return Instance(config, main, values, services, lambda table, key: programs.lookup(table, key, queue))
+
+    def lookup(table: str, key: str) -> str | None:
+        try:
+            return programs.lookup(table, key, queue)
+        except PostfixError:
+            return None
+
+    return Instance(config, main, literal, values, services, lookup)
 
 
 def read_if_any(programs: Programs) -> Instance | None:
