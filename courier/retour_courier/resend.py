@@ -103,6 +103,9 @@ class ResendCarrier:
     def _copy(self, send: Send) -> bytes:
         try:
             return Spool(self.config.spool.dir).get(send.spool or "")
+        except FileNotFoundError as error:
+            # Where several hosts share the store but not the folder, the next to try may be the one that has it.
+            raise DeliveryError(f"no copy to send again: {error}", temporary=self.store.is_shared) from error
         except OSError as error:
             raise DeliveryError(f"no copy to send again: {error}", temporary=False) from error
 

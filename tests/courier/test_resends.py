@@ -181,14 +181,14 @@ def test_without_a_copy_or_a_setting_nothing_is_sent_again(world, spool, tmp_pat
         assert courier.waiting(kind="resend") == []
 
 
-def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path):
-    """The postmaster sees that a resend did not happen."""
+def test_a_copy_that_is_gone_is_a_dead_letter(world, spool, tmp_path, store_kind):
+    """The postmaster sees that a resend did not happen. On a store that is shared, another host may have the copy."""
     world.bounce(send(world, spool), like="full")
     for name, _, _ in list(spool.names()):
         spool.remove(name)
     with running_courier(tmp_path, world) as courier:
         world.wait("4h")
-        (item,) = courier.wait_tried(failed=True)
+        (item,) = courier.wait_tried(failed=store_kind == "sqlite")
     assert item.error.startswith("no copy to send again")
 
 

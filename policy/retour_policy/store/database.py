@@ -53,6 +53,11 @@ class Store:
         """The database's address without its password, for messages."""
         return make_url(self.url).render_as_string(hide_password=True)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts may use it too."""
+        return self._file is None
+
     def exists(self) -> bool:
         """Whether there is anything to open; a server is asked when it is used."""
         return self._file is None or self._file.exists()
