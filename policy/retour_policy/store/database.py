@@ -255,7 +255,8 @@ class Store:
         orig = getattr(error, "orig", None) or error
         if not sqlite.is_damage(orig):
             failure = StoreUnavailable(f"{self.name}: {postgresql.one_line(str(orig))}")
-            if self._file is None and isinstance(error, (DBAPIError, OSError)) and not is_deadlock(error):
+            is_servers = isinstance(error, (DBAPIError, postgresql.TakesNoWrites)) and not is_deadlock(error)
+            if self._file is None and is_servers:
                 self._tell_first(str(failure))
             return failure
         self._abandon()  # they keep what they have read, also when the file is whole again

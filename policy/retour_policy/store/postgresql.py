@@ -75,9 +75,8 @@ _LACKING = text(
 )
 
 
-def is_url(url: URL) -> bool:
-    """Whether a URL names a database on a PostgreSQL server."""
-    return url.get_backend_name() == "postgresql"
+class TakesNoWrites(OSError):
+    """The server answers, and is a replica or read-only."""
 
 
 def engines(url: URL) -> tuple[Engine, Engine]:
@@ -95,11 +94,11 @@ def engines(url: URL) -> tuple[Engine, Engine]:
 def begin_writing(connection: Connection) -> None:
     """Make a transaction that has just begun durable, and one that the server ends if this host dies.
 
-    Raises `OSError` where the server takes no writes, and connects anew the next time.
+    Raises `TakesNoWrites`, and connects anew the next time.
     """
     if connection.execute(_BEGIN).one().read_only:
         connection.invalidate()
-        raise OSError("the server takes no writes: it is a replica, or read-only")
+        raise TakesNoWrites("the server takes no writes: it is a replica, or read-only")
 
 
 def require_server(connection: Connection, name: str) -> None:
