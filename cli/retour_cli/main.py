@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retour_cli.output import say
+from retour_cli.output import output_complete, say
 
 COMMANDS = {
     # name: (module, one line for `retour --help`); the module has a command of that name, with _ for a keyword
@@ -61,9 +61,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; a `RetourError` becomes its text on standard error and its exit status."""
+        """Run; a `RetourError`, or an output that cannot be written, becomes a sentence and an exit status."""
         try:
-            with _signals_deferred():
+            with _signals_deferred(), output_complete():
                 return super().invoke(ctx)
         except Exception as error:
             status = getattr(error, "exit_status", None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
+import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -18,8 +22,55 @@ GAP = "  "
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
+_LOST = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+
+
+class OutputLost(Exception):
+    """Standard output is closed, or its disk is full: what was printed is not all."""
+
+    exit_status = 1
+
+
+@contextlib.contextmanager
+def output_complete() -> Iterator[None]:
+    """What the block prints is written when it ends. Raises `OutputLost`, also in the place of a `SystemExit`.
+
+    What a terminal's encoding lacks is shown by its number.
+    """
+    _reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _LOST or error.filename is not None:
+            raise  # of another file, which the error names
+        _print_nowhere()
+        raise OutputLost(f"standard output: {error.strerror}; what was printed is not complete") from None
+
+
+def print_in_utf_8() -> None:
+    """Whatever the locale says: for what programs read."""
+    if sys.stdout.encoding.lower().replace("-", "") != "utf8":
+        _reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def _reconfigure(**settings: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(**settings)  # type: ignore[arg-type]
+
+
+def _print_nowhere() -> None:
+    """From now on: else Python would try again to write what is left, and fail, at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def print_json(values: dict[str, Any]) -> None:
-    """One object on a line of its own."""
+    """One object on a line of its own, in UTF-8 (RFC 8259 section 8.1)."""
+    print_in_utf_8()
     text = json.dumps(values, ensure_ascii=False)
     click.echo(text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
 

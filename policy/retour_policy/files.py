@@ -146,9 +146,10 @@ def find_readable(path: Path) -> Path:
 
 
 def digest(path: Path) -> str:
-    """A name for what is in a file now (SHA-256, in hexadecimal); "" where it cannot be read."""
+    """A name for what is in a regular file now (SHA-256, in hexadecimal); "" where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        descriptor = _regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        with os.fdopen(descriptor, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

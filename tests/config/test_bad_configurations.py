@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import subprocess
@@ -57,6 +58,15 @@ def put(here: Path, case: Path) -> tuple[Path, str]:
     return here / "retour.toml", (case / "expected").read_text().replace("@HERE@", str(here))
 
 
+def good(here: Path) -> str:
+    """A configuration that is right: its files, and a folder for its sockets, are there."""
+    (here / "s").mkdir(mode=0o755, exist_ok=True)
+    sockets = {"milter.socket": "m", "lmtpd.lookup": "k"}
+    lines = [f'{key} = "unix:{here}/s/{name}"' for key, name in sockets.items()]
+    lines += [f'lmtpd.listen = ["unix:{here}/s/l"]', f'sockets.group = "{grp.getgrgid(os.getgid()).gr_name}"']
+    return "\n".join([f'store.url = "sqlite:///{here}/retour.db"', f'tokens.keyring = "{here}/keys.toml"', *lines, ""])
+
+
 def check(config: Path) -> Result:
     return CliRunner().invoke(main, ["check", "--config", str(config)])
 
@@ -88,7 +98,7 @@ def test_the_installed_command_says_the_same(here: Path, name: str) -> None:
 def test_a_good_configuration_beside_them_is_good(here: Path) -> None:
     """The frame of all cases is right: what each refuses is what it is about."""
     config = here / "retour.toml"
-    config.write_text(f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n')
+    config.write_text(good(here))
     result = check(config)
     assert result.exit_code == 0, result.stderr
 
@@ -97,9 +107,7 @@ def test_check_counts_the_rules(here: Path) -> None:
     """Those of the operator's own file. tests/cli/test_root.py has what happens where only root can read it."""
     config, rules = here / "retour.toml", here / "rules.toml"
     rules.write_text('[[rule]]\nname = "ours"\nreason = "suspend"\nwords = ["shut"]\nexamples = ["550 shut"]\n')
-    config.write_text(
-        f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n[lmtpd]\nrules = "{rules}"\n'
-    )
+    config.write_text(good(here) + f'lmtpd.rules = "{rules}"\n')
     assert f"{rules}: 1 rule, tried before the built-in ones" in " ".join(check(config).stdout.split())
 
 
@@ -152,7 +160,7 @@ def test_what_never_ends_is_no_file_of_ours(here: Path, name: str, kind: str) ->
 def test_a_huge_file_is_no_configuration(here: Path, octets: int, status: int) -> None:
     """At most 1 MB is read, and the limit is told."""
     config = here / "retour.toml"
-    text = f'store.url = "sqlite:///{here}/retour.db"\ntokens.keyring = "{here}/keys.toml"\n#'
+    text = good(here) + "#"
     config.write_text(text.ljust(octets, "x"))
     result = check(config)
     assert result.exit_code == status

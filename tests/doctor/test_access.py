@@ -75,7 +75,7 @@ def found(home: Path) -> list[Finding]:
 
     def work() -> list[Finding]:
         become(NOBODY)
-        return access.find(home / "retour.toml", config)
+        return access.find_files(home / "retour.toml", config) + access.find_sockets(config)
 
     return forked(work).value or []
 
@@ -156,7 +156,6 @@ BROKEN = [
     (roots("retour.db", 0o640), "file-not-writable"),
     (roots("retour.db-wal", 0o644), "file-not-writable"),
     (roots("retour.db.lock"), "file-not-writable"),
-    (roots("run"), "program-not-executable"),
     (wrong_group, "socket-group"),
     (closed_to_postfix, "socket-closed"),
     (closed_above, "folder-closed"),
@@ -241,3 +240,10 @@ def test_a_user_by_number(home: Path) -> None:
     """`--user` takes one that passwd(5) does not know."""
     done = as_root("check", "--user", "4242", config=home / "retour.toml")
     assert done.returncode == 78 and "the services' user 4242 cannot" in done.stderr
+
+
+def test_a_command_that_the_services_cannot_run(home: Path) -> None:
+    """Root could."""
+    roots("run", 0o744)(home)
+    done = as_root("check", "--user", "nobody", config=home / "retour.toml")
+    assert done.returncode == 78 and f"{home}/run: is not executable; run: chmod +x {home}/run" in done.stderr

@@ -45,12 +45,13 @@ def check(context: Context, user: str | None, as_json: bool) -> None:
     """
     config = context.config
     context.become_services_user(user)
-    found = access.find(context.path, config, ring_is_handed_over=context.ring_is_handed_over)
-    denied = refuse_denied(context.path, found)
+    files = access.find_files(context.path, config, ring_is_handed_over=context.ring_is_handed_over)
+    denied = refuse_denied(context.path, files)
     _ = context.ring
     load_secrets(context.path, config)
     own_rules = len(context.rules.rules) - len(Rules.bundled().rules)
     figures = _count_ahead(context)
+    denied += refuse_denied(context.path, access.find_sockets(config))
     running = find_running(context.path, config)
     outdated = [text for record in running for text in behind(record)]
     warned = [*denied, *warnings(config), *from_the_future(figures), *outdated]

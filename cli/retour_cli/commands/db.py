@@ -10,8 +10,9 @@ import click
 
 from retour_cli.context import Context, options
 from retour_cli.output import counted, json_option, print_json, say
-from retour_policy.errors import EX_FAILED, InputError, StoreRefused
+from retour_policy.errors import EX_FAILED, InputError, StoreDamaged, StoreRefused
 from retour_policy.files import make_folders
+from retour_policy.store.database import MENDS_DAMAGE
 
 if TYPE_CHECKING:
     from retour_policy.store.database import Store
@@ -66,6 +67,30 @@ def backup(context: Context, file: Path, as_json: bool) -> None:
         print_json({"database": store.name, "file": str(file), "octets": octets})
     else:
         say(f"wrote {file}: {octets / 1e6:.1f} MB")
+
+
+@db.command()
+@options
+@click.option("--deep", is_flag=True, help="Compare each index with its table too; takes longer.")
+@json_option
+def check(context: Context, deep: bool, as_json: bool) -> None:
+    """Look whether the database's file is whole, also while services run.
+
+    Exit status 78 if it is damaged: what to do then is said.
+    """
+    from retour_policy.store import integrity
+
+    store = context.open_store(check=False)
+    if not store.exists():
+        raise StoreRefused(f"{store.name}: no database; `retour db upgrade` creates one")
+    with store.reading() as connection:
+        faults = integrity.faults(connection, deep=deep)
+    if as_json:
+        print_json({"database": store.name, "faults": faults})
+    else:
+        say(*(f"{store.name}: {fault}" for fault in faults or ["whole"]))
+    if faults:
+        raise StoreDamaged(f"{store.name}: the database is damaged. {MENDS_DAMAGE}")
 
 
 @db.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from retour_cli.context import Context, options
-from retour_cli.output import json_option, print_json, say
+from retour_cli.output import json_option, print_json, printable, say
 from retour_policy.errors import InputError
 from retour_policy.outbox.spool import Spool
 
@@ -13,9 +13,9 @@ from retour_policy.outbox.spool import Spool
 @click.command()
 @click.argument("address")
 @options
-@click.confirmation_option("--yes", help="Do not ask.", prompt="This cannot be undone. Erase this address?")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def erase(context: Context, address: str, as_json: bool) -> None:
+def erase(context: Context, address: str, yes: bool, as_json: bool) -> None:
     """Erase a person's data but keep the suppression.
 
     Erased are the text of ADDRESS, diagnostics, copies and header values. A
@@ -26,9 +26,12 @@ def erase(context: Context, address: str, as_json: bool) -> None:
     """
     from retour_policy.erasure.erase import erase_everywhere
 
+    key = context.key(address)  # so that a typing error is told before it is asked about
+    if not yes:
+        click.confirm(f"This cannot be undone. Erase {printable(address)}?", abort=True)
     spool = Spool(context.config.spool.dir)
     try:
-        changed = sum(erase_everywhere(context.store, spool, context.key(address), address))
+        changed = sum(erase_everywhere(context.store, spool, key, address))
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; run it again to erase the rest") from error
     if not changed:

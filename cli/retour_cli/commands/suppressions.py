@@ -17,7 +17,7 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
-from retour_cli.output import counted, json_option, print_json, print_table, say
+from retour_cli.output import counted, json_option, print_in_utf_8, print_json, print_table, say
 from retour_cli.times import Times, zone_option
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
@@ -35,6 +35,7 @@ from retour_policy.store.facts import NewFact
 from retour_policy.store.suppressions import count_in_force, iterate_in_force, read_in_force
 
 _DAYS = re.compile(r"(\d{1,5})d")
+STANDARD_INPUT = Path("-")
 _WHERE = {BULK: "bulk mail"}
 scope_option = click.option(
     "--scope", help="A stream's name, or bulk: all that are not transactional. [default: everywhere]"
@@ -151,6 +152,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     `retour suppressions import` reads both. Addresses that were erased are
     left out. Works without the key ring of the database, too.
     """
+    print_in_utf_8()
     as_lines = as_json or format_ == "jsonl"
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     if not as_lines:
@@ -174,7 +176,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
 @json_option
 def import_(context: Context, file: Path, format_: Format | None, dry_run: bool, as_json: bool) -> None:
-    """Suppress the addresses in FILE: CSV with named columns, or JSON lines.
+    """Suppress the addresses in FILE (or -): CSV with named columns, or JSON lines.
 
     \b
     Columns: address (needed), cause, scope, since, until, note.
@@ -188,6 +190,7 @@ def import_(context: Context, file: Path, format_: Format | None, dry_run: bool,
     """
     shape: Format = format_ or ("jsonl" if file.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     with _opened(file) as text:
+        file = Path("standard input") if file == STANDARD_INPUT else file
         _import(context, file, text, shape, dry_run=dry_run, as_json=as_json)
 
 
@@ -213,7 +216,7 @@ def _import(context: Context, file: Path, text: IO[str], shape: Format, *, dry_r
 def _opened(file: Path) -> Iterator[IO[str]]:
     """The file, opened before root becomes another user, and such that it can be read twice. Raises `InputError`."""
     try:
-        raw: IO[bytes] = file.open("rb")
+        raw: IO[bytes] = sys.stdin.buffer if file == STANDARD_INPUT else file.open("rb")
         if not raw.seekable():  # a pipe
             raw = _copied(raw)
     except OSError as error:

@@ -10,7 +10,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,19 +26,28 @@ FIRST_FREE_PORT = 1024
 POSTFIX = "postfix"
 
 
-def find(path: Path, config: Config, *, ring_is_handed_over: bool = False) -> list[Finding]:
-    """What of the configuration in `path` its services could not use; a closed folder is named once.
+def find_files(path: Path, config: Config, *, ring_is_handed_over: bool = False) -> list[Finding]:
+    """The files and folders of the configuration in `path` that its services could not use; each folder once.
 
     A key ring that systemd hands over to them they need not read.
     """
-    found: dict[tuple[str, object], Finding] = {}
     ring = () if ring_is_handed_over else _file(config.tokens.keyring, "tokens.keyring", 0o600, os.R_OK)
-    for one in (*ring, *_all(path, config)):
+    return _each_once((*ring, *_files(path, config)))
+
+
+def find_sockets(config: Config) -> list[Finding]:
+    """The sockets that its services could not open, or Postfix not reach."""
+    return _each_once(_sockets(config))
+
+
+def _each_once(findings: Iterable[Finding]) -> list[Finding]:
+    found: dict[tuple[str, object], Finding] = {}
+    for one in findings:
         found.setdefault((one.name, one.mend or one.text), one)
     return list(found.values())
 
 
-def _all(path: Path, config: Config) -> Iterator[Finding]:
+def _files(path: Path, config: Config) -> Iterator[Finding]:
     yield from _file(path, "", 0o640, os.R_OK)
     if config.lmtpd.rules:
         yield from _file(config.lmtpd.rules, "lmtpd.rules", 0o640, os.R_OK)
@@ -47,7 +56,6 @@ def _all(path: Path, config: Config) -> Iterator[Finding]:
         yield from _database(database)
     if any(stream.retry for stream in config.stream):
         yield from _folder(config.spool.dir, "spool.dir")
-    yield from _sockets(config)
 
 
 def _secrets(config: Config) -> Iterator[Finding]:
@@ -55,8 +63,8 @@ def _secrets(config: Config) -> Iterator[Finding]:
     for hook in config.hook:
         if hook.secret_file and os.path.lexists(hook.secret_file):
             yield from _file(hook.secret_file, f"hook[{hook.name}].secret_file", 0o600, os.R_OK)
-        if hook.command:
-            yield from _program(Path(hook.command[0]), f"hook[{hook.name}].command")
+        if hook.command and (closed := _closed_folder(Path(hook.command[0]))):
+            yield _cannot_pass(closed, Path(hook.command[0]), f"hook[{hook.name}].command")
     for name, relay in config.relay.items():
         if relay.password_file:
             yield from _file(relay.password_file, f"relay.{name}.password_file", 0o600, os.R_OK)
@@ -71,19 +79,12 @@ def _file(path: Path, key: str, mode: int, how: int) -> Iterator[Finding]:
         yield critical(name, f"{path}: {_user()} cannot {what} it", remedies.give(path, mode), key=key)
 
 
-def _program(path: Path, key: str) -> Iterator[Finding]:
-    if closed := _closed_folder(path):
-        yield _cannot_pass(closed, path, key)
-    elif path.is_file() and not os.access(path, os.X_OK):
-        yield critical("program-not-executable", f"{path}: {_user()} cannot run it", f"chmod 0755 {path}", key=key)
-
-
 def _database(path: Path) -> Iterator[Finding]:
     """SQLite writes files beside it: the folder must be writable too, and what root has made there."""
     if closed := _closed_folder(path):
         yield _cannot_pass(closed, path, "store.url")
         return
-    if not path.parent.is_dir():
+    if not path.is_absolute() or not path.parent.is_dir():
         return  # opening it tells
     beside = (*files_beside(path), lock_file(path))
     for one in (path, *beside):

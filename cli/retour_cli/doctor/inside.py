@@ -39,7 +39,8 @@ def restored(values: list[Plain]) -> list[Finding]:
 
 
 def _all(context: Context, deep: bool) -> Iterator[Finding]:
-    denied = access.find(context.path, context.config, ring_is_handed_over=context.ring_is_handed_over)
+    denied = access.find_files(context.path, context.config, ring_is_handed_over=context.ring_is_handed_over)
+    yield from access.find_sockets(context.config)
     yield from denied
     if any(one.urgency is Urgency.CRITICAL for one in denied):
         return  # whatever opens these would only say the same in other words
@@ -82,7 +83,7 @@ def _store(context: Context, deep: bool) -> Iterator[Finding]:
         context.store.close()
     if faults:
         text = f"{context.store.name}: the database is damaged: {'; '.join(faults)}"
-        yield critical("database-damaged", text, 'docs/keeping.md, "A damaged database"')
+        yield critical("database-damaged", text, "retour db check", 'docs/keeping.md, "A damaged database"')
     if any(asdict(figures).values()):
         found = ", ".join(f"{number} {name}" for name, number in asdict(figures).items() if number)
         text = f"dated in the future: {found}; the clock of this host, or of another one, was ahead"

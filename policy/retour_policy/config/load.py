@@ -70,15 +70,24 @@ def _tables(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(Problem(str(path), "", f"is not TOML: {error}")) from error
+        where = f"(at line {len(text.splitlines())}, the last one)"
+        said = str(error).replace("(at end of document)", where)
+        raise ConfigError(Problem(str(path), "", f"is not TOML: {said}")) from error
     except (ValueError, RecursionError) as error:  # Python's errors for huge numbers and deep nesting
-        text = "cannot be read as TOML: a number is too long, or something is nested too deep"
-        raise ConfigError(Problem(str(path), "", text)) from error
+        said = f"cannot be read as TOML: a number is too long, or something is nested too deep{_longest(text)}"
+        raise ConfigError(Problem(str(path), "", said)) from error
+
+
+def _longest(text: str) -> str:
+    """Where that most likely is: Python does not say."""
+    lines = text.splitlines()
+    number = max(range(len(lines)), key=lambda n: len(lines[n]), default=0)
+    return f" (probably at line {number + 1})"
 
 
 def _read(path: Path) -> str:
     try:
-        return files.read_regular(path, MAX_CONFIG_OCTETS).decode("utf-8")
+        return files.read_regular(path, MAX_CONFIG_OCTETS).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(Problem(str(path), "", f"{error.strerror}; `retour init` writes one")) from error
     except OSError as error:

@@ -25,6 +25,7 @@ MAX_RECORD_LINES = 20  # of a file: a quoted field may go over several
 MAX_NOTE_CHARACTERS = 200
 MAX_TIME_MS = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _NEED_UNTIL = ("pause", "trial")  # causes that make no sense without an end
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # the result of `surrogateescape`
 
 
@@ -131,6 +132,11 @@ def _is_open(lines: list[_Line]) -> bool:
 
 def _head_fault(head: list[str]) -> str:
     unknown = [name for name in head if name not in COLUMNS]
+    if len(head) == 1 and (separator := next((one for one in _OTHER_SEPARATORS if one in head[0]), None)):
+        return (
+            f"the columns are separated by {_OTHER_SEPARATORS[separator]}, as Excel does in some languages; "
+            'separate them by commas: "CSV UTF-8 (comma delimited)"'
+        )
     if "address" not in head:
         return f"the first line must name the columns, address among them; the columns are {', '.join(COLUMNS)}"
     if unknown:

@@ -22,6 +22,10 @@ from retour_policy.store.signals import ENDING, STOPPING, held_back
 from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
 _FIT = "fit"  # the name of the number of requirements that a connection was found to meet
+MENDS_DAMAGE = (
+    "`retour db check` says what is wrong with it. Stop the services, then put back a backup (`retour db backup` makes "
+    'them) or save what can be read: docs/keeping.md, "A damaged database"'
+)
 
 
 class Store:
@@ -262,7 +266,7 @@ class Store:
         self._abandon()  # they keep what they have read, also when the file is whole again
         return StoreDamaged(
             f"{self.name}: the database is damaged ({orig}). Mail waits meanwhile, and nothing was changed. "
-            'Stop the services, then put back a copy or save what can be read: docs/keeping.md, "A damaged database"'
+            f"{MENDS_DAMAGE}"
         )
 
     @contextlib.contextmanager
