@@ -74,7 +74,7 @@ def modules_imported(path: Path) -> set[str]:
 def test_all_rooms_are_looked_at() -> None:
     """Each package is one that the design names, and there is at least one file of each that exists."""
     assert {room(path) for path in FILES} <= set(MAY_IMPORT) and len(FILES) > 50
-    assert {"retour_bounces", "retour_policy", "retour_milter", "retour_lmtpd", "retour_cli"} <= {
+    assert {"retour_bounces", "retour_policy", "retour_milter", "retour_lmtpd", "retour_web", "retour_cli"} <= {
         room(p) for p in FILES
     }
 
@@ -185,7 +185,7 @@ def test_one_module_imports_pymilter() -> None:
 
 def test_nothing_hides_pymilters_modules() -> None:
     """No package `milter` or `mime` of ours, at the root or among the tests."""
-    for folder in ("milter", "tests/milter", "tests", "policy", "lmtpd", "cli", "bounces", "courier"):
+    for folder in ("milter", "tests/milter", "tests", "policy", "lmtpd", "web", "cli", "bounces", "courier"):
         assert not (ROOT / folder / "__init__.py").exists(), folder
     ours = [path for path in ROOT.glob("**/mime.py") if ".venv" not in path.parts]
     ours += [path for path in ROOT.glob("**/milter.py") if path.parent.name not in ("services", "site-packages")]

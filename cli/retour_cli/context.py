@@ -24,6 +24,7 @@ from retour_policy import files
 from retour_policy.address import is_address
 from retour_policy.clock import Clock, system_clock
 from retour_policy.config import load
+from retour_policy.config.logo import load_logo
 from retour_policy.config.model import Config, Stream
 from retour_policy.errors import InputError
 from retour_policy.ledger.ledger import Ledger
@@ -79,6 +80,14 @@ class Context:
         if self.config.lmtpd.rules:
             self._note(self.config.lmtpd.rules)
         return load.load_rules(self.path, self.config)
+
+    @cached_property
+    def logo(self) -> bytes | None:
+        """The picture for the pages of the web service. Raises `ConfigError`."""
+        self.become_owner()
+        if self.config.web and self.config.web.logo:
+            self._note(self.config.web.logo)
+        return load_logo(self.path, self.config)
 
     @cached_property
     def store(self) -> Store:

@@ -20,6 +20,7 @@ COMMANDS = {
     "milter": ("services.milter", "Run the milter: stamps outgoing mail, refuses suppressed recipients."),
     "lmtpd": ("services.lmtpd", "Run the LMTP daemon: receives returned mail, answers lookups."),
     "courier": ("services.courier", "Run the courier: hooks, forwards, resends."),
+    "web": ("services.web", "Run the web service: people unsubscribe there, and their mail programs."),
     "explain": ("commands.explain", "Show what a returned message is, and why."),
     "events": ("commands.events", "List the history of facts: what came back, what was decided."),
     "address": ("commands.address", "Show all about one address: sends, counts, suppressions, and why."),

@@ -15,7 +15,7 @@ from retour_cli.main import main
 from retour_policy.messages.returned import Outcome
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("bounces", "policy", "milter", "lmtpd", "courier", "cli")
+ROOMS = ("bounces", "policy", "milter", "lmtpd", "courier", "web", "cli")
 LOGS = (ROOT / "docs/logs-and-errors.md").read_text(encoding="utf-8")
 MAPS = [ROOT / "docs/architecture.md", ROOT / "docs/how-a-message-goes.md"]
 POLICY = ROOT / "policy/retour_policy"

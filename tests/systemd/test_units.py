@@ -15,6 +15,7 @@ import pytest
 
 from retour_cli.services.run_record import RUNTIME
 from retour_cli.services.sockets import Setting, open_socket
+from retour_policy.config.feedback import WebSection
 from retour_policy.config.model import SocketsSection
 from retour_policy.files import NO_CREDENTIAL
 
@@ -77,12 +78,13 @@ def test_a_misspelt_key_would_be_noticed(units: Path) -> None:
 
 
 def test_there_is_a_service_for_each_part_that_runs() -> None:
-    """Milter, LMTP daemon and courier each have a unit that runs the command of the same name."""
+    """Milter, LMTP daemon, courier and web service each have a unit that runs the command of the same name."""
     commands = {unit.stem: settings(unit)["Service"]["ExecStart"] for unit in SERVICES}
     assert commands == {
         "retour-courier": "/usr/bin/retour courier",
         "retour-lmtpd": "/usr/bin/retour lmtpd",
         "retour-milter": "/usr/bin/retour milter",
+        "retour-web": "/usr/bin/retour web",
     }
 
 
@@ -106,9 +108,9 @@ def test_services_may_do_little(units: Path, unit: Path) -> None:
 
 
 def test_one_name_stands_for_all_parts() -> None:
-    """`retour.service` starts, stops, restarts and reloads each of them, and enables what it starts."""
+    """`retour.service` starts, stops, restarts and reloads each of them, and enables those that need no setting."""
     parts = {f"{unit.stem}.service" for unit in SERVICES} | {"retour-purge.timer"}
-    assert set(settings(UMBRELLA)["Install"]["Also"].split()) == parts
+    assert set(settings(UMBRELLA)["Install"]["Also"].split()) == parts - {"retour-web.service"}
     for part in parts:
         unit = settings(UNITS / part)
         assert unit["Unit"]["PartOf"] == unit["Install"]["WantedBy"] == "retour.service"
@@ -153,7 +155,7 @@ def root(tmp_path: Path) -> Path:
     """A root folder with a user postfix, as on a host where Postfix is installed."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_text("postfix:x:123:124::/var/spool/postfix:/usr/sbin/nologin\n")
-    (tmp_path / "etc/group").write_text("postfix:x:124:\n")
+    (tmp_path / "etc/group").write_text("postfix:x:124:\nwww-data:x:33:\n")
     return tmp_path
 
 
@@ -168,6 +170,8 @@ def test_the_folder_of_the_sockets_gives_them_to_postfix(root: Path) -> None:
     retour = int(user.split(":")[2])
     sockets = (root / "var/spool/postfix/retour").stat()
     assert (sockets.st_uid, sockets.st_gid, stat.S_IMODE(sockets.st_mode)) == (retour, 124, 0o2750)
+    web = (root / "run/retour-web").stat()
+    assert (web.st_uid, web.st_gid, stat.S_IMODE(web.st_mode)) == (retour, 33, 0o2750)
     config_folder = (root / "etc/retour").stat()
     assert (config_folder.st_uid, stat.S_IMODE(config_folder.st_mode)) == (retour, 0o750)
     made = root / "var/spool/postfix/retour/file"
@@ -206,3 +210,12 @@ def test_the_units_and_the_postfix_recipe_name_the_same_sockets() -> None:
     socket = settings(UNITS / "retour-lmtpd.socket")["Socket"]["ListenStream"]
     recipe = (UNITS.parent / "postfix-examples/basic/main.cf").read_text()
     assert "=retour:unix:" + socket.removeprefix("/var/spool/postfix/") in recipe
+
+
+def test_the_web_servers_are_shown_the_socket_that_the_service_has() -> None:
+    """What the configuration names by default, systemd can hold, the folder is for, and the recipes lead to."""
+    socket = settings(UNITS / "retour-web.socket")["Socket"]["ListenStream"]
+    assert WebSection.model_fields["listen"].default == (f"unix:{socket}",)
+    assert f"d {Path(socket).parent} 2750 retour www-data -" in (UNITS / "tmpfiles.d/retour.conf").read_text()
+    for name, text in (("nginx.conf", f"http://unix:{socket};"), ("Caddyfile", f"unix/{socket}\n")):
+        assert text in (UNITS.parent / "docs/web-server" / name).read_text()

@@ -51,8 +51,9 @@ def _reload(context: Context, condition: Condition, adopt: Callable[[Config], No
     if ring.address_secret != context.ring.address_secret:
         text = f"{ring.path} is another key ring than the one in use; its addresses would not be found in the database"
         raise ConfigError(Problem(str(context.path), "tokens.keyring", text))
-    if config.lmtpd.rules:
-        digests[str(config.lmtpd.rules)] = files.digest(config.lmtpd.rules)
+    for named in (config.lmtpd.rules, config.web.logo if config.web else None):
+        if named:
+            digests[str(named)] = files.digest(named)
     adopt(config)
     log_addresses(context, config)
     log.info("configuration reloaded", streams=len(config.stream))

@@ -7,6 +7,7 @@ from retour_policy.config.model import Config
 
 def kept_until_restart(running: Config, new: Config) -> list[str]:
     """The keys that differ in `new` and that a reload does not change: what was opened at the start stays open."""
+    before, after = running.web, new.web
     pairs = {
         "store.url": (running.store.url, new.store.url),
         "tokens.keyring": (running.tokens.keyring, new.tokens.keyring),
@@ -14,5 +15,7 @@ def kept_until_restart(running: Config, new: Config) -> list[str]:
         "milter.socket": (running.milter.socket, new.milter.socket),
         "lmtpd.listen": (running.lmtpd.listen, new.lmtpd.listen),
         "lmtpd.lookup": (running.lmtpd.lookup, new.lmtpd.lookup),
+        "web.listen": (before and before.listen, after and after.listen),
+        "web.group": (before and before.group, after and after.group),
     }
-    return [key for key, (before, after) in pairs.items() if before != after]
+    return [key for key, (old, newer) in pairs.items() if old != newer]

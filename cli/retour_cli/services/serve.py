@@ -20,7 +20,7 @@ from retour_cli.services.sd_notify import notify
 from retour_cli.services.start import begin
 from retour_policy.parent import die_with_parent
 
-SERVICES = ("milter", "lmtpd", "courier")
+ALWAYS = ("milter", "lmtpd", "courier")
 STOP_TIMEOUT_S = 60.0  # that a service may take to finish: longer than the milter's drain plus a hanging store
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 @click.command()
 @options
 def serve(context: Context) -> None:
-    """Run all services in the foreground.
+    """Run all services in the foreground, the web service if there is a [web].
 
     For a small host, a container or a try-out; systemd runs each by itself.
     SIGTERM stops all of them; SIGUSR1 or SIGHUP makes them read the
@@ -49,6 +49,7 @@ class Supervisor:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._services = (*ALWAYS, "web") if context.config.web else ALWAYS
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()
         self._to_reload: set[str] = set()
@@ -62,7 +63,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Start, wait, stop; the exit status."""
-        sockets = {name: self._start(name) for name in SERVICES}
+        sockets = {name: self._start(name) for name in self._services}
         selector = selectors.DefaultSelector()
         selector.register(self._wakeup, selectors.EVENT_READ, None)
         for name, messages in sockets.items():
@@ -105,7 +106,7 @@ class Supervisor:
         elif message.startswith(b"READY=1") and name not in self._ready:
             self._ready.add(name)
             self._reload_those_ready()
-            if len(self._ready) == len(SERVICES):
+            if len(self._ready) == len(self._services):
                 log.info("all services ready")
                 notify("READY=1")
 
@@ -113,7 +114,7 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._asked_to_stop = True
         elif number in (signal.SIGUSR1, signal.SIGHUP):
-            self._to_reload.update(SERVICES)
+            self._to_reload.update(self._services)
             self._reload_those_ready()
 
     def _reload_those_ready(self) -> None:

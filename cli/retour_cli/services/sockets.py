@@ -32,6 +32,8 @@ class Setting:
 
     file: str
     key: str
+    group_key: str = "sockets.group"
+    """The key of the setting that says whose group may use it."""
 
     def error(self, text: str) -> ConfigError:
         """An error about this setting."""
@@ -135,13 +137,13 @@ def _give_to_group(setting: Setting, path: Path, settings: SocketsSection) -> No
             os.chmod(socket_itself, int(settings.mode, 8))  # noqa: PTH101
             os.chown(socket_itself, -1, group)
     except KeyError:
-        raise Setting(setting.file, "sockets.group").error(
+        raise Setting(setting.file, setting.group_key).error(
             f"there is no group {settings.group!r} on this host"
         ) from None
     except PermissionError:
         mend = remedies.make_sockets_folder(path.parent, remedies.user_name(), settings.group)
         text = f"{path} cannot be given to group {settings.group}; run: {mend}"
-        raise Setting(setting.file, "sockets.group").error(text) from None
+        raise Setting(setting.file, setting.group_key).error(text) from None
 
 
 @contextlib.contextmanager

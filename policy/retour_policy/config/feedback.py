@@ -123,7 +123,7 @@ def list_name(list_id: str | None, stream: str) -> str:
 class WebSection(Section):
     """The web service: where it listens, how it is reached, and whose name and logo its pages show."""
 
-    listen: tuple[Socket, ...] = Field(default=("unix:/run/retour/web.sock",), min_length=1)
+    listen: tuple[Socket, ...] = Field(default=("unix:/run/retour-web/web.sock",), min_length=1)
     group: StrictStr = "www-data"
     public_url: Annotated[str, BeforeValidator(base_url)]
     allow_http: StrictBool = False
