@@ -16,7 +16,6 @@ from retour_cli.privileges import find_owner
 
 ROOT = Path(__file__).parent
 ON_BOTH = (
-    "courier/test_leases.py",
     "courier/test_resends.py",
     "lmtpd/test_backend.py",
     "milter/test_backend.py",

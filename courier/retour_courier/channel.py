@@ -63,6 +63,7 @@ class Channel:
         self._took_at = 0.0
         self._prefetch = MIN_PREFETCH_PER_CONNECTION * carrier.connections
         self._more_is_due = False
+        self._store_is_down = False
         outcomes.listen(name, self._wake.set)
 
     async def run(self) -> None:
@@ -71,9 +72,11 @@ class Channel:
             self._wake.clear()  # before reading: items committed meanwhile must be read again
             try:
                 taken = await self._fill()
+                self._store_is_down = False
             except StoreUnavailable as error:
-                log.error("store is down", error=str(error), channel=self.name)
-                taken = 0
+                if not self._store_is_down:  # else it would be said each second, for as long as that lasts
+                    log.error("store is down", error=str(error), channel=self.name)
+                taken, self._store_is_down = 0, True
             except Exception:  # else an error in one channel would end them all
                 log.exception("courier failed", channel=self.name)
                 taken = 0

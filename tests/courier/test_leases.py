@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lab.courier import ring, running_courier
 from lab.destination import Destination
@@ -17,6 +18,7 @@ from lab.wait import wait_until
 from lab.world import World
 from retour_courier import outcomes
 from retour_policy.clock import DAY, system_clock
+from retour_policy.errors import StoreUnavailable
 from retour_policy.outbox import queue
 from retour_policy.outbox.resends import Resends
 from retour_policy.outbox.spool import Spool, new_name
@@ -224,3 +226,26 @@ def test_an_internal_error_stops_no_later_outcome(tmp_path, world, receiver, mon
             courier.wait_empty()
     assert next(errors, None) is None
     assert len(receiver.wait(2)) == 2
+
+
+def test_a_store_that_is_down_is_told_once_by_each_channel(world, receiver, tmp_path, monkeypatch):
+    """However often it is asked until it is back; and told again the next time."""
+    asked, down = [], True
+
+    def read_due(*_):
+        asked.append(1)
+        if down:
+            raise StoreUnavailable("away")
+        return []
+
+    monkeypatch.setattr("retour_policy.store.outbox.read_due_ids", read_due)
+    channels = len(world.config.hook) + 1 + len(world.config.relay)
+    with capture_logs() as logs, running_courier(tmp_path, world):
+        for turn in (1, 2):
+            down = True
+            asked.clear()
+            wait_until(lambda: len(asked) > 10 * channels, what="looks at the outbox")
+            assert [one["event"] for one in logs].count("store is down") == turn * channels
+            down = False
+            asked.clear()
+            wait_until(lambda: len(asked) > 3 * channels, what="looks at the outbox")
