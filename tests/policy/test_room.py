@@ -111,6 +111,7 @@ def dead_letters(count: int) -> Callable[[Connection], None]:
     return work
 
 
+@pytest.mark.sqlite
 def test_what_lies_there_costs_a_message_nothing(world: World) -> None:
     """How many dead letters there are does not change how long the next message holds the database's lock."""
     steps: list[int] = []
@@ -134,6 +135,7 @@ def test_what_lies_there_costs_a_message_nothing(world: World) -> None:
     assert 0 < steps[2] < 1.2 * steps[0], steps
 
 
+@pytest.mark.sqlite
 def test_the_file_shrinks_when_they_are_gone(world: World) -> None:
     """A little in each transaction; some room is kept for what comes next."""
     for number in range(15):

@@ -6,17 +6,15 @@ import multiprocessing
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import Connection
 
 from lab.reports import failed
 from lab.wait import PATIENCE
 from lab.world import World
 from retour_bounces import Report
+from retour_policy.messages.outgoing import OutgoingMessage
 from retour_policy.messages.returned import Outcome, ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
@@ -44,18 +42,18 @@ def _work(
     chance = random.Random(number)
     with tempfile.TemporaryDirectory() as folder, World(Path(folder), dict(config), url=url) as world:
 
-        def report(one: Returned, connection: Connection) -> Outcome:
-            return world.recorder.record(connection, _arrival(world.now, *one))
+        def report(one: Returned) -> Future[Any]:
+            arrival = _arrival(world.now, *one)
+            return world.writer.submit(lambda connection: world.recorder.record(connection, arrival))
 
-        def send(to: str, connection: Connection) -> Any:
-            return world.outgoing.record(
-                connection, NewSend("news", "app@example.com", (to,)), {}, track=True, watch=True
-            )
+        def send(to: str) -> Future[Any]:
+            message = OutgoingMessage(NewSend("news", "app@example.com", (to,)), {}, track=True, watch=True)
+            return world.writer.submit_to(world.outgoing.record_many, message)
 
         tasks: list[Any] = [(report, one) for one in returned] + [(send, to) for to in sent]
         chance.shuffle(tasks)
         begin.wait(PATIENCE)
-        futures = [(task, world.writer.submit(partial(task, one))) for task, one in tasks]
+        futures = [(task, task(what)) for task, what in tasks]
         results = [(task, future.result(PATIENCE * 3)) for task, future in futures]
         return [result for task, result in results if task is report]
 
