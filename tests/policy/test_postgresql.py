@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from lab.cluster import Cluster
@@ -124,6 +124,22 @@ def test_a_value_that_the_server_refuses_is_the_items_own_fault(store: Store, va
     writer.close()
     with store.reading() as connection:
         assert sorted(connection.scalars(select(schema.policy.c.hash))) == [b"\1", b"\2", b"\3"]
+
+
+def test_a_server_that_is_far_away_does_not_make_groups_small(store: Store) -> None:
+    """Its answers take their time, and no other process waits meanwhile: the more is to be done with each question."""
+    writer, sizes = Writer(store), list[int]()
+
+    def work(connection: Connection, items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        connection.execute(text("SELECT pg_sleep(0.02)"))  # more than a group may take
+        return items
+
+    waiting = [writer.submit_to(work, number) for number in range(200)]
+    for one in waiting:
+        one.result(60)
+    writer.close()
+    assert max(sizes) >= 16, sizes
 
 
 def test_a_right_or_table_that_lacks_is_temporary(store: Store, cluster: Cluster, database: str) -> None:

@@ -63,6 +63,8 @@ class Writer:
         self._store = store
         self._queue: queue.Queue[_Item | None] = queue.Queue(MAX_QUEUED_ITEMS)
         self._pace = _Pace()
+        # While a server far away is waited for, nobody waits for this process: only its own work counts.
+        self._elapsed = time.thread_time if store.is_shared else time.monotonic
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -201,11 +203,11 @@ class Writer:
             end = time.monotonic() + MAX_GROUP_MS / 1000
             while waiting and not (count and time.monotonic() > end):
                 items = waiting.popleft()
-                began = time.monotonic()
+                began = self._elapsed()
                 try:
                     done += _outcomes(connection, items)
                     count += len(items)
-                    self._pace.learn(items, time.monotonic() - began)
+                    self._pace.learn(items, self._elapsed() - began)
                 except _Undone:
                     waiting.extendleft([item] for item in reversed(items))
             if not all(one.item.seal() for one in done):
