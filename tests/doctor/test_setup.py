@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lab.configurations import STREAM, write_postfix
 from lab.process import workspace
 from lab.site import Site, retour
+from retour_cli.commands import setup as setup_command
+from retour_cli.main import main
 from retour_cli.postfix import change
 from retour_cli.postfix.postconf import PostfixError, Programs, read
 from retour_cli.postfix.recipe import Edit
@@ -97,6 +100,21 @@ def test_what_fails_half_way_changes_nothing(site: Bare) -> None:
     assert site.files == before
 
 
+def test_one_that_was_killed_half_way_is_put_back(site: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more is written onto half of it; --revert has what was there before."""
+    before, programs = site.files, Programs(site.postfix.config)
+    with monkeypatch.context() as patch:
+        patch.setattr(change, "_put_back", lambda *_: None)
+        patch.setattr(change.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(PostfixError):
+            change.apply(programs, read(programs), [Edit("main", "mail_name", None, "Half", ""),
+                                                    Edit("service", "bad/unix", None, "bad", "")])  # fmt: skip
+    assert site.files != before
+    assert "cut off" in site.setup("--apply", status=1) and site.files != before
+    site.setup("--revert")
+    assert site.files == before and not (site.postfix.config / change.FOLDER).exists()
+
+
 def test_a_second_apply_goes_back_to_before_the_first(site: Bare) -> None:
     """A stream was added in between; the backup is that of the beginning."""
     before = site.files
@@ -106,6 +124,26 @@ def test_a_second_apply_goes_back_to_before_the_first(site: Bare) -> None:
     site.services["serve"].send_signal(signal.SIGHUP)
     site.services["serve"].wait_for_log(r"(?s)(configuration reloaded.*){3}")
     assert "b.example.com=retour" in site.setup("--apply")
+    site.setup("--revert")
+    assert site.files == before
+
+
+def test_a_pattern_among_mailboxes(site: Bare) -> None:
+    """On a real Postfix: a genuine token is taken, a made-up one refused, and people's mail goes on as before."""
+    site.postfix.run("postconf", "-e", "mydestination=example.com", "local_recipient_maps=inline:{joe=x}")
+    site.configure("b%@b.example.com", "news-%@example.com")
+    site.configure("mailbox_domains = []", 'mailbox_domains = ["example.com"]')
+    site.configure('postmaster = "postmaster@example.net"', 'postmaster = "joe@example.com"')
+    site.services["serve"].send_signal(signal.SIGHUP)
+    site.services["serve"].wait_for_log(r"(?s)(configuration reloaded.*){6}")
+    before = site.files
+    site.setup("--apply")
+    sender = site.sender_of_next()
+    assert sender.startswith("news-") and sender.endswith("@example.com")
+    forged = sender[:30] + ("a" if sender[30] != "a" else "b") + sender[31:]
+    for to, code in ((sender, 250), (forged, 550), ("joe@example.com", 250), ("nobody@example.com", 550)):
+        tried = site.send_from_outside("<>", to, extra=["--quit-after", "RCPT"])
+        assert tried.reply_to("RCPT TO").code == code, tried.transcript
     site.setup("--revert")
     assert site.files == before
 
@@ -134,6 +172,18 @@ def test_a_domain_with_mailboxes_is_refused(folder: Path) -> None:
     status, said = new(folder, "--domain", "mx.example.com")
     assert status == 1 and "Postfix has it" not in said.split(":")[0] and "--no-mailboxes" in said
     assert new(folder)[0] == 1 and "--domain" in new(folder)[1]
+
+
+def test_it_asks_what_it_must_know(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal: the domain, twice where it seems to have mailboxes, the first sender and postmaster."""
+    monkeypatch.setattr(setup_command, "_somebody_is_there", lambda: True)
+    write_postfix(folder / "etc", {"queue_directory": str(folder / "home")})
+    words = ["setup", "--config", str(folder / "home/retour.toml"), "--postfix", str(folder / "etc")]
+    result = CliRunner().invoke(main, words, input="example.com\ny\nnews@example.com\njoe@example.com\n")
+    assert "Has anybody a mailbox in it?" in result.output and result.exit_code == 0, result.output
+    assert "news-[a-z2-7]{30}" in result.output and "Nothing was changed" in result.output
+    result = CliRunner().invoke(main, words, input="\n\n\n")
+    assert "bounces.example.com.  MX   10 mx.example.com." in result.output and result.exit_code == 0, result.output
 
 
 def test_json_has_what_is_to_be_written(folder: Path) -> None:

@@ -69,7 +69,8 @@ def doctor(
 def _all(context: Context, programs: Programs, names: Names | None, user: str | None, deep: bool) -> Iterator[Finding]:
     config, instance = context.config, read_if_any(programs)
     yield from inside.restored(aside(lambda: inside.find(context, user, deep=deep)))
-    yield from processes.find(config, postfix_runs=change.is_running(programs) if instance else None)
+    runs = change.is_running(programs) if instance and change.is_root() else None  # only root is told
+    yield from processes.find(config, postfix_runs=runs)
     yield from (warning("setting-harms", text, f"edit {context.path}") for text in warnings(config))
     yield from configuration.find(config, limits.queue_lifetime(instance) if instance else None)
     yield from signing.find(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -77,14 +78,14 @@ def setup(
     if apply:
         _apply(context, programs, instance, (places, text) if new else None, as_json)
     elif not as_json:
-        say("", f"Nothing was changed. `retour setup {' '.join([*sys.argv[2:], '--apply'])}` writes this.")
+        say("", f"Nothing was changed. `{shlex.join(['retour', *sys.argv[1:], '--apply'])}` writes this.")
 
 
 def _ask(
     instance: Instance, domain: str | None, sender: str | None, postmaster: str | None, mailboxes: bool | None
 ) -> Answers:
     """What was not given as an option, from the terminal. Raises `InputError` where nobody can be asked."""
-    asked = domain is None and sys.stdin.isatty()
+    asked = domain is None and _somebody_is_there()
     if domain is None and not asked:
         raise InputError("there is no configuration yet: say --domain, such as --domain bounces.example.com")
     if asked:
@@ -101,6 +102,10 @@ def _ask(
         sender = sender or click.prompt("Sender of the first stream", default=first.sender)
         postmaster = postmaster or click.prompt("Who gets what cannot be matched", default=first.postmaster)
     return Answers.of(first.domain, has_mailboxes=bool(mailboxes), postmaster=postmaster, sender=sender)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _print(what: Plan, config: Config, instance: Instance) -> None:

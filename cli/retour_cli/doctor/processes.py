@@ -16,7 +16,7 @@ TIMEOUT_S = 5.0
 
 
 def find(config: Config, *, postfix_runs: bool | None) -> Iterator[Finding]:
-    """What does not run; `postfix_runs` is None where there is no Postfix."""
+    """What does not run; `postfix_runs` is None where that is not known."""
     for spec, unit in sockets(config):
         if not answers(spec):
             text = f"nobody answers at {spec}: mail waits until {unit} runs"
@@ -45,6 +45,8 @@ def answers(spec: str) -> bool:
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(TIMEOUT_S)
                 probe.connect(rest)
+    except PermissionError:
+        return True  # it is not for this user, who cannot tell
     except OSError:
         return False
     return True

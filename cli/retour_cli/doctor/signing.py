@@ -60,8 +60,8 @@ def _opendkim(path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
     except OSError:
         return
     settings = {words[0].lower(): words[1] for line in lines if len(words := line.split(None, 1)) == 2}
-    if "s" not in settings.get("mode", "sv").lower():
-        return
+    if "s" not in settings.get("mode", "sv").lower() or "/" in settings.get("signheaders", ""):
+        return  # it only verifies, or has the list in a file of its own
     yield path, _set(settings.get("signheaders", "*")) - _set(settings.get("omitheaders", ""))
 
 

@@ -22,6 +22,8 @@ from retour_policy import files
 from retour_policy.errors import InputError
 
 FOLDER = "retour-setup"
+UNFINISHED = "unfinished"
+"""A folder in it: the files as they were before an `apply` that is not done yet."""
 RECORD = "made.json"
 FILES = ("main.cf", "master.cf")
 MAX_RECORD_OCTETS = 1_000_000
@@ -37,15 +39,15 @@ def apply(programs: Programs, instance: Instance, edits: Sequence[Edit]) -> Path
             _write(programs, edit.kind, edit.name, edit.after)
         programs.run("postfix", "check")
     except BaseException:
-        _put_back(instance.config, folder / "now")
+        _put_back(instance.config, folder / UNFINISHED)
+        shutil.rmtree(folder / UNFINISHED)
         raise
-    finally:
-        shutil.rmtree(folder / "now")
     first = {(edit.kind, edit.name): edit for edit in already}
     for edit in edits:
         known = first.get((edit.kind, edit.name), edit)
         first[edit.kind, edit.name] = Edit(edit.kind, edit.name, known.before, edit.after, edit.why)
     _save(instance.config, folder, list(first.values()))
+    shutil.rmtree(folder / UNFINISHED)
     return folder
 
 
@@ -55,6 +57,12 @@ def revert(programs: Programs, config: Path) -> list[str]:
     Raises `InputError` if there is nothing to take back, `PostfixError`, `OSError`.
     """
     folder = config / FOLDER
+    if (folder / UNFINISHED).is_dir():
+        _put_back(config, folder / UNFINISHED)
+        shutil.rmtree(folder / UNFINISHED)
+        if not (folder / RECORD).exists():
+            shutil.rmtree(folder)
+            return []
     try:
         record = json.loads(files.read_regular(folder / RECORD, MAX_RECORD_OCTETS))
     except FileNotFoundError:
@@ -79,9 +87,14 @@ def is_running(programs: Programs) -> bool:
 
 
 def _begin(config: Path) -> tuple[Path, list[Edit]]:
-    """The folder, with the files as they are now, and as they were before the first time; the edits made since."""
+    """The folder, with the files as they are now, and as they were before the first time; the edits made since.
+
+    Raises `InputError` where one was killed before it was done: what is there now is half of it.
+    """
     folder = config / FOLDER
     files.make_folder(folder, 0o700)
+    if (folder / UNFINISHED).exists():
+        raise InputError(f"{folder}: an earlier --apply was cut off; put back what was there: retour setup --revert")
     already = []
     if (folder / RECORD).exists():
         record = json.loads(files.read_regular(folder / RECORD, MAX_RECORD_OCTETS))
@@ -89,9 +102,12 @@ def _begin(config: Path) -> tuple[Path, list[Edit]]:
             already = [Edit(**edit) for edit in record["edits"]]
     if not already:
         _copy(config, folder)
-    shutil.rmtree(folder / "now", ignore_errors=True)
-    files.make_folder(folder / "now", 0o700)
-    _copy(config, folder / "now")
+    draft = folder / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    files.make_folder(draft, 0o700)
+    _copy(config, draft)
+    draft.rename(folder / UNFINISHED)
+    files.sync_folder(folder)
     return folder, already
 
 

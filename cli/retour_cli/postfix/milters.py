@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from retour_cli.postfix.instance import Instance, Service
 from retour_cli.postfix.lists import expand, in_braces, split_list
 
-_SIGNERS = re.compile(r"dkim|rspamd|arc|:8891\b|:8892\b|:8893\b|:11332\b|:12301\b", re.IGNORECASE)
+_SIGNERS = re.compile(r"dkim|rspamd|openarc|\barc\b|:8891\b|:8892\b|:8893\b|:11332\b|:12301\b", re.IGNORECASE)
 _FILTERS = re.compile(r"clam|spamass|greylist|grey|milter-regex|dmarc|spf|virus", re.IGNORECASE)
 ORIGIN = "sendmail(1)"
 
