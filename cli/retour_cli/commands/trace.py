@@ -26,7 +26,7 @@ from retour_policy.tokens.token import id_time
 DEFAULT_LIMIT = 10
 _APART = {
     "withheld": "withheld: suppressed",
-    "unheard": "no report was asked for",
+    "unheard": "whether it arrived is never known",
     "waiting": "not known to have gone out",
 }
 

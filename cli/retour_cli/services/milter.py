@@ -19,6 +19,7 @@ from retour_cli.services.sockets import OpenSocket, Setting
 from retour_cli.services.start import begin
 from retour_cli.services.watchdog import Watchdog
 from retour_milter.backend import Backend
+from retour_milter.stamper import Stamper
 from retour_policy.store.writer import Writer
 
 RELOAD_SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
@@ -47,14 +48,17 @@ def milter(context: Context) -> None:
     backend = Backend(context.config, context.ring, context.store, writer, context.clock)
     setting = Setting(str(context.path), "milter.socket")
     opened = OpenSocket(setting, context.config.milter.socket, context.config.sockets)
+    stamper = _open_stamper(context, backend)
     descriptor = os.dup(opened.listener.fileno())
     failed = _start(lambda: adapter.serve(backend, descriptor))
     log.info("milter ready", socket=context.config.milter.socket, streams=len(context.config.stream))
     condition.ready()
     Watchdog(writer, condition).start()
-    _wait_for_stop(context, condition, backend, lambda: _renew(opened, descriptor))
+    _wait_for_stop(context, condition, backend, lambda: _renew(opened, descriptor, stamper))
     condition.stopping()
     opened.remove()
+    if stamper:
+        stamper.close()
     began = time.monotonic()
     if not backend.in_flight.drain(backend.settings.config.milter.drain):
         log.error("messages cut off at shutdown", waited_ms=int((time.monotonic() - began) * 1000))
@@ -95,8 +99,34 @@ def _wait_for_stop(context: Context, condition: Condition, backend: Backend, ren
             reload_aside(context, condition, backend.adopt)
 
 
-def _renew(opened: OpenSocket, descriptor: int) -> None:
+class _OpenStamper:
+    """A stamper, and the socket that it answers on."""
+
+    def __init__(self, context: Context, backend: Backend) -> None:
+        setting = Setting(str(context.path), "milter.stamper")
+        self._opened = OpenSocket(setting, context.config.milter.stamper, context.config.sockets)
+        self._stamper = Stamper(backend, self._opened.listener)
+        self._stamper.start()
+
+    def renew(self) -> None:
+        """Where the socket's path is gone, answer on a new one."""
+        if new := self._opened.renew():
+            self._stamper.listen_on(new)
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._opened.remove()
+        self._stamper.close()
+
+
+def _open_stamper(context: Context, backend: Backend) -> _OpenStamper | None:
+    return _OpenStamper(context, backend) if context.config.milter.stamper else None
+
+
+def _renew(opened: OpenSocket, descriptor: int, stamper: _OpenStamper | None) -> None:
     """Where the socket's path is gone, put a new socket in the place of the one that libmilter accepts on."""
+    if stamper:
+        stamper.renew()
     old = opened.listener
     if new := opened.renew():
         os.dup2(new.fileno(), descriptor, inheritable=False)

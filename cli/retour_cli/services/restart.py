@@ -13,6 +13,7 @@ def kept_until_restart(running: Config, new: Config) -> list[str]:
         "tokens.keyring": (running.tokens.keyring, new.tokens.keyring),
         "sockets": (running.sockets, new.sockets),
         "milter.socket": (running.milter.socket, new.milter.socket),
+        "milter.stamper": (running.milter.stamper, new.milter.stamper),
         "lmtpd.listen": (running.lmtpd.listen, new.lmtpd.listen),
         "lmtpd.lookup": (running.lmtpd.lookup, new.lmtpd.lookup),
         "web.listen": (before and before.listen, after and after.listen),

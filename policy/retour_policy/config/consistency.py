@@ -59,6 +59,7 @@ def _sides_twice(config: Config) -> Iterator[tuple[str, str]]:
 
 def _shared_sockets(config: Config) -> Iterator[tuple[str, str]]:
     wanted = [("milter.socket", config.milter.socket), ("lmtpd.lookup", config.lmtpd.lookup)]
+    wanted += [("milter.stamper", config.milter.stamper)] if config.milter.stamper else []
     wanted += [("lmtpd.listen", listen) for listen in config.lmtpd.listen]
     wanted += [("web.listen", listen) for listen in (config.web.listen if config.web else ())]
     seen: dict[str, str] = {}

@@ -34,6 +34,7 @@ from retour_policy.config.values import (
     OptionalAddress,
     OptionalFile,
     OptionalText,
+    OptionalUnixSocket,
     Size,
     Socket,
     Span,
@@ -75,6 +76,7 @@ class MilterSection(Section):
     """What the milter listens on, whom it serves, and what it does while the store is down."""
 
     socket: Socket = "unix:/var/spool/postfix/retour/milter.sock"
+    stamper: OptionalUnixSocket = ""
     trusted: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
     on_store_failure: Literal["tempfail", "pass"] = "tempfail"
     store_timeout: Span = 10 * SECOND

@@ -105,6 +105,12 @@ def _socket(value: object) -> object:
     raise ValueError('is not a socket; use "unix:/path", "inet:PORT@ADDRESS" or "fd:NAME" (from systemd)')
 
 
+def _unix_socket(value: object) -> object:
+    if value == "" or str(_socket(value)).startswith("unix:"):
+        return value
+    raise ValueError('must be a unix socket, "unix:/path": who may use it is told by its permissions alone')
+
+
 def check_texts(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -174,6 +180,8 @@ OptionalAddress = Annotated[Address | None, BeforeValidator(_or_none)]
 OptionalText = Annotated[StrictStr | None, BeforeValidator(_or_none)]
 """A text; "": none."""
 Socket = Annotated[str, BeforeValidator(_socket)]
+OptionalUnixSocket = Annotated[str, BeforeValidator(_unix_socket)]
+"""A unix socket; "": none."""
 Copies = tuple[Annotated[str, BeforeValidator(_copy)], ...]
 """Addresses and domains."""
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]

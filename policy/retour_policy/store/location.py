@@ -18,11 +18,12 @@ PASSWORD_FILE = "passfile"  # libpq's, in the form that the PostgreSQL manual de
 
 
 def file_of(url: str) -> Path | None:
-    """The file of an SQLite database; None for a server, and for what is no URL."""
+    """The file of an SQLite database; None for a server, and for what names no file."""
     try:
-        return sqlite.sqlite_file(url)
+        found = sqlite.sqlite_file(url)
     except ArgumentError:
         return None
+    return found if found and found.name else None
 
 
 def problem_of(url: str) -> str:
