@@ -35,6 +35,23 @@ lint: setup ## ruff (rules and format) and mypy (strict)
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
+install: ## install Retour from this checkout: /opt/retour, /usr/local/bin/retour, units; as root
+	@tools/install-from-checkout install
+
+uninstall: ## take that away again; configuration and data stay
+	@tools/install-from-checkout uninstall
+
+SUITES ?= bookworm trixie
+
+deb: ## the Debian packages, each built in a fresh system of its suite, into dist/ (SUITES="bookworm trixie")
+	@$(AS_ROOT) tools/build-deb $(SUITES)
+
+test-deb: deb ## install, use, upgrade under load, remove and purge them, with systemd and Postfix on fresh systems
+	@for suite in $(SUITES); do $(AS_ROOT) tools/try-deb $$suite || exit 1; done
+
+man: setup ## the man pages, made from the code, into build/man
+	@$(PYTHON) tools/manpages.py build/man
+
 replay: setup ## an outage of a large provider among weeks of mail, under two policies; some minutes
 	@$(PYTHON) tools/replay.py
 
