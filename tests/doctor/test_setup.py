@@ -91,6 +91,19 @@ def test_what_somebody_changed_since_stays(site: Bare) -> None:
     site.postfix.run("postconf", "-X", "smtpd_milters", "mail_name")
 
 
+def test_what_was_changed_between_two_applies_stays(site: Bare) -> None:
+    """And both are taken back."""
+    before = dict(read(Programs(site.postfix.config)).main)
+    programs = Programs(site.postfix.config)
+    change.apply(programs, read(programs), [Edit("main", "mail_name", None, "First", "")])
+    site.postfix.run("postconf", "-e", "in_flow_delay=1")
+    change.apply(programs, read(programs), [Edit("main", "syslog_name", None, "second", "")])
+    assert change.revert(programs, site.postfix.config) == []
+    now = dict(read(Programs(site.postfix.config)).main)
+    assert now.pop("in_flow_delay") == "1" and before.pop("in_flow_delay") == "0" and now == before
+    site.postfix.run("postconf", "-e", "in_flow_delay=0")
+
+
 def test_what_fails_half_way_changes_nothing(site: Bare) -> None:
     """Postfix refuses the second edit: both files are as they were."""
     before, programs = site.files, Programs(site.postfix.config)

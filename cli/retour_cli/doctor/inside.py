@@ -13,13 +13,14 @@ from retour_cli.context import Context
 from retour_cli.doctor import access
 from retour_cli.doctor.finding import Finding, Urgency, critical, hint, warning
 from retour_cli.services.run_record import find_running
-from retour_policy.clock import DAY, day_text
+from retour_policy.clock import DAY, SECOND, day_text
 from retour_policy.config.secrets import load_secrets
 from retour_policy.errors import ConfigError, RetourError, StoreDamaged, StoreRefused
-from retour_policy.store import ahead, integrity
+from retour_policy.store import ahead, integrity, server_clock
 from retour_policy.tokens.keyring import KeyRing
 
 MAX_KEY_AGE_DAYS = 400
+MAX_CLOCK_DIFFERENCE_MS = 30 * SECOND
 Plain = dict[str, object]
 
 
@@ -79,11 +80,19 @@ def _store(context: Context, deep: bool) -> Iterator[Finding]:
         with context.store.reading() as connection:
             faults = integrity.faults(connection, deep=deep)
             figures = ahead.count(connection, context.clock())
+            differs = server_clock.ahead_ms(connection, context.clock())
     finally:
         context.store.close()
     if faults:
         text = f"{context.store.name}: the database is damaged: {'; '.join(faults)}"
         yield critical("database-damaged", text, "retour db check", 'docs/keeping.md, "A damaged database"')
+    if abs(differs) > MAX_CLOCK_DIFFERENCE_MS:
+        how = "behind" if differs > 0 else "ahead of"
+        text = (
+            f"the clock of this host is {abs(differs) // SECOND} s {how} that of the database server: what several "
+            "hosts record gets out of order"
+        )
+        yield warning("clock-differs", text, "timedatectl set-ntp true")
     if any(asdict(figures).values()):
         found = ", ".join(f"{number} {name}" for name, number in asdict(figures).items() if number)
         text = f"dated in the future: {found}; the clock of this host, or of another one, was ahead"

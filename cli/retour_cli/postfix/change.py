@@ -33,7 +33,7 @@ _REMOVE = {"main": "-X", "option": "-PX", "service": "-MX"}
 
 def apply(programs: Programs, instance: Instance, edits: Sequence[Edit]) -> Path:
     """Write the edits; the folder of the backup. Raises `PostfixError`, and then all is as it was before; `OSError`."""
-    folder, already = _begin(instance.config)
+    folder, already, untouched = _begin(instance.config)
     try:
         for edit in edits:
             _write(programs, edit.kind, edit.name, edit.after)
@@ -46,7 +46,7 @@ def apply(programs: Programs, instance: Instance, edits: Sequence[Edit]) -> Path
     for edit in edits:
         known = first.get((edit.kind, edit.name), edit)
         first[edit.kind, edit.name] = Edit(edit.kind, edit.name, known.before, edit.after, edit.why)
-    _save(instance.config, folder, list(first.values()))
+    _save(instance.config, folder, list(first.values()), untouched)
     shutil.rmtree(folder / UNFINISHED)
     return folder
 
@@ -86,21 +86,21 @@ def is_running(programs: Programs) -> bool:
     return True
 
 
-def _begin(config: Path) -> tuple[Path, list[Edit]]:
-    """The folder, with the files as they are now, and as they were before the first time; the edits made since.
+def _begin(config: Path) -> tuple[Path, list[Edit], bool]:
+    """The folder with the files as they were before the first time, and as they are now; the edits made since.
 
-    Raises `InputError` where one was killed before it was done: what is there now is half of it.
+    And whether nobody else has changed the files since: only then can they be put back octet for octet. Raises
+    `InputError` where one was killed before it was done: what is there now is half of it.
     """
     folder = config / FOLDER
     files.make_folder(folder, 0o700)
     if (folder / UNFINISHED).exists():
         raise InputError(f"{folder}: an earlier --apply was cut off; put back what was there: retour setup --revert")
-    already = []
+    already, untouched = [], True
     if (folder / RECORD).exists():
         record = json.loads(files.read_regular(folder / RECORD, MAX_RECORD_OCTETS))
-        if record["digests"] == _digests(config):  # else there would be nothing to put back octet for octet
-            already = [Edit(**edit) for edit in record["edits"]]
-    if not already:
+        already, untouched = [Edit(**edit) for edit in record["edits"]], record["digests"] == _digests(config)
+    else:
         _copy(config, folder)
     draft = folder / "draft"
     shutil.rmtree(draft, ignore_errors=True)
@@ -108,7 +108,7 @@ def _begin(config: Path) -> tuple[Path, list[Edit]]:
     _copy(config, draft)
     draft.rename(folder / UNFINISHED)
     files.sync_folder(folder)
-    return folder, already
+    return folder, already, untouched
 
 
 def _copy(config: Path, folder: Path) -> None:
@@ -126,8 +126,9 @@ def _put_back(config: Path, folder: Path) -> None:
     files.sync_folder(config)
 
 
-def _save(config: Path, folder: Path, edits: Sequence[Edit]) -> None:
-    text = json.dumps({"digests": _digests(config), "edits": [asdict(edit) for edit in edits]}, indent=1)
+def _save(config: Path, folder: Path, edits: Sequence[Edit], untouched: bool) -> None:
+    digests = _digests(config) if untouched else None
+    text = json.dumps({"digests": digests, "edits": [asdict(edit) for edit in edits]}, indent=1)
     fresh = folder / f"{RECORD}.new"
     fresh.unlink(missing_ok=True)
     files.write_new(fresh, text.encode())
