@@ -27,7 +27,7 @@ from lab.world import SECRET, World
 from retour_bounces import Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import schema
 from retour_policy.store.sends import NewSend

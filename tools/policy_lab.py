@@ -28,7 +28,7 @@ from lab.world import LIKE, SECRET, World
 from retour_bounces import Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, HOUR
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
 from retour_policy.store.suppressions import find_in_force

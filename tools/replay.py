@@ -31,7 +31,7 @@ from lab.world import SECRET, World
 from retour_bounces import RecipientReport, Report
 from retour_policy.address import address_key
 from retour_policy.clock import DAY, HOUR, MINUTE
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
 from retour_policy.store.suppressions import find_in_force

@@ -10,6 +10,7 @@
    so they are asked before anything that reads words.
 6. `amazon_ses`: Amazon's JSON, which is exact but stands in a text; the readers of words would take it for a sentence.
 7. `plain_text`: words alone, with no field to rely on.
+   Then `complaint`, about one that the postmaster forwards as an attachment.
 8. `dsn` and `plain_text` about what a gateway's message holds (`wrapped`). What this message tells itself comes first:
    a report may be about a report.
 9. `dsn` and `plain_text` once more, for reports of failure in which no address stands: only when nobody could say whose
@@ -54,10 +55,17 @@ def read(data: bytes, *, rules: Rules | None = None) -> Report:
     view = View(scan(bytes(data)))
     return (
         _first(view, _READERS, rules)
+        or _forwarded(view, rules)
         or next(filter(None, (_first(inner, _INSIDE, rules) for inner in wrapped.inside(view))), None)
         or _first(view, _NAMELESS, rules)
         or Report("not-a-report", truncated=view.message.truncated)
     )
+
+
+def _forwarded(view: View, rules: Rules) -> Report | None:
+    """What a complaint says that somebody forwards."""
+    inner = wrapped.complaint(view)
+    return _first(inner, (complaint.read,), rules) if inner else None
 
 
 def _first(view: View, readers: tuple[Reader, ...], rules: Rules) -> Report | None:

@@ -69,6 +69,10 @@ class Original:
 
     message_id: str | None = None
     retour_ref: str | None = None
+    cfbl_feedback_id: str | None = None
+    """Its CFBL-Feedback-ID (RFC 9477)."""
+    envelope_sender: str | None = None
+    """The Original-Mail-From of a complaint (RFC 5965), or the Return-Path of what was returned."""
     sender: str | None = None
     """The From field's address."""
     recipient: str | None = None

@@ -8,7 +8,8 @@ from retour_bounces import Report
 from retour_cli.context import Context
 from retour_policy.ledger.accounts import refolded
 from retour_policy.messages import mailbox
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Router
 from retour_policy.store import addresses, facts
 

@@ -15,7 +15,8 @@ from retour_policy.ledger.accounts import folded, stream_policies
 from retour_policy.ledger.history import History, history_of
 from retour_policy.ledger.policy_versions import Policy, all_policies
 from retour_policy.maintenance.rebuild import stored
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.store import addresses, facts, sends
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store

@@ -26,6 +26,7 @@ COMMANDS = {
     "address": ("commands.address", "Show all about one address: sends, counts, suppressions, and why."),
     "trace": ("commands.trace", "Follow a message there and back, by queue id, Message-ID or address."),
     "suppressions": ("commands.suppressions", "List, add and remove suppressed addresses."),
+    "unsubscribe": ("commands.unsubscribe", "Take an address off a stream, as its owner asked, or put it back."),
     "storm": ("commands.storm", "List storms (bursts of failures at one receiver), and decide on them."),
     "undo": ("commands.undo", "Take back what the failures of an outage caused."),
     "simulate": ("commands.simulate", "Show who would be suppressed under another configuration."),

@@ -16,13 +16,15 @@ from retour_policy.store.outbox import Item
 _TEXT = """\
 Retour could not match this message to anything that was sent, or it
 was written to a role address of a bounce domain. It is attached as it
-came. `retour explain` tells what is in it.
+came. `retour explain` tells what is in it. Where Retour knows what it
+lacks, a field Retour-Unmatched at its top says so.
 """
 _DIGEST_TEXT = """\
 Retour could not match these {count} messages to anything that was sent, or
 they were written to role addresses of bounce domains. They came faster
 than [forward] in the configuration lets them pass one by one, so they
-are all attached here, as they came, the oldest first.
+are all attached here, as they came, the oldest first. Where Retour knows
+what one lacks, a field Retour-Unmatched at its top says so.
 """
 
 

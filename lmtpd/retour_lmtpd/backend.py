@@ -13,13 +13,16 @@ from sqlalchemy import Connection
 
 from retour_bounces import Report, Rules, read
 from retour_lmtpd.message_data import MessageData
+from retour_lmtpd.signatures import LookUp, signers
 from retour_policy.clock import HOUR, Clock, ClockWatch
 from retour_policy.config.model import Config
 from retour_policy.core.hook_events import Event
 from retour_policy.errors import StoreUnavailable, TooMuchWaits
 from retour_policy.ledger.ledger import Ledger
+from retour_policy.messages.authentication import Authentication, author_domain, by_verifier
 from retour_policy.messages.fingerprint import Fingerprint
-from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import Outcome, ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route, Router, UnknownAddress
 from retour_policy.sanitize import clean
 from retour_policy.store.writer import Writer
@@ -71,6 +74,8 @@ class Backend:
         self._next_purge = 0
         self._memory_errors: dict[bytes, int] = {}
         self._clock_watch = ClockWatch(clock)
+        self.look_up: LookUp | None = None
+        """Asks another DNS than the system's."""
         self.adopt(config, rules)
 
     def adopt(self, config: Config, rules: Rules) -> None:
@@ -140,6 +145,7 @@ class Backend:
         except Exception:
             log.exception("reading the report deferred", size=message.size)
             return [False] * len(recipients)
+        authentication = await self._authentication(report, recipients, message)
         returned = [
             ReturnedMessage(
                 at=self._clock(),
@@ -150,10 +156,24 @@ class Backend:
                 fingerprint=message.fingerprint,
                 report=report,
                 truncated=message.truncated,
+                authentication=authentication,
             )
             for recipient in recipients
         ]
         return list(await asyncio.gather(*(self._record(one) for one in returned)))
+
+    async def _authentication(
+        self, report: Report | None, recipients: Sequence[Recipient], message: MessageData
+    ) -> Authentication:
+        """Who has signed a message: as the mail server's verifier found, else where that matters as we find it."""
+        authserv_id = self.config.lmtpd.authserv_id
+        if authserv_id:
+            return by_verifier(message.raw, authserv_id)
+        matters = report and report.kind == "complaint" and report.original.cfbl_feedback_id
+        if not matters or message.truncated or all(one.route.send is not None for one in recipients):
+            return Authentication()
+        signed_by = await signers(message.raw, self.look_up)
+        return Authentication(tuple(f"dkim={domain}" for domain in signed_by), author_domain(message.raw))
 
     async def _read(self, sender: str, message: MessageData) -> Report | None:
         """None: it cannot be read for its own sake. Raises what this machine is to blame for, such as `MemoryError`."""

@@ -19,7 +19,8 @@ from retour_bounces import Report
 from retour_cli import output
 from retour_cli.context import Context
 from retour_cli.main import main
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import sends
 from retour_policy.store.sends import NewSend

@@ -12,7 +12,8 @@ import pytest
 
 from lab.reports import failed
 from retour_bounces import Report
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue
 from retour_policy.outbox.spool import Spool, new_name

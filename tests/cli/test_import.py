@@ -13,7 +13,8 @@ from lab.reports import hard_bounce
 from retour_bounces import read
 from retour_policy.clock import DAY, system_clock, time_text
 from retour_policy.messages.fingerprint import Fingerprint
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.messages.signer import Signer
 from retour_policy.store import batches, sends

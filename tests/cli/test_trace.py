@@ -8,7 +8,8 @@ import pytest
 
 from lab.reports import failed
 from retour_bounces import Report
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import sends
 from retour_policy.store.sends import NewSend

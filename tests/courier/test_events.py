@@ -11,7 +11,7 @@ from lab.reports import failed
 from lab.world import World
 from retour_bounces import Report
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import outbox_selection
 

@@ -12,7 +12,7 @@ from lab.destination import Destination
 from lab.wait import wait_until
 from lab.world import World
 from retour_bounces import Report
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.outbox import queue
 from retour_policy.outbox.queue import FORWARD

@@ -28,7 +28,8 @@ from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.ledger.storms import Storms
 from retour_policy.messages.matching import ProofRules
-from retour_policy.messages.returned import Outcome, ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import Outcome, ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import facts, migrate, schema, sends, suppressions
 from retour_policy.store.database import Store, open_store

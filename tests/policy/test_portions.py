@@ -6,7 +6,8 @@ from lab.reports import failed
 from lab.world import World
 from retour_bounces import Report
 from retour_policy.maintenance.rebuild import differences
-from retour_policy.messages.returned import MAX_PARTS_AT_ONCE, ReturnedMessage
+from retour_policy.messages.returned import MAX_PARTS_AT_ONCE
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.facts import FactFilter, read
 

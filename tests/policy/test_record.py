@@ -155,7 +155,8 @@ from retour_policy.config.model import StormSection
 from retour_policy.core.fold import StreamPolicy
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.policy_versions import Policy
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.core.presets import PLAIN
 from retour_policy.store.database import open_store

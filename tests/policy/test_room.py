@@ -15,7 +15,7 @@ from retour_bounces import Report
 from retour_policy.clock import DAY
 from retour_policy.errors import TooMuchWaits
 from retour_policy.maintenance.purge import purge
-from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.outbox import forward_room
 from retour_policy.store import migrate, outbox_selection, schema, sqlite

@@ -15,7 +15,8 @@ from lab.wait import PATIENCE
 from lab.world import World
 from retour_bounces import Report
 from retour_policy.messages.outgoing import OutgoingMessage
-from retour_policy.messages.returned import Outcome, ReturnedMessage
+from retour_policy.messages.returned import Outcome
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
 

@@ -26,7 +26,8 @@ from retour_policy.maintenance.rebuild import stored
 from retour_policy.maintenance.undo import Window, failures, undo
 from retour_policy.messages.matching import ProofRules
 from retour_policy.messages.outgoing import SendRecorder
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Route
 from retour_policy.store import migrate, storms, suppressions
 from retour_policy.store.addresses import Address, ensure, find_number

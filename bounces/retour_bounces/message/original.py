@@ -10,7 +10,7 @@ from retour_bounces.message.parts import MAX_HEADER_OCTETS, Header, Message, hea
 from retour_bounces.message.split_original import split_original
 from retour_bounces.report import Original
 
-_FIELDS = named("message-id", "retour-ref", "from", "to", "subject")
+_FIELDS = named("message-id", "retour-ref", "cfbl-feedback-id", "return-path", "from", "to", "subject")
 _INDENT = re.compile(r"\n[> \t]{1,8}(?=[A-Za-z-]{2,40}:)")
 
 
@@ -38,6 +38,8 @@ def from_header(fields: Header, envelope_id: str | None = None) -> Original:
     return Original(
         message_id=found.get("message-id", "").strip()[:998] or None,
         retour_ref=found.get("retour-ref", "").strip()[:200] or None,
+        cfbl_feedback_id=found.get("cfbl-feedback-id", "").strip()[:200] or None,
+        envelope_sender=addresses.first(found.get("return-path", "")[:4_000]),
         sender=addresses.first(found.get("from", "")[:4_000]),
         recipient=to[0] if len(to) == 1 else None,
         subject=" ".join(decoded(found.get("subject", "")[:4_000]).split())[:500] or None,

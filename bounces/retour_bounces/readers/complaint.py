@@ -40,6 +40,8 @@ def read(view: View, rules: Rules) -> Report | None:
     back = view.attached_original or Original()
     if back.message_id is None and fields.get("original-message-id"):
         back = replace(back, message_id=fields.get("original-message-id")[:998])
+    if sender := addresses.first(fields.get("original-mail-from")[:4_000]):
+        back = replace(back, envelope_sender=sender)
     named = [addresses.first(fields.get(name)) for name in _RECIPIENTS]
     named += [addresses.first(header.get(name)) for name in _RETURNED[:1]]
     return Report(

@@ -23,6 +23,15 @@ def inside(view: View) -> Iterator[View]:
         view = inner
 
 
+def complaint(view: View) -> View | None:
+    """A complaint that somebody forwards whole, as an attachment; None where there is none."""
+    part = view.message.returned
+    if part is None or part.kind not in _KINDS or not part.whole:
+        return None
+    inner = View(scan(_octets(part)))
+    return inner if inner.message.report_type == "feedback-report" else None
+
+
 def _inner(view: View) -> View | None:
     """What a mail system wrote, attached to what a gateway made of it; None for any other message."""
     part = view.message.returned

@@ -20,7 +20,8 @@ from retour_policy.maintenance import suppression_files
 from retour_policy.messages import mailbox
 from retour_policy.messages.fingerprint import Fingerprint
 from retour_policy.messages.mailbox import Mailbox, OldMessage
-from retour_policy.messages.returned import ReturnedMessage, ReturnRecorder, Transaction
+from retour_policy.messages.returned import ReturnRecorder, Transaction
+from retour_policy.messages.returned_message import ReturnedMessage
 from retour_policy.messages.router import Router
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import is_of_the_item

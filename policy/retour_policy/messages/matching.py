@@ -15,6 +15,7 @@ from retour_policy.config.model import Config
 from retour_policy.core.proof import CONFLICTING, COPIED, UNSIGNED, VOUCHED, Proof
 from retour_policy.ledger.policy_versions import Policy
 from retour_policy.messages.attribution import AttributedPart, Recipient, attribute, is_redacted, parts_of
+from retour_policy.messages.complaint_tokens import ComplaintTokens
 from retour_policy.messages.router import Route
 from retour_policy.store import addresses, facts, sends
 from retour_policy.store.sends import Send
@@ -59,7 +60,7 @@ class Match:
 
     send: Send | None
     proof: Proof
-    by: Literal["token", "reference", "message-id", "nothing"]
+    by: Literal["token", "reference", "complaint", "message-id", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,25 @@ class Matcher:
     """Reads the value of a Retour-Ref field: the send id if Retour made it."""
     policy: Policy
     rules: ProofRules = field(default_factory=ProofRules)
+    complaints: ComplaintTokens = field(default_factory=ComplaintTokens)
 
     def key(self, text: str) -> bytes:
         """The store's key for an address."""
         return address_key(self.secret, text)
 
     def find(
-        self, connection: Connection, route: Route, report: Report | None, by_token: Send | None, at: int
+        self,
+        connection: Connection,
+        route: Route,
+        report: Report | None,
+        by_token: Send | None,
+        at: int,
+        *,
+        is_signed: bool = False,
     ) -> Match:
         """The send that came back at `at` (milliseconds): by its token, else its Retour-Ref, else its Message-ID.
+
+        A complaint names it by other fields too; `is_signed` says whether it is signed by its author's domain.
 
         A Message-ID is public, and one for all copies of a message: it proves nothing where there are tokens, and
         never that somebody complains or unsubscribes. Mail to a role address is for a person to read.
@@ -91,6 +102,11 @@ class Matcher:
         send = self._find_by_reference(connection, report, at)
         if send:
             return Match(send, "shared" if send.is_shared else "corroborated", "reference")
+        if report.kind == "complaint":
+            number = self.complaints.send(report, is_signed=is_signed)
+            send = self._fresh_send(connection, number, at)
+            if send:
+                return Match(send, "shared" if send.is_shared else "corroborated", "complaint")
         send = None if report.kind in _CLAIMS else self._find_by_message_id(connection, report, at)
         if send is None:
             return Match(None, VOUCHED if self.rules.vouches else UNSIGNED, "nothing")
@@ -98,6 +114,10 @@ class Matcher:
 
     def _find_by_reference(self, connection: Connection, report: Report, at: int) -> Send | None:
         number = self.reference(report.original.retour_ref) if report.original.retour_ref else None
+        return self._fresh_send(connection, number, at)
+
+    def _fresh_send(self, connection: Connection, number: int | None, at: int) -> Send | None:
+        """The send of that id, unless it is too old."""
         if number is None or at - id_time(number) > self.rules.max_age:
             return None
         return sends.find(connection, number)
@@ -147,7 +167,7 @@ class Matcher:
             return None
         text = send.texts.get(only)
         redacts = report.kind == "complaint" and is_redacted(report.recipient, text)
-        if match.by == "token" or (match.by == "reference" and redacts):
+        if match.by == "token" or (match.by in ("reference", "complaint") and redacts):
             return Recipient(only, send.recipients[only], text)
         return None
 

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection
 
-from retour_bounces import RecipientReport, Report
+from retour_bounces import Report
 from retour_policy.address import normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
@@ -22,12 +22,17 @@ from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.ledger.storms import Storms, revive
-from retour_policy.messages import surplus
+from retour_policy.messages import surplus, unsubscribe_mail
 from retour_policy.messages.attribution import AttributedPart
+from retour_policy.messages.complaint_tokens import ComplaintTokens
 from retour_policy.messages.matching import Match, Matcher, ProofRules, names_in
+from retour_policy.messages.returned_message import ReturnedMessage, detail_of, kind_of
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
+from retour_policy.messages.unsubscribe_mail import Letter
+from retour_policy.messages.unsubscribes import UnsubscribeRecorder
 from retour_policy.outbox import forward_room, queue
+from retour_policy.outbox.forward_room import UNMATCHED_FIELD
 from retour_policy.outbox.resends import Resends, is_new_failure
 from retour_policy.sanitize import clean_values
 from retour_policy.store import addresses, facts, failures, seen, sends, storms, unread
@@ -43,32 +48,6 @@ DIGEST_OCTETS = 16
 CLAIMING_KINDS = ("complaint", "unsubscribe")  # a complaint can be an unsubscription
 MAX_PARTS_AT_ONCE = 50  # of a report, recorded in one transaction: more would keep others waiting
 MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or recorded
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnedMessage:
-    """A returned message for one bounce address."""
-
-    at: int
-    route: Route
-    recipient: str
-    """The address that it was delivered to, without <>."""
-    sender: str
-    """Its envelope sender, without <>."""
-    raw: bytes
-    """The octets that were kept of it."""
-    fingerprint: bytes
-    """The hash that recognises it, whichever address it was delivered to."""
-    report: Report | None
-    """None: reading or recording it failed."""
-    truncated: bool = False
-    imported: int | None = None
-    """When old mail was imported (milliseconds); `at` is the message's own date then."""
-
-    @property
-    def dated(self) -> bool:
-        """Whether `at` is the message's own date."""
-        return self.imported is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +83,8 @@ class ReturnRecorder:
     looped: Callable[[bytes], bool] = lambda raw: False
     """Whether a message is one of Retour's own forwards."""
     proof_rules: ProofRules = field(default_factory=ProofRules)
+    unsubscribes: UnsubscribeRecorder | None = None
+    complaints: ComplaintTokens = field(default_factory=ComplaintTokens)
 
     @classmethod
     def of(cls, config: Config, ring: KeyRingFile, ledger: Ledger, clock: Clock) -> ReturnRecorder:
@@ -118,12 +99,14 @@ class ReturnRecorder:
             resends=Resends.of(config, Signer(ring, clock).draw),
             looped=router.is_forward,
             proof_rules=ProofRules.of(config),
+            unsubscribes=UnsubscribeRecorder(config, ledger),
+            complaints=ComplaintTokens(router.reference, router.feedback, router.send_of),
         )
 
     @property
     def matcher(self) -> Matcher:
         """What finds the send of a message."""
-        return Matcher(self.secret, self.reference, self.ledger.policy, self.proof_rules)
+        return Matcher(self.secret, self.reference, self.ledger.policy, self.proof_rules, self.complaints)
 
     def transactions(self, message: ReturnedMessage) -> Iterator[Transaction]:
         """The transactions that write `message` once, short ones, to be done in this order; nearly always one.
@@ -131,7 +114,11 @@ class ReturnRecorder:
         A report may name thousands of recipients. Each portion of its parts is written once: where not all of them
         were, the message comes again, and the others are. The outcome is that of the first. They raise as `record`.
         """
-        if message.report is None or len(message.report.reports) <= MAX_PARTS_AT_ONCE:
+        if (
+            message.report is None
+            or message.route.kind == "unsubscribe"
+            or len(message.report.reports) <= MAX_PARTS_AT_ONCE
+        ):
             yield lambda connection: self.record(connection, message)
             return
         cases = list[_Case]()
@@ -146,6 +133,9 @@ class ReturnRecorder:
         """
         route = message.route
         by_token = sends.find(connection, route.send) if route.send is not None else None
+        if route.kind == "unsubscribe":
+            left = self._leave(connection, message, by_token)
+            return left or self.record(connection, replace(message, route=Route("role")))  # for a person to read
         digest = _digest(message, by_token, self.matcher)
         is_new = seen.add(connection, route.send, digest, message.at)
         if not is_new and (route.send is not None or not seen.has(connection, seen.UNMATCHED, digest)):
@@ -160,9 +150,19 @@ class ReturnRecorder:
             seen.add(connection, seen.UNMATCHED, digest, message.at)
         return outcome
 
+    def _leave(self, connection: Connection, message: ReturnedMessage, by_token: Send | None) -> Outcome | None:
+        """Somebody wrote to the address by which they leave a stream. None: it is no such message."""
+        if self.unsubscribes is None:
+            return None
+        kind = message.report.kind if message.report else None
+        letter = Letter(message.at, message.route.subscription, by_token, message.sender, message.raw, kind)
+        left = unsubscribe_mail.leave(connection, self.unsubscribes, letter, self.matcher.key)
+        return None if left is None else ("recorded" if left else "duplicate")
+
     def _case(self, connection: Connection, message: ReturnedMessage, by_token: Send | None) -> _Case:
         route, report, matcher = message.route, message.report, self.matcher
-        match = matcher.find(connection, route, report, by_token, message.at)
+        is_signed = message.authentication.is_signed
+        match = matcher.find(connection, route, report, by_token, message.at, is_signed=is_signed)
         if report is None:
             return _Case(match)
         parts = matcher.attribute(connection, route, report, match, dated=message.dated)
@@ -243,7 +243,7 @@ class ReturnRecorder:
         fails_at_another = bool(part and part.action == "failed" and one.conflict)
         return NewFact(
             at=message.at,
-            kind=_kind_of(report, part),
+            kind=kind_of(report, part),
             address_id=one.address_id,
             send_id=send.first if send else message.route.send,
             stream=send.stream if send else message.route.stream,
@@ -254,7 +254,7 @@ class ReturnRecorder:
             blame=part.blame if part else None,
             proof=match.proof,
             named_key=self.matcher.key(one.conflict) if fails_at_another and one.conflict else None,
-            detail=clean_values(_detail(message, report, send, one) | self._resent(send)),
+            detail=clean_values(detail_of(message, report, send, one) | self._resent(send)),
         )
 
     def _judge(
@@ -375,13 +375,21 @@ class ReturnRecorder:
     def _forward(self, connection: Connection, message: ReturnedMessage, fact_id: int | None) -> None:
         """Forward it to postmaster. A forward that comes back becomes a dead letter, to prevent a mail loop."""
         error = "came back to us: does lmtpd.postmaster lead into a bounce domain?" if self.looped(message.raw) else ""
-        body = forward_room.kept(connection, message.raw)
+        missing = self._missing(message)
+        body = UNMATCHED_FIELD + missing.encode() + b"\r\n" if missing else b""
+        body += forward_room.kept(connection, message.raw)
         new = NewItem(message.at, "forward", queue.FORWARD, self.postmaster, body, fact_id=fact_id, error=error)
         queue.put(connection, new)
         kind = message.report.kind if message.report else "unread"
         texts = clean_values({"delivered_to": message.recipient, "sender": message.sender})
-        data = Data(stream=message.route.stream, kind=kind, **texts)
+        data = Data(stream=message.route.stream, kind=kind, explanation=missing, **texts)
         self.ledger.announcer.tell(connection, Event("unmatched", message.at, data), fact_id)
+
+    def _missing(self, message: ReturnedMessage) -> str | None:
+        """What a complaint lacks to be matched; None of what is no complaint, or is for a person to read anyway."""
+        if message.report is None or message.report.kind != "complaint" or message.route.kind == "role":
+            return None
+        return self.complaints.missing(message.report, is_signed=message.authentication.is_signed)
 
 
 def _digest(message: ReturnedMessage, by_token: Send | None, matcher: Matcher) -> bytes:
@@ -403,32 +411,3 @@ def _is_erased(connection: Connection, send: Send, number: int) -> bool:
     """Whether a recipient was erased. If not, they cannot be erased until this transaction ends."""
     lock(connection, Address(number, send.recipients[number]))
     return addresses.is_erased(connection, number)
-
-
-def _kind_of(report: Report, part: RecipientReport | None) -> str:
-    """The kind of this part: a bounce with mixed outcomes has delays and deliveries too."""
-    if part is None:
-        return report.kind
-    return "bounce" if part.action == "failed" else part.action
-
-
-def _detail(message: ReturnedMessage, report: Report, send: Send | None, one: AttributedPart) -> dict[str, Any]:
-    part = one.part
-    values: dict[str, Any] = {
-        "came_to": message.recipient,
-        "from": message.sender,
-        "recipient": part.recipient if part else report.recipient,
-        "original_recipient": part.original_recipient if part else None,
-        "status_source": part.status_source if part else None,
-        "rule": part.rule if part else None,
-        "diagnostic": part.diagnostic if part else None,
-        "evidence": part.evidence if part else None,
-        "contradiction": part.contradiction if part else None,
-        "conflict": one.conflict,
-        "tag": send.tag if send else None,
-        "truncated": message.truncated or report.truncated,
-        "dated": message.dated,
-        "imported": message.imported,
-        "lost_send": message.route.send is not None and send is None,
-    }
-    return {name: value for name, value in values.items() if value}

@@ -99,6 +99,11 @@ class Router:
             return None
         return route if route.kind == "verp" else None
 
+    def send_of(self, address: str) -> int | None:
+        """The send id in a VERP address whose token verifies."""
+        found = self.verp(address)
+        return found.send if found else None
+
     def _unsubscribing(self, address: str) -> Route | None:
         """What `address` stands for if people unsubscribe by writing to it. Raises `TokenError`.
 

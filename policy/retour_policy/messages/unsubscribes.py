@@ -14,7 +14,7 @@ from retour_policy.config.feedback import list_name
 from retour_policy.config.model import Config
 from retour_policy.core.decide import BULK, EVERYWHERE
 from retour_policy.core.fold import Account
-from retour_policy.core.proof import claim_of
+from retour_policy.core.proof import Proof, claim_of
 from retour_policy.ledger.accounts import lock, read
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.router import Router
@@ -68,8 +68,21 @@ class UnsubscribeRecorder:
         self.leave(connection, row.address, row.stream, way, extent, now)
         return self._shown(row, lock(connection, row.address))
 
+    def row(self, connection: Connection, number: int) -> SubscriptionRow:
+        """The address and the stream of a subscription. Raises `UnknownSubscription`."""
+        return _row(connection, number)
+
     def leave(
-        self, connection: Connection, address: Address, stream: str, way: Way, extent: Extent, now: int, note: str = ""
+        self,
+        connection: Connection,
+        address: Address,
+        stream: str,
+        way: Way,
+        extent: Extent,
+        now: int,
+        *,
+        proof: Proof = "signed",
+        note: str = "",
     ) -> bool:
         """Write that an address leaves a stream, or everything; False if it has left it already."""
         account = lock(connection, address)
@@ -78,7 +91,7 @@ class UnsubscribeRecorder:
             return False
         values = {"way": way, "scope": scope if scope == BULK else "", "note": note}
         detail = {name: value for name, value in values.items() if value}
-        new = NewFact(now, "unsubscribe", address.id, stream=stream, proof="signed", detail=detail)
+        new = NewFact(now, "unsubscribe", address.id, stream=stream, proof=proof, detail=detail)
         self.ledger.write(connection, address, new, account)
         return True
 

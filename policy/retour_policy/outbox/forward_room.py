@@ -8,6 +8,8 @@ from retour_policy.errors import TooMuchWaits
 from retour_policy.outbox.queue import FORWARD
 from retour_policy.store import outbox_backlog
 
+UNMATCHED_FIELD = b"Retour-Unmatched: "
+"""Begins what is put on top of a message that is forwarded, where Retour knows what it lacks to be matched."""
 MAX_WHOLE_OCTETS = 16_000_000  # together: up to here messages are kept as they came
 MAX_HEAD_OCTETS = 8_000  # of each that comes then
 MAX_WAITING_FORWARDS = 5_000  # fifty digests
