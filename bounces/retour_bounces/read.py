@@ -79,5 +79,6 @@ def _first(view: View, readers: tuple[Reader, ...], rules: Rules) -> Report | No
 
 def _with_answered(report: Report, view: View) -> Report:
     """The report with what its own header says about the message that it answers."""
-    answered = tuple(one for one in message_ids(view.fields) if one != report.original.message_id)
+    named = message_ids(view.fields)
+    answered = tuple(one for one in named if one != report.original.message_id) if named else ()
     return replace(report, original=replace(report.original, answered=answered)) if answered else report

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOM = Path(__file__).parents[2] / "bounces/retour_bounces"
-FLOORS = ("report", "phrases", "message", "classify", "prose", "readers", "read")
+FLOORS = ("once", "report", "phrases", "message", "classify", "prose", "readers", "read")
 """From the ground up; a file stands on the floor of its name or of its folder."""
 ROOF = {"evidence": "read", "unrecognised": "read", "__init__": "roof"}
 """Files that only use the others, and the floor that they stand beside."""

@@ -82,7 +82,7 @@ SHUT = {
     "bg": "Акаунтът е деактивиран",
     "el": "Ο λογαριασμός έχει απενεργοποιηθεί",
     "et": "Konto on blokeeritud",
-    "fi": "Tili on suljettu",
+    "fi": "Tili on poistettu käytöstä",
     "he": "החשבון מושבת",
     "hr": "Račun je onemogućen",
     "hu": "A fiók letiltva",

@@ -6,7 +6,7 @@ import tomllib
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 from retour_bounces.classify.diagnostic import Wording, best_status, clean, wording_of
 from retour_bounces.classify.reasons import reasons
 from retour_bounces.classify.safe_regex import Pattern, PatternError
+from retour_bounces.once import once
 from retour_bounces.phrases.index import PhraseIndex
 from retour_bounces.phrases.normalise import plain
 from retour_bounces.report import Blame, Type
@@ -28,8 +29,8 @@ _KEYS = {"name", "reason", "type", "blame", "vague", *_LISTS}
 
 MAX_PHRASE_CHARACTERS = 200
 """Characters that one phrase of a rule may have."""
-MAX_KNOWN_STATUSES = 1_000
-"""Status codes for which it is kept which rules they concern."""
+MAX_KNOWN_CODES = 1_000
+"""Pairs of codes for which it is kept which rules they concern."""
 _BUNDLED = ("providers.toml", "rules.toml")
 """Files of bundled rules, in the order in which they are asked."""
 _MAX_JOINT_CHARACTERS = 80
@@ -114,11 +115,13 @@ class Rule:
                 return key
         return " or ".join(key for key in ("words", "match") if getattr(self, key))
 
+    def allows_codes(self, status: str, code: str) -> bool:
+        """Do the conditions about the codes hold? A status code that is missing is "-", a reply code ""."""
+        return (not self.status or status.startswith(self.status)) and (not self.code or code.startswith(self.code))
+
     def allows(self, reply: Reply) -> bool:
         """Do all conditions hold, apart from `words` and `match`?"""
-        if self.status and not (reply.status or "-").startswith(self.status):
-            return False
-        if self.code and not reply.code.startswith(self.code):
+        if not self.allows_codes(reply.status or "-", reply.code):
             return False
         if self.command and (reply.command or "?") not in self.command:
             return False
@@ -143,8 +146,8 @@ class Rules:
     """How many of the `_hints` concern a rule that stands before each rule."""
     _unhinted: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """Rules that may fire without any of their phrases on any text."""
-    _of_status: dict[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
-    """Those of the `_unhinted` that a status code allows, by codes that were asked about."""
+    _of_codes: dict[tuple[str, str], tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    """Those of the `_unhinted` that a status and a reply code allow, by codes that were asked about."""
 
     def __post_init__(self) -> None:
         wordless = [(number, rule) for number, rule in enumerate(self.rules) if rule.match or not rule.words]
@@ -157,13 +160,13 @@ class Rules:
         before = [bisect_left(first, number) for number in range(len(self.rules) + 1)]
         object.__setattr__(self, "_hints_before", before)
         object.__setattr__(self, "_unhinted", tuple(number for number, rule in wordless if not rule.hints))
-        object.__setattr__(self, "_of_status", {})
+        object.__setattr__(self, "_of_codes", {})
 
-    @cached_property
+    @once
     def _phrases(self) -> PhraseIndex[int]:
         return PhraseIndex((phrase, number) for number, rule in enumerate(self.rules) for phrase in rule.words)
 
-    @cached_property
+    @once
     def vague(self) -> frozenset[str]:
         """Names of the rules whose words say little."""
         return frozenset(rule.name for rule in self.rules if rule.vague)
@@ -223,9 +226,9 @@ class Rules:
         last = len(self.rules) if by_words is None else by_words
         text = reply.wording.plain
         hinted = [numbers for hint, numbers in self._hints[: self._hints_before[last]] if hint in text]
-        status = reply.status or "-"
-        known = self._of_status.get(status)
-        asked = {*(self._without_hint(status) if known is None else known), *chain.from_iterable(hinted)}
+        codes = reply.status or "-", reply.code
+        known = self._of_codes.get(codes)
+        asked = {*(self._without_hint(*codes) if known is None else known), *chain.from_iterable(hinted)}
         for number in sorted(asked):
             if number >= last:
                 break
@@ -234,12 +237,12 @@ class Rules:
                 return self.rules[number], where
         return (self.rules[by_words], spans[by_words]) if by_words is not None else None
 
-    def _without_hint(self, status: str) -> tuple[int, ...]:
-        """Rules to ask on any text that has this status code, "-" for none."""
-        rules = ((number, self.rules[number].status) for number in self._unhinted)
-        found = tuple(number for number, codes in rules if not codes or status.startswith(codes))
-        if len(self._of_status) < MAX_KNOWN_STATUSES:
-            self._of_status[status] = found
+    def _without_hint(self, status: str, code: str) -> tuple[int, ...]:
+        """Rules to ask on any text that has this status code, "-" for none, and this reply code, "" for none."""
+        rules = ((number, self.rules[number]) for number in self._unhinted)
+        found = tuple(number for number, rule in rules if rule.allows_codes(status, code))
+        if len(self._of_codes) < MAX_KNOWN_CODES:
+            self._of_codes[status, code] = found
         return found
 
 

@@ -55,7 +55,7 @@ class Header:
 
     def get(self, name: str, default: str = "") -> str:
         """The value of the first field `name` (lower case), folds kept as line breaks; `default` without one."""
-        value = self._first(name.encode())
+        value = self._first(name)
         return default if value is None else loose(value.strip())
 
     def some(self, names: re.Pattern[bytes]) -> dict[str, str]:
@@ -74,12 +74,12 @@ class Header:
         return loose(self._block[1:])
 
     def __contains__(self, name: str) -> bool:
-        return self._first(name.encode()) is not None
+        return self._first(name) is not None
 
     def mentions(self, words: tuple[bytes, ...]) -> bool:
         """Does one of these words (lower case) stand anywhere in it? Cheaper than to look for the fields."""
         lower = self._lower = self._lower or self._block.lower()
-        return any(word in lower for word in words)
+        return any(map(lower.__contains__, words))
 
     def holds_any(self, names: Set[bytes]) -> bool:
         """Is there a field of one of these names (lower case)?"""
@@ -88,11 +88,11 @@ class Header:
     def __bool__(self) -> bool:
         return len(self._block) > 1
 
-    def _first(self, name: bytes) -> bytes | None:
+    def _first(self, name: str) -> bytes | None:
         if self._fields is None and self._asked < MAX_SINGLE_FIELDS:
             self._asked += 1
-            return self._found(name)
-        values = self._all().get(name)
+            return self._found(f"\n{name}".encode())
+        values = self._all().get(name.encode())
         return values[0] if values else None
 
     def _all(self) -> dict[bytes, list[bytes]]:
@@ -102,10 +102,10 @@ class Header:
                 self._fields.setdefault(name.lower(), []).append(value)
         return self._fields
 
-    def _found(self, name: bytes) -> bytes | None:
-        """The value of the first field `name`, without the others; spaces before the colon are forgiven."""
+    def _found(self, start: bytes) -> bytes | None:
+        """The value of the first field whose line begins so, without the others; spaces before the colon are
+        forgiven."""
         lower = self._lower = self._lower or self._block.lower()
-        start = b"\n" + name
         at = lower.find(start)
         while at >= 0:
             if match := _VALUE.match(self._block, at + len(start)):
@@ -115,8 +115,9 @@ class Header:
 
 
 def named(*names: str) -> re.Pattern[bytes]:
-    """Finds the fields of these names in one pass."""
-    return re.compile(b"\n(%b)%b" % ("|".join(names).encode(), _VALUE.pattern), re.IGNORECASE)
+    """Finds the fields of these names in one pass; most lines are passed over by their first letter."""
+    first = "".join({name[0] for name in names})
+    return re.compile(f"\n(?=[{first}])({'|'.join(names)})".encode() + _VALUE.pattern, re.IGNORECASE)
 
 
 @dataclass(slots=True)

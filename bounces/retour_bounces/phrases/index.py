@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from itertools import chain
 from typing import Any, Generic, TypeVar
+
+from retour_bounces.once import once
 
 Value = TypeVar("Value")
 
@@ -32,7 +33,7 @@ class PhraseIndex(Generic[Value]):
         self._others = [phrase for phrase in words if not phrase.isascii()]
         self._unspaced = [phrase for phrase in values if phrase[0] >= _UNSPACED]
 
-    @cached_property
+    @once
     def _of_other_scripts(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
         """Phrases that are not of plain letters alone, with and without spaces between words; few texts need them."""
         return _expression("[^0-9a-z]", self._others), _expression("", self._unspaced)

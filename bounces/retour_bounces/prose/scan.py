@@ -117,28 +117,36 @@ class _LineScanner:
     def scan(self) -> None:
         """Goes through the lines, each with the actions that its words tell."""
         own = self.prose.own_text
-        found = sorted(phrases().actions.find(plain(own)), key=itemgetter(0))
-        end = next_found = 0
+        ahead = sorted(phrases().actions.find(plain(own)), key=itemgetter(0))
+        ahead.reverse()
+        end = 0
         for line in own.split("\n"):
             end += len(line) + 1
-            self.actions = []
-            while next_found < len(found) and found[next_found][0] < end:
-                _, phrase, actions = found[next_found]
-                for action in actions:
-                    self.prose.actions.setdefault(action, phrase)
-                self.actions += actions
-                next_found += 1
+            self.actions = self._told(ahead, end) if ahead and ahead[-1][0] < end else []
             line = line[:MAX_LINE_CHARACTERS]
             bare = line.strip()
             if bare:
                 self._read_line(line, bare)
                 self.line_above = bare
+                if len(self.prose.candidates) >= MAX_CANDIDATES or len(self.local_names) >= MAX_CANDIDATES:
+                    self.prose.cut = True
+                    break
             self.after_blank = not bare
-            if max(len(self.prose.candidates), len(self.local_names)) >= MAX_CANDIDATES:
-                self.prose.cut = True
-                break
+
+    def _told(self, ahead: list[tuple[int, str, list[Action]]], end: int) -> list[Action]:
+        """The actions of the phrases that stand before `end`; they are taken off the end of `ahead`."""
+        told: list[Action] = []
+        while ahead and ahead[-1][0] < end:
+            _, phrase, actions = ahead.pop()
+            for action in actions:
+                self.prose.actions.setdefault(action, phrase)
+            told += actions
+        return told
 
     def _read_line(self, line: str, bare: str) -> None:
+        if "@" in line:
+            line = line_shapes.spaced(line)
+            bare = line.strip()
         self.line = line
         dialogue = line_shapes.DIALOGUE.match(line) if bare[0] in "><-SsRrCc" else None
         if dialogue and not (dialogue["c"] and line_shapes.ALONE.match(dialogue["t"])):
@@ -318,4 +326,5 @@ class _LineScanner:
                 return
         elif self.after_blank:
             self.current = []
-        self.section = next((action for action in _ACTIONS if action in self.actions), self.section)
+        if self.actions:
+            self.section = next(action for action in _ACTIONS if action in self.actions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 from itertools import takewhile
 
 from retour_bounces.classify.diagnostic import clean, command_in
@@ -14,6 +13,7 @@ from retour_bounces.classify.verdict import Judge, Verdict, recipient_report, wi
 from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import STATUS_KINDS, Part
 from retour_bounces.message.split_original import split_original
+from retour_bounces.once import once
 from retour_bounces.phrases.normalise import plain
 from retour_bounces.prose import line_shapes
 from retour_bounces.prose.scan import Prose, scan_text
@@ -80,12 +80,12 @@ class _Context:
         """The whole text."""
         return self._view.text
 
-    @cached_property
+    @once
     def command(self) -> str:
         """The SMTP command that it names in words, as Postfix does; "" where it names none."""
         return command_in(plain(self.text[:MAX_COMMAND_CHARACTERS]))
 
-    @cached_property
+    @once
     def start(self) -> str:
         """The beginning of what it says itself; of several recipients what it says before it comes to them."""
         start = line_shapes.without_rows(self.prose.own_text[:MAX_START_CHARACTERS])
@@ -98,7 +98,7 @@ class _Context:
         """The refusals that it quotes, without those of other recipients."""
         return self.prose.refusals(recipient, self._recipients)
 
-    @cached_property
+    @once
     def prose(self) -> Prose:
         """What it says."""
         return scan_text(split_original(self.text[:MAX_TEXT_CHARACTERS]), set())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cached_property
 
 from retour_bounces.classify.diagnostic import quoted
 from retour_bounces.classify.program import by_program
@@ -13,6 +12,7 @@ from retour_bounces.classify.status_codes import PERMANENT, STATUS, TEMPORARY
 from retour_bounces.classify.verdict import Judge, Verdict, recipient_report
 from retour_bounces.message import addresses, original
 from retour_bounces.message.parts import Message
+from retour_bounces.once import once
 from retour_bounces.phrases.lists import phrases
 from retour_bounces.phrases.normalise import plain
 from retour_bounces.prose import line_shapes, mail_system
@@ -42,6 +42,12 @@ _FINAL = (
     "not try again",
 )
 """Words by which a server says that it does not try again."""
+_BECAUSE = re.compile(
+    r"\b(?:because|due to|as they|since they|weil|aufgrund|parce qu|en raison|porque|debido a|devido a|perche|a causa d"
+    r"|omdat|wegens|poniewaz|protoze|потому|из за|так как|som folge|eftersom|fordi|koska|mert|deoarece|cunku)"
+    r"|因为|因為|由于|由於|ため|때문",
+)
+"""Words, in the form of `plain` text, behind which a sentence says why."""
 _FAILURE = ("(failure)", "failure notice", "returned to sender", "returning message")
 """Words of a Subject by which a server says that a message comes back."""
 _CODE = re.compile(f"{PERMANENT.pattern}|{TEMPORARY.pattern}", re.MULTILINE)
@@ -88,7 +94,7 @@ def read_nameless(view: View, rules: Rules) -> Report | None:
     if view.message.truncated or not view.is_surely_report:
         return None
     prose = view.prose
-    listed = _lists_names(prose.own_text)
+    listed = _lists_names(prose.own_text, _is_whole(view.message), rules)
     if not listed and not view.surely_returns_message:
         return None
     if any(one.rank < 5 or _says_why(one.text, prose, rules) for one in prose.candidates):
@@ -149,14 +155,23 @@ def _is_told(view: View, rules: Rules) -> bool:
     return mail_system.is_nobody(view.fields) and _gives_reason(view.own_text[:MAX_REASON_CHARACTERS], rules)
 
 
-def _lists_names(text: str) -> bool:
-    """Is all that stands behind a heading about failure a list of local names, each alone on its line?"""
+def _is_whole(message: Message) -> bool:
+    """Does the message show that nothing is missing at its end? A text alone may be cut behind any line."""
+    return message.kind.startswith("multipart/") and not message.truncated
+
+
+def _lists_names(text: str, is_whole: bool, rules: Rules) -> bool:
+    """Is all that stands behind a heading about failure a list of local names, each alone on its line? Behind it a text
+    that is not known to be whole may go on to say that it waits, unless the heading says why it failed."""
     heading, colon, names = text[:MAX_REASON_CHARACTERS].strip().rpartition(":\n")
     lines = [line.strip() for line in names.split("\n") if line.strip()]
     if not colon or not lines or not all(map(_LOCAL_NAME.fullmatch, lines)):
         return False
     last = _SENTENCE_END.split(" ".join(heading.split("\n\n")[-1].split()))[-1]
-    return "failed" in {action for _, _, actions in phrases().actions.find(plain(last)) for action in actions}
+    if "failed" not in {action for _, _, actions in phrases().actions.find(plain(last)) for action in actions}:
+        return False
+    told = plain(last)
+    return is_whole or _gives_reason(last, rules) or bool(_BECAUSE.search(told)) or any(map(told.__contains__, _FINAL))
 
 
 def _is_cut_short(message: Message) -> bool:
@@ -250,12 +265,12 @@ class _Around:
         self.quote = quoted(" ".join(self._text.split())) if "was:" in self._text else ""
         """The reply that it quotes as the other server's."""
 
-    @cached_property
+    @once
     def text(self) -> str:
         """The text, "" where it is about some of the recipients alone."""
         return line_shapes.without_rows(self._text)
 
-    @cached_property
+    @once
     def rows(self) -> str:
         """The replies that stand in rows of their own."""
         return " ".join(line_shapes.replies_in_rows(self.text)[:MAX_ROWS])

@@ -15,6 +15,7 @@ from retour_bounces.report import Original, Report
 
 _MARK = "x-apple-unsubscribe"
 """The field that Apple's programs set."""
+_MARKS = (_MARK.encode(),)
 _SUBJECT = re.compile(r"\W{0,4}unsubscribe(?:\W{1,4}(?=\S{0,300}[\d@=])\S{1,300})?\W{0,4}", re.IGNORECASE)
 """The Subject of such a message: the word alone, or with what identifies the subscription."""
 MAX_TEXT_CHARACTERS = 500
@@ -24,11 +25,12 @@ MAX_TEXT_CHARACTERS = 500
 def read(view: View, rules: Rules) -> Report | None:
     """Reads a mail program's message; None where there is none, or a person asks in words of their own."""
     fields = view.fields
-    if _MARK not in fields and not _SUBJECT.fullmatch(view.subject.strip()):
+    is_marked = fields.mentions(_MARKS) and _MARK in fields
+    if not is_marked and not _SUBJECT.fullmatch(view.subject.strip()):
         return None
     if view.is_from_mail_system or mail_system.is_list_mail(fields):
         return None
-    if _MARK not in fields and not _is_by_program(view):
+    if not is_marked and not _is_by_program(view):
         return None
     return Report(
         "unsubscribe",

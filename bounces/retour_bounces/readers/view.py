@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from retour_bounces.message import addresses, original
 from retour_bounces.message.encoded_word import decoded
 from retour_bounces.message.parts import Message
 from retour_bounces.message.split_original import split_original
 from retour_bounces.message.text import text_of
+from retour_bounces.once import once
 from retour_bounces.prose import mail_system
 from retour_bounces.prose.scan import Prose, scan_text
 from retour_bounces.report import Original
@@ -26,17 +25,17 @@ class View:
         self.message = message
         self.fields = message.fields
 
-    @cached_property
+    @once
     def subject(self) -> str:
         """The Subject, decoded."""
         return decoded(self.fields.get("subject")[:MAX_SUBJECT_CHARACTERS])
 
-    @cached_property
+    @once
     def text(self) -> str:
         """The whole text that people read."""
         return text_of(self.message)
 
-    @cached_property
+    @once
     def divided_text(self) -> tuple[str, str]:
         """The text of the report itself, and that of the returned message, "" where none stands in it."""
         return split_original(self.text)
@@ -46,12 +45,12 @@ class View:
         """The text of the report itself."""
         return self.divided_text[0]
 
-    @cached_property
+    @once
     def attached_original(self) -> Original | None:
         """What is known of the returned message from the part that holds it; None where no part does."""
         return original.of(self.message) if self.message.returned else None
 
-    @cached_property
+    @once
     def prose(self) -> Prose:
         """What the text says. Who wrote the returned message is hardly what it is about, but a list brings its members
         their own posts."""
@@ -65,12 +64,12 @@ class View:
         values = [self.fields.get(name)[:MAX_PARTY_CHARACTERS] for name in _PARTIES]
         return set(addresses.written(" ".join(values).lower()))
 
-    @cached_property
+    @once
     def is_from_mail_system(self) -> bool:
         """Does the sender look like a mail system?"""
         return self._is_author or mail_system.has_envelope(self.fields)
 
-    @cached_property
+    @once
     def _is_author(self) -> bool:
         return mail_system.is_author(self.fields)
 
@@ -79,7 +78,7 @@ class View:
         """Does a mail system write in its own name? Some programs answer for a person with a mail system's envelope."""
         return self.is_from_mail_system and (self._is_author or self._returns_or_refuses)
 
-    @cached_property
+    @once
     def names_failure(self) -> bool:
         """Does the Subject tell of a report?"""
         return mail_system.names_failure(self.subject)
@@ -117,7 +116,7 @@ class View:
             return False
         return not self.is_notice_to_recipient
 
-    @cached_property
+    @once
     def may_be_report(self) -> bool:
         """Do sender or Subject, and what bears them out, look as if a mail system wrote the message?"""
         fields = self.fields
@@ -134,7 +133,7 @@ class View:
             return False
         return has_null_sender or mail_system.begins_as_report(self.own_text)
 
-    @cached_property
+    @once
     def is_marked_report(self) -> bool:
         """Is it a report although it calls itself an answer by program and names a person as its author? It names the
         failed recipients in a field, or tells what became of a message and brings it back, or wants no answer."""
@@ -162,7 +161,7 @@ class View:
         """Is it beyond doubt that a mail system gives a message back?"""
         return self.is_surely_report and (self.message.returned is not None or mail_system.holds_returned(self.text))
 
-    @cached_property
+    @once
     def is_surely_report(self) -> bool:
         """Is it beyond doubt that a mail system reports, neither a person in its name nor a list, a digest, a shop, an
         answer by program?"""
