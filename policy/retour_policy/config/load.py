@@ -18,6 +18,7 @@ from retour_policy.tokens.keyring import KeyRingFile
 
 DEFAULT_PATH = "/etc/retour/retour.toml"
 MAX_CONFIG_OCTETS = 1_000_000
+BYTE_ORDER_MARK = "\ufeff"  # some editors begin UTF-8 with it
 
 
 def load(path: Path) -> Config:
@@ -87,7 +88,7 @@ def _longest(text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return files.read_regular(path, MAX_CONFIG_OCTETS).decode("utf-8-sig")
+        return files.read_regular(path, MAX_CONFIG_OCTETS).decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except FileNotFoundError as error:
         raise ConfigError(Problem(str(path), "", f"{error.strerror}; `retour init` writes one")) from error
     except OSError as error:
