@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def shown(path: Path) -> str:
     """What man(1) shows, in lines that are long enough for everything."""
     argv = ["mandoc", "-Tutf8", "-Owidth=1000", path]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    return subprocess.run(["col", "-bx"], input=text, capture_output=True, text=True, check=True).stdout
+    return re.sub(".\x08", "", text)  # bold and underlined letters are printed over
 
 
 def commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
