@@ -8,6 +8,7 @@ import json
 import pytest
 
 from retour_bounces import Report, read
+from retour_bounces.report import Original
 
 RETURNED = "Received: from x by y; Mon, 2 Mar 2026 10:00:00 +0000\nMessage-ID: <1@example.org>\nFrom: us@example.org\nTo: user@example.com\nSubject: News\n\nhello\n"
 
@@ -128,7 +129,9 @@ def test_amazons_json_is_read() -> None:
     mail = {
         "headers": [
             {"name": "Message-ID", "value": "<1@example.org>"},
+            {"name": "From", "value": "Us <us@example.org>"},
             {"name": "To", "value": "user@example.com"},
+            {"name": "Subject", "value": "News"},
         ]
     }
     bounce = {
@@ -152,7 +155,9 @@ def test_amazons_json_is_read() -> None:
         assert [(one.recipient, one.status, one.reason) for one in report.reports] == [
             ("user@example.com", "5.1.1", "userunknown")
         ]
-        assert report.original.message_id == "<1@example.org>"
+        assert report.original == Original(
+            message_id="<1@example.org>", sender="us@example.org", recipient="user@example.com", subject="News"
+        )
     complaint = {
         "complainedRecipients": [{"emailAddress": "user@example.com"}],
         "complaintFeedbackType": "abuse",

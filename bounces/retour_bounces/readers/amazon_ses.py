@@ -125,7 +125,9 @@ def _original(notice: dict[str, Any]) -> Original:
     }
     to = addresses.every(fields.get("to", ""))
     return Original(
-        fields.get("message-id"), fields.get("retour-ref"),
-        addresses.first(fields.get("from", "")), to[0] if len(to) == 1 else None,
-        fields.get("subject"),
-    )  # fmt: skip
+        message_id=fields.get("message-id"),
+        retour_ref=fields.get("retour-ref"),
+        sender=addresses.first(fields.get("from", "")),
+        recipient=to[0] if len(to) == 1 else None,
+        subject=fields.get("subject"),
+    )
