@@ -57,6 +57,17 @@ def test_a_wrong_server_is_the_configurations_fault(server: Cluster, office: Pat
         assert done.returncode == 78 and 'database "nowhere" does not exist' in done.stderr + done.stdout, words
 
 
+def test_what_the_server_has_programs_for_is_left_to_them(office: Path, tmp_path: Path) -> None:
+    """Backup, damage, and the room of what was deleted: which program is said."""
+    for words, said in (
+        (["backup", tmp_path / "b"], "pg_dump"),
+        (["check"], "pg_amcheck"),
+        (["compact"], "autovacuum"),
+    ):
+        done = retour("db", *words, config=office)
+        assert done.returncode == (words != ["compact"]) and said in done.stderr + done.stdout
+
+
 def test_a_service_waits_for_the_server(server: Cluster, folder: Path) -> None:
     """It starts, tells systemd what it waits for, answers 451, and takes mail as soon as the server answers."""
     with stores.on(server):
@@ -64,11 +75,11 @@ def test_a_service_waits_for_the_server(server: Cluster, folder: Path) -> None:
         address = daemon.address(A)
         server.stop()
         with daemon:
-            assert any(state.startswith("STATUS=Waiting for the database") for state in daemon.child.states)
+            assert any(state.startswith("STATUS=Waiting for the database") for state in daemon.child.heard())
             client = Client(daemon.socket)
             assert client.deliver(address, A) == 451
             server.start()
             wait_until(lambda: client.deliver(address, A) == 250, what="a report that is taken")
             client.close()
-            wait_until(lambda: "STATUS=" in daemon.child._heard(), what="an empty status")
+            wait_until(lambda: "STATUS=" in daemon.child.heard(), what="an empty status")
             assert daemon.child.log().count("error: database lost: ") == 1

@@ -149,6 +149,7 @@ def test_the_file_shrinks_when_they_are_gone(world: World) -> None:
     assert max(released) <= sqlite.MAX_PAGES_RELEASED and len(released) > 5
 
 
+@pytest.mark.sqlite
 def test_purge_gives_the_room_back(world: World) -> None:
     """Of what it deleted, and of what others did."""
     for number in range(15):

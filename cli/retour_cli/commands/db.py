@@ -83,6 +83,8 @@ def check(context: Context, deep: bool, as_json: bool) -> None:
     store = context.open_store(check=False)
     if not store.exists():
         raise StoreRefused(f"{store.name}: no database; `retour db upgrade` creates one")
+    if store.is_shared:
+        raise InputError(f"{store.name}: use the server's own program, such as pg_amcheck")
     with store.reading() as connection:
         faults = integrity.faults(connection, deep=deep)
     if as_json:

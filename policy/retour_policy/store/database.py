@@ -97,7 +97,7 @@ class Store:
                 raise
             if opened.state() is not State.SAME:  # it was in the moment of the commit
                 self._save_or_refuse(opened)
-        if self._told and self._file is None:
+        if self._told and self.is_shared:
             self._tell("")
 
     def require(self, requirement: Callable[[Connection], None]) -> None:
@@ -140,7 +140,7 @@ class Store:
 
     def understood(self, error: StoreUnavailable) -> RetourError:
         """The same, or that the database can never be used as it is."""
-        if self._file is None:
+        if self.is_shared:
             return StoreRefused(str(error)) if postgresql.is_refusal(error.__cause__) else error
         if "not a database" not in str(error):
             return error
@@ -149,11 +149,11 @@ class Store:
     def _require_fit(self, connection: Connection) -> None:
         self._require_server(connection)
         self._require_schema(connection)
-        if self._file is None:
+        if self.is_shared:
             postgresql.require_rights(connection, self.name)
 
     def _require_server(self, connection: Connection) -> None:
-        if self._file is None:
+        if self.is_shared:
             postgresql.require_server(connection, self.name)
 
     def _require_schema(self, connection: Connection) -> None:
@@ -240,7 +240,7 @@ class Store:
         """
         with self._temporary():
             self._current()
-        if self._told and self._file is None:
+        if self._told and self.is_shared:
             with self.writing():
                 pass
 
@@ -260,7 +260,7 @@ class Store:
         if not sqlite.is_damage(orig):
             failure = StoreUnavailable(f"{self.name}: {postgresql.one_line(str(orig))}")
             is_servers = isinstance(error, (DBAPIError, postgresql.TakesNoWrites)) and not is_deadlock(error)
-            if self._file is None and is_servers:
+            if self.is_shared and is_servers:
                 self._tell_first(str(failure))
             return failure
         self._abandon()  # they keep what they have read, also when the file is whole again
@@ -355,7 +355,7 @@ class Store:
 
         Raises `StoreUnavailable`: that may be put right without a restart.
         """
-        if self._file is not None or connection.info.get(_FIT) == len(self._requirements):
+        if not self.is_shared or connection.info.get(_FIT) == len(self._requirements):
             return
         required = list(self._requirements)
         try:
