@@ -24,7 +24,7 @@ def teller(name: str, condition: Condition | None = None) -> Callable[[str], Non
             log.error("database lost", database=name, problem=what)
         else:
             log.warning("database opened again", database=name)
-        trouble = what and f"Waiting for the database, and putting mail off: {what}"
+        trouble = _words(what)
         if condition:
             condition.trouble(DATABASE, trouble)
         else:
@@ -34,5 +34,10 @@ def teller(name: str, condition: Condition | None = None) -> Callable[[str], Non
 
 
 def watch(store: Store, condition: Condition) -> None:
-    """Log what happens to `store` from now on, and tell `condition`."""
+    """Log what happens to `store` from now on, and tell `condition`, also of a server that is away at the start."""
     store.on_change = teller(store.name, condition)
+    condition.trouble(DATABASE, _words(store.trouble))
+
+
+def _words(what: str) -> str:
+    return what and f"Waiting for the database, and putting mail off: {what}"

@@ -62,6 +62,11 @@ class Store:
         """Whether other hosts may use it too."""
         return self._file is None
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it, as it was told last; empty if nothing is."""
+        return self._told
+
     def exists(self) -> bool:
         """Whether there is anything to open; a server is asked when it is used."""
         return self._file is None or self._file.exists()
