@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from retour_policy.clock import DAY
+from retour_policy.clock import DAY, MINUTE
 from retour_policy.config import load
 from retour_policy.config.model import Config
+from retour_policy.core.hook_events import Event
+from retour_policy.core.unsubscribe_burst import looks_like_a_gateway
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.maintenance import rebuild
 from retour_policy.maintenance.purge import purge
 from retour_policy.messages.signer import Signer
 from retour_policy.messages.unsubscribes import Subscription, UnknownSubscription, Unsubscribes, masked
-from retour_policy.store import addresses, facts, subscriptions, suppressions
+from retour_policy.store import addresses, facts, sends, subscriptions, suppressions, unsubscribe_counters
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
 from retour_policy.store.facts import Fact, FactFilter, NewFact
+from retour_policy.store.sends import NewSend
 from retour_policy.store.writer import Writer
 from retour_policy.tokens import subscription
 from retour_policy.tokens.keyring import KeyRingFile
-from retour_policy.tokens.token import Expired, Forged, NotAToken, TokenError
+from retour_policy.tokens.token import Expired, Forged, NotAToken, TokenError, first_id
 
 NOW = 1_800_000_000_000
 ANNA = "anna@example.net"
@@ -253,3 +256,29 @@ def test_a_mask_shows_no_more_than_its_owner_needs() -> None:
     assert [masked(one) for one in ("anna@example.com", "a@b.example", '"a b"@c.example', None)] == [
         *("a…@example.com", "a…@b.example", "a…@c.example", "…"),
     ]
+
+
+def test_many_at_one_side_within_minutes_are_told_once(desk: Desk) -> None:
+    """It looks like a gateway that submits forms; all are unsubscribed all the same. Who takes longer is no news."""
+    told: list[Event] = []
+    config = load.parse(Path("retour.toml"), CONFIG)
+    desk.unsubscribes = Unsubscribes(config, desk.ring, desk.store, desk.writer, desk.ledger, desk.clock, told.append)
+    slow, quick = [f"u{n}@slow.example" for n in range(12)], [f"u{n}@quick.example" for n in range(12)]
+    with desk.store.writing() as connection:
+        for number, to in enumerate((*slow, *quick)):
+            sent = first_id(NOW - (11 * MINUTE if to in slow else MINUTE)) + number
+            sends.record(connection, desk.ring.address_secret, NewSend("news", "", (to,)), iter([sent]).__next__)
+    for to in (*slow, *quick):
+        assert desk.leaves(desk.token(to)).state == "unsubscribed"
+    (event,) = told
+    assert (event.type, event.data.side, event.data.unsubscribed) == ("burst.unsubscribed", "quick.example", 10)
+    with desk.store.reading() as connection:
+        (burst,) = unsubscribe_counters.read_told(connection, 0)
+    assert (burst.side, burst.unsubscribed) == ("quick.example", 12)
+    assert all(desk.suppressed_in(to) == ["news"] for to in (*slow, *quick)) and desk.books_balance()
+
+
+@pytest.mark.parametrize(("unsubscribed", "sent", "burst"), [(9, 0, False), (10, 50, True), (10, 51, False)])
+def test_a_large_side_may_lose_a_few_at_once(unsubscribed: int, sent: int, burst: bool) -> None:
+    """Ten at least, and a fifth of those who were sent it."""
+    assert looks_like_a_gateway(unsubscribed, sent) is burst

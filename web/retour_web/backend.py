@@ -12,6 +12,7 @@ import structlog
 from retour_policy.clock import Clock
 from retour_policy.config.feedback import WebSection
 from retour_policy.config.model import Config
+from retour_policy.core.hook_events import Event
 from retour_policy.errors import StoreRefused, StoreUnavailable
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.unsubscribes import Extent, Subscription, UnknownSubscription, Unsubscribes, Way
@@ -82,7 +83,7 @@ class Backend:
             raise ValueError("no [web] in the configuration")
         self._ring.refresh()
         ledger = Ledger.of(config, self._writer, self._clock)
-        unsubscribes = Unsubscribes(config, self._ring, self._store, self._writer, ledger, self._clock)
+        unsubscribes = Unsubscribes(config, self._ring, self._store, self._writer, ledger, self._clock, _log_burst)
         self._settings = _Settings(config.web, logo, unsubscribes)
 
     @property
@@ -158,3 +159,8 @@ class Backend:
 
     def _forget_health(self) -> None:
         self._health = None
+
+
+def _log_burst(event: Event) -> None:
+    """Log that so many unsubscribe at one side that it looks like a gateway."""
+    log.warning("burst unsubscribes", **event.data.to_dict())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from retour_cli.context import Context, options
-from retour_cli.output import json_option, print_json, print_table
+from retour_cli.output import json_option, print_json, print_table, say, wrapped
 from retour_policy.clock import DAY, HOUR, MINUTE, SECOND
 from retour_policy.core.storm import Figures, bucket
 from retour_policy.outbox.queue import GIVE_UP_AFTER_MS
-from retour_policy.store import outbox_backlog, storms
+from retour_policy.store import outbox_backlog, storms, unsubscribe_counters
 from retour_policy.store.outbox_backlog import ChannelFigures
 
 
@@ -30,10 +31,12 @@ def stats(context: Context, as_json: bool) -> None:
     with context.store.reading() as connection:
         channels = outbox_backlog.read_figures(connection, now, GIVE_UP_AFTER_MS)
         streams = storms.read_stream_figures(connection, bucket(now - window))
+        bursts = unsubscribe_counters.read_told(connection, bucket(now - window))
     if as_json:
         told = [{"stream": name} | _figures(one) for name, one in streams.items()]
         outbox = [_as_dict(one, now) for one in channels]
-        print_json({"outbox": outbox, "window_seconds": window // SECOND, "streams": told})
+        figures = {"outbox": outbox, "window_seconds": window // SECOND, "streams": told}
+        print_json(figures | {"unsubscribe_bursts": [asdict(one) for one in bursts]})
         return
     if channels:
         rows = [_as_row(one, now) for one in channels]
@@ -44,6 +47,15 @@ def stats(context: Context, as_json: bool) -> None:
         click.echo()
         numbers = [(name, *map(str, _figures(one).values())) for name, one in streams.items()]
         print_table((f"stream, {_span(window)}", "sent", "failed", "blames the sender"), numbers)
+    for burst in bursts:
+        click.echo()
+        say(
+            *wrapped(
+                "",
+                f"{burst.unsubscribed} unsubscribed from {burst.stream} at {burst.side} within minutes of the "
+                "send: a gateway there may submit forms",
+            )
+        )
 
 
 def _as_row(one: ChannelFigures, now: int) -> tuple[str, str, str, str, str]:

@@ -25,6 +25,7 @@ EVENTS = {
     "storm.opened": "one receiving side bounces so much that its bounces are held",
     "storm.closed": "the storm is over",
     "burst.sender": "one receiving side refuses much of a stream, and blames the sender; nobody is counted",
+    "burst.unsubscribed": "many at one receiving side unsubscribe within minutes of the send, as a gateway would",
     "resent": "a message that had bounced softly was sent again",
     "unmatched": "returned mail could not be matched to anything that was sent; postmaster gets it",
 }
@@ -82,6 +83,7 @@ class Data:
     side: str | None = None
     sent: int | None = None
     failed: int | None = None
+    unsubscribed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that have a value, by name."""

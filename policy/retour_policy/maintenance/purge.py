@@ -105,6 +105,7 @@ def _sweeps(bounds: Bounds) -> list[TableSweep]:
         retention.sends_without_recipients(first_send),
         retention.storm_counters(bounds.before),
         retention.seen_messages(bounds.before),
+        retention.unsubscribe_counters(bounds.before),
         retention.old_subscriptions(bounds.before - SUBSCRIPTION_MS),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,10 +14,12 @@ from retour_policy.config.feedback import list_name
 from retour_policy.config.model import Config
 from retour_policy.core.decide import BULK, EVERYWHERE
 from retour_policy.core.fold import Account
+from retour_policy.core.hook_events import Event
 from retour_policy.core.proof import Proof, claim_of
 from retour_policy.ledger.accounts import lock, read
 from retour_policy.ledger.ledger import Ledger
 from retour_policy.messages.router import Router
+from retour_policy.messages.unsubscribe_watch import UnsubscribeWatch
 from retour_policy.store import facts, failures, subscriptions
 from retour_policy.store.addresses import Address
 from retour_policy.store.database import Store
@@ -56,6 +58,7 @@ class UnsubscribeRecorder:
 
     config: Config
     ledger: Ledger
+    watch: UnsubscribeWatch | None = None
 
     def find(self, connection: Connection, number: int) -> Subscription:
         """The subscription of that number. Changes nothing. Raises `UnknownSubscription`."""
@@ -93,6 +96,8 @@ class UnsubscribeRecorder:
         detail = {name: value for name, value in values.items() if value}
         new = NewFact(now, "unsubscribe", address.id, stream=stream, proof=proof, detail=detail)
         self.ledger.write(connection, address, new, account)
+        if self.watch and way in ("one-click", "page"):
+            self.watch.see(connection, address, stream, now)
         return True
 
     def undo(self, connection: Connection, number: int, now: int) -> Subscription:
@@ -128,10 +133,17 @@ class Unsubscribes:
     """What the services call: tokens read, and work done through the writer, in groups. Safe in any thread."""
 
     def __init__(
-        self, config: Config, ring: KeyRingFile, store: Store, writer: Writer, ledger: Ledger, clock: Clock
+        self,
+        config: Config,
+        ring: KeyRingFile,
+        store: Store,
+        writer: Writer,
+        ledger: Ledger,
+        clock: Clock,
+        log: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._router = Router(config, ring, clock)
-        self._recorder = UnsubscribeRecorder(config, ledger)
+        self._recorder = UnsubscribeRecorder(config, ledger, UnsubscribeWatch.of(config, log))
         self._store = store
         self._writer = writer
         self._clock = clock

@@ -103,6 +103,12 @@ def seen_messages(before: int) -> TableSweep:
     return TableSweep(_seen, (_seen.c.at, _seen.c.send_id, _seen.c.digest), _seen.c.at < before)
 
 
+def unsubscribe_counters(before: int) -> TableSweep:
+    """Counters of those who unsubscribed before that time."""
+    rows = schema.unsubscribe_counter
+    return TableSweep(rows, tuple(rows.primary_key), rows.c.bucket < before)
+
+
 def old_subscriptions(before: int) -> TableSweep:
     """Subscriptions whose latest token was made before that time."""
     rows = schema.subscription

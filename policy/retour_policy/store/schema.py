@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0009"
+REVISION = "0010"
 VERSION_TABLE = "retour_schema"
 COPYING = "copying"  # stands for the revision while another store is copied into this one
 
@@ -89,6 +89,17 @@ subscription = Table(
     Column("stream", String(64), nullable=False),
     Column("at", BigInteger, nullable=False, comment="the month in which the latest token was made"),
     Index("subscription_by_address", "address_id", "stream", unique=True),
+)
+
+unsubscribe_counter = Table(
+    "unsubscribe_counter",
+    metadata,
+    Column("stream", String(64), primary_key=True),
+    Column("side", String(255), primary_key=True),
+    Column("bucket", BigInteger, primary_key=True, comment="beginning of the five minutes in which they left"),
+    Column("unsubscribed", Integer, nullable=False, comment="within minutes of the send"),
+    Column("told", Integer, nullable=False, comment="1: a burst of these was told"),
+    sqlite_with_rowid=False,
 )
 
 fact = Table(

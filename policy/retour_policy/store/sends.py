@@ -104,6 +104,18 @@ def _unfailed(address_id: int, since: int, until: int, but: int) -> dict[str, in
     return {"address": address_id, "first": first_id(since + 1), "end": first_id(until + 1), "but": but}
 
 
+def was_sent_since(connection: Connection, address_id: int, stream: str, since: int) -> bool:
+    """Whether a message of a stream went to an address after `since` (milliseconds)."""
+    sent = schema.send_recipient
+    query = (
+        select(sent.c.send_id)
+        .join(schema.send, schema.send.c.id == sent.c.send_id)
+        .where(sent.c.address_id == address_id, sent.c.send_id >= first_id(since), schema.send.c.stream == stream)
+        .limit(1)
+    )
+    return connection.scalar(query) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class NewSend:
     """A message about to go out."""
