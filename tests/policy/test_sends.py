@@ -112,6 +112,7 @@ def test_listed_are_those_in_force(store: Store, suppress: Any) -> None:
 
 
 @pytest.mark.sqlite
+@pytest.mark.sqlite
 def test_a_page_of_suppressions_is_read_in_the_order_of_an_index(store: Store) -> None:
     """Not all of them are sorted for it: there may be a million."""
     asked: list[str] = []

@@ -28,7 +28,7 @@ def policy_sentences(rules: RuleSet) -> list[str]:
         if count:
             days = f" on {count} days" if rules.distinct_days else f": {count}"
             over = f" over at least {span_words(span)}" if span else ""
-            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}{_not_transactional(rules)}.")
+            found.append(f"{name.capitalize()}{days}{over}: suppressed {_lasts(lasts)}{_spares(rules)}.")
     if rules.autoreply:
         found.append(f"Auto-replies: {rules.autoreply}: suppressed {_lasts(rules.autoreply_for)}.")
     if rules.complaint:
@@ -41,7 +41,8 @@ def policy_sentences(rules: RuleSet) -> list[str]:
         found.append(f"{counted(rules.unsubscribe, 'unsubscription')}: suppressed for good in that stream.")
     if rules.heal_sends:
         found.append(
-            f"{rules.heal_sends} sends without a failure within {span_words(rules.heal_after)} clear the count."
+            f"{counted(rules.heal_sends, 'send')} without a failure within {span_words(rules.heal_after)} "
+            f"{'clears' if rules.heal_sends == 1 else 'clear'} the count."
         )
     found += _time_words(rules)
     found.append(
@@ -63,11 +64,19 @@ def _time_words(rules: RuleSet) -> list[str]:
         found.append(
             f"Each suppression lasts twice as long as the one before it, at most {longest}; then one send tries."
         )
+    if rules.trials and rules.hard and rules.hard_for:
+        found.append(f"After {counted(rules.trials, 'suppression')} whose trials failed a hard one is for good.")
     return found
 
 
 def _not_transactional(rules: RuleSet) -> str:
     return ", not for transactional streams" if rules.heed_blame else ""
+
+
+def _spares(rules: RuleSet) -> str:
+    if not (rules.heed_blame and rules.spare_for and rules.heal_sends):
+        return _not_transactional(rules)
+    return f", not for transactional streams while less than {span_words(rules.spare_for)} passed without a good send"
 
 
 def policy_words(config: Config) -> list[str]:

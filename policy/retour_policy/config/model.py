@@ -124,6 +124,8 @@ class RulesSection(Section):
     network_span: Duration | None = None
     network_for: Duration | None = None
     longest: Duration | None = None
+    trials: Count | None = None
+    spare_for: Duration | None = None
     autoreply: Count | None = None
     autoreply_for: Duration | None = None
     complaint: Count | None = None

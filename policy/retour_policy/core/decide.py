@@ -35,6 +35,10 @@ class RuleSet:
     network_for: int
     longest: int
     """Each suppression lasts twice as long as the one before it, at most this long; 0: they do not grow."""
+    trials: int
+    """After so many suppressions whose trials failed, a hard one is for good; 0: there is always another trial."""
+    spare_for: int
+    """So long soft failures and those of the network spare transactional mail, if no good send comes; 0: always."""
     autoreply: int
     autoreply_for: int
     complaint: int
@@ -345,13 +349,15 @@ def _below(count: Count, signal: Signal, rules: RuleSet, words: str, span: int) 
 
 
 def _suppressed(count: Count, signal: Signal, rules: RuleSet, words: str) -> Step:
-    base = _lasts(signal.class_, rules)
+    base = _base(count, signal.class_, rules)
     lasts = min(base << min(count.suppressed, 20), max(base, rules.longest)) if rules.longest else base
     since = max(signal.at, signal.decided)
     until = since + lasts if base else None
-    scopes = _scopes(signal, rules)
+    scopes = _scopes(count, signal, rules)
     if not scopes:
         return count, (), f"{words}, transactional: not suppressed"
+    if scopes == (BULK,) and signal.transactional and signal.sent_at < count.ends.get(BULK, 0):
+        return count, (), f"{words}: suppressed already, not for transactional mail"  # and that one grows no longer
     suppress = tuple(Suppress(scope, signal.class_, since, until, tries=base > 0) for scope in scopes)
     if signal.class_ in FAILURES:
         ends = dict.fromkeys(scopes, until) if until else {}
@@ -389,6 +395,13 @@ def _least_span(name: Class, rules: RuleSet) -> int:
     return {"soft": rules.soft_span, "network": rules.network_span}.get(name, 0)
 
 
+def _base(count: Count, name: Class, rules: RuleSet) -> int:
+    """How long the first suppression lasts, of which later ones are multiples; 0: this one is for good."""
+    if name == "hard" and rules.trials and count.suppressed >= rules.trials:
+        return 0
+    return _lasts(name, rules)
+
+
 def _lasts(name: Class, rules: RuleSet) -> int:
     spans = {"hard": rules.hard_for, "soft": rules.soft_for, "network": rules.network_for}
     return spans.get(name, rules.autoreply_for if name == "autoreply" else 0)
@@ -399,15 +412,18 @@ def _bulk(signal: Signal, rules: RuleSet) -> str:
     return signal.stream if rules.scope == "stream" else BULK
 
 
-def _scopes(signal: Signal, rules: RuleSet) -> tuple[str, ...]:
+def _scopes(count: Count, signal: Signal, rules: RuleSet) -> tuple[str, ...]:
     """Where a suppression holds: hard everywhere, an unsubscription in its stream, others not for transactional mail.
 
-    Nobody can unsubscribe from transactional mail.
+    Where nothing has arrived for long (`spare_for`), everywhere after all. Nobody can unsubscribe from transactional
+    mail.
 
     Where each stream counts by itself: in that stream, and of a transactional one for the same causes only. In
     "plain" counting, which ignores who is to blame, every failure suppresses everywhere.
     """
     spared = signal.class_ in ("soft", "network", "autoreply") and rules.heed_blame
+    if spared and signal.class_ != "autoreply" and rules.spare_for and rules.heal_sends:
+        spared = _span(count, signal.class_) < rules.spare_for
     if signal.class_ == "unsubscribe":
         stream = () if signal.transactional else (signal.stream,)
         return (BULK,) if signal.everything else stream

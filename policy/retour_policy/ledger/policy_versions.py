@@ -15,6 +15,9 @@ from retour_policy.core.fold import StreamPolicy
 from retour_policy.core.presets import CAREFUL
 from retour_policy.store import policies
 
+_BEFORE = {"trials": 0, "spare_for": 0}
+"""What policies did before there were these numbers."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -64,5 +67,6 @@ def _values(stream_policy: StreamPolicy) -> dict[str, Any]:
 
 
 def _stream_policy(values: dict[str, Any]) -> StreamPolicy:
-    numbers = {name: values.get(name, getattr(CAREFUL, name)) for name in RuleSet.__slots__}
+    known = _BEFORE | values
+    numbers = {name: known.get(name, getattr(CAREFUL, name)) for name in RuleSet.__slots__}
     return StreamPolicy(RuleSet(**numbers), values.get("transactional", False))

@@ -139,7 +139,7 @@ def test_the_longest_of_several_suppressions_is_named(world):
 
 def test_a_span_is_reached_however_many_failures_come_within_it(tmp_path):
     """Sixty-four failures are kept, and the first of its class among them."""
-    policy = {"soft_span": "100d", "network_span": "90d", "soft": 3}
+    policy = {"soft_span": "100d", "network_span": "90d", "soft": 3, "spare_for": "0s"}
     with World(tmp_path, {"stream": [{"name": "invoices", "transactional": True}], "policy": policy}) as world:
         for day in range(101):
             assert world.suppressed() == {}, day

@@ -212,6 +212,7 @@ def test_rebuilding_and_simulating_read_many_addresses_at_once(world):
     assert len(asked) < 40
 
 
+@pytest.mark.sqlite
 def test_an_address_of_which_nothing_is_known_is_not_read(world):
     """Mail went to it, and that is all: of a million addresses nine in ten are such. One with a state, a suppression or
     a fact alone is looked at.

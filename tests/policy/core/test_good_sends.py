@@ -1,5 +1,7 @@
 """Good sends: what arrived means the same wherever it is asked for, and clears the same."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +25,9 @@ def test_a_send_is_good_a_week_later_if_nothing_of_it_failed(days, today):
     made = sorted((day, day * DAY) for day, _ in days)
     failed = {day: (after * DAY, 1) for day, after in days if after is not None}
     good = [day for day, after in sorted(days, reverse=True) if day <= today - 7 and (after is None or after > today)]
-    assert SendTimes(made, failed).good(today * DAY, CAREFUL) == tuple(day * DAY for day in good[:3])
+    assert SendTimes(made, failed).good(today * DAY, replace(CAREFUL, heal_sends=3)) == tuple(
+        day * DAY for day in good[:3]
+    )
 
 
 def test_a_daily_reader_behind_a_shaky_network_is_not_unreachable(world):
@@ -92,7 +96,7 @@ def test_a_report_that_is_not_counted_changes_nothing(world):
 @pytest.mark.parametrize(("good", "harmed"), [(0, True), (2, True), (3, False), (40, False)])
 def test_what_the_postmaster_lets_count_heals_as_if_it_had_counted(tmp_path, good, harmed):
     """`storm apply` to somebody who got 40 mails since takes nothing from them; what it takes begins now."""
-    with World(tmp_path, {"stream": [{"name": "news", "policy": {"hard": 1}}]}) as world:
+    with World(tmp_path, {"stream": [{"name": "news", "policy": {"hard": 1, "heal_sends": 3}}]}) as world:
         made = [(world.send(f"u{n}@side.example"), f"u{n}@side.example") for n in range(6)]
         for send, to in made:
             world.bounce(send, to)

@@ -85,7 +85,7 @@ def test_a_held_trial_that_counts_after_all_renews_from_then(tmp_path):
         world.wait("100d")
         world.settle(1, count=True)
         found = world.why_not()
-        assert found.since == world.now and found.until >= world.now + 180 * DAY and agrees(world)
+        assert found.since == world.now and found.until >= world.now + 30 * DAY and agrees(world)
 
 
 def test_what_an_operator_took_back_is_no_evidence(small):
