@@ -125,6 +125,17 @@ def test_tcp_sockets_are_named_as_postfix_names_them(postfix: Made) -> None:
     assert found["transport_maps"] == "inline:{ bounces.example.com=retour:inet:192.0.2.1:7 }"
 
 
+def test_sockets_from_systemd_lie_where_the_units_open_them(postfix: Made) -> None:
+    """Each by its name."""
+    handed = STREAM + '[milter]\nsocket = "fd:m"\n[lmtpd]\nlookup = "fd:l"\nlisten = ["fd:lmtp"]\n'
+    found = merged(configured(handed), postfix, {})
+    assert (found["smtpd_milters"], found["relay_recipient_maps"], found["transport_maps"]) == (
+        "unix:retour/milter.sock",
+        LOOKUP,
+        INLINE,
+    )
+
+
 def test_a_pattern_beside_mailboxes(postfix: Made) -> None:
     """Only what has its form goes to Retour; the tables of recipients and restrictions that are there stay."""
     config = configured(STREAM.replace("b%@bounces.example.com", "news-%@example.com")

@@ -217,8 +217,8 @@ def _test_lookup(programs: Programs, instance: Instance, config: Config, genuine
     kind, _, rest = config.lmtpd.lookup.partition(":")
     port, _, host = rest.partition("@")
     table = f"socketmap:unix:{rest}:bounce" if kind == "unix" else f"socketmap:inet:{host}:{port}:bounce"
-    if not genuine:
-        return
+    if not genuine or kind == "fd":
+        return  # systemd's own socket is where a unit says
     if programs.lookup(table, genuine, instance.queue) is None:
         raise PostfixError(
             f"Postfix was not changed: Retour's lookup does not know its own address {genuine} ({table}). Have the "

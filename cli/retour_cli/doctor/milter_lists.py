@@ -18,7 +18,7 @@ def find(config: Config, instance: Instance) -> Iterator[Finding]:
     """What is wrong with the lists of milters."""
     if not config.stream:
         return
-    ours = socket_name(config.milter.socket, instance.queue)
+    ours = socket_name(config.milter.socket, instance.queue, "milter")
     yield from _reach(ours, instance)
     lists: list[tuple[str, Service | None]] = [("smtpd_milters", None), ("non_smtpd_milters", None)]
     lists += [("smtpd_milters", one) for one in instance.running("smtpd") if "smtpd_milters" in one.options]

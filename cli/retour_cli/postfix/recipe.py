@@ -73,7 +73,7 @@ def sample(pattern: Pattern) -> str:
 class _Recipe:
     def __init__(self, config: Config, instance: Instance) -> None:
         self.config, self.postfix = config, instance
-        self.milter = socket_name(config.milter.socket, instance.queue)
+        self.milter = socket_name(config.milter.socket, instance.queue, "milter")
         self.lookup = lookup_table(config.lmtpd.lookup, instance.queue)
         self.hop = next_hop(config.lmtpd.listen, instance.queue)
         self.domains = sorted(config.bounce_domains)
