@@ -132,7 +132,7 @@ def lock_for_upgrade(connection: Connection) -> None:
 
 
 def copy_rows(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> None:
-    """Write rows by COPY, which takes a fifth of the time of INSERT. Raises `DBAPIError`."""
+    """Write rows in bulk, by COPY. Raises `DBAPIError`."""
     dialect = connection.dialect
     bind = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
     quoted = dialect.identifier_preparer
