@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-postgresql test-slow lint replay policy-lab bench torture fuzz fixtures lock
+.PHONY: help setup demo test test-postgresql test-slow lint replay policy-lab bench torture fuzz fuzz-web page-picture fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -76,6 +76,15 @@ fuzz: setup ## search for input that breaks what reads it, for half an hour (FUZ
 	@mkdir -p build/fuzz
 	PYTHONPATH=tests/bounces $(PYTHON) -m pytest -q -p fuzz_seeds tests/bounces --ignore tests/bounces/test_hostile.py
 	$(PYTHON) tools/fuzz.py --seconds $(FUZZ_SECONDS) --inputs $(or $(FUZZ_INPUTS),0)
+
+FUZZ_WEB_EXAMPLES ?= 100
+
+fuzz-web: setup ## requests made up from the web service's OpenAPI document, by schemathesis (FUZZ_WEB_EXAMPLES=100)
+	@$(PYTHON) $(INSTALL) -r tools/schemathesis.lock
+	@$(AS_ROOT) $(PYTHON) tools/fuzz_web.py --examples $(FUZZ_WEB_EXAMPLES)
+
+page-picture: setup ## take the picture of the web service's page in docs/ anew
+	@$(AS_ROOT) $(PYTHON) tools/page_picture.py
 
 fixtures: setup ## make the reports of real mail servers in tests/ anew
 	@$(AS_ROOT) $(PYTHON) tools/fixtures.py

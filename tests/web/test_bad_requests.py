@@ -84,7 +84,8 @@ def test_a_token_that_is_too_old_is_gone(old: WebService) -> None:
     assert_reveals_nothing(page)
     assert_reveals_nothing(click)
     assert old.kinds() == []
-    assert token not in old.child.log() and 'link refused: reason="older than 400 days"' in old.child.log()
+    old.child.wait_for_log('link refused: reason="older than 400 days"')
+    assert token not in old.child.log()
 
 
 def test_what_is_no_token_of_ours_is_not_found(web: WebService, old: WebService) -> None:
@@ -99,6 +100,7 @@ def test_what_is_no_token_of_ours_is_not_found(web: WebService, old: WebService)
     assert {web.click(one).status for one in bad} == {404}
     for page in pages:
         assert_reveals_nothing(page)
+    web.child.wait_for_log("link refused")
     for text in (damaged, damaged[:20], old.token(), verp.removeprefix("b-")):
         assert text not in web.child.log()
     assert web.ask("GET", "/", headers=HTML).status == web.ask("GET", "/elsewhere").status == 404
@@ -120,6 +122,8 @@ def test_who_guesses_is_turned_away_and_who_has_a_token_is_not(web: WebService) 
     path = f"/u/{web.token('served@example.net')}"
     served = web.ask_locally("POST", path, ONE_CLICK, URLENCODED | {"X-Forwarded-For": "192.0.2.1"})
     assert served.status == 200
+    lines = f"(?s)(link refused: [^\n]* client=192.0.2.1\n.*){{{MAX_BAD_TOKENS_A_MINUTE}}}"
+    web.child.wait_for_log(lines)
     assert web.child.log().count("client=192.0.2.1") == MAX_BAD_TOKENS_A_MINUTE  # no more lines than that
 
 
