@@ -12,7 +12,7 @@ import sys
 import time
 
 from lab.process import ChildFailed
-from story import homeward, outside, outward, postmaster
+from story import homeward, leaving, outside, outward, postmaster
 from story.interrupts import Interrupts, shielded
 from story.stage import Stage, left_behind, logs, stage
 from story.teller import Broken, Teller
@@ -94,6 +94,7 @@ def _story(here: Stage) -> None:
     postmaster.taken_back(here)
     outside.others_are_told(here)
     outside.sent_again(here)
+    leaving.people_leave(here)
 
 
 def _epilogue(here: Stage, *, keep: bool, seconds: float) -> None:

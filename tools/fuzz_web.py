@@ -2,8 +2,8 @@
 
     fuzz_web.py [--examples 100]
 
-One run gets whatever comes to mind for tokens, the other those of subscriptions. Its exit status is that of schemathesis;
-1 also where the service logged a failure or a token.
+One run gets whatever comes to mind for tokens, the other those of subscriptions. Its exit status is that of
+schemathesis; 1 also where the service logged a failure or a token.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _run(folder: Path, web: WebService, examples: int, tokens: list[str] | None)
         document["paths"]["/u/{token}"]["parameters"][0]["schema"] = {"enum": tokens}
     path = folder / "openapi.json"
     path.write_text(json.dumps(document))
-    argv = [Path(sys.executable).with_name("st"), "run", path, "--url", f"http://127.0.0.1:{web.port}"]
+    argv = [str(Path(sys.executable).with_name("st")), "run", str(path), "--url", f"http://127.0.0.1:{web.port}"]
     options = ["--max-examples", str(examples), "--generation-deterministic", "--workers", "1"]
     return subprocess.run([*argv, *options], check=False, cwd=folder).returncode
 

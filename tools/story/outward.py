@@ -19,7 +19,7 @@ def prologue(stage: Stage) -> None:
     version = site.postfix.run("postconf", "-h", "mail_version").strip()
     services = sorted(re.findall(r": (\w+) ready:", site.services["serve"].log()))
     tell.need(f"Postfix {version} answers at {site.postfix.smtp_server}.", _greeting(site.postfix.smtp_port), 220)
-    tell.need(f"retour serve has started {', '.join(services)}.", services, ["courier", "lmtpd", "milter"])
+    tell.need(f"retour serve has started {', '.join(services)}.", services, ["courier", "lmtpd", "milter", "web"])
     tell.gap()
     tell.say("One variable tells the command `retour` which configuration is meant:")
     tell.typed(f"export RETOUR_CONFIG={site.config}", "")
@@ -35,7 +35,7 @@ def three_streams(stage: Stage) -> str:
     stage.tell.title("1. Mail of three streams goes out")
     stage.tell.say(
         """A stream is a kind of mail: who sends it, which envelope sender and which header fields it gets. This
-        configuration has four; the fourth comes in scene 10. (It also says that one hard bounce is enough. By
+        configuration has five; two of them come in scenes 10 and 11. (It also says that one hard bounce is enough. By
         default the first only pauses the address for three days, and a second one after that suppresses it.)"""
     )
     stage.tell.quote(POLICY + "\n" + STREAMS)

@@ -14,6 +14,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from lab.destination import Arrived
+from lab.ports import free_port
 from lab.receiver import SECRET, Receiver
 from lab.site import RETOUR, Site
 from lab.swaks import SwaksResult, swaks
@@ -48,6 +49,21 @@ envelope_from = "b-%@bounces.example.com"
 retry = { interval = "1s", count = 2 }          # four hours would be usual
 """
 
+CLUB = """\
+[web]
+listen = ["inet:@PORT@@127.0.0.1"]
+public_url = "http://127.0.0.1:@PORT@"
+operator = "Garden club"
+allow_http = true                               # for loopback it will do
+
+[[stream]]
+name = "club"
+match = { sender = ["club@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+list_id = "Garden club <club.example.com>"
+unsubscribe = { https = "http://127.0.0.1:@PORT@", mailto = true, post = true }
+"""
+
 HOOKS = """\
 [[hook]]
 name = "archive"
@@ -74,15 +90,17 @@ FRIEND = "anna@example.net"
 class Stage:
     """Sends mail and runs commands, and shows both."""
 
-    def __init__(self, site: Site, tell: Teller, receiver: Receiver) -> None:
+    def __init__(self, site: Site, tell: Teller, receiver: Receiver, web_port: int) -> None:
         self.site = site
         self.tell = tell
         self.receiver = receiver
+        self.web_port = web_port
         self.told = site.folder / "told"
         self.calls = 0
 
     def hide(self, text: str) -> str:
         """The text with this story's addresses and paths."""
+        text = text.replace("@PORT@", str(self.web_port))
         return text.replace("@FOLDER@", str(self.site.folder)).replace("@URL@", self.receiver.url())
 
     def mail(self, sender: str, to: str | Sequence[str], *, dialogue: bool = False, **options: Any) -> SwaksResult:
@@ -170,9 +188,10 @@ def stage(tell: Teller, interrupts: Interrupts, *, keep: bool) -> Iterator[Stage
         with interrupts.held():
             receiver = stack.enter_context(Receiver())
             hooks = HOOKS.replace("@FOLDER@", str(folder)).replace("@URL@", receiver.url())
-            settings = {"hard": POLICY.split()[-1]}
-            site = stack.enter_context(Site(folder, STREAMS + RESENDING + hooks, settings=settings))
-        yield Stage(site, tell, receiver)
+            settings, web_port = {"hard": POLICY.split()[-1]}, free_port()
+            club = CLUB.replace("@PORT@", str(web_port))
+            site = stack.enter_context(Site(folder, STREAMS + RESENDING + club + hooks, settings=settings))
+        yield Stage(site, tell, receiver, web_port)
     finally:
         with interrupts.held():
             stack.close()
