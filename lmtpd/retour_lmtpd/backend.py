@@ -169,8 +169,9 @@ class Backend:
         authserv_id = self.config.lmtpd.authserv_id
         if authserv_id:
             return by_verifier(message.raw, authserv_id)
-        matters = report and report.kind == "complaint" and report.original.cfbl_feedback_id
-        if not matters or message.truncated or all(one.route.send is not None for one in recipients):
+        token = report.original.cfbl_feedback_id if report and report.kind == "complaint" else None
+        matters = token and any(one.route.send is None for one in recipients) and not message.truncated
+        if not matters or self._settings.router.feedback(token or "") is None:  # the DNS is asked for no made-up ones
             return Authentication()
         signed_by = await signers(message.raw, self.look_up)
         return Authentication(tuple(f"dkim={domain}" for domain in signed_by), author_domain(message.raw))

@@ -38,6 +38,8 @@ def words(fact: Fact) -> str:
     if what.detail.get("conflict"):
         copies = ", who gets copies of others' mail" if what.proof == COPIED else ""
         parts.append(f"(the report names {what.detail['conflict']}{copies})")
+    if what.detail.get("authentication"):
+        parts.append(f"({what.detail['authentication']})")
     if what.detail.get("lost_send"):
         parts.append("(record gone)")
     return " ".join(part for part in parts if part)
