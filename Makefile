@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 AS_ROOT := tools/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-postgresql test-slow lint replay policy-lab bench torture fuzz fuzz-web page-picture fixtures lock
+.PHONY: help setup install uninstall deb test-deb man demo test test-postgresql test-slow lint replay policy-lab bench torture fuzz fuzz-web page-picture fixtures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
