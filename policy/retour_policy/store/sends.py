@@ -44,6 +44,16 @@ _APART = (
     .join(schema.recipient_apart, schema.recipient_apart.c.address_id == schema.address.c.id)
     .where(schema.recipient_apart.c.send_id == bindparam("id"))
 )
+_SENT_SINCE = (
+    select(schema.send_recipient.c.send_id)
+    .join(schema.send, schema.send.c.id == schema.send_recipient.c.send_id)
+    .where(
+        schema.send_recipient.c.address_id == bindparam("address"),
+        schema.send_recipient.c.send_id >= bindparam("first"),
+        schema.send.c.stream == bindparam("in_stream"),
+    )
+    .limit(1)
+)
 _INSERT_RECIPIENT = insert(schema.send_recipient)
 _TO_ADDRESSES = (
     select(schema.send_recipient.c.address_id, schema.send_recipient.c.send_id)
@@ -106,14 +116,8 @@ def _unfailed(address_id: int, since: int, until: int, but: int) -> dict[str, in
 
 def was_sent_since(connection: Connection, address_id: int, stream: str, since: int) -> bool:
     """Whether a message of a stream went to an address after `since` (milliseconds)."""
-    sent = schema.send_recipient
-    query = (
-        select(sent.c.send_id)
-        .join(schema.send, schema.send.c.id == sent.c.send_id)
-        .where(sent.c.address_id == address_id, sent.c.send_id >= first_id(since), schema.send.c.stream == stream)
-        .limit(1)
-    )
-    return connection.scalar(query) is not None
+    names = {"address": address_id, "first": first_id(since), "in_stream": stream}
+    return connection.scalar(_SENT_SINCE, names) is not None
 
 
 @dataclass(frozen=True, slots=True)
