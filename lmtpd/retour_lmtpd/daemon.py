@@ -14,7 +14,7 @@ import uvloop
 
 from retour_lmtpd.backend import Backend
 from retour_lmtpd.connections import TOO_MANY, Connections
-from retour_lmtpd.listener import Listener
+from retour_lmtpd.listener import MAX_ACCEPTED_AT_ONCE, Listener
 from retour_lmtpd.lmtp import Session
 from retour_lmtpd.socketmap import LATER as LOOK_UP_LATER
 from retour_lmtpd.socketmap import Lookup
@@ -39,6 +39,8 @@ class Hooks:
 
     The listeners are counted from 0, and the lookup comes after them.
     """
+    shares: bool = False
+    """Whether other processes accept on the same sockets."""
 
 
 def serve(backend: Backend, listeners: Sequence[socket.socket], lookup: socket.socket, hooks: Hooks) -> None:
@@ -53,8 +55,10 @@ async def _serve(backend: Backend, listeners: Sequence[socket.socket], lookup: s
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     sessions, lookups = Connections(), Connections()
-    servers = [Listener(one, lambda: Session(backend, sessions), TOO_MANY.encode() + b"\r\n") for one in listeners]
-    servers.append(Listener(lookup, lambda: Lookup(backend, lookups), LOOK_UP_LATER))
+    at_once = 1 if hooks.shares else MAX_ACCEPTED_AT_ONCE  # so that no process takes the connections of all
+    refusal = TOO_MANY.encode() + b"\r\n"
+    servers = [Listener(one, lambda: Session(backend, sessions), refusal, at_once) for one in listeners]
+    servers.append(Listener(lookup, lambda: Lookup(backend, lookups), LOOK_UP_LATER, at_once))
 
     def renew() -> None:
         for number, listener in hooks.renew().items():

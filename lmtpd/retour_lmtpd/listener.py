@@ -24,7 +24,14 @@ log = structlog.get_logger()
 class Listener:
     """One listening socket of the event loop."""
 
-    def __init__(self, listener: socket.socket, factory: Callable[[], asyncio.BaseProtocol], refusal: bytes) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+        refusal: bytes,
+        at_once: int = MAX_ACCEPTED_AT_ONCE,
+    ) -> None:
+        self._at_once = at_once
         self._loop = asyncio.get_running_loop()
         self._factory = factory
         self._refusal = refusal
@@ -55,7 +62,7 @@ class Listener:
 
     def _accept(self) -> None:
         """Clients have come."""
-        for _ in range(MAX_ACCEPTED_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 client, _address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -15,6 +15,7 @@ def kept_until_restart(running: Config, new: Config) -> list[str]:
         "milter.socket": (running.milter.socket, new.milter.socket),
         "milter.stamper": (running.milter.stamper, new.milter.stamper),
         "lmtpd.listen": (running.lmtpd.listen, new.lmtpd.listen),
+        "lmtpd.workers": (running.lmtpd.workers, new.lmtpd.workers),
         "lmtpd.lookup": (running.lmtpd.lookup, new.lmtpd.lookup),
         "web.listen": (before and before.listen, after and after.listen),
         "web.group": (before and before.group, after and after.group),

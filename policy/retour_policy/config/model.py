@@ -40,6 +40,7 @@ from retour_policy.config.values import (
     Span,
     Texts,
     Threshold,
+    Workers,
     check_absolute,
     check_envelope_from,
     check_headers,
@@ -94,6 +95,7 @@ class LmtpdSection(Section):
     authserv_id: OptionalText = None
     mailbox_domains: Texts = ()
     rules: OptionalFile = None
+    workers: Workers = 1
     max_connections: Annotated[StrictInt, Field(ge=1, le=10_000)] = 200
     idle_timeout: Span = 5 * MINUTE
     data_timeout: Span = 10 * MINUTE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
@@ -23,6 +23,7 @@ TAG = "Retour-Tag"
 OWN_HEADERS = (REFERENCE, TAG)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZES = {"k": 1024, "M": 1024 * 1024}
+MAX_WORKERS = 64
 MAX_DURATION_MS = 36_500 * DAY  # a date that far away can still be written
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -52,6 +53,15 @@ def _name(value: object) -> object:
     if isinstance(value, str) and _STREAM_NAME.fullmatch(value):
         return value
     raise ValueError("is not a name; use up to 64 of a-z 0-9 . _ - and begin with a letter or digit")
+
+
+def check_workers(value: object) -> int | Literal["auto"]:
+    """A number of processes, or "auto". Raises `ValueError` that says what is right."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS:
+        return value
+    raise ValueError(f'is not a number of processes; use 1 to {MAX_WORKERS}, or "auto" for as many as there are cores')
 
 
 def _positive(value: int) -> int:
@@ -192,3 +202,5 @@ Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 Texts = tuple[StrictStr, ...]
 NotEmpty = Field(default=(), min_length=1)
 """A list that must not be empty if it is given: an empty one would match all mail instead of none."""
+Workers = Annotated[int | Literal["auto"], BeforeValidator(check_workers)]
+"""How many processes a service has."""
