@@ -15,10 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from flows import accept
+from flows import accept, lmtp
 from flows.ratios import Ratio
 
-FLOWS: Mapping[str, Callable[[int, int, int], list[Ratio]]] = {"accept": accept.run}
+FLOWS: Mapping[str, Callable[[int, int, int], list[Ratio]]] = {"accept": accept.run, "lmtp": lmtp.run}
 
 
 def main() -> int:
