@@ -89,8 +89,9 @@ class Outlook:
         if self.text is None:
             return storms.find_open_anywhere(self.connection, stream)
         side = Storms.of(self.context.config).sides.of(self.text)
-        latest = storms.read_latest(self.connection, stream, side, self.now)
-        return latest.get(side, Latest()).open or latest.get(ALL_SIDES, Latest()).open
+        own, everywhere = (stream, side), (stream, ALL_SIDES)
+        latest = storms.read_latest(self.connection, [own, everywhere], self.now)
+        return latest.get(own, Latest()).open or latest.get(everywhere, Latest()).open
 
 
 def held_words(storm: Storm | None, number: int, failures: int) -> str:

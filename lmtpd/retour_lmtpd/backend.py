@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -219,11 +220,8 @@ class Backend:
 
     async def _commit(self, message: ReturnedMessage) -> bool:
         """Whether it is durable in the store. Raises errors that the report itself causes."""
-        timeout_s = self.config.lmtpd.store_timeout / 1000
-        outcomes = list[Outcome]()
         try:
-            for work in self._settings.recorder.transactions(message):
-                outcomes.append(await asyncio.wait_for(self._wait(work), timeout_s))
+            outcome = await self._outcome(message)
         except (StoreUnavailable, TimeoutError) as error:
             log.error(
                 "store is down, report stays with the mail server", error=str(error), delivered_to=message.recipient
@@ -236,9 +234,20 @@ class Backend:
             return False
         kind = message.report.kind if message.report else "unread"
         log.info(
-            outcomes[0], kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
+            outcome, kind=kind, send=message.route.send, stream=message.route.stream, delivered_to=message.recipient
         )
         return True
+
+    async def _outcome(self, message: ReturnedMessage) -> Outcome:
+        """What came of it, once it is durable. Raises also `StoreUnavailable` and `TimeoutError`."""
+        recorder = self._settings.recorder
+        if message.is_short:
+            return await self._in_time(self._writer.submit_to(recorder.record_many, message, message.weight))
+        outcomes = [await self._in_time(self._writer.submit(work)) for work in recorder.transactions(message)]
+        return outcomes[0]
+
+    async def _in_time(self, future: Future[T]) -> T:
+        return await asyncio.wait_for(asyncio.wrap_future(future), self.config.lmtpd.store_timeout / 1000)
 
 
 def _read_or_none(data: bytes, rules: Rules) -> Report | None:

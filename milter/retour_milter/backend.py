@@ -101,20 +101,21 @@ class Backend:
         return any(stream.retry for stream in self.settings.config.stream)
 
     def suppressed(self, stream: Stream, address: str) -> Suppression | None:
-        """Why `address` must not get mail of `stream` now, if so. Raises `StoreUnavailable`."""
-        return self.suppressed_among(stream, [address]).get(address)
+        """Why `address` must not get mail of `stream` now, if so: one query. Raises `StoreUnavailable`."""
+        key = self._ring.address_key(address)
+        with self._store.querying() as connection:
+            return suppressions.find_in_force(
+                connection, key, stream.name, self.clock(), transactional=stream.transactional
+            )
 
     def suppressed_among(self, stream: Stream, some: Iterable[str]) -> dict[str, Suppression]:
         """Which of some addresses must not get mail of `stream` now, and why. Raises `StoreUnavailable`."""
-        now, transactional = self.clock(), stream.transactional
+        keys = {address: self._ring.address_key(address) for address in some}
         with self._store.reading() as connection:
-            found = {
-                address: suppressions.find_in_force(
-                    connection, self._ring.address_key(address), stream.name, now, transactional=transactional
-                )
-                for address in some
-            }
-        return {address: one for address, one in found.items() if one}
+            found = suppressions.find_all_in_force(
+                connection, set(keys.values()), stream.name, self.clock(), transactional=stream.transactional
+            )
+        return {address: found[key] for address, key in keys.items() if key in found}
 
     def find_send(self, number: int) -> EarlierSend | None:
         """The send with that id, if it is on record. Raises `StoreUnavailable`."""

@@ -282,17 +282,17 @@ class Session:
 
     def _edits(self, message: Message, stream: Stream, recorded: RecordedSend, kept: list[Recipient]) -> Edits:
         signer, number = self._backend.signer, recorded.send
-        sender = self._sender(message, stream, number)
+        sender, reference = self._sender(message, stream, number), signer.reference(number)
         only = kept[0].address if len(kept) == 1 else None
         values = {
             "stream": stream.name,
             "tag": tag_of(message.headers),
-            "token": sender_token(stream, sender) or signer.reference(number),
+            "token": sender_token(stream, sender) or reference,
             "recipient": only,
             "recipient_domain": domain_of(only) if only else None,
             "date": formatdate(self._backend.clock() / 1000),
         }
-        made = stamp(stream, message.headers, values, signer.reference(number))
+        made = stamp(stream, message.headers, values, reference)
         addresses = self._backend.list_addresses(message.settings, stream, recorded)
         listed = list_edits(stream, message.headers, values, addresses)
         left_off = (*made.left_off, *listed.left_off)

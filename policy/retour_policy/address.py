@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import unicodedata
 
 import idna
+
+from retour_policy.keyed_hash import keyed_hash
 
 KEY_OCTETS = 16
 MAX_LOCAL_PART_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
@@ -109,12 +109,12 @@ def domain_of(address: str) -> str:
 def address_key(secret: bytes, address: str) -> bytes:
     """The 16 octets that stand for `address` in the store: an HMAC, so that an erased address is still known."""
     octets = normalise(address).encode("utf-8", "surrogatepass")  # never fails, because a report can name anything
-    return hmac.digest(secret, octets, hashlib.sha256)[:KEY_OCTETS]
+    return keyed_hash(secret, octets)[:KEY_OCTETS]
 
 
 def secret_fingerprint(secret: bytes) -> bytes:
     """The 16 octets by which the secret of `address_key` is recognised; they tell nothing about it."""
-    return hmac.digest(secret, b"\0fingerprint", hashlib.sha256)[:KEY_OCTETS]  # no address begins with NUL
+    return keyed_hash(secret, b"\0fingerprint")[:KEY_OCTETS]  # no address begins with NUL
 
 
 def is_address(text: str) -> bool:

@@ -73,15 +73,15 @@ def taken(config, raw=RAW):
 
 def test_a_report_that_cannot_be_recorded_is_kept_by_its_token(config, monkeypatch):
     """After two tries only its head is kept; else it would block the queue for five days and then be lost."""
-    tries, record = [], ReturnRecorder.record
+    tries, record_many = [], ReturnRecorder.record_many
 
-    def failing(self, connection, arrival):
-        tries.append(arrival.report)
-        if arrival.report is not None:
+    def failing(self, connection, arrivals):
+        tries.extend(one.report for one in arrivals)
+        if any(one.report is not None for one in arrivals):
             raise ValueError("an internal error")
-        return record(self, connection, arrival)
+        return record_many(self, connection, arrivals)
 
-    monkeypatch.setattr(ReturnRecorder, "record", failing)
+    monkeypatch.setattr(ReturnRecorder, "record_many", failing)
     kept, events = taken(config)
     assert kept == [True]
     assert [report is not None for report in tries] == [True, True, False]
@@ -102,10 +102,10 @@ def test_a_report_that_cannot_be_read_is_kept_by_its_token(config, monkeypatch):
 def test_what_cannot_be_kept_at_all_stays_with_the_mail_server(config, monkeypatch):
     """A no, and so 451; never an exception."""
 
-    def failing(self, connection, arrival):
+    def failing(self, connection, arrivals):
         raise ValueError("an internal error")
 
-    monkeypatch.setattr(ReturnRecorder, "record", failing)
+    monkeypatch.setattr(ReturnRecorder, "record_many", failing)
     assert taken(config) == ([False], [])
 
 

@@ -12,7 +12,7 @@ from retour_policy.config.model import Stream
 from retour_policy.core.fold import Account
 from retour_policy.erasure.erase import erase
 from retour_policy.ledger import accounts
-from retour_policy.messages import returned
+from retour_policy.messages import judge, returned
 from retour_policy.messages.router import Route
 from retour_policy.outbox.resends import Resends
 from retour_policy.store.addresses import Address
@@ -37,6 +37,9 @@ def test_who_was_erased_while_the_lock_was_awaited_is_not_named(
         return accounts.lock(connection, address)
 
     monkeypatch.setattr(returned, "lock", lock_late)
+    monkeypatch.setattr(
+        judge, "lock_all", lambda connection, some: {one.id: lock_late(connection, one) for one in some}
+    )
     with book.store.writing() as connection:
         recorder.record(connection, book.arrival(Route("verp", "news", send), report, raw=b"raw"))
     with book.store.reading() as connection:

@@ -489,3 +489,16 @@ def test_what_takes_long_together_is_done_in_smaller_parts(
     monkeypatch.setattr(writer, "MAX_BULK_MS", 60_000)
     group_writer.submit_to(Together(), b"c").result(PATIENCE)
     assert group_writer._pace.weight == writer.MAX_BULK_WEIGHT
+
+
+def test_after_several_items_the_next_ones_are_gathered(group_writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many come at a time, a group waits a moment for more; one client alone never waits."""
+    pauses: list[float] = []
+    monkeypatch.setattr(writer.time, "sleep", pauses.append)
+    for future in gathered(group_writer, Together(), [b"a", b"b"]):
+        future.result(PATIENCE)
+    assert not pauses
+    group_writer.submit_to(Together(), b"c").result(PATIENCE)
+    assert pauses == [writer.GATHER_MS / 1000]
+    group_writer.submit_to(Together(), b"d").result(PATIENCE)
+    assert len(pauses) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -26,6 +26,29 @@ from retour_policy.store.writer import Writer
 
 ADOPT_TIMEOUT_MS = 2_000
 _REFOLDING_KINDS = ("held", "undone", "revived")  # they change what earlier facts count for
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A fact to be written about an address, whose row is locked."""
+
+    address: Address
+    new: NewFact
+    account: Account
+    """As `accounts.lock` gave it."""
+    first: bool = True
+    """Nothing as bad of its matter counted before for its send and this address."""
+    news: bool | None = None
+    """Whether hooks are told of it, if that differs from `first`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A fact that was written."""
+
+    number: int
+    why: str
+    """An explanation of what it led to."""
 
 
 @dataclass(frozen=True)
@@ -51,64 +74,48 @@ class Ledger:
         return cls(policy, number, opening, Announcer.of(config))
 
     def write(
-        self,
-        connection: Connection,
-        address: Address,
-        new: NewFact,
-        account: Account | None = None,
-        *,
-        first: bool = True,
-        news: bool | None = None,
+        self, connection: Connection, address: Address, new: NewFact, account: Account | None = None
     ) -> tuple[int, str]:
         """Write a fact about an address and apply it; its id, and an explanation of what it led to.
 
         The address's row is locked until the transaction ends; `account` is what `accounts.lock` gave where it is
-        locked already. A fact that is put in its place by its own date (from an import, or because the address's latest
-        one was dated by a clock that was ahead) has the state computed again. `news` says whether hooks are told of it,
-        if that differs from `first`.
+        locked already.
         """
         account = account or accounts.lock(connection, address)
-        in_place = bool(new.detail.get("dated")) or was_ahead(account.state.last, new.at)
-        if not in_place:
-            new = dataclasses.replace(new, at=max(new.at, account.state.last))
-        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new.at)
-        number = facts.write(connection, dataclasses.replace(new, policy_id=policy_id))
+        (posted,) = self.write_all(connection, [Posting(address, new, account)])
+        return posted.number, posted.why
+
+    def write_all(self, connection: Connection, postings: Sequence[Posting]) -> list[Posted]:
+        """Write facts and apply them, one about each address, each statement once for all.
+
+        A fact that is older than the address's latest one (from an import, or because the latest was dated by a clock
+        that was ahead) is put in its place, and the state is computed again.
+        """
+        if not postings:
+            return []
+        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, postings[0].new.at)
+        dated = [_dated(one, policy_id) for one in postings]
+        numbers = facts.write_many(connection, [one.new for one in dated])
+        steps = [self._applied(connection, one, number) for one, number in zip(dated, numbers, strict=True)]
+        pairs = list(zip(dated, steps, strict=True))
+        accounts.write_all(connection, [(one.address, one.account, result.account) for one, result in pairs])
+        for (one, result), number in zip(pairs, numbers, strict=True):
+            self._announce(connection, one, number, result)
+        return [Posted(number, result.why) for number, result in zip(numbers, steps, strict=True)]
+
+    def _applied(self, connection: Connection, posting: Posting, number: int) -> StepResult:
+        """The account after a fact that was written under this number."""
+        new = posting.new
         if new.kind == "undone":
             recent_failures.remove(connection, new.detail["facts"])  # no storm holds what an operator took back
-        if in_place or new.kind in _REFOLDING_KINDS:
-            after, why = accounts.refolded(connection, address)[0], ""
-        else:
-            result = self._step(connection, address, account, number, new, first=first)
-            after, why = result.account, result.why
-        accounts.write(connection, address, account, after)
-        suppressions = (account.suppressions, after.suppressions)
-        is_news = (first if news is None else news) and self._believed(new)
-        self.announcer.fact(connection, number, new, suppressions, why, counts=is_news)
-        return number, why
+        if _is_put_in_place(posting) or new.kind in _REFOLDING_KINDS:
+            return StepResult(accounts.refolded(connection, posting.address)[0], "")
+        return self._step(connection, posting.address, posting.account, number, new, first=posting.first)
 
-    def write_many(
-        self, connection: Connection, new_facts: Sequence[tuple[Address, NewFact]], locked: Mapping[int, Account]
-    ) -> None:
-        """Write new facts that are not bounces, one about each address. Hooks are not told.
-
-        `locked` is what `accounts.lock_all` gave for these addresses.
-        """
-        late = [(address, new) for address, new in new_facts if was_ahead(locked[address.id].state.last, new.at)]
-        for address, new in late:
-            self.write(connection, address, new, locked[address.id])
-        new_facts = [one for one in new_facts if one not in late] if late else new_facts
-        if not new_facts:
-            return
-        policy_id = self._policy_number(connection) or put_in_force(connection, self.policy, new_facts[0][1].at)
-        dated = [
-            dataclasses.replace(new, at=max(new.at, locked[address.id].state.last), policy_id=policy_id)
-            for address, new in new_facts
-        ]
-        changed = []
-        for (address, _), new, number in zip(new_facts, dated, facts.write_many(connection, dated), strict=True):
-            before = locked[address.id]
-            changed.append((address, before, self._step(connection, address, before, number, new, first=True).account))
-        accounts.write_all(connection, changed)
+    def _announce(self, connection: Connection, posting: Posting, number: int, result: StepResult) -> None:
+        suppressions = (posting.account.suppressions, result.account.suppressions)
+        is_news = (posting.first if posting.news is None else posting.news) and self._believed(posting.new)
+        self.announcer.fact(connection, number, posting.new, suppressions, result.why, counts=is_news)
 
     def weight(self, connection: Connection, fact: NewFact) -> int:
         """How bad a fact, new or recorded, is by the policy that it was judged by; 0: it does not count."""
@@ -136,3 +143,17 @@ class Ledger:
         if entry.kind == "bounce":
             good = history.good_sends(connection, address.id, account, entry.stream, entry.at, stream_policy.rules)
         return step(account, entry, stream_policy, good)
+
+
+def _is_put_in_place(posting: Posting) -> bool:
+    """Whether the fact is older than the address's latest one, and stays so."""
+    new, last = posting.new, posting.account.state.last
+    return (bool(new.detail.get("dated")) and new.at < last) or was_ahead(last, new.at)
+
+
+def _dated(posting: Posting, policy_id: int) -> Posting:
+    """The same, in the order of the address's facts, with the policy that it is judged by."""
+    new = dataclasses.replace(posting.new, policy_id=policy_id)
+    if not _is_put_in_place(posting):
+        new = dataclasses.replace(new, at=max(new.at, posting.account.state.last))
+    return dataclasses.replace(posting, new=new)

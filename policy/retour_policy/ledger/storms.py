@@ -27,7 +27,6 @@ from retour_policy.core.storm import (
     breaks_out,
     bucket,
     is_calm,
-    looks_everywhere,
     repeating,
 )
 from retour_policy.ledger import history
@@ -39,6 +38,7 @@ from retour_policy.store.addresses import Address
 from retour_policy.store.batches import in_batches
 from retour_policy.store.database import Store
 from retour_policy.store.facts import NewFact
+from retour_policy.store.recent_failures import RecentFailure
 from retour_policy.store.storms import Counted, Latest, Storm
 from retour_policy.tokens.token import id_time
 
@@ -76,39 +76,17 @@ class Storms:
         if rows:
             storms.count(connection, rows)
 
-    def failure(
-        self, connection: Connection, stream: str, address: str, sent_at: int, now: int, *, counted: bool = False
-    ) -> int | None:
-        """Count a failure that blames the recipient or the network; the storm that holds it, if one does.
+    def frame(self, now: int) -> tuple[int, int]:
+        """What is counted at `now`: from which five minutes on, and before which time. The same for a while."""
+        return bucket(now - self.limits.window), bucket(_soon(now) - 1) + BUCKET_MS
 
-        With `counted` a milder failure of the same send is counted already.
-        """
-        side, sent_at = self.sides.of(address), min(sent_at, now)  # the clock may have been ahead when it was sent
-        latest = storms.read_latest(connection, stream, side, now - self.limits.window)
-        own, all_ = latest.get(side, Latest()), latest.get(ALL_SIDES, Latest())
-        if counted:
-            return own.open or all_.open
-        where = (side,) if own.open else (side, ALL_SIDES)
-        storms.count(connection, [self._failed(stream, one, sent_at, now) for one in where])
-        if own.open or all_.open:
-            return own.open or all_.open
-        # failures held by the last storm must not open the next one
-        since, everywhere = (bucket(max(now - self.limits.window, one.closed)) for one in (own, all_))
-        here, total = storms.read_both_figures(connection, stream, side, since, everywhere, _soon(now))
-        if breaks_out(here, self.limits):
-            return self._open(connection, stream, side, here, now)
-        return self._everywhere(connection, stream, total, now)
+    def break_out(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
+        """Open a storm, if these figures are one; its number."""
+        return self._open(connection, stream, side, figures, now) if breaks_out(figures, self.limits) else None
 
-    def _failed(self, stream: str, side: str, sent_at: int, now: int) -> Counted:
-        if now - sent_at < self.limits.window:
-            return Counted(stream, side, bucket(sent_at), failed=1)
-        return Counted(stream, side, bucket(now), late=1)
-
-    def _everywhere(self, connection: Connection, stream: str, figures: Figures, now: int) -> int | None:
-        """The storm over all sides, if so many of them fail at once that it is us, our resolver or our line."""
-        if not looks_everywhere(figures.failures, self.limits):
-            return None
-        sides, failing = storms.count_sides(connection, stream, bucket(now - self.limits.window), _soon(now))
+    def break_out_everywhere(self, connection: Connection, stream: str, figures: Figures, now: int) -> int | None:
+        """Open the storm over all sides, if so many of them fail at once that it is us, our resolver or our line."""
+        sides, failing = storms.count_sides(connection, stream, *self.frame(now))
         if not breaks_everywhere(sides, failing, self.limits):
             return None
         return self._open(connection, stream, ALL_SIDES, figures, now)
@@ -139,10 +117,10 @@ class Storms:
             ),
         )
 
-    def remember(self, connection: Connection, fact: int, new: NewFact, address: str | None) -> None:
-        """Write down a failure that no storm holds: one that opens soon may take it back."""
+    def recent(self, fact: int, new: NewFact, address: str | None) -> RecentFailure:
+        """A failure that no storm holds, to be written down: one that opens soon may take it back."""
         side = ERASED_SIDE if address is None else self.sides.of(address)
-        recent_failures.write(connection, fact, new.stream or "", side, new.address_id or 0, new.at)
+        return RecentFailure(fact, new.stream or "", side, new.address_id or 0, new.at)
 
     def settled(
         self, connection: Connection, account: Account, address: Address, entry: Entry, stream_policy: StreamPolicy
@@ -217,7 +195,7 @@ class Storms:
 
     def _open(self, connection: Connection, stream: str, side: str, figures: Figures, now: int) -> int | None:
         is_new = storms.add(connection, stream, side, now, figures)
-        number = storms.read_latest(connection, stream, side, now).get(side, Latest()).open
+        number = storms.read_latest(connection, [(stream, side)], now).get((stream, side), Latest()).open
         if not is_new or number is None:  # another host was quicker, and queues the event
             return number
         data = Data(stream=stream, side=side, storm=number, sent=figures.sent, failed=figures.failures)

@@ -11,7 +11,7 @@ from retour_policy.address import address_key
 from retour_policy.core.fold import Account
 from retour_policy.core.suppression import Suppression
 from retour_policy.ledger.accounts import lock_all
-from retour_policy.ledger.ledger import Ledger
+from retour_policy.ledger.ledger import Ledger, Posting
 from retour_policy.maintenance.suppression_files import Row
 from retour_policy.store import addresses
 from retour_policy.store.addresses import Address
@@ -55,8 +55,8 @@ class SuppressionImport:
         new = {one: new for one, new in found.items() if self._is_news(accounts[one.id], new)}
         if new:
             erased = addresses.erased(connection, [one.id for one in new])
-            news = [(one, self._fact(one, of, named=one.id not in erased)) for one, of in new.items()]
-            self.ledger.write_many(connection, news, accounts)
+            facts = [(one, self._fact(one, of, named=one.id not in erased)) for one, of in new.items()]
+            self.ledger.write_all(connection, [Posting(one, fact, accounts[one.id]) for one, fact in facts])
         return len(new)
 
     def _is_news(self, account: Account, new: Suppression) -> bool:

@@ -10,43 +10,36 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from retour_bounces import Report
 from retour_policy.address import normalise
 from retour_policy.clock import Clock
 from retour_policy.config.model import Config
-from retour_policy.core.erased import kept_of_erased
-from retour_policy.core.fold import Account, counts, matter_of, uses_up
 from retour_policy.core.hook_events import Data, Event
-from retour_policy.core.proof import NAMES_ANOTHER, UNSIGNED
-from retour_policy.ledger import history
 from retour_policy.ledger.accounts import lock
 from retour_policy.ledger.ledger import Ledger
-from retour_policy.ledger.storms import Storms, revive
+from retour_policy.ledger.storms import Storms
 from retour_policy.messages import surplus, unsubscribe_mail
 from retour_policy.messages.attribution import AttributedPart
 from retour_policy.messages.complaint_tokens import ComplaintTokens
+from retour_policy.messages.judge import Claim, Judge
 from retour_policy.messages.matching import Match, Matcher, ProofRules, names_in
-from retour_policy.messages.returned_message import ReturnedMessage, detail_of, kind_of
+from retour_policy.messages.returned_message import MAX_PARTS_AT_ONCE, ReturnedMessage, detail_of, kind_of
 from retour_policy.messages.router import Route, Router
 from retour_policy.messages.signer import Signer
 from retour_policy.messages.unsubscribe_mail import Letter
 from retour_policy.messages.unsubscribes import UnsubscribeRecorder
 from retour_policy.outbox import forward_room, queue
 from retour_policy.outbox.forward_room import UNMATCHED_FIELD
-from retour_policy.outbox.resends import Resends, is_new_failure
+from retour_policy.outbox.resends import Resends
 from retour_policy.sanitize import clean_values
-from retour_policy.store import addresses, facts, failures, seen, sends, storms, unread
+from retour_policy.store import addresses, facts, seen, sends, unread
 from retour_policy.store.addresses import Address
 from retour_policy.store.facts import NewFact
 from retour_policy.store.outbox import NewItem
 from retour_policy.store.sends import Send
 from retour_policy.tokens.keyring import KeyRingFile
-from retour_policy.tokens.token import id_time
 
 Outcome = Literal["recorded", "duplicate", "surplus", "forwarded", "unmatched"]
 DIGEST_OCTETS = 16
-CLAIMING_KINDS = ("complaint", "unsubscribe")  # a complaint can be an unsubscription
-MAX_PARTS_AT_ONCE = 50  # of a report, recorded in one transaction: more would keep others waiting
 MAX_UNREAD_HEAD_OCTETS = 16_384  # kept of a report that could not be read or recorded
 
 
@@ -63,6 +56,27 @@ class _Case:
         """The same with a few parts each; the first one also where there are none."""
         for start in range(0, max(len(self.parts), 1), MAX_PARTS_AT_ONCE):
             yield replace(self, parts=self.parts[start : start + MAX_PARTS_AT_ONCE])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arrived:
+    """A message, with the send that its token names."""
+
+    message: ReturnedMessage
+    by_token: Send | None
+    digest: bytes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what nearly all are: a report that was read, to a token. Those are recorded together."""
+        message, route = self.message, self.message.route
+        is_read = message.report is not None and not message.dated
+        return is_read and route.send is not None and route.kind != "unsubscribe"
+
+    @property
+    def identity(self) -> tuple[int, bytes]:
+        """What it has in common with none but its copies."""
+        return self.message.route.send or 0, self.digest
 
 
 Transaction = Callable[[Connection], Outcome]
@@ -114,11 +128,7 @@ class ReturnRecorder:
         A report may name thousands of recipients. Each portion of its parts is written once: where not all of them
         were, the message comes again, and the others are. The outcome is that of the first. They raise as `record`.
         """
-        if (
-            message.report is None
-            or message.route.kind == "unsubscribe"
-            or len(message.report.reports) <= MAX_PARTS_AT_ONCE
-        ):
+        if message.is_short:
             yield lambda connection: self.record(connection, message)
             return
         cases = list[_Case]()
@@ -126,21 +136,47 @@ class ReturnRecorder:
         for number, case in enumerate(cases[1:], 1):
             yield partial(self._record_portion, message=message, case=case, number=number)
 
-    def record(self, connection: Connection, message: ReturnedMessage, case: _Case | None = None) -> Outcome:
-        """Write `message` once; the outcome. Raises `TooMuchWaits` where it is for postmaster.
+    def record(self, connection: Connection, message: ReturnedMessage) -> Outcome:
+        """Write one message: see `record_many`."""
+        return self.record_many(connection, [message])[0]
 
-        `case` is what it is about, if that is known already.
+    def record_many(self, connection: Connection, messages: Sequence[ReturnedMessage]) -> list[Outcome]:
+        """Write some messages, each once, as if one after the other; the outcomes.
+
+        Each statement is executed once for all that came back to tokens. Raises `TooMuchWaits` where one is for
+        postmaster.
         """
-        route = message.route
-        by_token = sends.find(connection, route.send) if route.send is not None else None
+        numbers = {one.route.send for one in messages if one.route.send is not None}
+        by_token = sends.read(connection, numbers)
+        arrived = [self._arrived(one, by_token.get(one.route.send or 0)) for one in messages]
+        return [outcome for some in _apart(arrived) for outcome in self._record(connection, some)]
+
+    def _arrived(self, message: ReturnedMessage, by_token: Send | None) -> _Arrived:
+        return _Arrived(message, by_token, _digest(message, by_token, self.matcher))
+
+    def _record(self, connection: Connection, arrived: Sequence[_Arrived]) -> list[Outcome]:
+        if not arrived[0].is_plain:
+            return [self._record_alone(connection, arrived[0])]
+        new = seen.add_many(connection, [(*one.identity, one.message.at) for one in arrived])
+        cases = {one: self._case(connection, one.message, one.by_token) for one in arrived if one.identity in new}
+        written = self._write(connection, [(one.message, case) for one, case in cases.items()])
+        outcomes = dict[_Arrived, Outcome]()
+        for (one, case), is_written in zip(cases.items(), written, strict=True):
+            outcomes[one] = self._outcome(connection, one.message, case, is_written=is_written)
+            if outcomes[one] == "surplus":
+                seen.remove(connection, *one.identity)
+        return [outcomes.get(one, "duplicate") for one in arrived]
+
+    def _record_alone(self, connection: Connection, arrived: _Arrived, case: _Case | None = None) -> Outcome:
+        """Write a message of any kind. `case` is what it is about, if that is known already."""
+        message, digest, route = arrived.message, arrived.digest, arrived.message.route
         if route.kind == "unsubscribe":
-            left = self._leave(connection, message, by_token)
+            left = self._leave(connection, message, arrived.by_token)
             return left or self.record(connection, replace(message, route=Route("role")))  # for a person to read
-        digest = _digest(message, by_token, self.matcher)
         is_new = seen.add(connection, route.send, digest, message.at)
         if not is_new and (route.send is not None or not seen.has(connection, seen.UNMATCHED, digest)):
             return "duplicate"
-        case = case or self._case(connection, message, by_token)
+        case = case or self._case(connection, message, arrived.by_token)
         if not is_new:
             return self._record_again(connection, message, case, digest)
         outcome = self._record_new(connection, message, case)
@@ -177,7 +213,7 @@ class ReturnRecorder:
         cases[:] = whole.portions()
         if message.dated and not whole.is_matched:
             del cases[1:]
-        return self.record(connection, message, cases[0])
+        return self._record_alone(connection, self._arrived(message, by_token), cases[0])
 
     def _record_portion(self, connection: Connection, message: ReturnedMessage, case: _Case, number: int) -> Outcome:
         """Record some further parts of a report, if they were not recorded before."""
@@ -186,7 +222,7 @@ class ReturnRecorder:
         digest = digest[:DIGEST_OCTETS]
         if not seen.add(connection, message.route.send, digest, message.at):
             return "duplicate"
-        if not self._write_all(connection, message, case):
+        if not self._write(connection, [(message, case)])[0]:
             seen.remove(connection, message.route.send, digest)
             return "surplus"
         return "recorded"
@@ -204,42 +240,63 @@ class ReturnRecorder:
             return self._keep_unread(connection, message, case.match.send)
         if message.dated and not case.is_matched:  # it can be imported again, when more is known
             return "unmatched"
-        if case.parts and not self._write_all(connection, message, case):
+        return self._outcome(connection, message, case, is_written=self._write(connection, [(message, case)])[0])
+
+    def _outcome(self, connection: Connection, message: ReturnedMessage, case: _Case, *, is_written: bool) -> Outcome:
+        """What came of a message whose parts are written, or only counted. Postmaster gets what matches nothing."""
+        if case.parts and not is_written:
             return "surplus"
         if case.is_matched:
             return "recorded"
         self._forward(connection, message, None)
         return "forwarded"
 
-    def _write_all(self, connection: Connection, message: ReturnedMessage, case: _Case) -> bool:
-        """Write the facts of some parts; False if all are only counted."""
-        report = message.report
-        assert report is not None, "what could not be read has no parts"
-        written = [self._write(connection, message, report, case.match, part) for part in case.parts]
-        return any(written)
+    def _write(self, connection: Connection, cases: Sequence[tuple[ReturnedMessage, _Case]]) -> list[bool]:
+        """Write the facts of the parts of some messages; for each message False if all are only counted."""
+        written = [False] * len(cases)
+        claims = list[tuple[int, Claim]]()
+        for number, (message, case) in enumerate(cases):
+            for part in case.parts:
+                if part.address_id is None or part.key is None:
+                    written[number] |= self._write_of_nobody(connection, message, case.match, part)
+                else:
+                    address = Address(part.address_id, part.key)
+                    claims.append((number, self._claim(message, case.match, part, address)))
+        judged = self._judge.judge(connection, [claim for _, claim in claims])
+        for (number, _), is_written in zip(claims, judged, strict=True):
+            written[number] |= is_written
+        return written
 
-    def _write(
-        self,
-        connection: Connection,
-        message: ReturnedMessage,
-        report: Report,
-        match: Match,
-        one: AttributedPart,
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self.ledger, self.storms, self.resends, self.matcher.key)
+
+    def _claim(self, message: ReturnedMessage, match: Match, one: AttributedPart, address: Address) -> Claim:
+        proof = partial(self.matcher.proof_of, match=match, one=one) if one.conflict is not None and one.part else None
+        return Claim(
+            address=address,
+            new=self._fact(message, match, one),
+            send=match.send,
+            names=names_in([one.part]),
+            conflict=self.matcher.key(one.conflict) if one.conflict else None,
+            prove=proof,
+            dated=message.dated,
+        )
+
+    def _write_of_nobody(
+        self, connection: Connection, message: ReturnedMessage, match: Match, one: AttributedPart
     ) -> bool:
-        """Write the fact of one part of the report; False if it is only counted."""
-        new = self._fact(message, report, match, one)
-        if one.address_id is not None and one.key is not None:
-            new = replace(new, proof=self.matcher.proof_of(connection, match, one))
-            address = Address(one.address_id, one.key)
-            return self._judge(connection, message, match.send, address, new, names_in([one.part]))
+        """Write the fact of a part that is about no recorded recipient; False if it is only counted."""
+        new = self._fact(message, match, one)
         if surplus.is_one(connection, new, len(match.send.recipients) if match.send else 1):
             surplus.add(connection, new)
             return False
         facts.write(connection, new)
         return True
 
-    def _fact(self, message: ReturnedMessage, report: Report, match: Match, one: AttributedPart) -> NewFact:
-        part, send = one.part, match.send
+    def _fact(self, message: ReturnedMessage, match: Match, one: AttributedPart) -> NewFact:
+        report, part, send = message.report, one.part, match.send
+        assert report is not None, "what could not be read has no parts"
         fails_at_another = bool(part and part.action == "failed" and one.conflict)
         return NewFact(
             at=message.at,
@@ -257,104 +314,11 @@ class ReturnRecorder:
             detail=clean_values(detail_of(message, report, send, one) | self._resent(send)),
         )
 
-    def _judge(
-        self,
-        connection: Connection,
-        message: ReturnedMessage,
-        send: Send | None,
-        address: Address,
-        new: NewFact,
-        names: Sequence[str],
-    ) -> bool:
-        """Write a fact about an address with what follows from it; `names`: what the report calls the address.
-
-        False if it is only counted: it is no news, and there are many about this send already.
-        """
-        account = lock(connection, address)  # first, because another host may be recording another report of this send
-        before = self._before(connection, send, address, new) if send else []
-        spent = (one for one in before if uses_up(one, new.proof))
-        worst = max((self.ledger.weight(connection, one) for one in spent), default=0)
-        own = self.ledger.weight(connection, new)
-        first = not worst or own > worst
-        text = addresses.find_text(connection, address.id)  # read now: whoever held the lock may have erased it
-        if text is None:  # erased, and stays so: the side is taken from the report
-            new = replace(new, named_key=None, detail=kept_of_erased(new.detail))
-            send = replace(send, message_id=None, tag=None, spool=None) if send else None
-            text = next((name for name in names if self.matcher.key(name) == address.key), None)
-        watched = send is not None and first and not message.dated and self._may_be_storm(new)
-        settled = False
-        if send and watched:
-            new, account, settled = self._in_storm(connection, address, account, text, send, new, counted=worst > 0)
-        elif send and not message.dated and not before and text is not None and self._blames_sender(new):
-            self.storms.blame(connection, send.stream, text, id_time(send.first), new)
-        news = not before or (first and own > 0)
-        news = news or bool(send and is_new_failure(connection, send, new))
-        if not news and surplus.is_one(connection, new):
-            surplus.add(connection, new)
-            return False
-        number, _ = self.ledger.write(connection, address, new, account, first=first, news=news)
-        if watched and not settled and not new.detail.get("storm"):
-            self.storms.remember(connection, number, new, text)
-        if send and not message.dated:
-            self.resends.consider(connection, send, new)
-        return True
-
-    def _before(self, connection: Connection, send: Send, address: Address, new: NewFact) -> list[NewFact]:
-        """What came back before from that recipient of the send in the matter of `new`."""
-        kinds = CLAIMING_KINDS if new.kind in CLAIMING_KINDS else (new.kind,)
-        before = facts.read_of_send(connection, send.first, address.id, kinds)
-        if before and (undone := failures.read_undone(connection, [address.id])):
-            before = facts.read_of_send(connection, send.first, address.id, kinds, but=undone)
-        return [one for one in before if matter_of(one) == matter_of(new)]
-
     def _resent(self, send: Send | None) -> dict[str, int]:
         """Which resend came back, if it was one."""
         if not send or not send.attempt:
             return {}
         return {"resend": send.attempt, "of": max(send.attempt, self.resends.total(send.stream) or 0)}
-
-    def _may_be_storm(self, new: NewFact) -> bool:
-        """A failure that counts, where it matters who is to blame."""
-        return self._tells_of_side(new) and counts(new, self.ledger.policy.for_stream(new.stream).rules)
-
-    def _blames_sender(self, new: NewFact) -> bool:
-        return self._tells_of_side(new) and new.blame == "sender" and new.proof != UNSIGNED
-
-    def _tells_of_side(self, new: NewFact) -> bool:
-        """A bounce of the recipient's own side, where it matters who is to blame."""
-        if new.proof in NAMES_ANOTHER:  # who failed is at another side
-            return False
-        return new.kind == "bounce" and self.ledger.policy.for_stream(new.stream).rules.heed_blame
-
-    def _in_storm(
-        self,
-        connection: Connection,
-        address: Address,
-        account: Account,
-        text: str | None,
-        send: Send,
-        new: NewFact,
-        *,
-        counted: bool,
-    ) -> tuple[NewFact, Account, bool]:
-        """The fact, marked if a storm holds it. If the address fails on and on, all counts, held before or not.
-
-        The third tells whether it does: no storm takes that back.
-        """
-        if text is None:  # erased: it may have been at the side of any storm
-            storm = storms.find_open_anywhere(connection, send.stream)
-        else:
-            storm = self.storms.failure(connection, send.stream, text, id_time(send.first), new.at, counted=counted)
-        if storm is None and not account.state.held:
-            return new, account, False
-        stream_policy = self.ledger.policy.for_stream(send.stream)
-        settled = self.storms.settled(connection, account, address, history.entry(0, new), stream_policy)
-        if settled is None:
-            return (replace(new, detail={**new.detail, "storm": storm}) if storm else new), account, False
-        if settled:
-            revive(connection, self.ledger, address, settled, send.stream, new.at, but=send.first)
-            account = lock(connection, address)
-        return new, account, True
 
     def _keep_unread(self, connection: Connection, message: ReturnedMessage, send: Send | None) -> Outcome:
         """Keep what cannot be read or recorded, under its token, and forward it to postmaster."""
@@ -390,6 +354,19 @@ class ReturnRecorder:
         if message.report is None or message.report.kind != "complaint" or message.route.kind == "role":
             return None
         return self.complaints.missing(message.report, is_signed=message.authentication.is_signed)
+
+
+def _apart(arrived: Sequence[_Arrived]) -> Iterator[list[_Arrived]]:
+    """Neighbours that can be recorded together: no message twice, for the second is a duplicate of the first."""
+    some, taken = list[_Arrived](), set[tuple[int, bytes]]()
+    for one in arrived:
+        if some and (one.identity in taken or not (one.is_plain and some[0].is_plain)):
+            yield some
+            some, taken = [], set()
+        some.append(one)
+        taken.add(one.identity)
+    if some:
+        yield some
 
 
 def _digest(message: ReturnedMessage, by_token: Send | None, matcher: Matcher) -> bytes:

@@ -11,6 +11,8 @@ from retour_policy.messages.authentication import Authentication
 from retour_policy.messages.router import Route
 from retour_policy.store.sends import Send
 
+MAX_PARTS_AT_ONCE = 50  # of a report, recorded in one transaction: more would keep others waiting
+
 
 @dataclass(frozen=True, slots=True)
 class ReturnedMessage:
@@ -32,6 +34,16 @@ class ReturnedMessage:
     authentication: Authentication = field(default_factory=Authentication)
     imported: int | None = None
     """When old mail was imported (milliseconds); `at` is the message's own date then."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether one transaction may write it: it does not name very many recipients, or is no report."""
+        return self.route.kind == "unsubscribe" or self.weight <= MAX_PARTS_AT_ONCE
+
+    @property
+    def weight(self) -> int:
+        """How many ordinary reports it is worth, which name one recipient."""
+        return max(1, len(self.report.reports)) if self.report else 1
 
     @property
     def dated(self) -> bool:

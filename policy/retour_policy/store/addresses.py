@@ -19,6 +19,7 @@ MAX_ADDRESSES_READ = 500  # in one transaction
 _table = schema.address
 _BY_KEYS = select(_table.c.key, _table.c.id).where(_table.c.key.in_(bindparam("keys", expanding=True)))
 _TEXT = select(_table.c.text).where(_table.c.id == bindparam("number"))
+_TEXTS = select(_table.c.id, _table.c.text).where(_table.c.id.in_(bindparam("numbers", expanding=True)))
 # The same lock as a foreign key takes, only earlier: a purge on another host then skips these rows.
 _KEEP_BY_KEYS = _BY_KEYS.with_for_update(read=True, key_share=True)
 
@@ -116,6 +117,11 @@ def find_last_number(connection: Connection) -> int:
 def find_text(connection: Connection, number: int) -> str | None:
     """The address with that number, spelled as in the first message to it; None once it was erased."""
     return connection.scalar(_TEXT, {"number": number})
+
+
+def read_texts(connection: Connection, numbers: Sequence[int]) -> dict[int, str | None]:
+    """The same of some hundred addresses, by their numbers."""
+    return {row.id: row.text for row in connection.execute(_TEXTS, {"numbers": list(numbers)})}
 
 
 def erased(connection: Connection, numbers: Iterable[int]) -> set[int]:

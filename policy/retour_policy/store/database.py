@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from retour_policy.store.schema import COPYING, REVISION, VERSION_TABLE
 from retour_policy.store.signals import ENDING, STOPPING, held_back
 from retour_policy.store.sqlite_files import LeftLog, Rescue, State
 
+LOOK_INTERVAL_S = 0.05  # between looks at the file by those who only query
 _FIT = "fit"  # the name of the number of requirements that a connection was found to meet
 MENDS_DAMAGE = (
     "`retour db check` says what is wrong with it. Stop the services, then put back a backup (`retour db backup` makes "
@@ -51,6 +53,7 @@ class Store:
         self._requirements: list[Callable[[Connection], None]] = []
         self._told = ""
         self._telling = threading.Lock()
+        self._looked = 0.0
 
     @property
     def name(self) -> str:
@@ -75,6 +78,13 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and cannot change it. Raises `StoreUnavailable`."""
         with self._temporary(), self._current().reading() as connection:
+            self._examine(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def querying(self) -> Iterator[Connection]:
+        """For one query, at the least cost: the file may just have been removed. Raises `StoreUnavailable`."""
+        with self._temporary(), self._lately().querying() as connection:
             self._examine(connection)
             yield connection
 
@@ -299,6 +309,14 @@ class Store:
             if self._opened is None:
                 self._opened = self._open()
             return self._opened
+
+    def _lately(self) -> Opened:
+        """What was open when somebody last looked, if that is not long ago."""
+        opened, now = self._opened, time.monotonic()
+        if opened is None or now - self._looked > LOOK_INTERVAL_S:
+            opened = self._current()
+            self._looked = now
+        return opened
 
     def _save_or_refuse(self, opened: Opened) -> None:
         """Raise `StoreUnavailable` unless what was just committed is in the file that is at the path."""

@@ -78,7 +78,7 @@ def set_apart(connection: Connection, tries: Sequence[Try]) -> None:
     numbers = sorted({one[-1] for one in since})
     for start in range(0, len(numbers), MAX_PARAMETERS):
         rows = connection.execute(_EARLIER, names | {"to": numbers[start : start + MAX_PARAMETERS]})
-        _move(connection, [(send, to) for send, to, *same in rows if since.get((*same, to), send + 1) <= send])
+        _move(connection, sorted((send, to) for send, to, *same in rows if since.get((*same, to), send + 1) <= send))
 
 
 def _move(connection: Connection, earlier: Sequence[tuple[int, int]]) -> None:

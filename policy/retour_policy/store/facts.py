@@ -17,6 +17,7 @@ from retour_policy.store import schema
 from retour_policy.store.database import Store
 
 MAX_FACTS_READ = 1_000  # in one transaction
+MAX_PAIRS_READ = 20  # of send and address, in one statement: each of the sends is looked up with each of the addresses
 _table = schema.fact
 _INSERT = insert(_table)
 _INSERT_MANY = insert(_table).returning(_table.c.id, sort_by_parameter_order=True)
@@ -35,6 +36,14 @@ _OF_SEND = (
         _SAME,
         _table.c.kind.in_(bindparam("kinds", expanding=True)),
         _table.c.id.not_in(bindparam("but", expanding=True)),
+    )
+    .distinct()
+)
+_OF_SENDS = (
+    select(_table.c.send_id, _table.c.address_id, *(_table.c[name] for name in _JUDGED))
+    .where(
+        _table.c.send_id.in_(bindparam("sends", expanding=True)),
+        _table.c.address_id.in_(bindparam("addresses", expanding=True)),
     )
     .distinct()
 )
@@ -122,6 +131,13 @@ def write(connection: Connection, new: NewFact) -> int:
 
 def write_many(connection: Connection, news: Sequence[NewFact]) -> Sequence[int]:
     """Write facts; their ids in the same order."""
+    if len(news) == 1:
+        return [write(connection, news[0])]
+    if connection.dialect.name == "sqlite":  # it would return ids in no order; but nobody else writes meanwhile
+        first = find_last_id(connection) + 1
+        numbers = range(first, first + len(news))
+        connection.execute(_INSERT, [{"id": number} | row_of(new) for number, new in zip(numbers, news, strict=True)])
+        return numbers
     return connection.scalars(_INSERT_MANY, [row_of(new) for new in news]).all()
 
 
@@ -140,6 +156,22 @@ def read_of_send(
     values = {"of": send_id, "by": address_id, "kinds": kinds, "but": sorted(but)}
     rows = connection.execute(_OF_SEND, values)
     return [NewFact(0, **row._mapping) for row in rows]
+
+
+def read_of_sends(connection: Connection, pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], list[NewFact]]:
+    """What came back from some recipients of sends, each a send and an address: of all kinds, reduced in the same way.
+
+    Those of whom nothing did are missing.
+    """
+    found: dict[tuple[int, int], list[NewFact]] = {}
+    ordered = sorted(pairs)
+    for start in range(0, len(ordered), MAX_PAIRS_READ):
+        some = ordered[start : start + MAX_PAIRS_READ]
+        values = {"sends": sorted({send for send, _ in some}), "addresses": sorted({to for _, to in some})}
+        for send, to, *judged in connection.execute(_OF_SENDS, values):
+            if (send, to) in pairs:
+                found.setdefault((send, to), []).append(NewFact(0, **dict(zip(_JUDGED, judged, strict=True))))
+    return {pair: found[pair] for pair in ordered if pair in found}
 
 
 def is_named_for_another(connection: Connection, key: bytes, address_id: int) -> bool:

@@ -27,6 +27,7 @@ class Opened:
         self.saved = False
         """Whether a log of this file was removed, and all that was committed to it is in the database."""
         self.reader, self.writer = _engines_of_file(file) if file else postgresql.engines(make_url(url))
+        self._query = (sqlite if file else postgresql).for_one_query(self.reader)
         for engine in (self.reader, self.writer):
             event.listen(engine, "connect", lambda _, entry: _mark(entry, number))
 
@@ -38,6 +39,15 @@ class Opened:
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state and cannot write."""
         with self.reader.connect() as connection:
+            try:
+                yield connection
+            finally:
+                self._close_if_ended(connection)
+
+    @contextlib.contextmanager
+    def querying(self) -> Iterator[Connection]:
+        """A connection for one query."""
+        with self._query.connect() as connection:
             try:
                 yield connection
             finally:

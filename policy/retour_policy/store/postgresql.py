@@ -91,6 +91,11 @@ def engines(url: URL) -> tuple[Engine, Engine]:
     )
 
 
+def for_one_query(reader: Engine) -> Engine:
+    """The same connections, for a single query at a time: it sees one state by itself, and needs no transaction."""
+    return reader.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def begin_writing(connection: Connection) -> None:
     """Make a transaction that has just begun durable, and one that the server ends if this host dies.
 

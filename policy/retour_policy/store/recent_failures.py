@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -16,10 +17,21 @@ _INSERT = insert(_table)
 _DELETE = delete(_table).where(_table.c.fact_id == bindparam("fact"))
 
 
-def write(connection: Connection, fact: int, stream: str, side: str, address_id: int, at: int) -> None:
-    """Write that a failure of an address at a side was recorded and counts; the side of an erased one is empty."""
-    row = {"fact_id": fact, "stream": stream, "side": side, "address_id": address_id, "at": at}
-    connection.execute(_INSERT, row)
+@dataclass(frozen=True, slots=True)
+class RecentFailure:
+    """A failure of an address at a side that was recorded, and counts; the side of an erased one is empty."""
+
+    fact_id: int
+    stream: str
+    side: str
+    address_id: int
+    at: int
+
+
+def write(connection: Connection, some: Sequence[RecentFailure]) -> None:
+    """Write some."""
+    if some:
+        connection.execute(_INSERT, [asdict(one) for one in some])
 
 
 def take(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, select
 
 from retour_policy.store import schema
-from retour_policy.store.upsert import ignoring
+from retour_policy.store.upsert import ignoring, ignoring_and_telling
 
 UNMATCHED = -1
 """In the place of a send: the message came back to none, and matched nothing; it may do so later."""
@@ -15,6 +17,13 @@ def add(connection: Connection, send: int | None, digest: bytes, at: int) -> boo
     """Record that a message with that digest (16 octets) came back to a send, or to none; False if it did before."""
     row = {"send_id": send or 0, "digest": digest, "at": at}
     return connection.execute(ignoring(connection, schema.seen), row).rowcount == 1
+
+
+def add_many(connection: Connection, rows: Sequence[tuple[int, bytes, int]]) -> set[tuple[int, bytes]]:
+    """The same for several: send, digest and time. Returns those, as send and digest, that had not come before."""
+    values = [{"send_id": send, "digest": digest, "at": at} for send, digest, at in sorted(rows)]
+    added = connection.execute(ignoring_and_telling(connection, schema.seen), values)
+    return {(send, bytes(digest)) for send, digest in added}
 
 
 def has(connection: Connection, send: int, digest: bytes) -> bool:

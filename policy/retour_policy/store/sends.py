@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import (
     CompoundSelect,
@@ -33,16 +35,22 @@ never be. For none of them can it be a good send.
 """
 MAX_RECIPIENTS_SHOWN = 32_767  # as many as the column can say
 MAX_ID_DRAWS = 5  # tries for a free id; with 22 random bits per millisecond the second one nearly always is
-_FIND = select(schema.send).where(schema.send.c.id == bindparam("id"))
+_FIND = select(schema.send).where(schema.send.c.id.in_(bindparam("ids", expanding=True)))
 _RECIPIENTS = (
-    select(schema.address.c.id, schema.address.c.key, schema.address.c.text)
+    select(schema.send_recipient.c.send_id, schema.address.c.id, schema.address.c.key, schema.address.c.text)
     .join(schema.send_recipient, schema.send_recipient.c.address_id == schema.address.c.id)
-    .where(schema.send_recipient.c.send_id == bindparam("id"))
+    .where(schema.send_recipient.c.send_id.in_(bindparam("ids", expanding=True)))
 )
 _APART = (
-    select(schema.address.c.id, schema.address.c.key, schema.address.c.text, schema.recipient_apart.c.why)
+    select(
+        schema.recipient_apart.c.send_id,
+        schema.address.c.id,
+        schema.address.c.key,
+        schema.address.c.text,
+        schema.recipient_apart.c.why,
+    )
     .join(schema.recipient_apart, schema.recipient_apart.c.address_id == schema.address.c.id)
-    .where(schema.recipient_apart.c.send_id == bindparam("id"))
+    .where(schema.recipient_apart.c.send_id.in_(bindparam("ids", expanding=True)))
 )
 _SENT_SINCE = (
     select(schema.send_recipient.c.send_id)
@@ -332,8 +340,14 @@ def _insert(connection: Connection, row: Mapping[str, object], number: int) -> b
 
 def find(connection: Connection, number: int) -> Send | None:
     """The send of that id, if the store has it."""
-    found = connection.execute(_FIND, {"id": number}).first()
-    return _with_recipients(connection, found) if found else None
+    return read(connection, [number]).get(number)
+
+
+def read(connection: Connection, numbers: Collection[int]) -> dict[int, Send]:
+    """Those of some hundred sends that the store has, by their ids."""
+    if not numbers:
+        return {}
+    return _with_recipients(connection, connection.execute(_FIND, {"ids": sorted(numbers)}).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,8 +378,8 @@ def find_by_message_id(connection: Connection, wanted: MessageIdQuery) -> Send |
         .order_by(sent.id.desc())
         .limit(1)
     )
-    found = connection.execute(query).first()
-    return _with_recipients(connection, found) if found else None
+    found = connection.execute(query).all()
+    return next(iter(_with_recipients(connection, found).values()), None)
 
 
 def read_spool_names(connection: Connection, names: Sequence[str]) -> set[str]:
@@ -373,17 +387,28 @@ def read_spool_names(connection: Connection, names: Sequence[str]) -> set[str]:
     return set(connection.scalars(select(schema.send.c.spool).where(schema.send.c.spool.in_(names))))
 
 
-def _with_recipients(connection: Connection, row: object) -> Send:
-    first = row.resend_of or row.id  # type: ignore[attr-defined]
-    rows = [tuple(row) for row in connection.execute(_RECIPIENTS, {"id": first})]
-    apart = connection.execute(_APART, {"id": first}).all()
-    rows += [(to, key, text) for to, key, text, why in apart if why == UNHEARD]
-    recipients, texts = {to: bytes(key) for to, key, _ in rows}, {to: text for to, _, text in rows}
-    withheld = frozenset(bytes(key) for _, key, _, why in apart if why == WITHHELD)
+def _with_recipients(connection: Connection, rows: Sequence[Any]) -> dict[int, Send]:
+    firsts = sorted({row.resend_of or row.id for row in rows})
+    if not firsts:
+        return {}
+    sent, apart = defaultdict[int, list[Any]](list), defaultdict[int, list[Any]](list)
+    for one in connection.execute(_RECIPIENTS, {"ids": firsts}):
+        sent[one.send_id].append(one)
+    for other in connection.execute(_APART, {"ids": firsts}):
+        apart[other.send_id].append(other)
+    return {row.id: _send(row, sent[row.resend_of or row.id], apart[row.resend_of or row.id]) for row in rows}
+
+
+def _send(row: Any, sent: Sequence[Any], apart: Sequence[Any]) -> Send:
+    heard = [*sent, *(one for one in apart if one.why == UNHEARD)]
     names = ("id", "stream", "tag", "sender", "message_id", "resend_of", "attempt", "spool")
-    values = {name: getattr(row, name) for name in names}
-    people: int = row.recipients  # type: ignore[attr-defined]
-    return Send(recipients=recipients, texts=texts, withheld=withheld, people=people, **values)
+    return Send(
+        recipients={one.id: bytes(one.key) for one in heard},
+        texts={one.id: one.text for one in heard},
+        withheld=frozenset(bytes(one.key) for one in apart if one.why == WITHHELD),
+        people=row.recipients,
+        **{name: getattr(row, name) for name in names},
+    )
 
 
 def count_to(connection: Connection, number: int) -> tuple[int, int | None]:

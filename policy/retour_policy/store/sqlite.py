@@ -19,6 +19,8 @@ MAX_LOG_OCTETS = 16_000_000  # that the log keeps on the disk once it was longer
 FREE_PAGES_KEPT = 1_000  # 4 MB: what is deleted is soon followed by something new
 MAX_PAGES_RELEASED = 250  # in one transaction, so that it stays short
 
+_ONE_QUERY = "retour_one_query"  # an execution option
+
 Tune = Callable[[sqlite3.Connection, object], None]
 Begin = Callable[[Connection], None]
 
@@ -152,8 +154,14 @@ def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA secure_delete = ON")  # so that erased data cannot be read from the file
 
 
+def for_one_query(reader: Engine) -> Engine:
+    """The same connections, for a single query at a time: it sees one state by itself, and needs no transaction."""
+    return reader.execution_options(**{_ONE_QUERY: True})
+
+
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    if _ONE_QUERY not in connection.get_execution_options():
+        connection.exec_driver_sql("BEGIN")
 
 
 def _begin_immediate(connection: Connection) -> None:

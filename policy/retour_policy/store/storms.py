@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -19,10 +19,8 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    literal,
     or_,
     select,
-    union_all,
     update,
 )
 
@@ -31,6 +29,8 @@ from retour_policy.core.storm import ALL_SIDES, SILENCE_MS, Figures
 from retour_policy.store import schema
 from retour_policy.store.upsert import adding, ignoring
 
+Place = tuple[str, str]
+"""A stream and a side."""
 _table, _counter = schema.storm, schema.storm_counter
 COUNTED = ("sent", "failed", "late", "refused", "told")
 _SUMS = [func.sum(_counter.c[name]).label(name) for name in COUNTED]
@@ -41,19 +41,20 @@ _COUNTED_HERE = (
     _counter.c.bucket < bindparam("before"),
 )
 _FIGURES = select(*_SUMS).where(*_COUNTED_HERE)
-_BOTH_FIGURES = union_all(
-    select(literal(0).label("which"), *_SUMS).where(*_COUNTED_HERE),
-    select(literal(1).label("which"), *_SUMS).where(
-        _counter.c.stream == bindparam("stream"),
-        _counter.c.side == ALL_SIDES,
-        _counter.c.bucket >= bindparam("everywhere"),
-        _counter.c.bucket < bindparam("before"),
-    ),
-)
-_LATEST = select(_table.c.id, _table.c.side, _table.c.closed).where(
-    _table.c.stream == bindparam("stream"),
-    _table.c.side.in_((bindparam("side"), ALL_SIDES)),
+_LATEST = select(_table.c.id, _table.c.stream, _table.c.side, _table.c.closed).where(
+    _table.c.stream.in_(bindparam("streams", expanding=True)),
+    _table.c.side.in_(bindparam("sides", expanding=True)),
     or_(_table.c.closed.is_(None), _table.c.closed > bindparam("since")),
+)
+_FIGURES_OF = (
+    select(_counter.c.stream, _counter.c.side, *_SUMS)
+    .where(
+        _counter.c.stream.in_(bindparam("streams", expanding=True)),
+        _counter.c.side.in_(bindparam("sides", expanding=True)),
+        _counter.c.bucket >= bindparam("since"),
+        _counter.c.bucket < bindparam("before"),
+    )
+    .group_by(_counter.c.stream, _counter.c.side)
 )
 
 
@@ -117,13 +118,17 @@ def read_figures(connection: Connection, stream: str, side: str, since: int, bef
     return _figures(connection.execute(_FIGURES, values).one())
 
 
-def read_both_figures(
-    connection: Connection, stream: str, side: str, since: int, since_everywhere: int, before: int
-) -> tuple[Figures, Figures]:
-    """The same at a side, and at all sides of the stream, in one statement."""
-    values = {"stream": stream, "side": side, "since": since, "everywhere": since_everywhere, "before": before}
-    own, all_ = sorted(connection.execute(_BOTH_FIGURES, values).all(), key=lambda row: int(row.which))
-    return _figures(own), _figures(all_)
+def read_all_figures(
+    connection: Connection, places: Collection[Place], since: int, before: int
+) -> dict[Place, Figures]:
+    """The same at some places, in one statement; those where nothing was counted are missing."""
+    rows = connection.execute(_FIGURES_OF, _names(places) | {"since": since, "before": before})
+    return {(row.stream, row.side): _figures(row) for row in rows}
+
+
+def _names(places: Collection[Place]) -> dict[str, Any]:
+    streams, sides = zip(*places, strict=True)
+    return {"streams": sorted(set(streams)), "sides": sorted(set(sides))}
 
 
 def _figures(row: Any) -> Figures:
@@ -183,13 +188,13 @@ def find(connection: Connection, number: int) -> Storm | None:
     return _storm(row) if row else None
 
 
-def read_latest(connection: Connection, stream: str, side: str, since: int) -> dict[str, Latest]:
-    """The storms of a stream at a side, and at all sides, that are open or closed after `since`, by their sides."""
-    values = {"stream": stream, "side": side, "since": since}
-    found: dict[str, Latest] = {}
-    for number, at, closed in connection.execute(_LATEST, values):
-        before = found.get(at, Latest())
-        found[at] = Latest(before.closed, number) if closed is None else Latest(max(before.closed, closed), before.open)
+def read_latest(connection: Connection, places: Collection[Place], since: int) -> dict[Place, Latest]:
+    """The storms at some places that are open or closed after `since`; places without one are missing."""
+    found: dict[Place, Latest] = {}
+    for number, stream, side, closed in connection.execute(_LATEST, _names(places) | {"since": since}):
+        before = found.get((stream, side), Latest())
+        newer = Latest(before.closed, number) if closed is None else Latest(max(before.closed, closed), before.open)
+        found[stream, side] = newer
     return found
 
 

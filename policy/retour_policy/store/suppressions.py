@@ -8,22 +8,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, or_, select, tuple_
 
 from retour_policy.clock import MAX_AHEAD_MS
-from retour_policy.core.decide import BULK, EVERYWHERE
 from retour_policy.core.suppression import Suppression, strongest
 from retour_policy.store import schema
 from retour_policy.store.addresses import MAX_PARAMETERS, Address
 from retour_policy.store.database import Store
+from retour_policy.store.prepared import Prepared
 from retour_policy.store.upsert import replacing
 
 MAX_ROWS_READ = 1_000  # in one transaction
 _table = schema.suppression
-_OF_STREAM = (
-    select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note, _table.c.tries)
-    .where(
-        _table.c.address_key == bindparam("key"),
-        _table.c.scope.in_([EVERYWHERE, bindparam("bulk"), bindparam("stream")]),
+_BY_KEY = Prepared(
+    select(_table.c.scope, _table.c.cause, _table.c.since, _table.c.until, _table.c.note, _table.c.tries).where(
+        _table.c.address_key == bindparam("key")
     )
-    .order_by(_table.c.scope)
 )
 _BY_KEYS = select(_table).where(_table.c.address_key.in_(bindparam("keys", expanding=True)))
 _REMOVE = delete(_table).where(_table.c.address_key == bindparam("key"), _table.c.scope == bindparam("where"))
@@ -34,12 +31,25 @@ def find_in_force(
     connection: Connection, key: bytes, stream: str, now: int, *, transactional: bool
 ) -> Suppression | None:
     """The suppression in force at `now` for the address with that key in that stream, if any: see `strongest`."""
-    names = {"key": key, "stream": stream, "bulk": EVERYWHERE if transactional else BULK}
-    some = [
-        Suppression(scope, cause, since, until, note, bool(tries))
-        for scope, cause, since, until, note, tries in connection.execute(_OF_STREAM, names)
-    ]
-    return strongest((one for one in some if one.applies(stream, transactional=transactional)), now)
+    rows = _BY_KEY.rows(connection, {"key": key})
+    some = (
+        Suppression(scope, cause, since, until, note, bool(tries)) for scope, cause, since, until, note, tries in rows
+    )
+    return _strongest(some, stream, now, transactional=transactional)
+
+
+def find_all_in_force(
+    connection: Connection, keys: Iterable[bytes], stream: str, now: int, *, transactional: bool
+) -> dict[bytes, Suppression]:
+    """The same for some addresses, by their keys; those that are not suppressed are missing."""
+    by_key = read(connection, keys).items()
+    found = {key: _strongest(some, stream, now, transactional=transactional) for key, some in by_key}
+    return {key: one for key, one in found.items() if one}
+
+
+def _strongest(some: Iterable[Suppression], stream: str, now: int, *, transactional: bool) -> Suppression | None:
+    applying = [one for one in some if one.applies(stream, transactional=transactional)]
+    return strongest(sorted(applying, key=lambda one: one.scope), now)
 
 
 def read(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Suppression]]:

@@ -16,6 +16,11 @@ def ignoring(connection: Connection, table: Table) -> Executable:
     return _ignoring(connection.dialect.name, table)
 
 
+def ignoring_and_telling(connection: Connection, table: Table) -> Executable:
+    """The same for several rows; returns the primary keys of those that were new."""
+    return _ignoring_and_telling(connection.dialect.name, table)
+
+
 def replacing(connection: Connection, table: Table, changed: tuple[str, ...]) -> Executable:
     """INSERT that gives a row with the same primary key these new values."""
     return _replacing(connection.dialect.name, table, changed)
@@ -29,6 +34,11 @@ def adding(connection: Connection, table: Table, added: tuple[str, ...]) -> Exec
 @cache
 def _ignoring(dialect: str, table: Table) -> Executable:
     return _insert(dialect, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+@cache
+def _ignoring_and_telling(dialect: str, table: Table) -> Executable:
+    return _insert(dialect, table).on_conflict_do_nothing().returning(*table.primary_key)
 
 
 @cache

@@ -23,6 +23,7 @@ Work = Callable[[Connection], T]
 BulkWork = Callable[[Connection, Sequence[I]], Sequence[T]]
 """Does some items together, in their order, and returns what came of each. If it raises, all of it is undone."""
 MAX_GROUP_ITEMS = 200  # per commit: at 200 the fsync's share of an item's cost is negligible
+GATHER_MS = 2  # that a group waits for more after one of several items: then others are about to come
 MAX_GROUP_MS = 80  # of work per commit: other processes wait meanwhile
 MAX_BULK_MS = 15  # of work that is done together: until it ends, nobody looks at the clock
 MAX_BULK_WEIGHT = 200
@@ -65,6 +66,7 @@ class Writer:
         self._pace = _Pace()
         # While a server far away is waited for, nobody waits for this process: only its own work counts.
         self._elapsed = time.thread_time if store.is_shared else time.monotonic
+        self._gathers = False
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -136,6 +138,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             group, last = self._next_group()
+            self._gathers = len(group) > 1
             if group:
                 self._commit(group)
             if last:
@@ -145,6 +148,8 @@ class Writer:
         """What waits now, at most `MAX_GROUP_ITEMS`, and whether the writer must stop."""
         group: list[_Item] = []
         item = self._queue.get()
+        if self._gathers and item is not None and not self._closed:
+            time.sleep(GATHER_MS / 1000)
         while item is not None:
             if not item.future.cancelled():
                 group.append(item)

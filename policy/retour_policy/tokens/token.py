@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from retour_policy.clock import DAY
+from retour_policy.keyed_hash import keyed_hash
 
 LENGTH = 30
 LONG_LENGTH = 40
@@ -190,7 +190,7 @@ def _is_signed(key: bytes, slot: int, purpose: Purpose, domain: str, number: int
 
 def _mac(key: bytes, slot: int, purpose: Purpose, domain: str, number: int) -> bytes:
     message = b"\0".join((bytes([slot]), purpose.encode(), domain.encode(), number.to_bytes(8, "big")))
-    return hmac.digest(key, message, hashlib.sha256)[: _mac_bits(purpose) // 8]
+    return keyed_hash(key, message)[: _mac_bits(purpose) // 8]
 
 
 def first_id(at: int) -> int:

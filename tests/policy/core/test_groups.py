@@ -10,12 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, event, text
 
-from lab.world import World
+from lab.reports import failed
+from lab.world import LIKE, World
+from retour_bounces import Report
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.messages.outgoing import OutgoingMessage, RecordedSend
+from retour_policy.messages.returned import ReturnedMessage
+from retour_policy.messages.router import Route
 from retour_policy.store.sends import NewSend
 from retour_policy.tokens.token import first_id
 
+KINDS = ("autoreply", "complaint")
 STREAMS = [{"name": "news"}, {"name": "invoices", "transactional": True}]
 PEOPLE = [f"{name}@{side}.example" for name in ("ann", "bob", "eve") for side in ("one", "two")]
 READS = (
@@ -26,6 +31,10 @@ READS = (
     "SELECT stream, side, bucket, sent, failed, late, refused, told FROM storm_counter",
     "SELECT state, text FROM address_state JOIN address ON id = address_id",
     "SELECT scope, cause, since, until, tries, note, text FROM suppression JOIN address ON id = address_id",
+    "SELECT stream, side, opened, closed, sent, failed FROM storm",
+    "SELECT stream, side, r.at, text FROM recent_failure r JOIN address ON id = address_id",
+    "SELECT kind, channel, target FROM outbox",
+    "SELECT send_id, digest FROM seen",
     "SELECT at, kind, text, send_id, stream, type, status, proof, detail FROM fact LEFT JOIN address a"
     " ON a.id = address_id",
 )
@@ -38,10 +47,20 @@ MESSAGES = st.lists(
     min_size=1,
     max_size=8,
 )
+REPORTS = st.lists(
+    st.tuples(
+        st.integers(0, 7),
+        st.one_of(st.sampled_from(["gone", "full", "timeout", "blocked"]), st.sampled_from(["gone"])),
+        st.sampled_from(["named", "conflict", "copied", "autoreply", "complaint", "again", "unread"]),
+    ),
+    min_size=1,
+    max_size=8,
+)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), MESSAGES),
-        st.tuples(st.just("bounce"), st.lists(st.integers(0, 9), min_size=1, max_size=6)),
+        st.tuples(st.just("bounce"), REPORTS),
+        st.tuples(st.just("bounce"), REPORTS),
         st.tuples(st.just("wait"), st.sampled_from(["1h", "4d", "200d"])),
         st.tuples(st.just("suppress"), st.sampled_from(PEOPLE)),
     ),
@@ -69,6 +88,8 @@ class Life:
         self.world = world
         self.together = together
         self.sent: list[tuple[int, str]] = []
+        self.outcomes: list[str] = []
+        self._reports = 1
         self._drawn = 0
 
     def draw(self) -> int:
@@ -92,11 +113,23 @@ class Life:
             kept = [to for to in message.new.recipients if to not in one.newly_suppressed]
             self.sent += [(one.send, kept[0])] if kept else []
 
-    def _bounce(self, numbers: Any) -> None:
-        for number in numbers:
-            if number < len(self.sent):
-                send, to = self.sent[-1 - number]
-                self.world.bounce(send, to, like=("gone", "full", "timeout")[number % 3])
+    def _bounce(self, reports: Any) -> None:
+        chosen = [(self.sent[-1 - n], like, how) for n, like, how in reports if n < len(self.sent)]
+        returned = [self._returned(number, *one) for number, one in enumerate(chosen)]
+        self.outcomes += self.each(self.world.recorder.record_many, returned)
+        self._reports += len(returned)
+
+    def _returned(self, number: int, sent: tuple[int, str], like: str, how: str) -> ReturnedMessage:
+        send, to = sent
+        serial = 0 if how == "again" else self._reports + number
+        report: Report | None = Report(how, reason="abuse", recipient=to) if how in KINDS else None  # type: ignore[arg-type]
+        if how not in (*KINDS, "unread"):
+            type_, status, reason, blame = LIKE[like]
+            named = {"conflict": f"new-{to}", "copied": "archive@three.example"}.get(how, to)
+            said = {"status": status, "reason": reason, "blame": blame, "diagnostic": ""}
+            report = Report("bounce", (failed(named, type_, **said),))
+        fingerprint = b"%d" % serial
+        return ReturnedMessage(self.world.now, Route("verp", None, send), "b-x@b", "", b"", fingerprint, report)
 
     def _wait(self, span: Any) -> None:
         self.world.wait(span)
@@ -117,7 +150,8 @@ class Life:
 @contextmanager
 def world_of(folder: Any, *, together: bool) -> Iterator[Life]:
     """A world whose ids are drawn in order."""
-    with World(folder, {"stream": STREAMS, "storm": {"least": 3, "all_of": 2}}) as world:
+    storm = {"least": 4, "all_of": 3, "repeats": 2, "repeats_over": "3d", "soft_repeats_over": "8d"}
+    with World(folder, {"stream": STREAMS, "storm": storm}) as world:
         life = Life(world, together=together)
         object.__setattr__(world.outgoing, "draw", life.draw)
         yield life
@@ -132,7 +166,7 @@ def test_a_group_comes_to_the_same_as_its_messages_one_by_one(tmp_path_factory: 
         for step in steps:
             group.do(*step)
             single.do(*step)
-            assert group.sent == single.sent
+            assert (group.sent, group.outcomes) == (single.sent, single.outcomes)
         assert group.rows() == single.rows()
         assert list(differences(group.world.store)) == []
 
@@ -149,3 +183,29 @@ def test_a_group_of_sends_takes_as_many_statements_as_one(world: World) -> None:
                 world.write(lambda connection, messages=messages: world.outgoing.record_many(connection, messages))
         counts.append(len(found))
     assert counts == [counts[0]] * 3 and counts[0] <= 14
+
+
+def test_a_group_of_reports_takes_few_statements(world: World) -> None:
+    """However many reports wait, each statement is executed once."""
+    counts = []
+    for size in (1, 10, 50):
+        people = [f"p{n}.{size}@s{n}.example" for n in range(size)]
+        sent = [world.send(to) for to in people]
+        type_, status, reason, blame = LIKE["full"]
+        said = {"status": status, "reason": reason, "blame": blame, "diagnostic": ""}
+        returned = [
+            ReturnedMessage(
+                world.now,
+                Route("verp", None, send),
+                "b-x@b",
+                "",
+                b"",
+                to.encode(),
+                Report("bounce", (failed(to, type_, **said),)),
+            )
+            for send, to in zip(sent, people, strict=True)
+        ]
+        with statements(world) as found:
+            world.write(lambda connection, returned=returned: world.recorder.record_many(connection, returned))
+        counts.append(len(found))
+    assert counts[2] <= counts[0] + 10 and counts[0] <= 24  # more where a storm opens
