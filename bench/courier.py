@@ -155,7 +155,7 @@ def main() -> int:
     """Print the rates and their ratio; 1 if it is too low."""
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
-    logs.set_up()  # a line for each item, as the service writes them
+    logs.set_up("retour-courier")  # a line for each item, as the service writes them
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/"

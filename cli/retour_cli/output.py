@@ -25,6 +25,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 _LOST = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
+_whole = False  # what is printed is of use only as a whole
+
+
 class OutputLost(Exception):
     """Standard output is closed, or its disk is full: what was printed is not all."""
 
@@ -35,8 +38,12 @@ class OutputLost(Exception):
 def output_complete() -> Iterator[None]:
     """What the block prints is written when it ends. Raises `OutputLost`, also in the place of a `SystemExit`.
 
+    Where the reader of a pipe has gone, only a command that `prints_as_a_whole` says so.
+
     What a terminal's encoding lacks is shown by its number.
     """
+    global _whole
+    _whole = False
     _reconfigure(errors="backslashreplace")
     try:
         try:
@@ -47,7 +54,15 @@ def output_complete() -> Iterator[None]:
         if error.errno not in _LOST or error.filename is not None:
             raise  # of another file, which the error names
         _print_nowhere()
+        if error.errno == errno.EPIPE and not _whole:
+            raise SystemExit(OutputLost.exit_status) from None  # as with `| head`: the reader has seen enough
         raise OutputLost(f"standard output: {error.strerror}; what was printed is not complete") from None
+
+
+def prints_as_a_whole() -> None:
+    """What this command prints is of use only if its reader gets all of it, as with an export."""
+    global _whole
+    _whole = True
 
 
 def print_in_utf_8() -> None:

@@ -167,7 +167,7 @@ def test_who_reads_again_hears_what_was_dropped(tmp_path: Path) -> None:
 import structlog, sys
 from retour_cli.services import log_writer, logs
 log_writer.MAX_WAITING_OCTETS = 200_000
-logs.set_up()
+logs.set_up("retour-lmtpd")
 for number in range(10_000):
     structlog.get_logger().info("line", number=number)
 print("all logged", flush=True)

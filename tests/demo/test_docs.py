@@ -51,7 +51,7 @@ def logged() -> set[str]:
         and isinstance(call.func.value, ast.Name)
         and call.func.value.id == "log"
     ]
-    assert [ast.unparse(first) for first in firsts if not isinstance(first, ast.Constant)] == ["outcomes[0]"]
+    assert [ast.unparse(first) for first in firsts if not isinstance(first, ast.Constant)] == ["outcome"]
     return {str(first.value) for first in firsts if isinstance(first, ast.Constant)} | set(get_args(Outcome))
 
 

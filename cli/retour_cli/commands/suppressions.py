@@ -17,7 +17,7 @@ import click
 from sqlalchemy import Connection
 
 from retour_cli.context import Context, options
-from retour_cli.output import counted, json_option, print_in_utf_8, print_json, print_table, say
+from retour_cli.output import counted, json_option, print_in_utf_8, print_json, print_table, prints_as_a_whole, say
 from retour_cli.times import Times, zone_option
 from retour_policy.clock import DAY, day_text
 from retour_policy.core.decide import BULK
@@ -153,6 +153,7 @@ def export(context: Context, format_: Format | None, as_json: bool) -> None:
     left out. Works without the key ring of the database, too.
     """
     print_in_utf_8()
+    prints_as_a_whole()
     as_lines = as_json or format_ == "jsonl"
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     if not as_lines:
