@@ -92,7 +92,7 @@ def test_a_bad_configuration_is_refused_in_clear_words(here: Path, case: Path) -
     config, expected = put(here, case)
     result = check(config)
     assert (result.exit_code, result.stdout, result.stderr) == (78, "", expected)
-    assert all(len(line) < 400 for line in result.stderr.splitlines())
+    assert all(len(line) < 450 for line in result.stderr.splitlines())
 
 
 @pytest.mark.parametrize("name", ["unknown-key", "keyring-that-others-can-read", "several-faults-at-once"])
