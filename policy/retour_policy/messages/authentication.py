@@ -51,15 +51,18 @@ def is_aligned(signer: str, author: str) -> bool:
 def by_verifier(raw: bytes, authserv_id: str) -> Authentication:
     """What the verifier that calls itself `authserv_id` found (RFC 8601).
 
-    The field is put on top of what came, so one below a Received field of another server's may be forged, and is not
-    read once there is one above it.
+    The verifier puts its fields on top of what came. So below the Received field that follows the first of them, one
+    may be forged, and is not read, whatever the first said. A verifier that adds none, and leaves a forged one in,
+    would deceive us: it must remove those with its own name (section 5).
     """
     passed: list[str] = []
+    found = False
     for name, value in _fields(raw):
-        if name == "received" and passed:
+        if name == "received" and found:
             break
-        if name == "authentication-results":
-            passed += _passed(value, authserv_id)
+        if name == "authentication-results" and _server(value) == authserv_id:
+            found = True
+            passed += _passed(value)
     return Authentication(tuple(dict.fromkeys(passed))[:MAX_RESULTS], author_domain(raw))
 
 
@@ -69,10 +72,13 @@ def author_domain(raw: bytes) -> str:
     return domain_of(parseaddr(found[0])[1]) if len(found) == 1 else ""
 
 
-def _passed(value: str, authserv_id: str) -> Iterator[str]:
-    server, _, rest = _COMMENT.sub("", value).partition(";")
-    if server.split()[:1] != [authserv_id]:
-        return
+def _server(value: str) -> str:
+    """The name of the verifier that wrote the field."""
+    return (_COMMENT.sub("", value).partition(";")[0].split() or [""])[0]
+
+
+def _passed(value: str) -> Iterator[str]:
+    rest = _COMMENT.sub("", value).partition(";")[2]
     for one in rest.split(";")[:MAX_RESULTS]:
         found = _RESULT.match(one.strip())
         if found is None or found[2].lower() != "pass":
