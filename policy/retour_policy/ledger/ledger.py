@@ -88,8 +88,8 @@ class Ledger:
     def write_all(self, connection: Connection, postings: Sequence[Posting]) -> list[Posted]:
         """Write facts and apply them, one about each address, each statement once for all.
 
-        A fact that is older than the address's latest one (from an import, or because the latest was dated by a clock
-        that was ahead) is put in its place, and the state is computed again.
+        A fact that is put in its place by its own date (from an import, or because the address's latest one was dated by
+        a clock that was ahead) has the state computed again.
         """
         if not postings:
             return []
@@ -146,9 +146,10 @@ class Ledger:
 
 
 def _is_put_in_place(posting: Posting) -> bool:
-    """Whether the fact is older than the address's latest one, and stays so."""
-    new, last = posting.new, posting.account.state.last
-    return (bool(new.detail.get("dated")) and new.at < last) or was_ahead(last, new.at)
+    """Whether the fact stands by its own date: what was imported, with the good sends since; and what is older than an
+    address's latest one that a clock which was ahead has dated.
+    """
+    return bool(posting.new.detail.get("dated")) or was_ahead(posting.account.state.last, posting.new.at)
 
 
 def _dated(posting: Posting, policy_id: int) -> Posting:
