@@ -98,14 +98,14 @@ def test_a_thread_that_cannot_be_started_is_no_fault_of_the_report(
 
 def test_while_it_is_recorded_as_well(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is kept in place of it."""
-    submit, errors = Writer.submit, iter([MemoryError] * MAX_ATTEMPTS)
+    submit, errors = Writer.submit_to, iter([MemoryError] * MAX_ATTEMPTS)
 
-    def short_at_first(writer: Writer, work: Any) -> Any:
+    def short_at_first(writer: Writer, *what: Any) -> Any:
         if error := next(errors, None):
             raise error
-        return submit(writer, work)
+        return submit(writer, *what)
 
-    monkeypatch.setattr(Writer, "submit", short_at_first)
+    monkeypatch.setattr(Writer, "submit_to", short_at_first)
     assert not short.deliver(1)
     assert short.kinds() == []
 
