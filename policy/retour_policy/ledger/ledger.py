@@ -88,8 +88,8 @@ class Ledger:
     def write_all(self, connection: Connection, postings: Sequence[Posting]) -> list[Posted]:
         """Write facts and apply them, one about each address, each statement once for all.
 
-        A fact that is put in its place by its own date (from an import, or because the address's latest one was dated by
-        a clock that was ahead) has the state computed again.
+        A fact that is put in its place by its own date (from an import, or because the address's latest one was dated
+        by a clock that was ahead) has the state computed again.
         """
         if not postings:
             return []
