@@ -6,6 +6,7 @@ from lab.world import World
 from retour_policy.clock import DAY
 from retour_policy.maintenance.rebuild import differences
 from retour_policy.store import recent_failures
+from retour_policy.store.recent_failures import RecentFailure
 
 BOB = "bob@example.net"
 SMALL = {"least": 3, "all_of": 2}
@@ -170,9 +171,9 @@ def test_failures_of_the_future_are_removed(small):
     """They stand before those that are too old, and no storm takes them back."""
 
     def put(connection):
-        for number in range(500):
-            recent_failures.write(connection, 1 + number, "news", "x.example", 1, small.now + 3000 * DAY)
-            recent_failures.write(connection, 1000 + number, "news", "x.example", 1, small.now)
+        for first, at in ((1, small.now + 3000 * DAY), (1000, small.now)):
+            some = [RecentFailure(first + number, "news", "x.example", 1, at) for number in range(500)]
+            recent_failures.write(connection, some)
 
     small.write(put)
     small.wait("40d")
