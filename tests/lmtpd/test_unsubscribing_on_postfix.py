@@ -92,6 +92,8 @@ def test_a_mail_program_unsubscribes_its_user(site: Site, file: str) -> None:
     The next message is refused; transactional mail still goes.
     """
     to = f"ok+by-{file.partition('.')[0]}@example.net"
+    if file and not HANDED.is_dir():
+        pytest.skip("the messages that were handed over are not beside this checkout")
     text = (HANDED / file).read_text() if file else "From: somebody@else.example\n\nNo more of this, please!\n"
     address = mailto(site, to)
     assert write(site, address.upper(), text) == 250
