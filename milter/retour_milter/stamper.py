@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from retour_milter.answers import STOPPING, STORE_IS_DOWN, Discard, Edits, Reply, refusal
+from retour_milter.answers import STOPPING, STORE_IS_DOWN, Discard, Reply, refusal
 from retour_milter.backend import Backend
 from retour_milter.match import Origin, find_stream
 from retour_milter.recipients import Recipient
@@ -85,7 +85,7 @@ def _stamp(backend: Backend, sender: str, recipient: str, rest: Sequence[str]) -
         return _text(made)
     if isinstance(made, Discard):
         return "550 5.7.1 is suppressed"
-    return f"250 {made.sender or sender}" if isinstance(made, Edits) else f"250 {sender}"
+    return f"250 {made.sender or sender}"
 
 
 def _text(reply: Reply) -> str:

@@ -14,7 +14,7 @@ from retour_cli.context import Context, options
 from retour_cli.services import store_log
 from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload_aside
-from retour_cli.services.sockets import OpenSocket, Setting
+from retour_cli.services.sockets import OpenSocket, Setting, open_all, renewed
 from retour_cli.services.start import begin
 from retour_cli.services.watchdog import Watchdog, in_loop
 from retour_cli.services.workers import Workers, command, count_of, shared_sockets
@@ -80,15 +80,14 @@ def _run(context: Context, shared: list[socket.socket] | None) -> None:
             undo.close()  # at once, so that a process that starts now finds the paths free
             condition.stopping()
 
-        def renew() -> dict[int, socket.socket]:
-            return {number: new for number, one in enumerate(opened) if (new := one.renew())}
-
-        serve(
-            backend,
-            listeners,
-            lookup,
-            Hooks(ready, lambda: reload_aside(context, condition, adopt), stopping, renew, shares=shared is not None),
+        hooks = Hooks(
+            ready,
+            lambda: reload_aside(context, condition, adopt),
+            stopping,
+            lambda: renewed(opened),
+            shares=shared is not None,
         )
+        serve(backend, listeners, lookup, hooks)
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
     log.info("lmtpd stopped")
@@ -96,10 +95,7 @@ def _run(context: Context, shared: list[socket.socket] | None) -> None:
 
 def _open_all(context: Context, undo: contextlib.ExitStack) -> list[OpenSocket]:
     """The listeners' sockets and the lookup's; `undo` removes their paths. Raises `ConfigError`."""
-    wanted = [("lmtpd.listen", spec) for spec in context.config.lmtpd.listen]
-    found = []
-    for key, spec in [*wanted, ("lmtpd.lookup", context.config.lmtpd.lookup)]:
-        one = OpenSocket(Setting(str(context.path), key), spec, context.config.sockets)
-        undo.callback(one.remove)
-        found.append(one)
-    return found
+    config = context.config
+    wanted = [*(("lmtpd.listen", spec) for spec in config.lmtpd.listen), ("lmtpd.lookup", config.lmtpd.lookup)]
+    named = ((Setting(str(context.path), key), spec) for key, spec in wanted)
+    return open_all(named, config.sockets, undo)

@@ -8,7 +8,7 @@ import grp
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,23 @@ class OpenSocket:
         except FileNotFoundError:
             return None
         return was.st_dev, was.st_ino
+
+
+def open_all(
+    wanted: Iterable[tuple[Setting, str]], settings: SocketsSection, undo: contextlib.ExitStack
+) -> list[OpenSocket]:
+    """A service's sockets, in order; `undo` removes their paths. Raises `ConfigError`."""
+    found = []
+    for setting, spec in wanted:
+        one = OpenSocket(setting, spec, settings)
+        undo.callback(one.remove)
+        found.append(one)
+    return found
+
+
+def renewed(opened: Iterable[OpenSocket]) -> dict[int, socket.socket]:
+    """New sockets for those whose paths are gone, by their numbers."""
+    return {number: new for number, one in enumerate(opened) if (new := one.renew())}
 
 
 def open_socket(setting: Setting, spec: str, settings: SocketsSection) -> socket.socket:

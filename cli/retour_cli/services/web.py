@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 
 import click
 import structlog
@@ -13,7 +12,7 @@ from retour_cli.context import Context, options
 from retour_cli.services import store_log
 from retour_cli.services.condition import Condition
 from retour_cli.services.reload import reload_aside
-from retour_cli.services.sockets import OpenSocket, Setting
+from retour_cli.services.sockets import OpenSocket, Setting, open_all, renewed
 from retour_cli.services.start import begin
 from retour_cli.services.watchdog import Watchdog, in_loop
 from retour_policy.config.feedback import WebSection
@@ -60,10 +59,7 @@ def web(context: Context) -> None:
             undo.close()  # at once, so that a process that starts now finds the paths free
             condition.stopping()
 
-        def renew() -> dict[int, socket.socket]:
-            return {number: new for number, one in enumerate(opened) if (new := one.renew())}
-
-        hooks = Hooks(ready, lambda: reload_aside(context, condition, adopt), stopping, renew)
+        hooks = Hooks(ready, lambda: reload_aside(context, condition, adopt), stopping, lambda: renewed(opened))
         serve(backend, [one.listener for one in opened], hooks)
     if not writer.close():
         log.error("store is down at shutdown, work not finished")
@@ -81,9 +77,4 @@ def _open_all(context: Context, section: WebSection, undo: contextlib.ExitStack)
     """The listening sockets; `undo` removes their paths. Raises `ConfigError`."""
     settings = SocketsSection(group=section.group, mode=context.config.sockets.mode)
     setting = Setting(str(context.path), "web.listen", group_key="web.group")
-    found = []
-    for spec in section.listen:
-        one = OpenSocket(setting, spec, settings)
-        undo.callback(one.remove)
-        found.append(one)
-    return found
+    return open_all(((setting, spec) for spec in section.listen), settings, undo)
