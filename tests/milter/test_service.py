@@ -6,13 +6,24 @@ import signal
 import smtplib
 import socket
 import struct
+import sys
 from contextlib import ExitStack
 
 import pytest
 
-from lab.process import workspace
+from lab.process import Child, workspace
+from lab.reports import failed
 from lab.site import Site
 from lab.wait import PATIENCE, wait_until
+from retour_bounces import Report
+from retour_cli.context import Context
+from retour_policy.clock import DAY, system_clock
+from retour_policy.messages.returned import ReturnRecorder
+from retour_policy.messages.returned_message import ReturnedMessage
+from retour_policy.messages.router import Route
+from retour_policy.store import sends
+from retour_policy.store.sends import NewSend
+from retour_policy.tokens.token import draw_id
 
 STREAMS = """
 [[stream]]
@@ -20,6 +31,21 @@ name = "news"
 match = { sender = ["news@example.com"] }
 envelope_from = "b-%@bounces.example.com"
 headers = { X-Version = "one" }
+
+[[stream]]
+name = "trying"
+match = { sender = ["trying@example.com"] }
+envelope_from = "b-%@bounces.example.com"
+policy = { hard = 1, hard_for = "1d", pause = "0s" }
+"""
+# A milter that is killed once a message is recorded, before it answers.
+KILLED_BEFORE_THE_ANSWER = """
+import os, signal
+from retour_milter.backend import Backend
+record = Backend.record
+Backend.record = lambda *args, **named: (record(*args, **named), os.kill(os.getpid(), signal.SIGKILL))
+from retour_cli.main import main
+main()
 """
 # libmilter/mfdef.h, as Postfix's smtpd_milters protocol 6 has it.
 STEPS = {
@@ -257,3 +283,40 @@ def test_a_path_that_was_removed_is_made_again(site, how):
 def accepted(path):
     """Whether the milter answers there; until libmilter looks again, a connection waits in the queue of the socket."""
     return negotiate(path)[1]
+
+
+def let_a_suppression_run_out(site, to):
+    """Three days ago a bounce suppressed the address for a day: now one message may try."""
+    now = system_clock() - 3 * DAY
+    context = Context(site.config, clock=lambda: now)
+    secret = context.ring.address_secret
+    recorder = ReturnRecorder.of(context.config, context.ring, context.ledger, context.clock)
+
+    def work(connection):
+        new = NewSend("trying", "trying@example.com", (to,))
+        route = Route("verp", "trying", sends.record(connection, secret, new, lambda: draw_id(now)))
+        report = Report("bounce", (failed(to),))
+        recorder.record(connection, ReturnedMessage(now, route, "b@b", "", b"", b"f" * 16, report))
+
+    context.write(work)
+    context.store.close()
+
+
+def test_who_dies_before_the_answer_leaves_the_trial_to_the_same_message(shared):
+    """The commit was done, and the client heard 451: its retry goes out, and another message waits."""
+    to = "ok+cut@example.net"
+    let_a_suppression_run_out(shared, to)
+    first, second = {"Message-Id": "<first@example.com>"}, {"Message-Id": "<second@example.com>"}
+    argv = [sys.executable, "-c", KILLED_BEFORE_THE_ANSWER, "milter", "--config", shared.config]
+    with Child(argv, folder=shared.folder, name="killed") as killed:
+        killed.wait_ready()
+        cut = shared.send("trying@example.com", to, headers=first)
+        assert killed.wait() == -signal.SIGKILL
+    assert 451 in cut.codes and not cut.accepted
+    assert [one["kind"] for one in shared.events("--address", to)].count("trial") == 1
+    with ExitStack() as stack:
+        shared.start("milter", stack)
+        assert "one message tries" in shared.send("trying@example.com", to, headers=second).transcript
+        assert shared.send("trying@example.com", to, headers=first).accepted
+        assert shared.destination.wait_to(to).headers("Message-ID") == ["<first@example.com>"]
+    (shared.folder / "milter.log").unlink()

@@ -221,7 +221,7 @@ class SendRecorder:
         if in_force.cause != "trial":
             return False
         number = addresses.find_number(connection, key)
-        trial = facts.find_latest_detail(connection, number, "trial") if number is not None else {}
+        trial = facts.find_latest_trial(connection, number, in_force.scope) if number is not None else {}
         ours = {"message_id": new.message_id, "queue_id": new.queue_id}
         return any(value and trial.get(name) == value for name, value in clean_values(ours).items())
 

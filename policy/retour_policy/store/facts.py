@@ -204,11 +204,11 @@ def rejudge(connection: Connection, address_ids: Sequence[int], policy_id: int) 
     connection.execute(update(_table).where(of_them, _table.c.policy_id != policy_id).values(policy_id=policy_id))
 
 
-def find_latest_detail(connection: Connection, address_id: int, kind: str) -> dict[str, Any]:
-    """The detail of the latest fact of that kind about an address; empty where there is none."""
-    query = select(_table.c.detail).where(_table.c.address_id == address_id, _table.c.kind == kind)
-    found: dict[str, Any] | None = connection.scalar(query.order_by(_table.c.id.desc()).limit(1))
-    return found or {}
+def find_latest_trial(connection: Connection, address_id: int, scope: str) -> dict[str, Any]:
+    """The detail of the latest trial of the suppression in that scope; empty where there is none."""
+    query = select(_table.c.detail).where(_table.c.address_id == address_id, _table.c.kind == "trial")
+    details = connection.scalars(query.order_by(_table.c.id.desc())).all()
+    return next((detail for detail in details if scope in detail["scopes"]), {})
 
 
 def read_judged(connection: Connection, numbers: Sequence[int]) -> dict[int, list[tuple[int, NewFact]]]:

@@ -185,3 +185,24 @@ def test_what_has_healed_a_count_is_not_set_apart_later(tmp_path):
         world.bounce(world.send())
         hand(world, BOB, message_id="<m@x>")
         assert list(differences(world.store)) == []
+
+
+@pytest.mark.parametrize("other", ["other", "news"])
+def test_each_trial_is_a_message_of_its_own(tmp_path, other):
+    """Two streams count by themselves, and both try: neither message opens the other's trial, nor takes it away."""
+    config = {"stream": [{"name": "news"}, {"name": "other"}], "policy": {"scope": "stream"}}
+    with World(tmp_path, config) as world:
+        for _ in range(2):
+            for stream in ("news", "other"):
+                world.bounce(world.send(stream=stream))
+            world.wait("4d")
+        world.wait("180d")
+        assert refused(world, message_id="<1@x>", stream="news") == {}
+        world.wait("1h")
+        assert refused(world, message_id="<2@x>", stream="other") == {}
+        world.wait("1h")
+        its_own = {"news": "<1@x>", "other": "<2@x>"}
+        for stream, message_id in its_own.items():
+            assert refused(world, message_id=message_id, stream=stream) == {}
+        foreign = its_own["news" if other == "other" else "other"]
+        assert refused(world, message_id=foreign, stream=other) == {BOB: "trial"}
