@@ -22,14 +22,18 @@ READ = ROOT / "tests/bounces/fuzz_read.py"
 TARGETS = {"read": READ} | {
     path.stem.removeprefix("fuzz_"): path for path in sorted((ROOT / "tests/fuzz").glob("fuzz_*.py"))
 }
-MAX_OCTETS = {"read": 30_000, "lmtp": 4_000, "milter": 1_000, "tokens": 200}
+MAX_OCTETS = {"read": 30_000, "lmtp": 300, "lists": 1_000, "milter": 1_000, "tokens": 200}
 SEEDS = {
     "config": [(ROOT / "policy/retour_policy/config/example.toml").read_text()],
     "lists": [
-        "address,cause,scope,since,until,note\na@example.com,hard,everywhere,2026-01-01,2027-01-01T00:00:00Z,gone\n",
-        '{"address": "a@example.com", "cause": "operator", "scope": "bulk", "since": 1700000000, "until": null}\n',
+        "caddress,cause,scope,since,until,note\na@example.com,hard,everywhere,2026-01-01,2027-01-01T00:00:00Z,gone\n",
+        ' "a@example.com",complaint,news,1700000000,,"of ""two""\nlines"\n',
+        'j{"address": "a@example.com", "cause": "operator", "scope": "bulk", "since": 1700000000, "until": null}\n',
     ],
-    "lmtp": ["\0\r\nDATA\r\nSubject: x\r\n\r\n..\r\n.\r\nMAIL FROM:<a@b> BODY=8BITMIME\r\nRSET\r\nQUIT\r\n"],
+    "lmtp": [
+        "\x11DATA\r\nSubject: x\r\n\r\n..\r\n.\r\nMAIL FROM:<a@b> BODY=8BITMIME\r\nRSET\r\nQUIT\r\n",
+        "\x11RCPT TO:<%>\r\nDATA\r\nx\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<%>\r\nDATA\r\n.\r\n",
+    ],
 }
 DONE = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+)")
 LINES_SHOWN = 25
