@@ -4,12 +4,15 @@ import pytest
 from sqlalchemy import event
 
 from lab import stores
+from lab.wait import PATIENCE
+from retour_milter import backend as module
 from retour_milter.answers import STORE_IS_DOWN, Edits
 from retour_milter.backend import MAX_RECIPIENTS_AT_ONCE, Backend
 from retour_milter.session import Session
 from retour_policy.config.model import Config
 from retour_policy.core.suppression import Suppression
 from retour_policy.errors import StoreUnavailable
+from retour_policy.messages.outgoing import SendRecorder
 from retour_policy.store import migrate, sends
 from retour_policy.store.database import open_store
 from retour_policy.store.writer import Writer
@@ -67,6 +70,23 @@ def test_it_is_written_in_short_transactions_that_come_to_the_same(store, backen
     assert tables(store) == [1, len(MANY) - 2, len(AWAY) + 2]
     few = record(backend, MANY[:10], {}, message_id="<2@x>")
     assert few.newly_suppressed == {} and tables(store)[1] == len(MANY) + 8
+
+
+@pytest.mark.sqlite
+def test_others_wait_for_one_portion_of_a_message_to_100000_at_most(store, backend, monkeypatch):
+    """As many portions as for 100,000 recipients, smaller ones: whoever comes while one is written is next."""
+    monkeypatch.setattr(module, "MAX_RECIPIENTS_AT_ONCE", 10)
+    record_part, committed, others = SendRecorder.record_part, [0], []
+
+    def another_comes(recorder, *args, **named):
+        before = committed[0]
+        others.append(backend._writer.submit(lambda _: committed[0] - before))
+        return record_part(recorder, *args, **named)
+
+    monkeypatch.setattr(SendRecorder, "record_part", another_comes)
+    event.listen(store._writer, "commit", lambda _: committed.append(committed.pop() + 1))
+    record(backend, [f"user{n}@example.net" for n in range(1_000)], {})
+    assert [other.result(PATIENCE) for other in others] == [1] * 100
 
 
 def test_when_a_part_fails_nobody_has_got_it(store, backend):
